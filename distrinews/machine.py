@@ -1,0 +1,133 @@
+"""What this machine offers: cores, memory, versions; and how ranks share it.
+
+Promise: numbers that a result is printed with (hardware, versions, peak memory) come
+from one place and mean the same on Linux, macOS and Windows.
+
+Not here: judging the machine or curing it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import pathlib
+import platform
+import socket
+import sys
+
+import psutil
+import torch
+
+__all__ = ["describe", "loopback_interface", "num_cores", "peak_memory_bytes"]
+
+PACKAGES = (
+    "distrinews",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "pyarrow",
+    "pydantic",
+    "safetensors",
+)
+
+
+def num_cores() -> int:
+    """Count the physical cores that this process may really use, at least 1.
+
+    Why: a laptop has cores that share one arithmetic unit, a container may use a part
+    of its host's cores. Threads beyond that number slow each other down.
+
+    Returns:
+        Cores, after affinity and a container's CPU limit.
+
+    Examples:
+        >>> num_cores() >= 1
+        True
+    """
+    counts = [psutil.cpu_count(logical=False) or 1]
+    if sys.platform == "linux":
+        counts.append(len(os.sched_getaffinity(0)))
+        with contextlib.suppress(OSError, ValueError):
+            # A container's CPU limit, as "microseconds of CPU per period".
+            limit = pathlib.Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8")
+            quota, period = limit.split()
+            counts.append(int(quota) // int(period))  # "max" is a ValueError: no limit
+    return max(1, min(counts))
+
+
+def loopback_interface() -> str | None:
+    """Name this machine's loopback network interface, or None where it has no name.
+
+    Why: gloo looks up the machine's own host name to find its network. On laptops that
+    lookup fails or leads to a VPN; ranks on one machine need only the loopback.
+
+    Returns:
+        "lo" on Linux, "lo0" on macOS, None on Windows.
+
+    Examples:
+        >>> loopback_interface() in ("lo", "lo0", None)
+        True
+    """
+    if sys.platform == "win32":
+        return None  # gloo finds the loopback by address there
+    names = [name for _, name in socket.if_nameindex()]
+    return next((name for name in ("lo", "lo0") if name in names), None)
+
+
+def peak_memory_bytes() -> int:
+    """Measure the most memory this process has had resident so far, in bytes.
+
+    Returns:
+        Resident bytes on the CPU side. GPU memory is not part of it.
+
+    Examples:
+        >>> peak_memory_bytes() > 10_000_000
+        True
+    """
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # exists on POSIX only
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts KiB
+
+
+def describe() -> dict[str, object]:
+    """List hardware and versions, for the record beside every measured number.
+
+    Returns:
+        Plain values that JSON can hold: system, python, cpu, cores, threads, memory in
+        bytes, GPU names, package versions.
+
+    Examples:
+        >>> describe()["packages"]["torch"] == torch.__version__
+        True
+    """
+    versions: dict[str, str | None] = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    return {
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "cpu": _cpu_name(),
+        "num_cores": num_cores(),
+        "num_threads": torch.get_num_threads(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "gpus": [torch.cuda.get_device_name(i) for i in gpus],
+        "packages": versions,
+    }
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):
+        info = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        for line in info.splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

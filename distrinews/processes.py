@@ -1,0 +1,285 @@
+"""Start one process per rank, watch them, and leave none behind.
+
+Promise: when `run_ranks` returns or raises, every process that it started has ended:
+after success, after an error in one rank, after Ctrl-C, after SIGTERM. When the
+starting process itself is killed, each rank notices and ends by itself.
+
+Not here: what the processes say to each other (`distrinews.dist`). This module knows
+nothing of torch.
+
+Guide: understand/failures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.context import SpawnProcess
+from types import FrameType
+from typing import Any
+
+from distrinews.errors import DistriNewsError, RankFailedError
+
+__all__ = ["end_with_parent", "run_ranks"]
+
+# How long the other ranks may take to report the same failure before they are stopped.
+GRACE_S = 2.0
+# How often a rank without a watchable parent handle looks whether it was orphaned.
+POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a failing rank tells the process that started it."""
+
+    rank: int
+    at_s: float
+    error: DistriNewsError | None
+    summary: str
+    trace: str
+
+
+def run_ranks(
+    target: Callable[..., None], *args: Any, num_ranks: int, env: dict[str, str]
+) -> None:
+    """Run `target(rank, *args)` in `num_ranks` new processes and wait for them.
+
+    Args:
+        target: A function at module level; each process finds it by importing it.
+        *args: What `target` gets after its rank. Must survive pickling.
+        num_ranks: How many processes.
+        env: Environment variables that the new processes see from their first line.
+
+    Raises:
+        DistriNewsError: A rank raised one; it is raised here again, once.
+        RankFailedError: A rank raised anything else, or died without a word. Names
+            the rank that failed first and carries its traceback as a note.
+        KeyboardInterrupt: Ctrl-C. Every rank has ended.
+
+    Note:
+        Each process is a fresh interpreter ("spawn"), the only way that exists on
+        Windows and the only safe way once CUDA or threads are in use.
+
+    Examples:
+        Needs a file of its own, because spawned processes import it:
+        `distrinews.dist.launch` shows the use.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    members: list[tuple[SpawnProcess, connection.Connection]] = []
+    with _terminated_means_cleanup():
+        try:
+            with _environment(env), _interrupts_wait():
+                for rank in range(num_ranks):
+                    receiver, sender = spawn.Pipe(duplex=False)
+                    process = spawn.Process(
+                        target=_run_one,
+                        args=(sender, rank, target, args),
+                        name=f"rank {rank}",
+                    )
+                    process.start()
+                    sender.close()
+                    members.append((process, receiver))
+            _wait_for_all(members)
+        finally:
+            _end(process for process, _ in members)
+
+
+def _run_one(
+    sender: connection.Connection,
+    rank: int,
+    target: Callable[..., None],
+    args: tuple[Any, ...],
+) -> None:
+    """The first line of every new process: run the target, report how it failed."""
+    # WHY ignore Ctrl-C here: the terminal sends it to every process at once. The
+    # starter decides; ranks that also reacted would print a traceback each.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        # Undo what `_interrupts_wait` let this process inherit: SIGTERM must end it.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        target(rank, *args)
+    except Exception as error:  # reported to the starter, which raises it
+        known = error if isinstance(error, DistriNewsError) else None
+        trace = traceback.format_exc()
+        summary = f"{type(error).__name__}: {error} {_where(error)}"
+        sender.send(Report(rank, time.time(), known, summary, trace))
+        sys.exit(1)
+
+
+def _where(error: BaseException) -> str:
+    """The innermost line of the user's or our code, as `(file:line in function)`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if "site-packages" not in f.filename] or list(frames)
+    last = own[-1]
+    return f"({os.path.basename(last.filename)}:{last.lineno} in {last.name})"
+
+
+def _wait_for_all(members: list[tuple[SpawnProcess, connection.Connection]]) -> None:
+    """Return when every rank ended well; raise as soon as the cause is known."""
+    reports: list[Report] = []
+    ended: dict[int, int] = {}  # rank -> exit code
+    deadline_s = float("inf")
+    while len(ended) < len(members) and time.monotonic() < deadline_s:
+        waiting = [p.sentinel for r, (p, _) in enumerate(members) if r not in ended]
+        # WHY a bounded wait: Windows cannot be interrupted in an endless one, and
+        # Ctrl-C would do nothing until a rank ended.
+        connection.wait(waiting, timeout=0.5)
+        for rank, (process, receiver) in enumerate(members):
+            if rank not in ended and process.exitcode is not None:
+                ended[rank] = process.exitcode
+                with contextlib.suppress(EOFError, OSError):
+                    if receiver.poll():
+                        reports.append(receiver.recv())
+        if deadline_s == float("inf") and any(ended.values()):
+            deadline_s = time.monotonic() + GRACE_S
+    if any(ended.values()):
+        raise _cause(reports, ended)
+
+
+def _cause(reports: list[Report], ended: dict[int, int]) -> DistriNewsError:
+    """The one failure that explains the others.
+
+    A rank that dies takes the others' next collective with it, and they report a
+    closed connection. So: a rank that died without a word first, then the earliest
+    report.
+    """
+    told = {report.rank for report in reports}
+    for rank, code in sorted(ended.items()):
+        if code != 0 and rank not in told:
+            return _died_silently(rank, code)
+    first = min(reports, key=lambda report: report.at_s)
+    if first.error is not None:
+        return first.error
+    failed = RankFailedError(
+        f"rank {first.rank} raised {first.summary}.",
+        why="the other ranks were stopped: they would have waited for it for ever.",
+        fix=f"read the traceback of rank {first.rank} above; it failed first.",
+        page="rank-failed",
+    )
+    failed.add_note(first.trace)
+    return failed
+
+
+def _died_silently(rank: int, code: int) -> RankFailedError:
+    how = f"ended with exit code {code}"
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            how = f"was killed by {signal.Signals(-code).name}"
+    return RankFailedError(
+        f"rank {rank} {how} and left no traceback.",
+        why="SIGKILL most often means that the machine ran out of memory; SIGSEGV is "
+        "a crash in compiled code. The other ranks were stopped.",
+        fix="--num-ranks 1 or a smaller --global-batch-size, and close other programs.",
+        page="rank-killed",
+    )
+
+
+def _end(processes: Iterator[SpawnProcess]) -> None:
+    """Ask, then force: after this no process is left."""
+    # WHY hold signals back: a second, impatient Ctrl-C would break off this very loop
+    # and leave the processes that it had not reached yet.
+    with _interrupts_wait():
+        alive = [process for process in processes if process.is_alive()]
+        for process in alive:
+            process.terminate()
+        deadline_s = time.monotonic() + GRACE_S
+        for process in alive:
+            process.join(max(0.0, deadline_s - time.monotonic()))
+            if process.is_alive():  # stuck in compiled code that ignores SIGTERM
+                process.kill()
+            process.join()
+
+
+@contextlib.contextmanager
+def _environment(env: dict[str, str]) -> Generator[None, None, None]:
+    """Set variables for the processes started inside, then restore ours."""
+    before = {name: os.environ.get(name) for name in env}
+    # WHY the environment and not an argument: OpenMP reads its thread count when torch
+    # is loaded, and a new process loads torch while it unpickles its arguments.
+    os.environ.update(env)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Generator[None, None, None]:
+    """Hold Ctrl-C and SIGTERM back until the block ends."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    # WHY block and not ignore: a blocked signal is delivered afterwards, an ignored one
+    # is lost. New processes inherit the mask, so a Ctrl-C during their imports, before
+    # `_run_one`, prints no traceback either.
+    held_back = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, held_back)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _terminated_means_cleanup() -> Generator[None, None, None]:
+    """Turn SIGTERM into SystemExit, so that `finally` ends the ranks."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+
+    def leave(signum: int, frame: FrameType | None) -> None:
+        sys.exit(128 + signum)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def end_with_parent(last_words: Callable[[], None]) -> None:
+    """Watch the process that started this one; when it is gone, end at once.
+
+    Why: a starter that was killed by force cannot clean up. Its ranks would go on
+    for ever, holding memory and ports, waiting for each other.
+
+    Args:
+        last_words: Called before the end, to remove what the starter would have
+            removed. Its errors are ignored.
+
+    Examples:
+        >>> end_with_parent(lambda: None)  # doctest: +SKIP
+    """
+    parent = multiprocessing.parent_process()
+    born_of = os.getppid()
+
+    def orphaned() -> bool:
+        if parent is not None:  # started by run_ranks, on any system
+            return bool(connection.wait([parent.sentinel], timeout=POLL_S))
+        time.sleep(POLL_S)  # started by torchrun, POSIX: orphans get a new parent
+        return os.getppid() != born_of
+
+    def watch() -> None:
+        while not orphaned():
+            pass
+        with contextlib.suppress(Exception):
+            last_words()
+        # WHY os._exit: the main thread may be inside a collective that never returns;
+        # an orderly exit would wait for it.
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()

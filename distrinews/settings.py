@@ -1,0 +1,249 @@
+"""The settings of a training run: one frozen model, from which the flags derive.
+
+Promise: a run is described by one object that cannot change under way, is saved beside
+its results, and prints its own `--help`. A value that cannot work is refused before
+any process starts.
+
+Not here: the command line of other tools (`distrinews.__main__`), the launcher's
+environment variables (`distrinews.group`).
+
+Guide: reference/settings.
+"""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, Self, TypeVar
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    CliApp,
+    CliImplicitFlag,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from distrinews.errors import SettingsError
+
+__all__ = ["DistributedSettings", "TrainSettings", "parse"]
+
+PresetName = Literal["tiny", "minilm", "distilbert"]
+
+# Values that follow from the preset unless they are given. Learning rates for a global
+# batch of 32. minilm, tiny: measured, site_docs/benchmarks; distilbert: the usual value
+# for fine-tuning BERT (Devlin et al. 2019, appendix A.3), not measured here.
+LEARNING_RATES = {"tiny": 1e-3, "minilm": 2e-4, "distilbert": 5e-5}
+# Rows of the generated newswire, which has no end of its own.
+NEWSWIRE_ROWS = {"train": 4096, "test": 1000}
+
+
+def _time_name() -> str:
+    """A run name that is unique by time and sorts by it; no colon, for Windows."""
+    return datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
+
+
+class TrainSettings(BaseSettings):
+    """What one process trains, on what, and for how long.
+
+    Examples:
+        >>> TrainSettings(preset="tiny", epochs=2).learning_rate
+        0.001
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        cli_kebab_case=True,
+        cli_implicit_flags="toggle",
+        cli_avoid_json=True,
+    )
+    # What may differ when a run goes on: how many ranks, and where to stop.
+    may_change_on_resume: ClassVar[frozenset[str]] = frozenset({
+        "resume", "max_steps", "num_ranks", "runs_dir",
+    })
+
+    preset: PresetName = Field(
+        "minilm",
+        description="the model: tiny (from scratch, for quick looks), minilm "
+        "(pretrained, from PyPI, 22.7M parameters), distilbert (pretrained, from the "
+        "Hub, 67M parameters)",
+    )
+    data: str = Field(
+        "newswire",
+        description="the news: newswire (generated, needs no download), ag_news (from "
+        "the Hub), or a path to a CSV file or a folder with train and test files",
+    )
+    train_rows: int | None = Field(
+        None,
+        gt=0,
+        description="rows taken from the training split, validation rows included "
+        f"[rows; default: all, of newswire {NEWSWIRE_ROWS['train']}]",
+    )
+    validation_rows: int | None = Field(
+        None,
+        gt=0,
+        description="rows cut from the training rows to judge epochs by [rows; "
+        "default: a tenth, at most 1000]",
+    )
+    test_rows: int | None = Field(
+        None,
+        gt=0,
+        description="rows of the test split, evaluated once at the end [rows; default: "
+        f"all, of newswire {NEWSWIRE_ROWS['test']}]",
+    )
+    max_length: int = Field(
+        128, ge=8, le=512, description="longer texts are cut [tokens]"
+    )
+    global_batch_size: int = Field(
+        32, gt=0, description="rows per optimizer step, over all ranks [rows]"
+    )
+    epochs: int = Field(1, gt=0, description="passes over the training rows [epochs]")
+    max_steps: int | None = Field(
+        None,
+        gt=0,
+        description="stop after so many optimizer steps; the learning rate still "
+        "follows the whole plan of --epochs [steps]",
+    )
+    optimizer: Literal["adamw", "sgd"] = Field(
+        "adamw", description="adamw, or plain sgd for exact comparisons"
+    )
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        description="peak learning rate [default: by preset, "
+        + ", ".join(f"{name} {rate:g}" for name, rate in LEARNING_RATES.items())
+        + "]",
+    )
+    warmup_fraction: float = Field(
+        0.1, ge=0, lt=1, description="part of the steps in which the rate rises"
+    )
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's weight decay")
+    dropout: float = Field(
+        0.1, ge=0, lt=1, description="probability of dropping an activation"
+    )
+    max_gradient_norm: float = Field(
+        1.0, gt=0, description="gradients are clipped to this global norm"
+    )
+    seed: int = Field(
+        0, ge=0, lt=2**31, description="fixes weights, row order, dropout, newswire"
+    )
+    run_name: str = Field(
+        default_factory=_time_name,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        description="the folder below --runs-dir [default: unique by time]",
+    )
+    runs_dir: str = Field("runs", min_length=1, description="where runs are kept")
+    resume: CliImplicitFlag[bool] = Field(
+        False,
+        description="go on from the newest intact checkpoint of --run-name",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from the command line and the constructor, nothing else.
+
+        Returns:
+            The sources in use.
+        """
+        # WHY no environment variables: pydantic-settings would read one called SEED or
+        # DATA, and a run would silently differ from its command line.
+        return (init_settings,)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, values: Any) -> Any:
+        """Replace "by preset" and "by data" with the numbers they stand for."""
+        # WHY before validation and not later: what is saved beside the results must be
+        # what was used, also when a later version has other defaults.
+        if isinstance(values, dict):
+            preset = values.get("preset", "minilm")
+            if values.get("learning_rate") is None and preset in LEARNING_RATES:
+                values["learning_rate"] = LEARNING_RATES[preset]
+            if values.get("data", "newswire") == "newswire":
+                for split, rows in NEWSWIRE_ROWS.items():
+                    if values.get(f"{split}_rows") is None:
+                        values[f"{split}_rows"] = rows
+        return values
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        given = self.validation_rows
+        if self.train_rows is not None and given is not None:
+            if given >= self.train_rows:
+                raise ValueError(
+                    f"validation_rows ({given}) must be below train_rows "
+                    f"({self.train_rows}): they are cut from them"
+                )
+        if self.resume and "run_name" not in self.model_fields_set:
+            raise ValueError("--resume needs the --run-name of the run to go on with")
+        return self
+
+
+class DistributedSettings(TrainSettings):
+    """`TrainSettings` and the number of ranks.
+
+    Examples:
+        >>> DistributedSettings().num_ranks
+        2
+    """
+
+    num_ranks: int = Field(
+        2,
+        gt=0,
+        description="processes to start, one replica each [ranks; ignored under "
+        "torchrun, which has started them already]",
+    )
+
+
+Settings = TypeVar("Settings", bound=TrainSettings)
+
+
+def parse(kind: type[Settings], *, arguments: Sequence[str] | None = None) -> Settings:
+    """Read the settings from the command line.
+
+    Args:
+        kind: The settings model; its fields are the flags.
+        arguments: What follows the program's name; None reads the real command line.
+
+    Returns:
+        The settings, complete and checked as far as they can be without looking at
+        data.
+
+    Raises:
+        SettingsError: A value is out of range or does not fit another one. Names every
+            offending flag.
+
+    Examples:
+        >>> parse(TrainSettings, arguments=["--preset", "tiny", "--epochs", "3"]).epochs
+        3
+    """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        return CliApp.run(kind, cli_args=given)
+    except ValidationError as error:
+        raise SettingsError(
+            "; ".join(_in_words(problem) for problem in error.errors()) + ".",
+            why="the run would fail later, or be another one than you meant.",
+            fix="--help lists every flag with its unit and default.",
+            page="settings",
+        ) from None
+
+
+def _in_words(problem: ErrorDetails) -> str:
+    """One pydantic problem as `--flag value: what was expected`."""
+    message = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return message
+    flag = "--" + str(problem["loc"][0]).replace("_", "-")
+    return f"{flag} {problem['input']}: {message[0].lower()}{message[1:]}"

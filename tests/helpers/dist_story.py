@@ -1,0 +1,243 @@
+"""A program with ranks. Each rank writes what it saw as `<rank>.json`.
+
+Run   python dist_story.py STORY OUT NUM_RANKS [TIMEOUT_S]
+      torchrun --nproc_per_node=2 dist_story.py STORY OUT 2
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+if os.environ.get("STORY_LIKE_WINDOWS"):
+    # What Windows lacks, taken away before anything could have looked for it.
+    del signal.pthread_sigmask
+
+import contextlib
+import json
+import multiprocessing
+import pathlib
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import torch
+import torch.distributed as torch_dist
+
+from distrinews import console, dist
+from distrinews.errors import DataError, DistriNewsError
+
+HEADLINE = "Хоккейный клуб выиграл финал"
+BIG = 2**60  # far beyond 2**53, where float64 begins to skip integers
+TINY = 2.0**-50  # far below float32's resolution around 1
+
+
+def told(what: Callable[[], object]) -> dict[str, object]:
+    """The error that `what` raises, as plain values."""
+    try:
+        what()
+    except DistriNewsError as error:
+        notes = getattr(error, "__notes__", [])
+        return {"kind": type(error).__name__, "text": str(error), "notes": notes}
+    return {"kind": None}
+
+
+def who(ranks: dist.Ranks) -> dict[str, object]:
+    sockets = psutil.Process().net_connections(kind="inet")
+    return {
+        "ranks": [ranks.rank, ranks.local_rank, ranks.world_size, str(ranks.device)],
+        "current": dist.current() == ranks,
+        "launched": dist.launched_world_size(),
+        "initialized": torch_dist.is_initialized(),
+        "backend": torch_dist.get_backend() if torch_dist.is_initialized() else None,
+        "command": psutil.Process().cmdline(),
+        "listens_on": [s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN],
+        "num_threads": torch.get_num_threads(),
+        "env": {
+            name: os.environ.get(name)
+            for name in (
+                "OMP_NUM_THREADS",
+                "GLOO_SOCKET_IFNAME",
+                "MASTER_PORT",
+                "DISTRINEWS_STORE",
+            )
+        },
+        "child": multiprocessing.parent_process() is not None,
+    }
+
+
+def sums(ranks: dist.Ranks) -> dict[str, object]:
+    row = torch.tensor([[1.5, 2.0], [ranks.rank, -1.0]], dtype=torch.float64)
+    total = dist.sum_over_ranks(row)
+    return {
+        "int": dist.sum_over_ranks(BIG + ranks.rank),
+        "float": dist.sum_over_ranks(1.0 + ranks.rank * TINY),
+        "tensor": total.tolist(),
+        "unchanged": row.tolist() == [[1.5, 2.0], [ranks.rank, -1.0]],
+        "dtype": str(total.dtype),
+    }
+
+
+def objects(ranks: dist.Ranks) -> dict[str, object]:
+    mine = {"rank": ranks.rank, "text": HEADLINE * (1 + 2_000 * ranks.rank)}
+    gathered = dist.gather_objects(mine)
+    return {
+        "gathered": [item["rank"] for item in gathered],
+        "lengths": [len(str(item["text"])) for item in gathered],
+        "broadcast": dist.broadcast_object(f"from rank {ranks.rank}"),
+    }
+
+
+def votes(ranks: dist.Ranks) -> dict[str, object]:
+    bad_row = DataError(
+        f"row {ranks.rank} is empty.", why="why", fix="fix", page="data"
+    )
+    bad_row.add_note("seen in test.csv")
+    last = ranks.rank == ranks.world_size - 1
+
+    def divide() -> None:
+        with dist.raise_together():
+            _ = 1 / (0 if last else 1)
+
+    return {
+        "healthy": told(lambda: dist.vote_then_raise(None)),
+        "last_only": told(lambda: dist.vote_then_raise(bad_row if last else None)),
+        "all": told(lambda: dist.vote_then_raise(bad_row)),
+        "crash": told(divide),
+        # The group is still in step after four votes and three errors.
+        "afterwards": dist.sum_over_ranks(1),
+    }
+
+
+def prepare(ranks: dist.Ranks, file: pathlib.Path) -> bool:
+    """Rank 0 takes its time to write; the others say whether they found the file."""
+    if ranks.is_main:
+        time.sleep(0.3)
+        file.write_text("ready", encoding="utf-8")
+    return file.exists()
+
+
+def orders(ranks: dist.Ranks, out: pathlib.Path) -> dict[str, object]:
+    with dist.rank0_first():
+        found = prepare(ranks, out / "ordered")
+    dist.sum_over_ranks(0)  # all start the control together
+    found_unordered = prepare(ranks, out / "unordered")
+    entered = False
+
+    def fail_on_rank_0() -> None:
+        nonlocal entered
+        with dist.rank0_first():
+            entered = True
+            raise DataError("no disk.", why="why", fix="fix", page="data")
+
+    error = told(fail_on_rank_0)
+    return {
+        "found": found,
+        "found_unordered": found_unordered,
+        "error": error,
+        "entered": entered,
+        "afterwards": dist.sum_over_ranks(1),
+    }
+
+
+def write(ranks: dist.Ranks, out: pathlib.Path, facts: dict[str, Any]) -> None:
+    (out / f"{ranks.rank}.json").write_text(json.dumps(facts), encoding="utf-8")
+
+
+def tell(ranks: dist.Ranks, out: pathlib.Path) -> None:
+    facts = {
+        "who": who(ranks),
+        "sums": sums(ranks),
+        "objects": objects(ranks),
+        "votes": votes(ranks),
+        "orders": orders(ranks, out),
+        "nested_setup": told(lambda: dist.setup().__enter__()),
+        "nested_launch": told(lambda: dist.launch(print, num_ranks=2)),
+    }
+    if ranks.is_main:
+        print(HEADLINE)
+    write(ranks, out, facts)
+
+
+def only_who(ranks: dist.Ranks, out: pathlib.Path) -> None:
+    write(ranks, out, {"who": who(ranks), "sums": sums(ranks)})
+
+
+def leave_rank_0_alone(ranks: dist.Ranks, out: pathlib.Path) -> None:
+    """Rank 1 fails without a vote; rank 0 is in its next collective by then."""
+    if ranks.rank == 1:
+        time.sleep(0.3)
+        raise ValueError("bad row")
+    try:
+        dist.sum_over_ranks(1)
+    except Exception as error:
+        (out / "rank_0.txt").write_text(f"{type(error).__name__}: {error}")
+        raise
+
+
+def stop_rank_1(ranks: dist.Ranks, out: pathlib.Path) -> None:
+    """Rank 1 freezes; rank 0 waits for it in a collective."""
+    (out / f"{ranks.rank}.pid").write_text(str(os.getpid()))
+    if ranks.rank == 1:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    began_s = time.monotonic()
+    try:
+        dist.sum_over_ranks(1)
+    finally:
+        (out / "waited_s.txt").write_text(str(time.monotonic() - began_s))
+
+
+def hang_rank_1(ranks: dist.Ranks, out: pathlib.Path) -> None:
+    """As above, but rank 1 sleeps in Python."""
+    if ranks.rank == 1:
+        time.sleep(120)
+    dist.sum_over_ranks(1)
+
+
+def stuck_and_busy(ranks: dist.Ranks, out: pathlib.Path) -> None:
+    """Rank 0 waits in a collective that rank 1 never joins: it computes for ever."""
+    (out / f"{ranks.rank}.pid").write_text(str(os.getpid()))
+    if ranks.rank == 0:
+        dist.sum_over_ranks(1)
+    while True:
+        pass
+
+
+def setup_again(out: pathlib.Path) -> None:
+    """Three groups one after the other, the second left by an error."""
+    with dist.setup() as ranks:
+        first = dist.sum_over_ranks(ranks.rank + 1)
+    left = [torch_dist.is_initialized()]
+    with contextlib.suppress(ZeroDivisionError), dist.setup():
+        _ = 1 / 0
+    left.append(torch_dist.is_initialized())
+    with dist.setup():
+        third = dist.sum_over_ranks(ranks.rank + 1)
+    write(ranks, out, {"sums": [first, third], "left": left})
+
+
+STORIES = {
+    "tell": tell,
+    "only_who": only_who,
+    "leave_rank_0_alone": leave_rank_0_alone,
+    "stop_rank_1": stop_rank_1,
+    "hang_rank_1": hang_rank_1,
+    "stuck_and_busy": stuck_and_busy,
+}
+
+
+def main() -> None:
+    story, out = sys.argv[1], pathlib.Path(sys.argv[2])
+    if story == "setup_again":
+        setup_again(out)
+        return
+    timeout_s = float(sys.argv[4]) if len(sys.argv) > 4 else 60.0
+    dist.launch(
+        STORIES[story], out, num_ranks=int(sys.argv[3]), timeout_s=timeout_s
+    )
+
+
+if __name__ == "__main__":
+    console.run(main)
