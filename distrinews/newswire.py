@@ -209,21 +209,21 @@ def _write(grammar: _Grammar, label: int, draw: Callable[[], float]) -> str:
     shape = draw()
     if not lead or (head and shape < 0.04):
         text = head
-    elif not head or shape < 0.12:
+    elif not head or shape < 0.22:
         text = lead
-    elif shape < 0.40:
+    elif shape < 0.52:
         text = f"{head} {lead}"
-    elif shape < 0.70:
+    elif shape < 0.85:
         text = f"{head} {_expand(grammar.datelines[label], draw, memo)} - {lead}"
     else:
         agency = _expand(grammar.agency, draw, memo)
         city = _expand(grammar.datelines[label], draw, memo)
         text = (
             f"{head} ({agency}) {agency} - {lead}"
-            if shape < 0.85
+            if shape < 0.89
             else f"{head} {city} ({agency}) - {lead}"
         )
-    if lead and draw() < 0.10:
+    if lead and draw() < 0.06:
         text += " " + _expand(grammar.tails[label], draw, memo)
     return _ARTICLE.sub(r"\1n ", " ".join(text.split()))
 

@@ -12,6 +12,7 @@ Guide: reference/settings.
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from pydantic_settings import (
     BaseSettings,
     CliApp,
     CliImplicitFlag,
+    CliSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -60,10 +62,14 @@ class TrainSettings(BaseSettings):
         cli_kebab_case=True,
         cli_implicit_flags="toggle",
         cli_avoid_json=True,
+        cli_hide_none_type=True,
     )
     # What may differ when a run goes on: how many ranks, and where to stop.
     may_change_on_resume: ClassVar[frozenset[str]] = frozenset({
-        "resume", "max_steps", "num_ranks", "runs_dir",
+        "resume",
+        "max_steps",
+        "num_ranks",
+        "runs_dir",
     })
 
     preset: PresetName = Field(
@@ -179,12 +185,15 @@ class TrainSettings(BaseSettings):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         given = self.validation_rows
-        if self.train_rows is not None and given is not None:
-            if given >= self.train_rows:
-                raise ValueError(
-                    f"validation_rows ({given}) must be below train_rows "
-                    f"({self.train_rows}): they are cut from them"
-                )
+        if (
+            self.train_rows is not None
+            and given is not None
+            and given >= self.train_rows
+        ):
+            raise ValueError(
+                f"validation_rows ({given}) must be below train_rows "
+                f"({self.train_rows}): they are cut from them"
+            )
         if self.resume and "run_name" not in self.model_fields_set:
             raise ValueError("--resume needs the --run-name of the run to go on with")
         return self
@@ -209,11 +218,14 @@ class DistributedSettings(TrainSettings):
 Settings = TypeVar("Settings", bound=TrainSettings)
 
 
-def parse(kind: type[Settings], *, arguments: Sequence[str] | None = None) -> Settings:
+def parse(
+    kind: type[Settings], *, about: str, arguments: Sequence[str] | None = None
+) -> Settings:
     """Read the settings from the command line.
 
     Args:
         kind: The settings model; its fields are the flags.
+        about: What `--help` shows above the flags: a chapter's header.
         arguments: What follows the program's name; None reads the real command line.
 
     Returns:
@@ -225,12 +237,16 @@ def parse(kind: type[Settings], *, arguments: Sequence[str] | None = None) -> Se
             offending flag.
 
     Examples:
-        >>> parse(TrainSettings, arguments=["--preset", "tiny", "--epochs", "3"]).epochs
+        >>> parse(TrainSettings, about="", arguments=["--epochs", "3"]).epochs
         3
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    flags = CliSettingsSource[argparse.ArgumentParser](kind, root_parser=parser)
     try:
-        return CliApp.run(kind, cli_args=given)
+        return CliApp.run(kind, cli_args=given, cli_settings_source=flags)
     except ValidationError as error:
         raise SettingsError(
             "; ".join(_in_words(problem) for problem in error.errors()) + ".",
