@@ -1,0 +1,293 @@
+"""Save a run so that it can go on as if nothing had happened.
+
+Promise: a checkpoint exists completely or not at all, holds all that decides the next
+step (weights, optimizer, schedule, step, random states of every rank), and proves its
+own integrity. There is no pickle in it: safetensors and JSON only, so opening a foreign
+one runs no code.
+
+Not here: the model folder for serving (`distrinews.export`), where runs lie
+(`distrinews.runs`).
+
+Guide: understand/checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import pathlib
+import shutil
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from distrinews import dist, files
+from distrinews.errors import CheckpointError
+
+__all__ = [
+    "latest",
+    "load_training",
+    "load_weights",
+    "save",
+    "verify",
+    "write_manifest",
+]
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+log = logging.getLogger(__name__)
+
+
+def save(
+    root: pathlib.Path,
+    *,
+    net: nn.Module,
+    optimizer: Optimizer,
+    scheduler: LRScheduler,
+    state: dict[str, Any],
+    keep: int = 2,
+) -> None:
+    """Save a checkpoint and delete those that are no longer needed.
+
+    Collective: every rank must call it. Rank 0 writes; the others give their random
+    states and wait for the verdict.
+
+    Args:
+        root: The run's checkpoint folder.
+        net: The bare model, not its DDP wrapper: wrapped names start with "module."
+            and fit no other program.
+        optimizer: Its state is the same on every rank, so rank 0's is enough.
+        scheduler: The learning-rate schedule.
+        state: Plain values. Must hold `step`, and `best_step`, which is never deleted.
+        keep: How many of the newest to keep besides the best.
+
+    Raises:
+        OutputError: It could not be written. On every rank; older ones are intact.
+
+    Note:
+        Cost: one gather of some kilobytes a rank, one vote. 12 bytes on disk per
+        parameter with AdamW (weights and two moments, float32).
+    """
+    noise = dist.gather_objects(_random_states())
+    with dist.raise_together():
+        if not dist.current().is_main:
+            return
+        with files.atomic_folder(root / f"step-{state['step']:08d}") as folder:
+            save_file(_contiguous(net.state_dict()), folder / "weights.safetensors")
+            tensors, plain = _split(optimizer.state_dict())
+            save_file(tensors, folder / "optimizer.safetensors")
+            per_rank = {
+                f"{kind}.{rank}": states[kind]
+                for rank, states in enumerate(noise)
+                for kind in states
+            }
+            save_file(per_rank, folder / "random.safetensors")
+            record = {"optimizer": plain, "scheduler": scheduler.state_dict()}
+            files.write_json(folder / "state.json", record | {"run": state})
+            write_manifest(folder)
+        newest = _folders(root)[:keep]
+        for folder in _folders(root)[keep:]:
+            if folder.name != f"step-{state['best_step']:08d}" and folder not in newest:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def latest(root: pathlib.Path) -> pathlib.Path | None:
+    """Find the newest intact checkpoint.
+
+    Collective: every rank must call it. Rank 0 looks, all get its answer: ranks that
+    looked for themselves could find different ones.
+
+    Args:
+        root: The run's checkpoint folder.
+
+    Returns:
+        Its folder; None if there is no intact one. Damaged ones are skipped, and a
+        warning says which and why.
+
+    Note:
+        Cost: rank 0 reads the whole checkpoint once to verify it.
+    """
+    found = None
+    if dist.current().is_main:
+        for folder in _folders(root):
+            try:
+                verify(folder)
+            except CheckpointError as error:
+                log.warning("skipping a damaged checkpoint: %s", error.what)
+                continue
+            found = folder
+            break
+    return dist.broadcast_object(found)
+
+
+def load_training(
+    folder: pathlib.Path,
+    *,
+    net: nn.Module,
+    optimizer: Optimizer,
+    scheduler: LRScheduler,
+) -> dict[str, Any]:
+    """Put a run back to where a checkpoint left it.
+
+    Args:
+        folder: What `latest` found.
+        net: The bare model, built like the saved one.
+        optimizer: Likewise.
+        scheduler: Likewise.
+
+    Returns:
+        The `state` that was saved.
+
+    Raises:
+        CheckpointError: It does not fit this model or optimizer. On this rank only.
+
+    Note:
+        Random states come back bit for bit with the same number of ranks. With another
+        number no rank has a predecessor; then dropout goes on from the seed.
+    """
+    record = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    load_weights(folder, net=net)
+    tensors = load_file(folder / "optimizer.safetensors")
+    try:
+        optimizer.load_state_dict(_join(tensors, record["optimizer"]))
+        scheduler.load_state_dict(record["scheduler"])
+    except (KeyError, ValueError) as error:
+        raise _misfit(folder, error) from error
+    ranks = dist.current()
+    noise = load_file(folder / "random.safetensors")
+    saved_ranks = sum(name.startswith("cpu.") for name in noise)
+    if saved_ranks == ranks.world_size:
+        torch.set_rng_state(noise[f"cpu.{ranks.rank}"])
+        if f"cuda.{ranks.rank}" in noise and ranks.device.type == "cuda":
+            torch.cuda.set_rng_state(noise[f"cuda.{ranks.rank}"], ranks.device)
+    state: dict[str, Any] = record["run"]
+    return state
+
+
+def load_weights(folder: pathlib.Path, *, net: nn.Module) -> None:
+    """Load only the weights of a checkpoint.
+
+    Args:
+        folder: A checkpoint.
+        net: The bare model, built like the saved one; on any device.
+
+    Raises:
+        CheckpointError: They do not fit. On this rank only.
+    """
+    # WHY on the CPU first: loading straight onto "cuda:0", where rank 0 saved them,
+    # would fill GPU 0 with the weights of every rank.
+    weights = load_file(folder / "weights.safetensors", device="cpu")
+    try:
+        net.load_state_dict(weights)
+    except RuntimeError as error:
+        raise _misfit(folder, error) from error
+
+
+def write_manifest(folder: pathlib.Path) -> None:
+    """List the size and SHA-256 of each file of a folder in `manifest.json`.
+
+    Args:
+        folder: Complete but for the manifest.
+    """
+    entries = {
+        path.name: {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
+        for path in sorted(folder.iterdir())
+        if path.name != MANIFEST
+    }
+    files.write_json(folder / MANIFEST, {"format": FORMAT, "files": entries})
+
+
+def verify(folder: pathlib.Path) -> dict[str, Any]:
+    """Make sure that each file of a folder is the one that its manifest names.
+
+    Args:
+        folder: A checkpoint or an export.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        CheckpointError: A file is missing or differs, or the manifest itself is
+            damaged. On this rank only.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            raise _damaged(folder, f"its format is {manifest['format']}, not {FORMAT}")
+        for name, entry in manifest["files"].items():
+            path = folder / name
+            # WHY: a manifest that names "../../x" would have us read foreign files.
+            if pathlib.PurePath(name).name != name or not path.is_file():
+                raise _damaged(folder, f"{name} is missing")
+            if path.stat().st_size != entry["bytes"]:
+                raise _damaged(folder, f"{name} has another size")
+            if files.sha256(path) != entry["sha256"]:
+                raise _damaged(folder, f"{name} has another content")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        reason = f"{MANIFEST} is missing or unreadable"
+        raise _damaged(folder, reason) from error
+    return dict(manifest)
+
+
+def _folders(root: pathlib.Path) -> list[pathlib.Path]:
+    """Complete checkpoints, newest first; unfinished ones have other names."""
+    return sorted(root.glob("step-*"), key=lambda folder: folder.name, reverse=True)
+
+
+def _random_states() -> dict[str, torch.Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if dist.current().device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(dist.current().device)
+    return states
+
+
+def _contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _split(state: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Part an optimizer's state into tensors and plain values."""
+    tensors: dict[str, torch.Tensor] = {}
+    plain: dict[str, Any] = {"param_groups": state["param_groups"], "state": {}}
+    for index, entries in state["state"].items():
+        for name, value in entries.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"{index}.{name}"] = value.cpu().contiguous()
+            else:
+                plain["state"].setdefault(str(index), {})[name] = value
+    return tensors, plain
+
+
+def _join(tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of `_split`."""
+    state: dict[int, dict[str, Any]] = {
+        int(index): dict(entries) for index, entries in plain["state"].items()
+    }
+    for key, tensor in tensors.items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = tensor
+    return {"state": state, "param_groups": plain["param_groups"]}
+
+
+def _damaged(folder: pathlib.Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"{folder} is damaged: {reason}.",
+        why="loading it would go on from other numbers than were saved.",
+        fix=f"delete {folder}; --resume then takes the one before it.",
+        page="checkpoint",
+    )
+
+
+def _misfit(folder: pathlib.Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{folder} does not fit this run: {error}.",
+        why="weights of another shape belong to another model.",
+        fix="resume with the settings of that run (its settings.json lists them).",
+        page="checkpoint",
+    )

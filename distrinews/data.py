@@ -1,0 +1,220 @@
+"""From news texts to batches: tokenised once, mapped by every rank, padded as needed.
+
+Promise: rank 0 tokenises each split once into a file that all ranks map into memory,
+so N ranks hold one copy, and a second run finds it ready. A batch is padded to its own
+longest row, not to the longest there could be.
+
+Not here: where texts come from (`distrinews.sources`), who reads which row
+(`distrinews.sharding`).
+
+Letters used for shapes: N = rows, B = rows of a batch, T = tokens of its longest row.
+Guide: learn/data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import pathlib
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from distrinews import dist, files
+from distrinews.errors import DataError
+from distrinews.sources import Row, Source
+
+if TYPE_CHECKING:  # WHY: transformers takes seconds to load; only its name is needed
+    from transformers import PreTrainedTokenizerFast
+
+__all__ = ["TokenTable", "cache_folder", "split_validation", "tokenise"]
+
+# Rows per piece of a cache file: large enough to write fast, small enough to find one
+# row without touching much.
+ROWS_PER_PIECE = 1000
+SCHEMA = pa.schema([("input_ids", pa.list_(pa.int32())), ("label", pa.int8())])
+
+
+def cache_folder() -> pathlib.Path:
+    """Say where tokenised data is kept: DISTRINEWS_CACHE, else below the home folder.
+
+    Returns:
+        A folder; it may not exist yet. It can be deleted at any time between runs.
+
+    Examples:
+        >>> cache_folder().name
+        'distrinews'
+    """
+    given = os.environ.get("DISTRINEWS_CACHE")
+    default = pathlib.Path.home() / ".cache" / "distrinews"
+    return pathlib.Path(given) if given else default
+
+
+class TokenTable:
+    """Tokenised rows in a file that is mapped, not read.
+
+    Why mapping: every rank sees the same physical memory, and a table larger than
+    memory works too.
+
+    Args:
+        path: A file written by `tokenise`.
+        pad_id: The token id that fills short rows.
+
+    Attributes:
+        labels: int64 [N], class of each row.
+        lengths: int64 [N], tokens of each row.
+    """
+
+    def __init__(self, path: pathlib.Path, *, pad_id: int) -> None:
+        self.path, self.pad_id = path, pad_id
+        self._file = pa.ipc.open_file(pa.memory_map(str(path)))
+        pieces = [self._piece(i) for i in range(self._file.num_record_batches)]
+        self.labels = np.concatenate([p.column(1).to_numpy() for p in pieces]).astype(
+            np.int64
+        )
+        offsets = [np.diff(p.column(0).offsets.to_numpy()) for p in pieces]
+        self.lengths = np.concatenate(offsets).astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(
+        self, rows: Sequence[int], *, device: torch.device
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Collect rows into one padded batch.
+
+        Args:
+            rows: Row numbers [B].
+            device: Where the model lives.
+
+        Returns:
+            The model's inputs, `input_ids` and `attention_mask`, int64 [B, T]; and the
+            labels, int64 [B].
+        """
+        longest = int(max(self.lengths[row] for row in rows))
+        input_ids = torch.full((len(rows), longest), self.pad_id)  # [B, T]
+        attention_mask = torch.zeros_like(input_ids)  # 1 = a token, 0 = padding
+        for i, row in enumerate(rows):
+            piece = self._piece(row // ROWS_PER_PIECE)
+            ids = piece.column(0)[row % ROWS_PER_PIECE].values.to_numpy()
+            input_ids[i, : len(ids)] = torch.from_numpy(ids.astype(np.int64))
+            attention_mask[i, : len(ids)] = 1
+        labels = torch.from_numpy(self.labels[list(rows)])
+        inputs = {
+            "input_ids": input_ids.to(device),
+            "attention_mask": attention_mask.to(device),
+        }
+        return inputs, labels.to(device)
+
+    def _piece(self, index: int) -> pa.RecordBatch:
+        return self._file.get_batch(index)
+
+
+def tokenise(
+    source: Source,
+    split: str,
+    *,
+    tokenizer: PreTrainedTokenizerFast,
+    num_rows: int | None,
+    seed: int,
+) -> TokenTable:
+    """Tokenise a split, or find it ready in the cache.
+
+    Collective: every rank must call it. Rank 0 does the work while the others wait.
+
+    Args:
+        source: Where rows come from.
+        split: "train" or "test".
+        tokenizer: Cuts texts at its `model_max_length`.
+        num_rows: How many rows; None for all.
+        seed: Chooses the rows where not all are taken, and generates newswire.
+
+    Returns:
+        The table, mapped.
+
+    Raises:
+        DataError: The source has malformed, too few or one-sided rows. On every rank.
+        OutputError: The cache cannot be written. On every rank.
+
+    Note:
+        The file's name is a fingerprint of all that decides its content: data, rows,
+        seed, cleaning version, tokenizer, maximum length. A change makes a new file.
+    """
+    what = source.fingerprint(split, num_rows=num_rows, seed=seed)
+    pieces = tokenizer.backend_tokenizer.to_str()
+    parts = f"{what}|{pieces}|{tokenizer.model_max_length}|{SCHEMA}|{ROWS_PER_PIECE}"
+    name = hashlib.sha256(parts.encode()).hexdigest()[:32]
+    path = cache_folder() / f"{split}-{name}.arrow"
+    with dist.rank0_first():
+        if not path.exists():
+            rows = source.rows(split, num_rows=num_rows, seed=seed)
+            with files.atomic_file(path) as draft:
+                _write(draft, rows, tokenizer)
+    return TokenTable(path, pad_id=tokenizer.pad_token_id)
+
+
+def split_validation(
+    labels: Sequence[int] | np.ndarray, *, num_rows: int | None, seed: int
+) -> tuple[list[int], list[int]]:
+    """Set rows aside to judge epochs by, each class in proportion.
+
+    Why not the test rows: choosing the best of many epochs by the test set makes the
+    test result a little too good every time. The test set is looked at once.
+
+    Args:
+        labels: Class of each row [N].
+        num_rows: How many rows to set aside; None for a tenth, at most 1000.
+        seed: Chooses them.
+
+    Returns:
+        Row numbers to train on, and row numbers to validate on; disjoint, together N.
+
+    Raises:
+        DataError: No row would be left on one of the sides. The same on every rank.
+
+    Examples:
+        >>> train, validation = split_validation([0, 1] * 10, num_rows=4, seed=0)
+        >>> len(train), [[0, 1][row % 2] for row in validation]
+        (16, [0, 1, 0, 1])
+    """
+    wanted = min(1000, len(labels) // 10) if num_rows is None else num_rows
+    if not 0 < wanted < len(labels):
+        raise DataError(
+            f"{wanted} validation rows cannot be cut from {len(labels)} training rows.",
+            why="the best epoch is judged on rows that were not trained on.",
+            fix="--train-rows 100 or more, and --validation-rows below it.",
+            page="bad-data",
+        )
+    by_class: dict[int, list[int]] = defaultdict(list)
+    for row, label in enumerate(labels):
+        by_class[int(label)].append(row)
+    dice = random.Random(seed)
+    ranked: list[tuple[float, int]] = []
+    for rows in by_class.values():
+        dice.shuffle(rows)
+        # Each row gets its place within its class, 0 to 1. The smallest places over
+        # all classes are a sample in which each class has its share.
+        ranked += [((place + 0.5) / len(rows), row) for place, row in enumerate(rows)]
+    validation = sorted(row for _, row in sorted(ranked)[:wanted])
+    chosen = set(validation)
+    return [row for row in range(len(labels)) if row not in chosen], validation
+
+
+def _write(
+    path: pathlib.Path, rows: Iterator[Row], tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """Tokenise piece by piece, so that memory does not grow with the number of rows."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+        while piece := list(itertools.islice(rows, ROWS_PER_PIECE)):
+            ids = tokenizer([row.text for row in piece], truncation=True)["input_ids"]
+            columns = [
+                pa.array(ids, SCHEMA.field("input_ids").type),
+                pa.array([row.label for row in piece], pa.int8()),
+            ]
+            writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
