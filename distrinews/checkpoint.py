@@ -17,7 +17,7 @@ import json
 import logging
 import pathlib
 import shutil
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -156,7 +156,7 @@ def load_training(
         optimizer.load_state_dict(_join(tensors, record["optimizer"]))
         scheduler.load_state_dict(record["scheduler"])
     except (KeyError, ValueError) as error:
-        raise _misfit(folder, error) from error
+        _misfit(folder, error)
     ranks = dist.current()
     noise = load_file(folder / "random.safetensors")
     saved_ranks = sum(name.startswith("cpu.") for name in noise)
@@ -184,7 +184,7 @@ def load_weights(folder: pathlib.Path, *, net: nn.Module) -> None:
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:
-        raise _misfit(folder, error) from error
+        _misfit(folder, error)
 
 
 def write_manifest(folder: pathlib.Path) -> None:
@@ -216,22 +216,29 @@ def verify(folder: pathlib.Path) -> dict[str, Any]:
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
-            raise _damaged(folder, f"its format is {manifest['format']}, not {FORMAT}")
-        for name, entry in manifest["files"].items():
-            path = folder / name
-            # WHY: a manifest that names "../../x" would have us read foreign files.
-            if pathlib.PurePath(name).name != name or not path.is_file():
-                raise _damaged(folder, f"{name} is missing")
-            if path.stat().st_size != entry["bytes"]:
-                raise _damaged(folder, f"{name} has another size")
-            if files.sha256(path) != entry["sha256"]:
-                raise _damaged(folder, f"{name} has another content")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        reason = f"{MANIFEST} is missing or unreadable"
-        raise _damaged(folder, reason) from error
+        entries = [
+            (str(name), int(entry["bytes"]), str(entry["sha256"]))
+            for name, entry in manifest["files"].items()
+        ]
+        known_format = manifest["format"] == FORMAT
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        _refuse(folder, f"{MANIFEST} is missing or unreadable")
+    if not known_format:
+        _refuse(folder, f"its format is not {FORMAT}")
+    for name, num_bytes, digest in entries:
+        path = folder / name
+        # WHY compare names: a manifest that lists "../../x" would have us read foreign
+        # files, and one that lists nothing would find nothing wrong.
+        if pathlib.PurePath(name).name != name or not path.is_file():
+            _refuse(folder, f"{name} is missing")
+        if path.stat().st_size != num_bytes:
+            _refuse(folder, f"{name} has another size")
+        if files.sha256(path) != digest:
+            _refuse(folder, f"{name} has another content")
+    listed = {name for name, _, _ in entries} | {MANIFEST}
+    present = {path.name for path in folder.iterdir()}
+    if listed != present:
+        _refuse(folder, f"not listed in its manifest: {sorted(present - listed)}")
     return dict(manifest)
 
 
@@ -275,8 +282,9 @@ def _join(tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> dict[str, 
     return {"state": state, "param_groups": plain["param_groups"]}
 
 
-def _damaged(folder: pathlib.Path, reason: str) -> CheckpointError:
-    return CheckpointError(
+def _refuse(folder: pathlib.Path, reason: str) -> NoReturn:
+    """Say that a folder is not what was written."""
+    raise CheckpointError(
         f"{folder} is damaged: {reason}.",
         why="loading it would go on from other numbers than were saved.",
         fix=f"delete {folder}; --resume then takes the one before it.",
@@ -284,10 +292,11 @@ def _damaged(folder: pathlib.Path, reason: str) -> CheckpointError:
     )
 
 
-def _misfit(folder: pathlib.Path, error: Exception) -> CheckpointError:
-    return CheckpointError(
+def _misfit(folder: pathlib.Path, error: Exception) -> NoReturn:
+    """Say that a folder is intact but belongs to another model."""
+    raise CheckpointError(
         f"{folder} does not fit this run: {error}.",
         why="weights of another shape belong to another model.",
         fix="resume with the settings of that run (its settings.json lists them).",
         page="checkpoint",
-    )
+    ) from error

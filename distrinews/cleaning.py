@@ -61,7 +61,7 @@ RULES = (
         "&lt;",
         re.compile(rf"{_TAG}(?=[,.;:!?)'])", re.DOTALL),
         "",
-        "Philips &lt;A HREF=\"http://x.com/?t=PHG\"&gt;PHG.AS&lt;/A&gt;, the maker",
+        'Philips &lt;A HREF="http://x.com/?t=PHG"&gt;PHG.AS&lt;/A&gt;, the maker',
         "Philips PHG.AS, the maker",
     ),
     Rule(
@@ -78,8 +78,8 @@ RULES = (
         "\\$",
         re.compile(r"\\+\$"),
         "$",
-        r"a \$100m donation",
-        "a $100m donation",
+        r"a US\$100m gift",
+        "a US$100m gift",
     ),
     # WHY a blank: elsewhere a backslash stands for a line break between two words.
     Rule(
@@ -108,7 +108,7 @@ RULES = (
         "Student #39;s Project Wins  #36;5",
         "Student's Project Wins $5",
     ),
-    # WHY: descriptions begin with a blank or hold two, which says only which feed it was.
+    # WHY: where blanks are doubled says only which feed a row came from.
     Rule(
         "blanks",
         "",
@@ -121,28 +121,27 @@ RULES = (
 
 
 def repair(text: str) -> str:
-    """Give back a news text as its author wrote it.
+    r"""Give back a news text as its author wrote it.
 
     Args:
         text: One row's text, of any length.
 
     Returns:
-        The text without the quirks in `RULES` and without blanks at its ends. If the
-        rules would leave nothing of it (a row that is a lone tag), the text with only
-        its blanks repaired.
+        The text without the quirks in `RULES` and without blanks at its ends. Where
+        that would leave nothing of a text with letters (a row that is a lone tag),
+        the text with only its blanks repaired.
 
     Note:
         Cost: about 20 microseconds for a text of 230 characters; see `RULES` for what
-        is done and in which order. A backslash in ordinary text (`C:\\news`) is taken
+        is done and in which order. A backslash in ordinary text (`C:\news`) is taken
         for a line break: in AG News it always is one.
 
     Examples:
-        >>> repair("Oil  #39;s climb:  #36;50 a barrel &lt;b&gt;...&lt;/b&gt;")
-        "Oil 's climb: $50 a barrel ..."
+        >>> repair("Oil #39;s climb:  #36;50 a barrel &lt;b&gt;...&lt;/b&gt;")
+        "Oil's climb: $50 a barrel ..."
         >>> repair("AT&T is #1; C# costs $5")
         'AT&T is #1; C# costs $5'
     """
-    blanks = " ".join(text.split())
     # WHY until nothing changes: what one rule uncovers may be another quirk (` amp;lt;`
     # hides a `&lt;`), and a cache of repaired rows must equal the repair of its rows.
     # It ends: every rule removes a character or turns a backslash into a blank.
@@ -153,4 +152,6 @@ def repair(text: str) -> str:
             if rule.sign in after:
                 after = rule.pattern.sub(rule.replacement, after)
         after = after.strip()
-    return after or blanks
+    if not after and any(map(str.isalnum, text)):
+        return " ".join(text.split())
+    return after

@@ -77,6 +77,9 @@ def run(main: Callable[[], None]) -> NoReturn:
         _say(_as_text(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
+        # WHY: a second Ctrl-C while Python shuts down would kill it with SIGINT, and a
+        # script would see -2 instead of 130.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         _say("Interrupted. What had been saved before is intact.")
         sys.exit(INTERRUPTED_EXIT_CODE)
     except BrokenPipeError:

@@ -196,6 +196,11 @@ def _rank_environment(num_ranks: int, store: pathlib.Path) -> dict[str, str]:
         STORE_VARIABLE: str(store),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
     }
+    encoding = os.environ.get("PYTHONIOENCODING", "")
+    if ":" not in encoding:
+        # WHY: a redirected Windows console (code page 1252) cannot encode most
+        # alphabets. A rank that prints a headline would fail in mid-run; see `console`.
+        env["PYTHONIOENCODING"] = f"{encoding}:backslashreplace"
     loopback = machine.loopback_interface()
     if loopback is not None:
         env["GLOO_SOCKET_IFNAME"] = os.environ.get("GLOO_SOCKET_IFNAME", loopback)

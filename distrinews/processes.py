@@ -22,10 +22,10 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from distrinews.errors import DistriNewsError, RankFailedError
 
@@ -35,6 +35,8 @@ __all__ = ["end_with_parent", "run_ranks"]
 GRACE_S = 2.0
 # How often a rank without a watchable parent handle looks whether it was orphaned.
 POLL_S = 0.5
+# The folder of Python's own modules.
+PYTHON_LIBRARY = os.path.dirname(os.__file__)
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,12 @@ def run_ranks(
     """
     spawn = multiprocessing.get_context("spawn")
     members: list[tuple[SpawnProcess, connection.Connection]] = []
-    with _terminated_means_cleanup():
+    if hasattr(signal, "pthread_sigmask"):
+        # WHY now: the first process start would start this helper of multiprocessing,
+        # and doing so it lets Ctrl-C through again, whatever `_interrupts_wait` says
+        # (resource_tracker.py, seen in Python 3.11).
+        resource_tracker.ensure_running()
+    with _first_signal_means_cleanup():
         try:
             with _environment(env), _interrupts_wait():
                 for rank in range(num_ranks):
@@ -119,8 +126,16 @@ def _run_one(
 def _where(error: BaseException) -> str:
     """The innermost line of the user's or our code, as `(file:line in function)`."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "site-packages" not in f.filename] or list(frames)
-    last = own[-1]
+    # WHY by folder: a line in a codec of Python's own library explains nothing to the
+    # reader. Debian and Kaggle call site-packages dist-packages.
+    own = [
+        f
+        for f in frames
+        if "site-packages" not in f.filename
+        and "dist-packages" not in f.filename
+        and not f.filename.startswith((PYTHON_LIBRARY, "<frozen"))
+    ]
+    last = (own or frames)[-1]
     return f"({os.path.basename(last.filename)}:{last.lineno} in {last.name})"
 
 
@@ -130,36 +145,50 @@ def _wait_for_all(members: list[tuple[SpawnProcess, connection.Connection]]) -> 
     ended: dict[int, int] = {}  # rank -> exit code
     deadline_s = float("inf")
     while len(ended) < len(members) and time.monotonic() < deadline_s:
-        waiting = [p.sentinel for r, (p, _) in enumerate(members) if r not in ended]
+        running = [m for rank, m in enumerate(members) if rank not in ended]
+        sentinels = [process.sentinel for process, _ in running]
+        pipes = [receiver for _, receiver in running if not receiver.closed]
         # WHY a bounded wait: Windows cannot be interrupted in an endless one, and
         # Ctrl-C would do nothing until a rank ended.
-        connection.wait(waiting, timeout=0.5)
+        connection.wait([*sentinels, *pipes], timeout=0.5)
         for rank, (process, receiver) in enumerate(members):
-            if rank not in ended and process.exitcode is not None:
-                ended[rank] = process.exitcode
-                with contextlib.suppress(EOFError, OSError):
-                    if receiver.poll():
-                        reports.append(receiver.recv())
+            code = process.exitcode  # before the pipe: the report comes before the end
+            reports += _receive(receiver)
+            if code is not None:
+                ended[rank] = code
         if deadline_s == float("inf") and any(ended.values()):
             deadline_s = time.monotonic() + GRACE_S
     if any(ended.values()):
-        raise _cause(reports, ended)
+        _raise_cause(reports, ended)
 
 
-def _cause(reports: list[Report], ended: dict[int, int]) -> DistriNewsError:
-    """The one failure that explains the others.
+def _receive(receiver: connection.Connection) -> list[Report]:
+    """What a rank has sent, at most one report; closes a pipe that has said it all."""
+    # WHY while the rank still runs: a pipe holds 64 KiB (8 KiB on Windows). A rank with
+    # a longer traceback waits for its reader before it can end.
+    if receiver.closed:
+        return []
+    reports = []
+    with contextlib.suppress(EOFError, OSError):
+        if not receiver.poll():
+            return []
+        reports.append(receiver.recv())
+    receiver.close()
+    return reports
 
-    A rank that dies takes the others' next collective with it, and they report a
-    closed connection. So: a rank that died without a word first, then the earliest
-    report.
-    """
+
+def _raise_cause(reports: list[Report], ended: dict[int, int]) -> NoReturn:
+    """Raise the one failure that explains the others."""
+    # WHY this order: a rank that dies takes the others' next collective with it, and
+    # they report a closed connection. So: first a rank that died without a word, then
+    # the earliest report.
     told = {report.rank for report in reports}
     for rank, code in sorted(ended.items()):
         if code != 0 and rank not in told:
-            return _died_silently(rank, code)
+            raise _died_silently(rank, code)
     first = min(reports, key=lambda report: report.at_s)
     if first.error is not None:
-        return first.error
+        raise first.error
     failed = RankFailedError(
         f"rank {first.rank} raised {first.summary}.",
         why="the other ranks were stopped: they would have waited for it for ever.",
@@ -167,7 +196,7 @@ def _cause(reports: list[Report], ended: dict[int, int]) -> DistriNewsError:
         page="rank-failed",
     )
     failed.add_note(first.trace)
-    return failed
+    raise failed
 
 
 def _died_silently(rank: int, code: int) -> RankFailedError:
@@ -235,20 +264,31 @@ def _interrupts_wait() -> Generator[None, None, None]:
 
 
 @contextlib.contextmanager
-def _terminated_means_cleanup() -> Generator[None, None, None]:
-    """Turn SIGTERM into SystemExit, so that `finally` ends the ranks."""
+def _first_signal_means_cleanup() -> Generator[None, None, None]:
+    """Turn Ctrl-C and SIGTERM into exceptions, so that `finally` ends the ranks."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers
         return
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    # WHY leave an ignored signal ignored: `nohup` and `&` in a script ask for that.
+    ours = [n for n, handler in before.items() if handler not in (signal.SIG_IGN, None)]
 
     def leave(signum: int, frame: FrameType | None) -> None:
+        # WHY only the first: a second, impatient Ctrl-C would break off the cleaning
+        # up between two ranks. Windows cannot hold it back otherwise.
+        for number in ours:
+            signal.signal(number, signal.SIG_IGN)
+        if signum == signal.SIGINT:
+            raise KeyboardInterrupt
         sys.exit(128 + signum)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    for number in ours:
+        signal.signal(number, leave)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in ours:
+            signal.signal(number, before[number])
 
 
 def end_with_parent(last_words: Callable[[], None]) -> None:

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
+import psutil
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
@@ -45,7 +47,13 @@ NEWSWIRE_ROWS = {"train": 4096, "test": 1000}
 
 def _time_name() -> str:
     """A run name that is unique by time and sorts by it; no colon, for Windows."""
-    return datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")[:-3]
+    now = datetime.datetime.now()
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        # WHY the time at which torchrun started: all its ranks agree on it, and a
+        # restarted rank finds the run of its predecessor.
+        starter = psutil.Process(os.getppid())
+        now = datetime.datetime.fromtimestamp(starter.create_time())
+    return now.strftime("%Y%m%d-%H%M%S-%f")[:-3]
 
 
 class TrainSettings(BaseSettings):
@@ -181,6 +189,11 @@ class TrainSettings(BaseSettings):
                     if values.get(f"{split}_rows") is None:
                         values[f"{split}_rows"] = rows
         return values
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The learning rate after warm-up, with the preset's default filled in."""
+        return self.learning_rate or LEARNING_RATES[self.preset]
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

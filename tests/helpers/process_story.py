@@ -1,0 +1,149 @@
+"""A program with ranks but without torch, so that starting it costs little.
+
+Run   python process_story.py STORY OUT NUM_RANKS
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import pathlib
+import signal
+import sys
+import time
+
+if os.environ.get("STORY_LIKE_WINDOWS"):
+    # What Windows lacks, taken away before anything could have looked for it.
+    del signal.pthread_sigmask
+
+from distrinews import console, processes
+from distrinews.errors import DataError
+
+OUT = pathlib.Path(os.environ.get("STORY_OUT", "."))
+
+if __name__ == "__mp_main__":
+    # Stands for `import torch`: what a rank does before the library's first line.
+    (OUT / f"importing_{os.getpid()}").touch()
+    if hasattr(signal, "pthread_sigmask"):
+        held_back = signal.pthread_sigmask(signal.SIG_BLOCK, set())
+        names = " ".join(sorted(signal.Signals(number).name for number in held_back))
+        (OUT / f"held_back_{os.getpid()}").write_text(names, encoding="utf-8")
+    time.sleep(float(os.environ.get("STORY_IMPORT_S", "0")))
+
+
+def at_work(rank: int) -> None:
+    part = OUT / f"{rank}.part"
+    part.write_text(str(os.getpid()), encoding="utf-8")
+    part.rename(OUT / f"{rank}.pid")  # complete as soon as it is seen
+
+
+def finish(rank: int) -> None:
+    at_work(rank)
+    seen = os.environ.get("STORY_ENV", "")
+    kind = "child" if multiprocessing.parent_process() else "first"
+    (OUT / f"{rank}.txt").write_text(f"{seen} {kind}", encoding="utf-8")
+
+
+def sleep(rank: int) -> None:
+    at_work(rank)
+    time.sleep(120)
+
+
+def sleep_deaf(rank: int) -> None:
+    """Sleep, and ignore requests to end."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sleep(rank)
+
+
+def watched(rank: int) -> None:
+    """Rank 0 sleeps, the others compute for ever; all watch their parent."""
+    processes.end_with_parent((OUT / f"last_words_{rank}").touch)
+    at_work(rank)
+    while True:
+        if rank == 0:
+            time.sleep(120)
+
+
+def unwatched(rank: int) -> None:
+    """The same without watching."""
+    at_work(rank)
+    time.sleep(20)
+
+
+def raise_value_error(rank: int) -> None:
+    """Rank 1 fails; rank 0 notices a little later and fails for that reason."""
+    at_work(rank)
+    if rank == 1:
+        raise ValueError("bad row")
+    time.sleep(0.3)
+    raise ConnectionError("peer closed")
+
+
+def raise_in_the_library(rank: int) -> None:
+    """The innermost frame lies in Python's own library."""
+    json.loads("{" * (rank + 1))
+
+
+def raise_data_error(rank: int) -> None:
+    """What a vote leads to: the same error on every rank."""
+    at_work(rank)
+    error = DataError("no rows.", why="why", fix="fix", page="data")
+    error.add_note("seen in test.csv")
+    raise error
+
+
+def raise_much(rank: int) -> None:
+    """A message that is longer than any pipe's buffer."""
+    if rank == 1:
+        raise ValueError("x" * 1_000_000)
+    time.sleep(120)
+
+
+def die(rank: int) -> None:
+    """Rank 1 is killed, as by a machine that is out of memory."""
+    at_work(rank)
+    if rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.2)
+    raise ConnectionError("peer closed")
+
+
+def leave(rank: int) -> None:
+    """Rank 1 ends with an exit code of its own."""
+    if rank == 1:
+        sys.exit(7)
+    time.sleep(120)
+
+
+STORIES = {
+    story.__name__: story
+    for story in (
+        finish,
+        sleep,
+        sleep_deaf,
+        watched,
+        unwatched,
+        raise_value_error,
+        raise_in_the_library,
+        raise_data_error,
+        raise_much,
+        die,
+        leave,
+    )
+}
+
+
+def main() -> None:
+    story, num_ranks = STORIES[sys.argv[1]], int(sys.argv[2])
+    before = dict(os.environ)
+    try:
+        processes.run_ranks(story, num_ranks=num_ranks, env={"STORY_ENV": "set"})
+    finally:
+        restored = dict(os.environ) == before
+        (OUT / "restored.txt").write_text(str(restored), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    console.quiet_interrupts()
+    console.run(main)

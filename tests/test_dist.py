@@ -1,0 +1,493 @@
+"""Proofs for distrinews.dist, .group and .agreement: ranks meet, agree and part.
+
+WHY so many claims per run: starting ranks costs seconds (each imports torch), asking
+them one more question costs nothing. `helpers/dist_story.py` is what the ranks do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as torch_dist
+from helpers import dist_story
+from helpers.running import HELPERS, Program, is_running, wait_until
+
+from distrinews import dist, group, machine
+from distrinews.errors import DataError, RankFailedError, SetupError
+
+STORY = HELPERS / "dist_story.py"
+Start = Callable[..., Program]
+Facts = list[dict[str, Any]]
+posix_only = pytest.mark.skipif(
+    sys.platform == "win32", reason="POSIX signals do not exist on Windows"
+)
+torchrun_only = pytest.mark.skipif(
+    sys.platform != "linux", reason="torchrun is this course's launcher on Linux only"
+)
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
+
+
+def read(out: pathlib.Path, num_ranks: int) -> Facts:
+    files = [out / f"{rank}.json" for rank in range(num_ranks)]
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
+# --- One story, told by `launch`, by torchrun, and as Windows would tell it ------
+
+
+@pytest.fixture(scope="module")
+def launched(tmp_path_factory: pytest.TempPathFactory) -> Facts:
+    """Two ranks, started from this very process."""
+    out = tmp_path_factory.mktemp("launched")
+    before = dict(os.environ)
+    dist.launch(dist_story.tell, out, num_ranks=2, timeout_s=60)
+    assert dict(os.environ) == before, "launch left variables in our environment"
+    return read(out, 2)
+
+
+@pytest.fixture(scope="module")
+def by_torchrun(tmp_path_factory: pytest.TempPathFactory) -> Facts:
+    """Two ranks, started by torchrun."""
+    if sys.platform != "linux":
+        pytest.skip("torchrun is this course's launcher on Linux only")
+    out = tmp_path_factory.mktemp("torchrun")
+    command = (*TORCHRUN, "--standalone", "--nproc_per_node=2", STORY, "tell", out, "2")
+    env = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        command, capture_output=True, timeout=120, check=False, env=env
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return read(out, 2)
+
+
+@pytest.fixture(scope="module")
+def as_on_windows(tmp_path_factory: pytest.TempPathFactory) -> tuple[Facts, Program]:
+    """Three ranks under the conditions of a Windows machine that Linux can imitate."""
+    folder = tmp_path_factory.mktemp("Eigene Dateien von Jörg")
+    program = Program(
+        (STORY, "tell", folder, 3),
+        folder=folder,
+        env={
+            "STORY_LIKE_WINDOWS": "1",  # no signal.pthread_sigmask
+            "USE_LIBUV": "0",
+            "PYTHONIOENCODING": "cp1252",
+            "PYTHONUTF8": "0",
+            "MASTER_PORT": "1",  # no user may listen there: it must not be used
+            "OMP_NUM_THREADS": "3",
+            "GLOO_SOCKET_IFNAME": machine.loopback_interface(),
+        },
+    )
+    try:
+        code = program.exit_code(timeout_s=120)
+        assert code == 0, program.err
+        program.seconds_until_nothing_is_left(timeout_s=0.5)
+        return read(folder, 3), program
+    finally:
+        program.kill_everything()
+
+
+@pytest.fixture(params=["launched", "by_torchrun", "as_on_windows"])
+def facts(request: pytest.FixtureRequest) -> Facts:
+    told = request.getfixturevalue(request.param)
+    return told[0] if isinstance(told, tuple) else told  # type: ignore[no-any-return]
+
+
+def test_every_rank_knows_who_it_is(facts: Facts) -> None:
+    num_ranks = len(facts)
+    for rank, fact in enumerate(facts):
+        who = fact["who"]
+        assert who["ranks"][:3] == [rank, rank, num_ranks]
+        assert who["current"] is True
+        assert who["launched"] == num_ranks
+        assert who["initialized"] is True
+
+
+def test_sums_over_ranks_are_exact(facts: Facts) -> None:
+    num_ranks = len(facts)
+    ranks_sum = sum(range(num_ranks))
+    for fact in facts:
+        assert fact["sums"] == {
+            "int": num_ranks * 2**60 + ranks_sum,
+            "float": num_ranks + ranks_sum * 2.0**-50,
+            "tensor": [[1.5 * num_ranks, 2.0 * num_ranks], [ranks_sum, -num_ranks]],
+            "unchanged": True,
+            "dtype": "torch.float64",
+        }
+
+
+def test_a_less_careful_type_would_lose_those_sums() -> None:
+    """Negative control: the values above tell exact sums from rounded ones."""
+    assert int(float(2 * 2**60 + 1)) != 2 * 2**60 + 1  # an int summed in float64
+    term = torch.tensor(1.0 + 2.0**-50, dtype=torch.float32)  # a float in float32
+    assert (1.0 + term).item() != 2 + 2.0**-50
+
+
+def test_objects_arrive_in_rank_order_and_rank_0_is_the_one_who_broadcasts(
+    facts: Facts,
+) -> None:
+    length = len(dist_story.HEADLINE)
+    for fact in facts:
+        objects = fact["objects"]
+        assert objects["gathered"] == list(range(len(facts)))
+        assert objects["lengths"] == [
+            length * (1 + 2_000 * rank) for rank in range(len(facts))
+        ]
+        assert objects["broadcast"] == "from rank 0"
+
+
+def test_a_vote_raises_the_same_error_on_every_rank(facts: Facts) -> None:
+    last = len(facts) - 1
+    for fact in facts:
+        votes = fact["votes"]
+        assert votes["healthy"] == {"kind": None}
+        assert votes["last_only"]["kind"] == "DataError"
+        assert votes["last_only"]["text"].startswith(f"row {last} is empty.")
+        assert votes["last_only"]["notes"] == ["seen in test.csv"]
+        assert votes["all"]["text"].startswith("row 0 is empty.")  # the lowest rank's
+        assert votes["afterwards"] == len(facts)
+
+
+def test_a_crash_inside_raise_together_reaches_every_rank_with_its_traceback(
+    facts: Facts,
+) -> None:
+    for fact in facts:
+        crash = fact["votes"]["crash"]
+        assert crash["kind"] == "RankFailedError"
+        last = len(facts) - 1
+        assert crash["text"].startswith(f"rank {last} raised ZeroDivisionError")
+        assert "in divide" in crash["notes"][0]
+
+
+def test_rank_0_goes_first_and_the_others_find_its_file(facts: Facts) -> None:
+    assert [fact["orders"]["found"] for fact in facts] == [True] * len(facts)
+
+
+def test_without_rank0_first_the_others_come_too_early(facts: Facts) -> None:
+    """Negative control: the order above is made by `rank0_first`, not by luck."""
+    found = [fact["orders"]["found_unordered"] for fact in facts]
+    assert found == [True] + [False] * (len(facts) - 1)
+
+
+def test_rank_0s_failure_is_raised_on_all_before_the_others_enter(
+    facts: Facts,
+) -> None:
+    for rank, fact in enumerate(facts):
+        assert fact["orders"]["error"]["text"].startswith("no disk.")
+        assert fact["orders"]["entered"] is (rank == 0)
+        assert fact["orders"]["afterwards"] == len(facts)
+
+
+def test_a_second_group_inside_the_first_is_a_setup_error(facts: Facts) -> None:
+    for fact in facts:
+        assert fact["nested_setup"]["kind"] == "SetupError"
+        assert fact["nested_launch"]["kind"] == "SetupError"
+
+
+# --- What a rank's process is like ----------------------------------------------
+
+
+def test_launch_spawns_and_opens_no_port_but_gloos_on_the_loopback(
+    launched: Facts,
+) -> None:
+    for fact in launched:
+        who = fact["who"]
+        assert "spawn_main" in " ".join(who["command"])
+        assert who["listens_on"], "nothing listens: this proof looked at nothing"
+        assert set(who["listens_on"]) <= {"127.0.0.1", "::1"}
+        assert who["env"]["MASTER_PORT"] is None
+        assert who["env"]["DISTRINEWS_STORE"] is not None
+
+
+def test_torchrun_starts_the_ranks_itself_and_no_store_file_is_used(
+    by_torchrun: Facts,
+) -> None:
+    """Negative control: the two ways to start can be told apart."""
+    for fact in by_torchrun:
+        assert fact["who"]["child"] is False
+        assert fact["who"]["env"]["DISTRINEWS_STORE"] is None
+        assert fact["who"]["env"]["MASTER_PORT"] is not None
+
+
+def test_the_cores_are_divided_among_the_ranks(launched: Facts) -> None:
+    fair = str(max(1, machine.num_cores() // 2))
+    for fact in launched:
+        assert fact["who"]["env"]["OMP_NUM_THREADS"] == fair
+        assert fact["who"]["num_threads"] == int(fair)
+        assert fact["who"]["env"]["GLOO_SOCKET_IFNAME"] == machine.loopback_interface()
+
+
+def test_the_users_own_number_of_threads_is_kept(
+    as_on_windows: tuple[Facts, Program],
+) -> None:
+    for fact in as_on_windows[0]:
+        assert fact["who"]["env"]["OMP_NUM_THREADS"] == "3"
+        assert fact["who"]["num_threads"] == 3
+
+
+def test_a_headline_in_cyrillic_is_printed_on_a_console_that_cannot_show_it(
+    as_on_windows: tuple[Facts, Program],
+) -> None:
+    written = dist_story.HEADLINE.encode("cp1252", "backslashreplace").decode()
+    assert as_on_windows[1].out.splitlines() == [written]
+    with pytest.raises(UnicodeEncodeError):  # negative control: it really cannot
+        dist_story.HEADLINE.encode("cp1252")
+
+
+def test_nothing_is_left_in_a_temporary_folder_with_spaces_and_umlauts(
+    as_on_windows: tuple[Facts, Program],
+) -> None:
+    store = as_on_windows[0][0]["who"]["env"]["DISTRINEWS_STORE"]
+    assert "Jörg" in store
+    assert " " in store
+    assert as_on_windows[1].temporary_files() == []
+
+
+# --- setup ----------------------------------------------------------------------
+
+
+def test_alone_there_is_no_group_and_every_collective_is_an_identity() -> None:
+    with dist.setup() as ranks:
+        assert (ranks.rank, ranks.local_rank, ranks.world_size) == (0, 0, 1)
+        assert ranks == dist.current()
+        assert not torch_dist.is_initialized()
+        assert dist.sum_over_ranks(2**60 + 1) == 2**60 + 1
+        assert dist.gather_objects("mine") == ["mine"]
+        assert dist.broadcast_object("mine") == "mine"
+        with dist.rank0_first(), dist.raise_together():
+            entered = True
+    assert entered
+    assert dist.launched_world_size() is None
+
+
+def test_alone_a_failed_vote_raises_the_error_itself() -> None:
+    with pytest.raises(DataError, match="row 0"), dist.raise_together():
+        raise DataError("row 0.", why="why", fix="fix", page="data")
+    with pytest.raises(RankFailedError, match="rank 0 raised KeyError"):
+        dist.vote_then_raise(KeyError("loss"))
+
+
+@pytest.mark.parametrize("num_ranks", [0, -1])
+def test_launching_nobody_is_a_setup_error(num_ranks: int) -> None:
+    with pytest.raises(SetupError, match=f"num_ranks is {num_ranks}"):
+        dist.launch(print, num_ranks=num_ranks)
+
+
+GOOD = {"RANK": "1", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"RANK": ""},
+        {"RANK": "one"},
+        {"RANK": "2"},
+        {"RANK": "-1", "LOCAL_RANK": "-1"},
+        {"LOCAL_RANK": None},
+        {"LOCAL_RANK": "2"},
+        {"WORLD_SIZE": None},
+        {"WORLD_SIZE": "0"},
+        {"LOCAL_WORLD_SIZE": "0"},
+    ],
+)
+def test_unusable_launcher_variables_are_a_setup_error(
+    change: dict[str, str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**GOOD, **change}.items():
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(SetupError, match="do not fit together"), dist.setup():
+        pass
+    with pytest.raises(SetupError, match="unset RANK"):
+        dist.launched_world_size()
+
+
+def test_usable_launcher_variables_are_not_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Negative control: it is the changed value that is refused above."""
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+    assert dist.launched_world_size() == 2
+
+
+@torchrun_only
+def test_a_group_ends_with_its_block_also_after_an_error_and_a_new_one_can_follow(
+    start: Start, tmp_path: pathlib.Path
+) -> None:
+    program = start(
+        *TORCHRUN, "--standalone", "--nproc_per_node=2", STORY, "setup_again", tmp_path
+    )
+    assert program.exit_code(timeout_s=90) == 0, program.err
+    for fact in read(tmp_path, 2):
+        assert fact == {"sums": [3, 3], "left": [False, False]}
+
+
+def test_a_name_from_torchs_own_dist_is_answered_with_how_to_write_it() -> None:
+    with pytest.raises(AttributeError, match=r"torch_dist\.all_reduce"):
+        dist.all_reduce  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        dist.nonsense  # noqa: B018
+
+
+# --- Failures -------------------------------------------------------------------
+
+
+def test_one_rank_fails_alone_and_launch_names_it_with_file_and_line(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    before = dict(os.environ)
+    with pytest.raises(RankFailedError) as caught:
+        dist.launch(
+            dist_story.leave_rank_0_alone, tmp_path, num_ranks=2, timeout_s=30
+        )
+    lines = STORY.read_text(encoding="utf-8").splitlines()
+    number = 1 + next(i for i, line in enumerate(lines) if '"bad row"' in line)
+    assert "rank 1 raised ValueError: bad row" in caught.value.what
+    assert f"dist_story.py:{number} in leave_rank_0_alone" in caught.value.what
+    assert 'raise ValueError("bad row")' in caught.value.__notes__[0]
+    assert list(temporary.iterdir()) == []
+    assert dict(os.environ) == before
+    # Negative control to the votes above: without one, rank 0 was in its next
+    # collective, and what it met there does not say what happened.
+    met = (tmp_path / "rank_0.txt").read_text(encoding="utf-8")
+    assert "bad row" not in met
+    assert "closed" in met.lower() or "reset" in met.lower(), met
+
+
+@posix_only
+def test_a_frozen_rank_ends_the_run_after_the_timeout(
+    start: Start, tmp_path: pathlib.Path
+) -> None:
+    program = start(STORY, "stop_rank_1", tmp_path, 2, 2.0)
+    assert program.exit_code(timeout_s=40) == 1
+    assert "rank 0 raised" in program.err
+    waited_s = float((tmp_path / "waited_s.txt").read_text(encoding="utf-8"))
+    assert 2.0 <= waited_s < 4.0
+    program.seconds_until_nothing_is_left(timeout_s=0.5)
+    assert program.temporary_files() == []
+
+
+@pytest.mark.slow
+def test_a_rank_that_sleeps_ends_the_run_after_the_timeout(
+    start: Start, tmp_path: pathlib.Path
+) -> None:
+    program = start(STORY, "hang_rank_1", tmp_path, 2, 2.0)
+    assert program.exit_code(timeout_s=40) == 1
+    assert "rank 0 raised" in program.err
+    program.seconds_until_nothing_is_left(timeout_s=0.5)
+
+
+@posix_only
+def test_when_the_starter_is_killed_its_ranks_end_also_in_a_collective_or_a_loop(
+    start: Start, tmp_path: pathlib.Path
+) -> None:
+    program = start(STORY, "stuck_and_busy", tmp_path, 2)
+    pids = wait_for_ranks(tmp_path, 2)
+    assert len(program.temporary_files()) == 1  # the store: it will be cleaned up
+    program.process.kill()
+    program.seconds_until_nothing_is_left(timeout_s=5)
+    assert not any(is_running(pid) for pid in pids)
+    assert program.temporary_files() == []
+
+
+@posix_only
+@pytest.mark.slow
+def test_ctrl_c_ends_a_run_that_is_stuck_in_a_collective(
+    start: Start, tmp_path: pathlib.Path
+) -> None:
+    program = start(STORY, "stuck_and_busy", tmp_path, 2)
+    wait_for_ranks(tmp_path, 2)
+    program.press_ctrl_c()
+    assert program.exit_code(timeout_s=10) == 130
+    program.seconds_until_nothing_is_left(timeout_s=0.5)
+    assert program.temporary_files() == []
+    assert program.err.splitlines() == [
+        "Interrupted. What had been saved before is intact."
+    ]
+
+
+@torchrun_only
+@pytest.mark.slow
+def test_when_torchruns_agent_is_killed_its_ranks_end(
+    start: Start, tmp_path: pathlib.Path
+) -> None:
+    program = start(
+        *(*TORCHRUN, "--standalone", "--nproc_per_node=2"),
+        *(STORY, "stuck_and_busy", tmp_path, 2),
+    )
+    pids = wait_for_ranks(tmp_path, 2)
+    assert program.process.pid not in pids
+    program.process.kill()
+    program.seconds_until_nothing_is_left(timeout_s=5)
+
+
+@torchrun_only
+@pytest.mark.slow
+@pytest.mark.parametrize("per_machine", [1, 2])
+def test_with_two_machines_rank_and_local_rank_differ(
+    start: Start, tmp_path: pathlib.Path, per_machine: int
+) -> None:
+    with socket.socket() as probe:  # a port that is free right now
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    rendezvous = (
+        "--nnodes=2",
+        f"--nproc_per_node={per_machine}",
+        "--rdzv_backend=c10d",
+        f"--rdzv_endpoint=127.0.0.1:{port}",
+        "--rdzv_id=proof",
+        "--local_addr=127.0.0.1",
+    )
+    # WHY the loopback: both "machines" are this one, and its own name may lead away.
+    env = {"GLOO_SOCKET_IFNAME": machine.loopback_interface()}
+    command = (*TORCHRUN, *rendezvous, STORY, "only_who", tmp_path, 2)
+    agents = [start(*command, env=env) for _ in range(2)]
+    for agent in agents:
+        assert agent.exit_code(timeout_s=90) == 0, agent.err
+    facts = read(tmp_path, 2 * per_machine)
+    local_ranks = [fact["who"]["ranks"][1] for fact in facts]
+    assert local_ranks == [*range(per_machine), *range(per_machine)]
+    for rank, fact in enumerate(facts):
+        assert fact["who"]["ranks"][0] == rank
+        assert fact["who"]["ranks"][2] == 2 * per_machine
+        assert fact["who"]["current"] is True
+        assert fact["sums"]["int"] == len(facts) * 2**60 + sum(range(len(facts)))
+
+
+def test_a_rank_without_a_gpu_of_its_own_computes_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch_dist, "is_nccl_available", lambda: True)
+    assert group._device(0, 2) == torch.device("cpu")  # one GPU, two ranks
+    assert group._device(0, 1) == torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert group._device(1, 2) == torch.device("cuda", 1)
+    monkeypatch.setattr(torch_dist, "is_nccl_available", lambda: False)
+    assert group._device(1, 2) == torch.device("cpu")  # Windows: no nccl
+
+
+def wait_for_ranks(out: pathlib.Path, num_ranks: int) -> list[int]:
+    """Wait until every rank is at work; return their process ids."""
+    files = [out / f"{rank}.pid" for rank in range(num_ranks)]
+    wait_until(
+        lambda: all(file.exists() and file.read_text() for file in files),
+        timeout_s=60,
+        what="ranks at work",
+    )
+    return [int(file.read_text()) for file in files]

@@ -1,0 +1,298 @@
+"""Proofs for distrinews.processes: a failure is told once, and nobody is left behind.
+
+The programs here load no torch: what is proven does not depend on it, and a run costs
+tenths of a second. `test_dist.py` repeats the main cases with real collectives.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+from helpers.running import HELPERS, Program, is_running, wait_until
+
+STORY = HELPERS / "process_story.py"
+Start = Callable[..., Program]
+Tell = Callable[..., Program]
+posix_only = pytest.mark.skipif(
+    sys.platform == "win32", reason="POSIX signals do not exist on Windows"
+)
+# A run either has POSIX's signal masks or, as on Windows, has not.
+both_systems = pytest.mark.parametrize(
+    "env", [{}, {"STORY_LIKE_WINDOWS": "1"}], ids=["posix", "like_windows"]
+)
+INTERRUPTED = "Interrupted. What had been saved before is intact."
+
+
+@pytest.fixture
+def tell(start: Start, tmp_path: pathlib.Path) -> Tell:
+    """Start a story with two ranks that write into `tmp_path`."""
+
+    def tell_one(
+        story: str, *, num_ranks: int = 2, env: dict[str, str] | None = None
+    ) -> Program:
+        variables = {"STORY_OUT": str(tmp_path), **(env or {})}
+        return start(STORY, story, num_ranks, env=variables)
+
+    return tell_one
+
+
+def ranks_at_work(out: pathlib.Path, *, num_ranks: int = 2) -> list[int]:
+    """Wait until every rank is at work; return their process ids."""
+    files = [out / f"{rank}.pid" for rank in range(num_ranks)]
+    wait_until(
+        lambda: all(file.exists() for file in files), timeout_s=30, what="at work"
+    )
+    return [int(file.read_text(encoding="utf-8")) for file in files]
+
+
+def check_nothing_is_left(program: Program, out: pathlib.Path) -> None:
+    # WHY not at once: multiprocessing's own helper, the resource tracker, ends when it
+    # notices that its program has.
+    program.seconds_until_nothing_is_left(timeout_s=0.5)
+    assert program.temporary_files() == []
+    assert (out / "restored.txt").read_text(encoding="utf-8") == "True"
+
+
+def test_the_search_for_processes_left_behind_finds_them(
+    tell: Tell, tmp_path: pathlib.Path
+) -> None:
+    """Negative control to every "nothing is left" below."""
+    program = tell("sleep")
+    pids = ranks_at_work(tmp_path)
+    found = {process.pid for process in program.processes()}
+    assert {program.process.pid, *pids} <= found
+    program.kill_everything()
+    assert program.processes() == []
+
+
+# --- Success --------------------------------------------------------------------
+
+
+@both_systems
+def test_every_rank_is_a_new_process_that_sees_the_environment_given_to_it(
+    tell: Tell, tmp_path: pathlib.Path, env: dict[str, str]
+) -> None:
+    program = tell("finish", num_ranks=3, env=env)
+    assert program.exit_code() == 0, program.err
+    pids = ranks_at_work(tmp_path, num_ranks=3)
+    assert len({*pids, program.process.pid}) == 4
+    for rank in range(3):
+        assert (tmp_path / f"{rank}.txt").read_text(encoding="utf-8") == "set child"
+    assert program.err == ""
+    check_nothing_is_left(program, tmp_path)
+
+
+# --- A rank fails ---------------------------------------------------------------
+
+
+@both_systems
+def test_the_rank_that_failed_first_is_named_once_with_file_and_line(
+    tell: Tell, tmp_path: pathlib.Path, env: dict[str, str]
+) -> None:
+    program = tell("raise_value_error", env=env)
+    assert program.exit_code() == 1
+    lines = STORY.read_text(encoding="utf-8").splitlines()
+    number = 1 + next(i for i, line in enumerate(lines) if '"bad row"' in line)
+    where = f"(process_story.py:{number} in raise_value_error)"
+    assert f"rank 1 raised ValueError: bad row {where}." in program.err
+    assert program.err.count("Traceback") == 1
+    assert "peer closed" not in program.err  # a consequence, not the cause
+    check_nothing_is_left(program, tmp_path)
+
+
+def test_the_line_named_is_ours_also_when_pythons_own_library_raised(
+    tell: Tell,
+) -> None:
+    program = tell("raise_in_the_library")
+    assert program.exit_code() == 1
+    assert "in raise_in_the_library)" in program.err
+
+
+def test_an_error_of_every_rank_is_shown_once_with_its_cure_and_exit_code_2(
+    tell: Tell, tmp_path: pathlib.Path
+) -> None:
+    program = tell("raise_data_error")
+    assert program.exit_code() == 2
+    assert program.err.splitlines() == [
+        "seen in test.csv",
+        "Error: no rows.",
+        "  why:  why",
+        "  fix:  fix",
+        "  more: troubleshooting/#data",
+    ]
+    check_nothing_is_left(program, tmp_path)
+
+
+def test_a_report_longer_than_a_pipes_buffer_arrives(tell: Tell) -> None:
+    program = tell("raise_much")
+    assert program.exit_code(timeout_s=10) == 1
+    assert "rank 1 raised ValueError: xxx" in program.err
+    assert len(program.err) > 1_000_000
+
+
+@posix_only
+def test_a_killed_rank_is_the_cause_not_those_who_noticed_it(
+    tell: Tell, tmp_path: pathlib.Path
+) -> None:
+    program = tell("die")
+    assert program.exit_code() == 1
+    assert "rank 1 was killed by SIGKILL" in program.err
+    assert "peer closed" not in program.err
+    check_nothing_is_left(program, tmp_path)
+
+
+def test_a_rank_that_leaves_with_an_exit_code_ends_the_run(tell: Tell) -> None:
+    program = tell("leave")
+    assert program.exit_code(timeout_s=10) == 1
+    assert "rank 1 ended with exit code 7" in program.err
+    program.seconds_until_nothing_is_left(timeout_s=0.5)
+
+
+# --- Ctrl-C and SIGTERM ---------------------------------------------------------
+
+
+@posix_only
+@both_systems
+@pytest.mark.parametrize("to", ["everyone", "starter"])
+def test_ctrl_c_at_work_ends_all_quietly_with_130(
+    tell: Tell, tmp_path: pathlib.Path, to: str, env: dict[str, str]
+) -> None:
+    program = tell("sleep", env=env)
+    ranks_at_work(tmp_path)
+    if to == "everyone":
+        program.press_ctrl_c()
+    else:
+        program.process.send_signal(signal.SIGINT)
+    assert program.exit_code(timeout_s=10) == 130
+    assert program.err.splitlines() == [INTERRUPTED]
+    check_nothing_is_left(program, tmp_path)
+
+
+@posix_only
+def test_ctrl_c_while_the_ranks_still_import_ends_all_quietly_with_130(
+    tell: Tell, tmp_path: pathlib.Path
+) -> None:
+    program = tell("sleep", env={"STORY_IMPORT_S": "2"})
+    wait_until(
+        lambda: len(list(tmp_path.glob("held_back_*"))) == 2,
+        timeout_s=30,
+        what="two importing ranks",
+    )
+    program.press_ctrl_c()
+    assert program.exit_code(timeout_s=10) == 130
+    assert program.err.splitlines() == [INTERRUPTED]
+    assert not list(tmp_path.glob("*.pid")), "too late: the ranks were at work"
+    check_nothing_is_left(program, tmp_path)
+    for file in tmp_path.glob("held_back_*"):
+        # Why that was quiet: both ranks were born with these held back.
+        assert file.read_text(encoding="utf-8") == "SIGINT SIGTERM"
+
+
+@posix_only
+@pytest.mark.parametrize("wait_s", [0.0, 0.05, 0.2, 0.5])
+def test_ctrl_c_at_any_moment_of_the_start_leaves_nobody(
+    tell: Tell, tmp_path: pathlib.Path, wait_s: float
+) -> None:
+    program = tell("sleep", num_ranks=3)
+    wait_until(
+        # Before that, Python itself is starting and knows no handler of ours.
+        lambda: list(tmp_path.glob("importing_*")),
+        timeout_s=30,
+        what="the first rank",
+    )
+    time.sleep(wait_s)
+    program.press_ctrl_c()
+    assert program.exit_code(timeout_s=10) == 130
+    assert "Traceback" not in program.err
+    check_nothing_is_left(program, tmp_path)
+
+
+@posix_only
+@pytest.mark.parametrize("pause_s", [0.0, 0.002, 0.02])
+def test_a_second_impatient_ctrl_c_does_not_stop_the_cleaning_up(
+    tell: Tell, tmp_path: pathlib.Path, pause_s: float
+) -> None:
+    program = tell("sleep")
+    ranks_at_work(tmp_path)
+    program.press_ctrl_c()
+    time.sleep(pause_s)
+    program.press_ctrl_c()
+    assert program.exit_code(timeout_s=10) == 130
+    assert "Traceback" not in program.err
+    program.seconds_until_nothing_is_left(timeout_s=0.5)
+
+
+@posix_only
+def test_a_rank_that_ignores_the_request_to_end_is_ended_by_force(
+    tell: Tell, tmp_path: pathlib.Path
+) -> None:
+    program = tell("sleep_deaf")
+    ranks_at_work(tmp_path)
+    program.press_ctrl_c()
+    assert program.exit_code(timeout_s=15) == 130
+    check_nothing_is_left(program, tmp_path)
+
+
+@posix_only
+@both_systems
+@pytest.mark.parametrize("to", ["everyone", "starter"])
+def test_sigterm_ends_all_with_143(
+    tell: Tell, tmp_path: pathlib.Path, to: str, env: dict[str, str]
+) -> None:
+    program = tell("sleep", env=env)
+    ranks_at_work(tmp_path)
+    if to == "everyone":
+        os.killpg(program.process.pid, signal.SIGTERM)
+    else:
+        program.process.terminate()
+    assert program.exit_code(timeout_s=10) == 143
+    assert program.err == ""
+    check_nothing_is_left(program, tmp_path)
+
+
+# --- The starter is killed ------------------------------------------------------
+
+
+@posix_only
+def test_ranks_whose_starter_was_killed_say_their_last_words_and_end(
+    tell: Tell, tmp_path: pathlib.Path
+) -> None:
+    program = tell("watched")
+    ranks_at_work(tmp_path)
+    program.process.kill()
+    program.seconds_until_nothing_is_left(timeout_s=5)
+    for rank in range(2):
+        assert (tmp_path / f"last_words_{rank}").exists()
+
+
+@posix_only
+def test_without_watching_they_would_live_on(
+    tell: Tell, tmp_path: pathlib.Path
+) -> None:
+    """Negative control: a killed starter does not take its ranks with it."""
+    program = tell("unwatched")
+    pids = ranks_at_work(tmp_path)
+    program.process.kill()
+    program.process.wait(10)
+    time.sleep(1.5)
+    assert all(is_running(pid) for pid in pids)
+
+
+@posix_only
+def test_ranks_whose_starter_is_killed_while_they_import_end_too(
+    tell: Tell, tmp_path: pathlib.Path
+) -> None:
+    program = tell("watched", env={"STORY_IMPORT_S": "1"})
+    wait_until(
+        lambda: len(list(tmp_path.glob("held_back_*"))) == 2,
+        timeout_s=30,
+        what="two importing ranks",
+    )
+    program.process.kill()
+    program.seconds_until_nothing_is_left(timeout_s=5)
