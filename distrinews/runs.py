@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import itertools
-import json
 import multiprocessing
 import os
 import pathlib
@@ -30,49 +29,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
-from distrinews import checkpoint, dist, files, machine, metrics
+from distrinews import checkpoint, dist, files, machine, metrics, resuming
 from distrinews.dist import Ranks
-from distrinews.errors import SettingsError
 from distrinews.settings import TrainSettings
 from distrinews.training import Plan
 
-__all__ = ["Run", "begin", "check"]
+__all__ = ["Run", "begin"]
 
 LOG_EVERY_STEPS = 10
-
-
-def check(settings: TrainSettings) -> None:
-    """Refuse a run that could not keep its results, before any process starts.
-
-    Args:
-        settings: What was asked for.
-
-    Raises:
-        SettingsError: The run exists and is not to be resumed; or it is to be resumed
-            and does not exist, or was made with other settings.
-        OutputError: The folder for runs cannot be written.
-    """
-    folder = pathlib.Path(settings.runs_dir) / settings.run_name
-    if _resumes(settings) and folder.exists():
-        _check_same_settings(folder, settings)
-    elif settings.resume:
-        raise SettingsError(
-            f"there is no run {folder} to go on with.",
-            why="a mistyped name would silently start from the beginning.",
-            fix=f"ls {settings.runs_dir}, then --run-name with one of these.",
-            page="resume",
-        )
-    elif folder.exists():
-        raise SettingsError(
-            f"the run {folder} exists already.",
-            why="a second run in the same folder would overwrite its results.",
-            fix="another --run-name, or --resume to go on with it.",
-            page="resume",
-        )
-    probe = pathlib.Path(settings.runs_dir) / ".probe"
-    with files.atomic_file(probe) as draft:
-        draft.touch()
-    probe.unlink(missing_ok=True)
 
 
 def begin(settings: TrainSettings, *, ranks: Ranks) -> Run:
@@ -98,7 +62,7 @@ def begin(settings: TrainSettings, *, ranks: Ranks) -> Run:
     with dist.raise_together():
         if ranks.is_main:
             with files.clear_output_errors(run.folder):
-                run.folder.mkdir(parents=True, exist_ok=_resumes(settings))
+                run.folder.mkdir(parents=True, exist_ok=resuming.resumes(settings))
             if not (run.folder / "settings.json").exists():
                 files.write_json(run.folder / "settings.json", settings.model_dump())
             files.write_json(run.folder / "environment.json", environment)
@@ -170,7 +134,7 @@ class Run:
         Raises:
             CheckpointError: It does not fit. On every rank.
         """
-        if not _resumes(self.settings):
+        if not resuming.resumes(self.settings):
             return
         newest = checkpoint.latest(self.folder / "checkpoints")
         if newest is not None:
@@ -208,7 +172,9 @@ class Run:
         if self.step == plan.last_step:
             self._bar.close()
 
-    def log_loss(self, loss: torch.Tensor, *, num_rows: int, rate: float) -> None:
+    def log_loss(
+        self, loss: torch.Tensor, *, num_rows: int, scheduler: LRScheduler
+    ) -> None:
         """Record the loss over all ranks, every few steps.
 
         Collective on the steps it records: every rank must call it in each step.
@@ -216,12 +182,13 @@ class Run:
         Args:
             loss: Mean over this rank's rows of this step, a scalar.
             num_rows: How many rows those are.
-            rate: Learning rate of the next step.
+            scheduler: Its rate is recorded: that of the next step.
         """
         step = self.step + 1  # the one that is just being finished
         if step % LOG_EVERY_STEPS != 0:
             return
         mean = metrics.global_mean(loss.item() * num_rows, count=num_rows)
+        rate = float(scheduler.get_last_lr()[0])
         self._append({"step": step, "loss": mean, "learning_rate": rate})
         if self._bar is not None:
             self._bar.set_postfix(loss=f"{mean:.3f}")
@@ -326,34 +293,6 @@ class Run:
         if self.ranks.is_main:
             line = record | {"time_s": round(time.time(), 3)}
             files.append_line(self.folder / "metrics.jsonl", line)
-
-
-def _resumes(settings: TrainSettings) -> bool:
-    """Whether to go on with what is there: asked for, or restarted by torchrun."""
-    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return settings.resume or restarts not in ("", "0")
-
-
-def _check_same_settings(folder: pathlib.Path, settings: TrainSettings) -> None:
-    """Raise SettingsError where a setting differs that a resume must not change."""
-    try:
-        text = (folder / "settings.json").read_text(encoding="utf-8")
-        saved = json.loads(text)
-    except (OSError, ValueError):
-        return  # killed before its first file: nothing to differ from
-    now = settings.model_dump()
-    differ = [
-        f"{name} was {saved[name]}, now {now[name]}"
-        for name in sorted(saved.keys() & now.keys() - settings.may_change_on_resume)
-        if saved[name] != now[name]
-    ]
-    if differ:
-        raise SettingsError(
-            f"{folder} was made with other settings: {'; '.join(differ)}.",
-            why="the second half would train something else than the first.",
-            fix="repeat that run's flags, or start a new --run-name.",
-            page="resume",
-        )
 
 
 def _program_start_s() -> float:

@@ -1,0 +1,90 @@
+"""Chapter 01 - One process, one model: the loop that the course distributes.
+
+Question  What happens between reading a batch of headlines and a better model?
+Predict   3,686 rows, 32 per step: how many steps are an epoch, and what becomes of
+first     the rows that fill no whole batch?
+Builds on Nothing: this is the start.
+New here  The loop in plain sight; validation rows to judge by, test rows seen once.
+Left out  Every second process (chapter 05 is this loop on several).
+
+Run       python chapters/01_single_gpu.py                    a GPU if there is one
+          python chapters/01_single_gpu.py --preset tiny      a quick look, 20 seconds
+Expect    A falling loss, an accuracy on test rows, three headlines with probabilities.
+Takes     Two minutes on two CPU cores.
+"""
+
+from __future__ import annotations
+
+from distrinews import console
+
+console.quiet_interrupts()  # before the slow imports: Ctrl-C ends them quietly
+
+import torch
+from torch.nn import functional as F
+from torch.nn.utils import clip_grad_norm_
+
+from distrinews import dist, model, news, report, resuming, runs, training
+from distrinews.evaluation import evaluate
+from distrinews.settings import TrainSettings, parse
+
+
+def train(ranks: dist.Ranks, settings: TrainSettings) -> None:
+    """The whole story; `ranks` says on which device, and that we are alone."""
+    run = runs.begin(settings, ranks=ranks)
+
+    # --8<-- [start:start]
+    # 1. The news and the model --------------------------------------------------
+    with run.phase("data"):
+        stories = news.load(settings)
+    with run.phase("model"):
+        training.seed_weights(settings.seed)
+        net = model.from_settings(settings, stories.tokenizer).to(ranks.device)
+        training.seed_noise(settings.seed, ranks=ranks)
+    report.opening(run, net=net, stories=stories)
+    # --8<-- [end:start]
+
+    plan = training.plan(settings, num_rows=len(stories.fit_rows))
+    optimizer = training.build_optimizer(net, settings=settings)
+    scheduler = training.build_scheduler(optimizer, settings=settings, plan=plan)
+    run.restore(net=net, optimizer=optimizer, scheduler=scheduler)  # with --resume
+
+    # --8<-- [start:loop]
+    # 2. The loop ----------------------------------------------------------------
+    while run.step < plan.last_step:
+        epoch, done = divmod(run.step, plan.steps_per_epoch)
+        # WHY a new order each epoch: with one fixed order the model would meet the
+        # same neighbours in every batch.
+        dice = torch.Generator().manual_seed(settings.seed + epoch)
+        order = torch.randperm(len(stories.fit_rows), generator=dice).tolist()
+        size = settings.global_batch_size
+        starts = range(done * size, plan.steps_per_epoch * size, size)
+        batches = [order[start : start + size] for start in starts]
+        for batch in run.steps(batches, plan=plan):  # counts steps, draws the bar
+            rows = [stories.fit_rows[place] for place in batch]
+            inputs, labels = stories.train.batch(rows, device=ranks.device)
+            loss = F.cross_entropy(net(**inputs).logits, labels)  # mean over 32 rows
+            optimizer.zero_grad()  # else gradients of earlier steps add up
+            loss.backward()
+            clip_grad_norm_(net.parameters(), settings.max_gradient_norm)
+            optimizer.step()
+            scheduler.step()
+            run.log_loss(loss, num_rows=len(rows), scheduler=scheduler)
+        with run.phase("validation"):
+            tally = evaluate(net, stories.train, ranks, rows=stories.validation_rows)
+        with run.phase("checkpoint"):
+            run.save(tally, net=net, optimizer=optimizer, scheduler=scheduler)
+    # --8<-- [end:loop]
+
+    # 3. The answer: best epoch, test rows once, export, three headlines ----------
+    report.closing(run, net=net, stories=stories)
+
+
+def main() -> None:
+    settings = parse(TrainSettings, about=__doc__)
+    resuming.check(settings)
+    news.check(settings, world_size=1)
+    dist.launch(train, settings, num_ranks=1)
+
+
+if __name__ == "__main__":
+    console.run(main)
