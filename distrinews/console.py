@@ -73,6 +73,8 @@ def run(main: Callable[[], None]) -> NoReturn:
     _never_fail_to_print()
     try:
         main()
+        # WHY: what is still in the buffer would meet a closed pipe after our `except`.
+        sys.stdout.flush()
     except DistriNewsError as error:
         _say(_as_text(error))
         sys.exit(error.exit_code)
@@ -83,11 +85,21 @@ def run(main: Callable[[], None]) -> NoReturn:
         _say("Interrupted. What had been saved before is intact.")
         sys.exit(INTERRUPTED_EXIT_CODE)
     except BrokenPipeError:
-        # WHY: `... | head` closes our output. Python would complain again at exit when
-        # it flushes; pointing stdout at nothing keeps the terminal clean.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        if not _output_is_closed():
+            raise  # another pipe broke: a crash, and exit code 0 would hide it
     sys.exit(0)
+
+
+def _output_is_closed() -> bool:
+    """Whether nobody reads our output any more, as after `... | head`."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        # WHY: Python would complain again at exit, when it flushes; pointing stdout at
+        # nothing keeps the terminal clean.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _as_text(error: DistriNewsError) -> str:

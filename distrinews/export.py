@@ -14,7 +14,7 @@ from __future__ import annotations
 import pathlib
 from typing import TYPE_CHECKING, Any
 
-from distrinews import checkpoint, files
+from distrinews import checkpoint, files, model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -73,6 +73,7 @@ def write(
         OutputError: It could not be written. On this rank only.
     """
     card = CARD.format(**facts)
+    model.silence_library_bars()
     with files.atomic_folder(folder) as draft:
         net.save_pretrained(draft)
         tokenizer.save_pretrained(draft)

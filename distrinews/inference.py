@@ -23,7 +23,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from distrinews import checkpoint
+from distrinews import checkpoint, model
 from distrinews.errors import CheckpointError, ModelError
 
 __all__ = ["Classifier", "Prediction"]
@@ -58,6 +58,7 @@ class Classifier:
 
     def __init__(self, folder: pathlib.Path | str) -> None:
         self.folder = _find_export(pathlib.Path(folder))
+        model.silence_library_bars()
         # WHY local_files_only: a mistyped path must not become a question to the Hub.
         self.tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(
             self.folder, local_files_only=True

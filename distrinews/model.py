@@ -41,6 +41,7 @@ __all__ = [
     "describe",
     "from_settings",
     "load_tokenizer",
+    "silence_library_bars",
 ]
 
 HUB_MODEL = "distilbert/distilbert-base-uncased"
@@ -128,6 +129,7 @@ def build(
     """
     from transformers import DistilBertForSequenceClassification
 
+    silence_library_bars()
     if preset == "distilbert":
         folder = hub.snapshot(
             HUB_MODEL,
@@ -176,6 +178,16 @@ def from_settings(
     return build(
         settings.preset, dropout=settings.dropout, vocabulary_size=len(tokenizer)
     )
+
+
+def silence_library_bars() -> None:
+    """Turn off the progress bars that transformers draws while it reads and writes.
+
+    Why: every rank would draw them, over ours, for work of a tenth of a second.
+    """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
 
 def load_tokenizer(

@@ -200,12 +200,19 @@ def _raise_cause(reports: list[Report], ended: dict[int, int]) -> NoReturn:
 
 
 def _died_silently(rank: int, code: int) -> RankFailedError:
-    how = f"ended with exit code {code}"
-    if code < 0:
-        with contextlib.suppress(ValueError):
-            how = f"was killed by {signal.Signals(-code).name}"
+    if code > 0:
+        return RankFailedError(
+            f"rank {rank} ended with exit code {code} before it reached its function.",
+            why="a new process first imports the file that holds the function; that "
+            "failed, or the file starts processes itself. The others were stopped.",
+            fix='read the lines above; start below `if __name__ == "__main__":`.',
+            page="rank-failed",
+        )
+    name = f"signal {-code}"
+    with contextlib.suppress(ValueError):
+        name = signal.Signals(-code).name
     return RankFailedError(
-        f"rank {rank} {how} and left no traceback.",
+        f"rank {rank} was killed by {name} and left no traceback.",
         why="SIGKILL most often means that the machine ran out of memory; SIGSEGV is "
         "a crash in compiled code. The other ranks were stopped.",
         fix="--num-ranks 1 or a smaller --global-batch-size, and close other programs.",

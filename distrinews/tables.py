@@ -106,19 +106,18 @@ def read_parquet(paths: list[Path], *, split: str) -> Iterator[Row]:
     """
     import datasets
     import pyarrow
-    from datasets.exceptions import DatasetsError
 
     name = str(paths[0].parent)
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()  # WHY: only rank 0 prints, and not for 0.3 s
     try:
-        # WHY streaming: the other mode first writes a second copy of all rows to the
-        # home folder, which may be full or read-only.
-        table = datasets.load_dataset(
-            "parquet",
-            data_files={split: [str(path) for path in paths]},
-            split=split,
-            streaming=True,
-        )
-        _check_columns(table.features or {}, name)
+        # WHY not streaming=True: pyarrow's reading threads then live to the end of the
+        # program and, 2 times in 54, aborted it there: datasets issue #7566, seen here
+        # with datasets 5.2 and pyarrow 26. This mode reads a copy that it makes once
+        # under HF_HOME. Remove when the issue is closed.
+        files = {split: [str(path) for path in paths]}
+        table = datasets.load_dataset("parquet", data_files=files, split=split)
+        _check_columns(table.features, name)
         number = 0
         for batch in table.iter(batch_size=1000):
             for text, label in zip(batch["text"], batch["label"], strict=True):
@@ -127,13 +126,23 @@ def read_parquet(paths: list[Path], *, split: str) -> Iterator[Row]:
                 yield _parquet_row(text, label, place)
     except DataError:
         raise
-    except (OSError, ValueError, pyarrow.ArrowException, DatasetsError) as error:
+    except (
+        OSError,
+        ValueError,
+        pyarrow.ArrowException,
+        datasets.exceptions.DatasetsError,
+    ) as error:
         raise DataError(
-            f"cannot read the parquet files of split {split!r} in {name}: {error}",
+            f"cannot read the parquet files of split {split!r} in {name}: "
+            f"{error.__cause__ or error}.",
             why="without its rows there is nothing to train with.",
-            fix="download the folder again, or use --data newswire.",
+            fix="download the folder again; point HF_HOME at a folder you may write to; "
+            "or use --data newswire.",
             page="bad-data",
         ) from error
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 @contextlib.contextmanager

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -456,7 +459,7 @@ def test_a_file_we_may_not_read_is_refused(
         ({"text": ["a", " "], "label": [0, 1]}, "row 2 .*empty text"),
         ({"text": ["a", "b" * 30_000], "label": [0, 1]}, "row 2 .*30,000 characters"),
         ({"text": ["a", "b"], "label": [1, 1]}, r"one class \(Sports\)"),
-        ({"text": [], "label": []}, "holds no rows|lack the column"),
+        ({"text": [], "label": []}, "holds no rows|cannot read"),
     ],
 )
 def test_bad_parquet_rows_are_refused(
@@ -487,12 +490,11 @@ def test_label_names_in_another_order_are_refused(
     import datasets
 
     names = list(LABEL_NAMES[::-1] if swapped else LABEL_NAMES)
-    features = {
-        "text": datasets.Value("string"),
-        "label": datasets.ClassLabel(names=names),
-    }
+    features = datasets.Features(
+        text=datasets.Value("string"), label=datasets.ClassLabel(names=names)
+    )
     table = datasets.Dataset.from_dict(
-        {"text": ["a", "b"], "label": [0, 1]}, features=datasets.Features(features)
+        {"text": ["a", "b"], "label": [0, 1]}, features=features
     )
     for split in ("train", "test"):
         table.to_parquet(str(tmp_path / f"{split}.parquet"))
@@ -503,50 +505,58 @@ def test_label_names_in_another_order_are_refused(
         open_source(str(tmp_path)).check()
 
 
-CACHED = """
+NAME_ROWS = """
 import json
 from distrinews.sources import open_source
 source = open_source("ag_news")
 source.check()
-rows = list(source.rows("train", num_rows=None, seed=0))
-print(json.dumps([rows, source.fingerprint("train", num_rows=None, seed=0),
-                  len(list(source.rows("test", num_rows=4, seed=0)))]))
+out = [source.fingerprint("train", num_rows=None, seed=0)]
+"""
+GIVE_ROWS = """
+out.append(list(source.rows("train", num_rows=None, seed=0)))
+out.append(len(list(source.rows("test", num_rows=4, seed=0))))
 """
 
 
-def run_cached(home: Path, commit: str, *, offline: str, endpoint: str) -> str:
+def run_cached(home: Path, code: str, *, commit: str, offline: str) -> list[Any]:
+    """Run code in a process whose Hub cache holds one commit of ag_news."""
     folder = home / "hub" / "datasets--fancyzhx--ag_news"
     (folder / "refs").mkdir(parents=True)
     (folder / "refs" / "main").write_text(commit, encoding="utf-8")
     rows = [Row("Oil #39;s up", 2), *made_up(8)]
     hub_folder(folder / "snapshots" / commit, rows, made_up(8))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        closed = f"http://127.0.0.1:{listener.getsockname()[1]}"
     env = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": offline}
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", CACHED],
-        env=env | {"HF_ENDPOINT": endpoint},
+        [sys.executable, "-c", f"{code}\nprint(json.dumps(out))"],
+        env=env | {"HF_ENDPOINT": closed},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    result: list[Any] = json.loads(done.stdout)
+    return result
 
 
 def test_ag_news_from_the_cache_needs_no_network_and_is_repaired(
     tmp_path: Path,
 ) -> None:
-    import json
-
-    nobody = "http://127.0.0.1:9"  # the discard port: nothing listens on loopback
-    out = run_cached(tmp_path / "a", COMMIT, offline="1", endpoint=nobody)
-    rows, fingerprint, num_test = json.loads(out)
+    code = NAME_ROWS + GIVE_ROWS
+    name, rows, num_test = run_cached(tmp_path, code, commit=COMMIT, offline="1")
     assert rows == [["Oil's up", 2], *map(list, made_up(8))]
     assert num_test == 4
-    # The commit stands in the fingerprint: another commit, another cache.
-    other = run_cached(tmp_path / "b", COMMIT[::-1], offline="0", endpoint=nobody)
-    assert json.loads(other)[0] == rows
-    assert json.loads(other)[1] != fingerprint
+    assert len(name) == 64
+
+
+def test_the_commit_stands_in_the_fingerprint_of_ag_news(tmp_path: Path) -> None:
+    def fingerprint(home: str, commit: str) -> list[Any]:
+        return run_cached(tmp_path / home, NAME_ROWS, commit=commit, offline="0")
+
+    assert fingerprint("a", COMMIT) == fingerprint("b", COMMIT)
+    assert fingerprint("c", COMMIT) != fingerprint("d", COMMIT[::-1])
 
 
 # --- Real rows ---------------------------------------------------------------------

@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# Start a chapter with torchrun: one process per GPU, on Linux and Kaggle.
+#
+# Usage     bash chapters/launch.sh [-n NUM_PROCESSES] [-l LOG_DIR] CHAPTER [FLAGS...]
+# Example   bash chapters/launch.sh -n 2 chapters/05_ddp_training.py --help
+#
+#   -n NUM_PROCESSES  ranks to start [default: one per GPU; 2 on a machine without]
+#   -l LOG_DIR        where each rank's output is kept
+#                     [default: runs/torchrun/DATE-TIME in the current folder]
+#   CHAPTER           a file, or the name of a file beside this script
+#   FLAGS             everything after CHAPTER goes to the chapter, unchanged
+#
+# Why torchrun and not `python CHAPTER`? Here they do the same. But torchrun is what
+# clusters use: with two machines only its flags change, never the chapter. (On
+# Windows use `python CHAPTER`: the official wheels cannot run torchrun.)
+
+# -e: stop at the first failing command. -u: a misspelt variable is an error, not "".
+# pipefail: a pipeline fails if any part of it does.
+set -euo pipefail
+
+usage() { # the comment block above, without its leading "# "
+    sed -n '2,/^$/{s/^# \{0,1\}//;p;}' "$0"
+}
+
+fail() { # what, why, fix: the three parts of every error of this course
+    printf 'Error: %s\n  why:  %s\n  fix:  %s\n' "$1" "$2" "$3" >&2
+    exit 2
+}
+
+# 1. What was asked for -----------------------------------------------------------
+num_processes=""
+log_dir="runs/torchrun/$(date +%Y%m%d-%H%M%S)-$$"
+while [[ "${1:-}" == -* ]]; do
+    case "$1" in
+        -h | --help)
+            usage
+            exit 0
+            ;;
+        -n | -l)
+            [[ $# -ge 2 ]] || fail "$1 is the last word." \
+                "it needs a value after it." "bash chapters/launch.sh --help"
+            if [[ "$1" == -n ]]; then num_processes="$2"; else log_dir="$2"; fi
+            # WHY also for the empty word: it would otherwise mean "one per GPU".
+            [[ -n "$2" ]] || fail "the value of $1 is empty." \
+                "a misspelt variable in a script looks like this." "$1 2, for example"
+            shift 2
+            ;;
+        *)
+            fail "unknown option $1." \
+                "options of this script come before the chapter, the chapter's after." \
+                "bash chapters/launch.sh [-n NUM_PROCESSES] CHAPTER $1"
+            ;;
+    esac
+done
+if [[ -n "$num_processes" && ! "$num_processes" =~ ^[1-9][0-9]{0,3}$ ]]; then
+    fail "NUM_PROCESSES is '$num_processes'." \
+        "each process is one rank; there must be at least one." "-n 2"
+fi
+
+here="$(cd -- "$(dirname -- "$0")" && pwd)"
+chapter="${1:-}"
+[[ -f "$chapter" ]] || chapter="$here/$chapter"
+if [[ ! -f "$chapter" ]]; then
+    shopt -s nullglob
+    found=("$here"/[0-9]*.py)
+    fail "there is no chapter '${1:-}'." "torchrun would start ranks that all fail." \
+        "name one of these: ${found[*]##*/}"
+fi
+shift
+
+# 2. What this machine has --------------------------------------------------------
+# WHY the interpreter and not the `torchrun` command: they are the same program, but
+# the command found first on PATH may belong to another environment.
+python="$(command -v python3 || command -v python || true)"
+[[ -n "$python" ]] || fail "there is no python3 on PATH." \
+    "torchrun is a Python program." "source .venv/bin/activate"
+# WHY all in one question: answering it imports torch, and that takes seconds. WHY
+# torch and not nvidia-smi: only torch respects CUDA_VISIBLE_DEVICES.
+question='
+import importlib.util
+import sys
+try:
+    import torch
+    import torch.distributed.run
+    from distrinews import machine
+except ImportError as error:
+    sys.exit(str(error))
+print(
+    torch.cuda.device_count(), machine.num_cores(), machine.loopback_interface() or "-"
+)
+'
+answer="$("$python" -c "$question" 2>&1)" || fail \
+    "torchrun cannot run with $python: $(tail -n 1 <<<"$answer")" \
+    "torchrun is part of torch, and the chapters import distrinews." \
+    "source .venv/bin/activate, or: $python -m pip install -e '$(dirname -- "$here")'"
+# The last line: above it may stand warnings, for example about an old driver.
+read -r num_gpus num_cores loopback <<<"$(tail -n 1 <<<"$answer")"
+
+# One process per GPU: a replica is what fills a GPU. Without a GPU two processes are
+# enough to see everything that this course is about.
+if [[ -z "$num_processes" ]]; then
+    num_processes=$((num_gpus > 0 ? num_gpus : 2))
+fi
+
+# 3. What every rank finds in its environment --------------------------------------
+# OpenMP threads per rank: two ranks that each start a thread per core fight for the
+# cores. (torchrun's own default is 1: safe, and too slow for training on the CPU.)
+threads=$((num_cores / num_processes))
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}"
+# Python writes into a file in blocks of 8 KiB. With --tee the output of a rank is a
+# file first, and without this the terminal would stay empty for minutes.
+export PYTHONUNBUFFERED=1
+# What stands before each line on the terminal. "rank" is the global one.
+# shellcheck disable=SC2016  # torchrun fills in ${rank}, not this shell
+export TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE='[rank ${rank}] '
+# gloo looks up the machine's own name to find its network. On laptops that leads to a
+# VPN or nowhere; ranks on one machine need only the loopback.
+if [[ "$loopback" != "-" ]]; then
+    export GLOO_SOCKET_IFNAME="${GLOO_SOCKET_IFNAME:-$loopback}"
+fi
+
+# 4. Start -------------------------------------------------------------------------
+flags=(
+    # One machine. The ranks meet at a port that is free right now, so that two runs
+    # at the same time do not meet each other at the usual port, 29500.
+    --standalone
+    # How many ranks to start. Each finds RANK, LOCAL_RANK and WORLD_SIZE in its
+    # environment; distrinews.dist.setup reads them.
+    --nproc_per_node="$num_processes"
+    # The address of this machine as the ranks see it, for the same reason as above.
+    --local_addr=127.0.0.1
+    # Keep every rank's output: LOG_DIR/.../attempt_0/LOCAL_RANK/{stdout,stderr}.log.
+    # When one rank of eight fails, its own words are here.
+    --log_dir="$log_dir"
+    # tee: into the file and on the terminal. 1 is stdout, 2 is stderr, 3 is both.
+    --tee=3
+    # On the terminal only rank 0. The others say the same or nothing, all at once.
+    --local_ranks_filter=0
+    # Not here: --max_restarts. It starts all ranks again after a failure, which helps
+    # on clusters; in a course it would hide the error. A run is resumed on purpose.
+)
+echo "launch.sh: $num_processes processes, $OMP_NUM_THREADS threads each," \
+    "GPUs: $num_gpus. Every rank's output: $log_dir" >&2
+# exec: this shell becomes torchrun, so that Ctrl-C and SIGTERM reach it directly.
+exec "$python" -m torch.distributed.run "${flags[@]}" "$chapter" "$@"

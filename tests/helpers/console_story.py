@@ -1,0 +1,84 @@
+"""A program that ends in every way a program can. Run: python console_story.py WAY."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+from distrinews import console
+from distrinews.errors import DataError, RankFailedError
+
+
+def well() -> None:
+    print("Хоккей")
+
+
+def little() -> None:
+    """So little output that it stays in the buffer until the very end."""
+    time.sleep(0.3)
+    print("one line")
+
+
+def much() -> None:
+    while True:
+        print("line after line")
+
+
+def another_pipe() -> None:
+    """A pipe breaks that is not our output."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.write(writer, b"x")
+
+
+def mistake() -> None:
+    raise DataError("no rows.", why="why", fix="fix", page="data")
+
+
+def crash_of_a_rank() -> None:
+    error = RankFailedError("rank 1 died.", why="why", fix="fix", page="rank-failed")
+    error.add_note("Traceback of rank 1")
+    raise error
+
+
+def crash() -> None:
+    raise KeyError("loss")
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+
+
+def interrupt_twice() -> None:
+    try:
+        interrupt()
+    finally:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+WAYS = {
+    way.__name__: way
+    for way in (
+        well,
+        little,
+        much,
+        another_pipe,
+        mistake,
+        crash_of_a_rank,
+        crash,
+        interrupt,
+        interrupt_twice,
+    )
+}
+
+if __name__ == "__main__":
+    if sys.argv[1] == "while_importing":
+        console.quiet_interrupts()
+        interrupt()  # stands for a Ctrl-C during `import torch`
+    if sys.argv[1] == "while_importing_crash":
+        console.quiet_interrupts()
+        crash()
+    console.run(WAYS[sys.argv[1]])

@@ -1,0 +1,225 @@
+"""THE proof of the course: several ranks and one process train the same model.
+
+The story below is chapter 05's loop, built from the same functions. Dropout is 0: its
+noise differs by rank on purpose, see the last two proofs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+
+from distrinews import dist, model, news, sharding, training
+from distrinews.settings import TrainSettings
+
+NUM_STEPS = 20
+ALONE = dist.Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
+Parameters = dict[str, torch.Tensor]
+# WHY 1e-6: float32 rounds to 1.2e-7, and two halves of a sum round differently from
+# the whole. Twenty steps of that stay below it; every mistake shown here is larger by
+# a factor of a hundred or more.
+TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-14}
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISTRINEWS_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def settings() -> TrainSettings:
+    return TrainSettings(
+        preset="tiny",
+        train_rows=400,  # 360 to train on: 11 steps an epoch, 20 steps cross into #2
+        test_rows=8,
+        optimizer="sgd",
+        learning_rate=0.5,
+        dropout=0.0,
+        seed=3,
+    )
+
+
+def train(
+    ranks: dist.Ranks,
+    *,
+    how: str = "ddp",
+    dtype: torch.dtype = torch.float32,
+    global_batch_size: int = 32,
+) -> Parameters:
+    """Chapter 05's loop; `how` is "ddp", "unaveraged" or "uneven"."""
+    chosen = settings().model_copy(update={"global_batch_size": global_batch_size})
+    stories = news.load(chosen)
+    training.seed_weights(chosen.seed)
+    net = model.from_settings(chosen, stories.tokenizer).to(dtype)
+    training.seed_noise(chosen.seed, ranks=ranks)
+    replica = net if ranks.world_size == 1 else DistributedDataParallel(net)
+    # For "uneven", every rank deals whole global batches and cuts its own part.
+    dealt_to = ALONE if how == "uneven" else ranks
+    size = sharding.per_rank_batch_size(
+        chosen.global_batch_size, world_size=dealt_to.world_size
+    )
+    num_rows = len(stories.fit_rows)
+    sampler = sharding.ShardSampler(
+        num_rows, dealt_to, seed=chosen.seed, drop_last=True
+    )
+    plan = training.plan(chosen, num_rows=num_rows)
+    optimizer = training.build_optimizer(net, settings=chosen)
+    scheduler = training.build_scheduler(optimizer, settings=chosen, plan=plan)
+    for step in range(NUM_STEPS):
+        epoch, done = divmod(step, plan.steps_per_epoch)
+        sampler.set_epoch(epoch)
+        batch = next(
+            sharding.training_batches(sampler, per_rank_batch_size=size, skip=done)
+        )
+        if how == "uneven":
+            batch = batch[:24] if ranks.is_main else batch[24:]
+        rows = [stories.fit_rows[place] for place in batch]
+        inputs, labels = stories.train.batch(rows, device=ranks.device)
+        off = how == "unaveraged"
+        with replica.no_sync() if off else contextlib.nullcontext():
+            loss = F.cross_entropy(replica(**inputs).logits, labels)
+            optimizer.zero_grad()
+            loss.backward()
+        clip_grad_norm_(net.parameters(), chosen.max_gradient_norm)
+        optimizer.step()
+        scheduler.step()
+    return {name: tensor.detach() for name, tensor in net.named_parameters()}
+
+
+def dropped(ranks: dist.Ranks, *, noise: bool) -> dict[str, torch.Tensor]:
+    """One forward pass with dropout: the weights and what came out."""
+    chosen = settings()
+    training.seed_weights(chosen.seed)
+    net = model.build("tiny", dropout=0.3, vocabulary_size=50).train()
+    if noise:
+        training.seed_noise(chosen.seed, ranks=ranks)
+    ids = torch.arange(12).reshape(2, 6)
+    return {"weights": flat(dict(net.named_parameters())), "out": net(ids).logits}
+
+
+def tell(ranks: dist.Ranks, out: Path, whole: bool) -> None:
+    told = {"float32": train(ranks)}
+    if whole:
+        told["float64"] = train(ranks, dtype=torch.float64)
+        told["unaveraged"] = train(ranks, how="unaveraged")
+        told["uneven"] = train(ranks, how="uneven")
+        told["doubled"] = train(ranks, global_batch_size=64)
+        told["noise"] = dropped(ranks, noise=True)
+        told["same noise"] = dropped(ranks, noise=False)
+    torch.save(told, out / f"{ranks.rank}.pt")
+
+
+def flat(tensors: Parameters) -> torch.Tensor:
+    return torch.cat([tensor.detach().flatten() for tensor in tensors.values()])
+
+
+def gap(one: Parameters, other: Parameters) -> float:
+    """The largest difference, as a part of the tensor's own largest value."""
+    assert one.keys() == other.keys()
+    return max(
+        ((one[name] - other[name]).abs().max() / one[name].abs().max()).item()
+        for name in one
+    )
+
+
+@pytest.fixture(scope="module")
+def alone() -> Parameters:
+    return train(ALONE)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Parameters]]:
+    out = tmp_path_factory.mktemp("two")
+    dist.launch(tell, out, True, num_ranks=2, timeout_s=60)
+    return [torch.load(out / f"{rank}.pt") for rank in range(2)]
+
+
+def test_two_ranks_and_one_process_train_the_same_model(
+    alone: Parameters, two: list[dict[str, Parameters]]
+) -> None:
+    assert gap(alone, two[0]["float32"]) < TOLERANCE[torch.float32]
+
+
+def test_the_replicas_are_equal_to_the_last_bit(
+    two: list[dict[str, Parameters]],
+) -> None:
+    for kind in ("float32", "float64", "uneven", "doubled"):
+        assert torch.equal(flat(two[0][kind]), flat(two[1][kind])), kind
+
+
+def test_in_float64_the_difference_shrinks_like_rounding_does(
+    two: list[dict[str, Parameters]],
+) -> None:
+    """What is left above is rounding and nothing else: it follows the format."""
+    want = train(ALONE, dtype=torch.float64)
+    assert gap(want, two[0]["float64"]) < TOLERANCE[torch.float64]
+
+
+def test_training_moved_the_weights_far_more_than_the_tolerance(
+    alone: Parameters,
+) -> None:
+    """Negative control: equal is not the same as untouched."""
+    chosen = settings()
+    training.seed_weights(chosen.seed)
+    start = model.from_settings(chosen, news.load(chosen).tokenizer)
+    assert gap(alone, dict(start.named_parameters())) > 0.1
+
+
+def test_without_averaging_the_ranks_part_from_each_other_and_from_one_process(
+    alone: Parameters, two: list[dict[str, Parameters]]
+) -> None:
+    """Negative control: DDP's averaging is what makes them equal."""
+    first, second = two[0]["unaveraged"], two[1]["unaveraged"]
+    assert gap(first, second) > 100 * TOLERANCE[torch.float32]
+    assert gap(alone, first) > 100 * TOLERANCE[torch.float32]
+
+
+def test_with_unequal_parts_of_the_same_global_batches_it_is_another_model(
+    alone: Parameters, two: list[dict[str, Parameters]]
+) -> None:
+    """Negative control: 24 + 8 rows are averaged as if they were 16 + 16."""
+    assert gap(alone, two[0]["uneven"]) > 100 * TOLERANCE[torch.float32]
+
+
+def test_with_32_rows_on_each_rank_it_is_another_model(
+    alone: Parameters, two: list[dict[str, Parameters]]
+) -> None:
+    """Negative control: who forgets to divide the batch trains something else."""
+    assert gap(alone, two[0]["doubled"]) > 100 * TOLERANCE[torch.float32]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_ranks", [4, 8])
+def test_four_and_eight_ranks_and_one_process_train_the_same_model(
+    alone: Parameters, num_ranks: int, tmp_path: Path
+) -> None:
+    dist.launch(tell, tmp_path, False, num_ranks=num_ranks, timeout_s=60)
+    for rank in range(num_ranks):
+        told = torch.load(tmp_path / f"{rank}.pt")
+        assert gap(alone, told["float32"]) < TOLERANCE[torch.float32]
+
+
+def test_ranks_start_with_equal_weights_and_different_dropout(
+    two: list[dict[str, Parameters]],
+) -> None:
+    first, second = two[0]["noise"], two[1]["noise"]
+    assert torch.equal(first["weights"], second["weights"])
+    assert not torch.allclose(first["out"], second["out"], atol=1e-3)
+
+
+def test_without_a_seed_by_rank_all_replicas_drop_the_same_neurons(
+    two: list[dict[str, Parameters]],
+) -> None:
+    """Negative control: nothing but `seed_noise` makes the noise differ."""
+    first, second = two[0]["same noise"], two[1]["same noise"]
+    assert torch.equal(first["weights"], second["weights"])
+    assert torch.equal(first["out"], second["out"])

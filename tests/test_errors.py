@@ -1,0 +1,93 @@
+"""Proofs for distrinews.errors: four parts, and none is lost on the way."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+
+import pytest
+
+from distrinews import errors
+from distrinews.errors import DistriNewsError
+
+KINDS = [getattr(errors, name) for name in errors.__all__]
+
+
+def make(kind: type[DistriNewsError]) -> DistriNewsError:
+    return kind("3 rows.", why="nobody trains.", fix="add rows.", page="data")
+
+
+def test_every_error_class_of_the_module_is_public() -> None:
+    found = {
+        name
+        for name, value in vars(errors).items()
+        if inspect.isclass(value) and issubclass(value, Exception)
+    }
+    assert found == set(errors.__all__)
+    assert len(found) >= 10
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_survives_pickling_with_its_parts_and_notes(
+    kind: type[DistriNewsError],
+) -> None:
+    before = make(kind)
+    before.add_note("rank 1 said so")
+    for after in (pickle.loads(pickle.dumps(before)), copy.copy(before)):
+        assert type(after) is kind
+        assert str(after) == str(before)
+        assert (after.what, after.why, after.fix, after.page) == (
+            "3 rows.",
+            "nobody trains.",
+            "add rows.",
+            "data",
+        )
+        assert after.__notes__ == ["rank 1 said so"]
+
+
+def test_without_its_reduce_method_an_error_would_not_survive() -> None:
+    """Negative control: what pickle does by itself with keyword-only arguments."""
+    plain = Exception.__reduce__(make(errors.DataError))
+    kind, arguments = plain[:2]
+    with pytest.raises(TypeError, match="keyword-only"):
+        kind(*arguments)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_says_what_why_fix_and_where_to_read_on(
+    kind: type[DistriNewsError],
+) -> None:
+    assert str(make(kind)).splitlines() == [
+        "3 rows.",
+        "  why:  nobody trains.",
+        "  fix:  add rows.",
+        "  more: troubleshooting/#data",
+    ]
+
+
+def test_only_a_crash_has_exit_code_1() -> None:
+    codes = {kind.__name__: kind.exit_code for kind in KINDS}
+    assert codes.pop("RankFailedError") == 1
+    assert set(codes.values()) == {2}
+
+
+@pytest.mark.parametrize(
+    ("kind", "builtin"),
+    [
+        (errors.SettingsError, ValueError),
+        (errors.DataError, ValueError),
+        (errors.ModelError, ValueError),
+        (errors.CheckpointError, ValueError),
+        (errors.HubUnreachableError, ConnectionError),
+        (errors.OutputError, OSError),
+        (errors.SetupError, RuntimeError),
+        (errors.MissingGradientError, RuntimeError),
+        (errors.RankFailedError, RuntimeError),
+    ],
+)
+def test_an_error_is_also_the_built_in_kind_that_callers_expect(
+    kind: type[DistriNewsError], builtin: type[Exception]
+) -> None:
+    with pytest.raises(builtin):
+        raise make(kind)

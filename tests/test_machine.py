@@ -1,0 +1,127 @@
+"""Proofs for distrinews.machine, and for what importing this package costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+
+import psutil
+import pytest
+import torch
+
+from distrinews import machine
+
+
+def test_cores_are_physical_and_never_more_than_this_process_may_use() -> None:
+    num_cores = machine.num_cores()
+    assert 1 <= num_cores <= (psutil.cpu_count(logical=True) or 1)
+    if sys.platform == "linux":
+        assert num_cores <= len(os.sched_getaffinity(0))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's")
+@pytest.mark.parametrize(
+    ("limit", "want"),
+    [
+        ("max 100000", 8),
+        ("300000 100000", 3),
+        ("50000 100000", 1),  # half a core is still one
+        ("1600000 100000", 8),
+        ("nonsense", 8),
+    ],
+)
+def test_a_containers_cpu_limit_counts(
+    limit: str, want: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)))
+    monkeypatch.setattr(pathlib.Path, "read_text", lambda self, encoding: limit)
+    assert machine.num_cores() == want
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="affinity is Linux's")
+def test_a_process_bound_to_one_core_has_one_core() -> None:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert machine.num_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def test_peak_memory_never_falls_and_sees_a_new_block() -> None:
+    before = machine.peak_memory_bytes()
+    # WHY twice the peak: whatever was freed before, this cannot fit into it.
+    block = bytearray(before)
+    block[::4096] = b"x" * len(block[::4096])  # touch every page
+    after = machine.peak_memory_bytes()
+    assert after >= before + len(block) // 2
+    del block
+    assert machine.peak_memory_bytes() >= after
+    assert after < psutil.virtual_memory().total
+
+
+def test_the_description_is_json_and_true() -> None:
+    told = json.loads(json.dumps(machine.describe()))
+    assert told["num_threads"] == torch.get_num_threads()
+    assert told["packages"]["torch"] == torch.__version__
+    assert told["num_cores"] == machine.num_cores()
+    assert told["memory_bytes"] == psutil.virtual_memory().total
+    assert told["cpu"]
+
+
+def test_the_loopback_exists_and_carries_the_loopback_address() -> None:
+    name = machine.loopback_interface()
+    if sys.platform == "win32":
+        assert name is None
+        return
+    assert name is not None
+    addresses = [address.address for address in psutil.net_if_addrs()[name]]
+    assert "127.0.0.1" in addresses
+
+
+# --- What importing costs -------------------------------------------------------
+
+
+def run_python(*lines: str) -> str:
+    done = subprocess.run(
+        (sys.executable, "-c", "\n".join(lines)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def modules_after(statement: str) -> set[str]:
+    return set(run_python("import sys", statement, "print(*sys.modules)").split())
+
+
+@pytest.mark.parametrize(
+    "module", ["distrinews", "distrinews.errors", "distrinews.console"]
+)
+def test_importing_the_package_or_its_errors_loads_nothing_heavy(module: str) -> None:
+    loaded = modules_after(f"import {module}")
+    assert module in loaded
+    assert loaded.isdisjoint({"torch", "transformers", "numpy", "pydantic"})
+
+
+def test_importing_dist_loads_torch_but_not_transformers() -> None:
+    loaded = modules_after("import distrinews.dist")
+    assert "torch" in loaded  # negative control: heavy imports are seen
+    assert loaded.isdisjoint({"transformers", "datasets", "pyarrow"})
+
+
+def test_importing_the_package_takes_less_than_a_tenth_of_a_second() -> None:
+    lines = (
+        "import time; began_s = time.perf_counter()",
+        "import distrinews",
+        "print(time.perf_counter() - began_s)",
+    )
+    times_s = [float(run_python(*lines)) for _ in range(5)]
+    assert statistics.median(times_s) < 0.1
