@@ -57,7 +57,7 @@ if [[ -n "$num_processes" && ! "$num_processes" =~ ^[1-9][0-9]{0,3}$ ]]; then
         "each process is one rank; there must be at least one." "-n 2"
 fi
 
-here="$(cd -- "$(dirname -- "$0")" && pwd)"
+here="$(CDPATH="" cd -- "$(dirname -- "$0")" && pwd)"
 chapter="${1:-}"
 [[ -f "$chapter" ]] || chapter="$here/$chapter"
 if [[ ! -f "$chapter" ]]; then
@@ -139,7 +139,7 @@ flags=(
     # Not here: --max_restarts. It starts all ranks again after a failure, which helps
     # on clusters; in a course it would hide the error. A run is resumed on purpose.
 )
-echo "launch.sh: $num_processes processes, $OMP_NUM_THREADS threads each," \
-    "GPUs: $num_gpus. Every rank's output: $log_dir" >&2
+echo "launch.sh: $num_processes rank(s), GPUs: $num_gpus, threads per rank:" \
+    "$OMP_NUM_THREADS. Every rank's output: $log_dir" >&2
 # exec: this shell becomes torchrun, so that Ctrl-C and SIGTERM reach it directly.
 exec "$python" -m torch.distributed.run "${flags[@]}" "$chapter" "$@"

@@ -5,7 +5,7 @@ from the whole file, also from one that is sorted by class; equal texts of a sin
 file never stand in both splits. Memory is one row, plus 1 to 9 bytes for each row.
 
 Not here: the interface these classes fulfil (`distrinews.sources`), file formats
-(`distrinews.tables`), downloads (`distrinews.hub`).
+(`distrinews.tables`, `distrinews.parquet`), downloads (`distrinews.hub`).
 Guide: reference/data.
 """
 
@@ -25,6 +25,7 @@ from distrinews import hub, tables
 from distrinews.cleaning import CLEANING_VERSION, repair
 from distrinews.errors import DataError
 from distrinews.labels import LABEL_NAMES
+from distrinews.parquet import read_parquet
 from distrinews.tables import Row
 
 __all__ = [
@@ -175,7 +176,7 @@ class TableSource:
     def _read(self, split: str) -> Iterator[Row]:
         files = self._files(split)
         if files[0].suffix == ".parquet":
-            return tables.read_parquet(files, split=split)
+            return read_parquet(files, split=split)
         return tables.read_csv(files[0])
 
     def _files(self, split: str) -> list[Path]:

@@ -1,13 +1,13 @@
-"""Read labelled rows from CSV and parquet files; name the line of every fault.
+"""Read labelled rows from CSV files and name the line of every fault.
 
 Promise: a file is read once from front to back in flat memory, and whatever is wrong
 with it ends in one `DataError` that names file, line and cure. Neither `csv.Error`
 nor `UnicodeDecodeError` gets out.
 
-The CSV form is AG News' own: `class,title,description` with classes 1 to 4. The
-parquet form is the Hub's: columns `text` and `label` with labels 0 to 3.
+The form is AG News' own: `class,title,description` with classes 1 to 4.
 
-Not here: which rows are taken (`distrinews.sources`), repairs (`distrinews.cleaning`).
+Not here: the Hub's form (`distrinews.parquet`), which rows are taken
+(`distrinews.file_sources`), repairs (`distrinews.cleaning`).
 Guide: reference/data.
 """
 
@@ -25,7 +25,15 @@ from distrinews.cleaning import repair
 from distrinews.errors import DataError
 from distrinews.labels import LABEL_NAMES
 
-__all__ = ["MAX_TEXT_LENGTH", "Row", "read_csv", "read_parquet", "readable"]
+__all__ = [
+    "MAX_TEXT_LENGTH",
+    "Row",
+    "checked_text",
+    "read_csv",
+    "readable",
+    "reject",
+    "short",
+]
 
 # WHY 20,000 characters: the longest of 54,000 real rows has 1,009, and a model reads
 # the first few hundred. A text this long is nearly always a quote that was never
@@ -72,77 +80,19 @@ def read_csv(path: Path) -> Iterator[Row]:
                 continue
             place = f"line {line} of {path}"
             if len(fields) != 3:
-                _reject(
+                reject(
                     f"{place} has {len(fields)} column(s), expected 3.",
                     why="title and description could not be told apart.",
                     fix=f'write {_FORM}; quote a text that holds a comma: "a, b".',
                 )
             label = _CLASS_TO_LABEL.get(fields[0].strip())
             if label is None:
-                _reject(
-                    f"{place} has class {_short(fields[0])}, expected 1 to 4.",
+                reject(
+                    f"{place} has class {short(fields[0])}, expected 1 to 4.",
                     why="a label that no class has cannot be learned or scored.",
                     fix=f"use {_CLASSES}.",
                 )
-            yield Row(_checked(f"{fields[1]} {fields[2]}", place), label)
-
-
-def read_parquet(paths: list[Path], *, split: str) -> Iterator[Row]:
-    """Stream the rows of one split in the Hub's form.
-
-    Args:
-        paths: The split's parquet files, in order, with columns `text` and `label`.
-        split: Its name, for messages.
-
-    Yields:
-        One row for each record, as it stands in the file.
-
-    Raises:
-        DataError: Damaged, other columns, other labels. On this rank only.
-
-    Note:
-        Cost: about 4 microseconds a row and one batch of 1,000 rows of memory, after
-        2 s for importing `datasets`.
-    """
-    import datasets
-    import pyarrow
-
-    name = str(paths[0].parent)
-    shown = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()  # WHY: only rank 0 prints, and not for 0.3 s
-    try:
-        # WHY not streaming=True: pyarrow's reading threads then live to the end of the
-        # program and, 2 times in 54, aborted it there: datasets issue #7566, seen here
-        # with datasets 5.2 and pyarrow 26. This mode reads a copy that it makes once
-        # under HF_HOME. Remove when the issue is closed.
-        files = {split: [str(path) for path in paths]}
-        table = datasets.load_dataset("parquet", data_files=files, split=split)
-        _check_columns(table.features, name)
-        number = 0
-        for batch in table.iter(batch_size=1000):
-            for text, label in zip(batch["text"], batch["label"], strict=True):
-                number += 1
-                place = f"row {number} of split {split!r} in {name}"
-                yield _parquet_row(text, label, place)
-    except DataError:
-        raise
-    except (
-        OSError,
-        ValueError,
-        pyarrow.ArrowException,
-        datasets.exceptions.DatasetsError,
-    ) as error:
-        raise DataError(
-            f"cannot read the parquet files of split {split!r} in {name}: "
-            f"{error.__cause__ or error}.",
-            why="without its rows there is nothing to train with.",
-            fix="download the folder again; point HF_HOME at a folder you may write to; "
-            "or use --data newswire.",
-            page="bad-data",
-        ) from error
-    finally:
-        if shown:
-            datasets.enable_progress_bars()
+            yield Row(checked_text(f"{fields[1]} {fields[2]}", place=place), label)
 
 
 @contextlib.contextmanager
@@ -176,6 +126,67 @@ def readable(path: Path) -> Generator[None, None, None]:
         ) from error
 
 
+def checked_text(text: str, *, place: str) -> str:
+    """Return the text if a model can learn from it.
+
+    Args:
+        text: One row's text, not yet repaired.
+        place: File and line, for the message.
+
+    Returns:
+        The same text.
+
+    Raises:
+        DataError: Longer than `MAX_TEXT_LENGTH`, or nothing left of it once repaired.
+
+    Examples:
+        >>> checked_text("Oil up", place="line 1 of train.csv")
+        'Oil up'
+    """
+    if len(text) > MAX_TEXT_LENGTH:
+        _reject_length(place, f"a text of {len(text):,} characters")
+    # WHY not simply `not repair(text)`: repair never empties a text with a letter or
+    # digit, and looking for one costs a hundredth of repairing.
+    if not any(map(str.isalnum, text)) and not repair(text):
+        reject(
+            f"{place} has an empty text.",
+            why="a model would learn a class from nothing.",
+            fix="delete the row, or fill in its title or description.",
+        )
+    return text
+
+
+def reject(what: str, *, why: str, fix: str) -> NoReturn:
+    """Raise a DataError about rows.
+
+    Args:
+        what: File, line, and what stands there.
+        why: The consequence if it were accepted.
+        fix: What to change.
+
+    Raises:
+        DataError: Always. The error that led here, if any, says nothing more.
+    """
+    raise DataError(what, why=why, fix=fix, page="bad-data") from None
+
+
+def short(value: object) -> str:
+    """Show a value in a message, cut to 40 characters.
+
+    Args:
+        value: Anything that stood in a file.
+
+    Returns:
+        Its `repr`, or the beginning of it.
+
+    Examples:
+        >>> short("x" * 100)[-6:]
+        'xxx...'
+    """
+    shown = repr(value)
+    return shown if len(shown) <= 40 else f"{shown[:40]}..."
+
+
 # --- CSV: bytes -> lines -> records ------------------------------------------------
 
 
@@ -194,7 +205,7 @@ def _lines(file: IO[bytes], path: Path) -> Iterator[str]:
         if number == 1 and raw.startswith((b"\xff\xfe", b"\xfe\xff")):
             _reject_encoding(f"{path} is UTF-16, expected UTF-8.")
         if number == 1 and raw.startswith((b"\x1f\x8b", b"PK\x03\x04", b"PAR1")):
-            _reject(
+            reject(
                 f"{path} is a packed or binary file, expected CSV.",
                 why="its bytes are no text.",
                 fix="unpack it; or end its name in .gz if gzip packed it.",
@@ -225,7 +236,7 @@ def _records(lines: Iterable[str], path: Path) -> Iterator[tuple[int, list[str]]
             place = f"the record from line {line} of {path}"
             if "field limit" in str(error):  # 131,072 characters, csv's own limit
                 _reject_length(place, str(error))
-            _reject(
+            reject(
                 f"{place} to line {reader.line_num} is not CSV: {error}.",
                 why="a quote that is never closed swallows the rows after it.",
                 fix='close each quote, and double a quote inside a text: "say ""hi""".',
@@ -233,65 +244,8 @@ def _records(lines: Iterable[str], path: Path) -> Iterator[tuple[int, list[str]]
         yield line, fields
 
 
-# --- What a row must be ------------------------------------------------------------
-
-
-def _checked(text: str, place: str) -> str:
-    if len(text) > MAX_TEXT_LENGTH:
-        _reject_length(place, f"a text of {len(text):,} characters")
-    # WHY not simply `not repair(text)`: repair never empties a text with a letter or
-    # digit, and looking for one costs a hundredth of repairing.
-    if not any(map(str.isalnum, text)) and not repair(text):
-        _reject(
-            f"{place} has an empty text.",
-            why="a model would learn a class from nothing.",
-            fix="delete the row, or fill in its title or description.",
-        )
-    return text
-
-
-def _parquet_row(text: object, label: object, place: str) -> Row:
-    if not isinstance(text, str):
-        _reject(
-            f"{place} has no text but {_short(text)}.",
-            why="there is nothing to read.",
-            fix="delete the row, or store text as strings.",
-        )
-    # WHY type() and not isinstance: True is an int too, and would pass for "Sports".
-    if type(label) is not int or not 0 <= label < len(LABEL_NAMES):
-        _reject(
-            f"{place} has label {_short(label)}, expected 0 to 3.",
-            why="a label that no class has cannot be learned or scored.",
-            fix=f"use 0 to 3 for {', '.join(LABEL_NAMES)}.",
-        )
-    return Row(_checked(text, place), label)
-
-
-def _check_columns(features: dict[str, object], name: str) -> None:
-    missing = {"text", "label"} - set(features)
-    if missing:
-        _reject(
-            f"the parquet files in {name} lack the column(s) {sorted(missing)}.",
-            why="a row is a text and its label.",
-            fix="name the columns text and label.",
-        )
-    # WHY: `label` 2 means what the file says it means; with other names in it, training
-    # would work and every printed class would be wrong.
-    names = getattr(features["label"], "names", None)
-    if names is not None and tuple(names) != LABEL_NAMES:
-        _reject(
-            f"the parquet files in {name} name their labels {list(names)}.",
-            why=f"this course's labels are {list(LABEL_NAMES)}, in this order.",
-            fix="rename or reorder the labels when you write the files.",
-        )
-
-
-def _reject(what: str, *, why: str, fix: str) -> NoReturn:
-    raise DataError(what, why=why, fix=fix, page="bad-data") from None
-
-
 def _reject_encoding(what: str) -> NoReturn:
-    _reject(
+    reject(
         what,
         why="its characters would be read as other characters.",
         fix='save it as "CSV UTF-8", or: iconv -f LATIN1 -t UTF-8 old.csv > new.csv '
@@ -300,14 +254,9 @@ def _reject_encoding(what: str) -> NoReturn:
 
 
 def _reject_length(place: str, found: str) -> NoReturn:
-    _reject(
+    reject(
         f"{place}: {found}; a text may have {MAX_TEXT_LENGTH:,} characters.",
         why="so long a text is nearly always a quote that is never closed and has "
         "swallowed the rows after it.",
         fix="close the quote on that line, or cut the text.",
     )
-
-
-def _short(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 40 else f"{shown[:40]}..."

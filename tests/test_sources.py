@@ -30,6 +30,14 @@ ROW = '"3","A title","and more"\n'  # becomes Row("A title and more", 2)
 OTHER = '"1","War","and peace"\n'
 
 
+@pytest.fixture
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the copies that `datasets` makes out of the developer's home."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf_cache")
+
+
 def made_up(num_rows: int, *, start: int = 0) -> list[Row]:
     """Rows that differ in their text; the classes come in turn."""
     return [Row(f"Title {i} text {i}", i % 4) for i in range(start, start + num_rows)]
@@ -141,6 +149,7 @@ def test_a_header_is_recognised_on_line_1_only(tmp_path: Path) -> None:
         take(data)
 
 
+@pytest.mark.usefixtures("_own_cache")
 def test_plain_packed_and_parquet_files_give_the_same_rows(tmp_path: Path) -> None:
     train, test = made_up(40), made_up(12, start=100)
     plain = csv_folder(tmp_path / "plain", as_csv(train), as_csv(test))
@@ -156,6 +165,7 @@ def test_plain_packed_and_parquet_files_give_the_same_rows(tmp_path: Path) -> No
         assert take(data, num=10, seed=5) == take(plain, num=10, seed=5)
 
 
+@pytest.mark.usefixtures("_own_cache")
 def test_rows_are_repaired_and_only_if_asked_for(tmp_path: Path) -> None:
     quirk = r"Oil #39;s up \$5"
     rows = [Row(quirk, 0), Row("Plain text", 1)]
@@ -448,6 +458,7 @@ def test_a_file_we_may_not_read_is_refused(
 # --- The Hub's form ----------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("_own_cache")
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
@@ -475,6 +486,29 @@ def test_bad_parquet_rows_are_refused(
         open_source(str(tmp_path)).check()
 
 
+@pytest.mark.usefixtures("_own_cache")
+def test_a_parquet_file_that_changed_gives_its_new_rows(tmp_path: Path) -> None:
+    """`datasets` keeps a copy; a stale one would train on yesterday's rows."""
+    data = hub_folder(tmp_path, made_up(8), made_up(8))
+    before = open_source(data).fingerprint("train", num_rows=None, seed=0)
+    assert take(data) == made_up(8)
+    hub_folder(tmp_path, made_up(8, start=80), made_up(8))
+    assert take(data) == made_up(8, start=80)
+    assert before != open_source(data).fingerprint("train", num_rows=None, seed=0)
+
+
+@pytest.mark.usefixtures("_own_cache")
+def test_reading_parquet_shows_no_bar_and_leaves_bars_as_they_were(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import datasets
+
+    take(hub_folder(tmp_path, made_up(8), made_up(8)))
+    assert capfd.readouterr() == ("", "")
+    assert not datasets.are_progress_bars_disabled()
+
+
+@pytest.mark.usefixtures("_own_cache")
 def test_a_damaged_parquet_file_is_refused(tmp_path: Path) -> None:
     data = hub_folder(tmp_path, made_up(8), made_up(8))
     file = tmp_path / "data" / "train-00000-of-00001.parquet"
@@ -483,6 +517,7 @@ def test_a_damaged_parquet_file_is_refused(tmp_path: Path) -> None:
         open_source(data).check()
 
 
+@pytest.mark.usefixtures("_own_cache")
 @pytest.mark.parametrize("swapped", [False, True])
 def test_label_names_in_another_order_are_refused(
     tmp_path: Path, swapped: bool
