@@ -112,8 +112,8 @@ def latest(root: pathlib.Path) -> pathlib.Path | None:
         Cost: rank 0 reads the whole checkpoint once to verify it.
     """
     found = None
-    if dist.current().is_main:
-        for folder in _folders(root):
+    with dist.raise_together():
+        for folder in _folders(root) if dist.current().is_main else ():
             try:
                 verify(folder)
             except CheckpointError as error:
@@ -201,11 +201,13 @@ def write_manifest(folder: pathlib.Path) -> None:
     files.write_json(folder / MANIFEST, {"format": FORMAT, "files": entries})
 
 
-def verify(folder: pathlib.Path) -> dict[str, Any]:
+def verify(folder: pathlib.Path, *, nothing_else: bool = True) -> dict[str, Any]:
     """Make sure that each file of a folder is the one that its manifest names.
 
     Args:
         folder: A checkpoint or an export.
+        nothing_else: Whether further files are refused. An export may get some, such
+            as the `.gitattributes` of a model repository.
 
     Returns:
         The manifest.
@@ -214,6 +216,31 @@ def verify(folder: pathlib.Path) -> dict[str, Any]:
         CheckpointError: A file is missing or differs, or the manifest itself is
             damaged. On this rank only.
     """
+    manifest, entries = _read_manifest(folder)
+    for name, num_bytes, digest in entries:
+        path = folder / name
+        # WHY compare names: a manifest that lists "../../x" would have us read foreign
+        # files, and one that lists nothing would find nothing wrong.
+        if pathlib.PurePath(name).name != name or not path.is_file():
+            _refuse(folder, f"{name} is missing")
+        try:
+            if path.stat().st_size != num_bytes:
+                _refuse(folder, f"{name} has another size")
+            if files.sha256(path) != digest:
+                _refuse(folder, f"{name} has another content")
+        except OSError as error:
+            _refuse(folder, f"{name} cannot be read ({error.strerror})")
+    listed = {name for name, _, _ in entries} | {MANIFEST}
+    unlisted = sorted({path.name for path in folder.iterdir()} - listed)
+    if nothing_else and unlisted:
+        _refuse(folder, f"not listed in its manifest: {unlisted}")
+    return manifest
+
+
+def _read_manifest(
+    folder: pathlib.Path,
+) -> tuple[dict[str, Any], list[tuple[str, int, str]]]:
+    """The manifest, and its entries as (file name, bytes, SHA-256)."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         entries = [
@@ -225,21 +252,7 @@ def verify(folder: pathlib.Path) -> dict[str, Any]:
         _refuse(folder, f"{MANIFEST} is missing or unreadable")
     if not known_format:
         _refuse(folder, f"its format is not {FORMAT}")
-    for name, num_bytes, digest in entries:
-        path = folder / name
-        # WHY compare names: a manifest that lists "../../x" would have us read foreign
-        # files, and one that lists nothing would find nothing wrong.
-        if pathlib.PurePath(name).name != name or not path.is_file():
-            _refuse(folder, f"{name} is missing")
-        if path.stat().st_size != num_bytes:
-            _refuse(folder, f"{name} has another size")
-        if files.sha256(path) != digest:
-            _refuse(folder, f"{name} has another content")
-    listed = {name for name, _, _ in entries} | {MANIFEST}
-    present = {path.name for path in folder.iterdir()}
-    if listed != present:
-        _refuse(folder, f"not listed in its manifest: {sorted(present - listed)}")
-    return dict(manifest)
+    return dict(manifest), entries
 
 
 def _folders(root: pathlib.Path) -> list[pathlib.Path]:

@@ -63,6 +63,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     Raises:
         SystemExit: Always, with the exit code. On every rank under torchrun; only
             rank 0 prints.
+        BrokenPipeError: Another pipe than our output broke: a crash like any other.
 
     Examples:
         >>> run(lambda: print("done"))

@@ -137,6 +137,8 @@ def check_reachable(
     if constants.HF_HUB_OFFLINE:
         reason = "HF_HUB_OFFLINE is set, and this disk holds no complete copy"
         _raise_unreachable(repo_id, repo_type, reason)
+    # WHY ask ourselves first: huggingface_hub's own first request has no timeout (seen
+    # in 2.4), so a Hub that accepts and never answers would hold it for ever.
     url = f"{constants.ENDPOINT}/api/{repo_type}s/{repo_id}"
     problem = _probe(url)
     if problem is not None:

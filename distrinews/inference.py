@@ -29,6 +29,8 @@ from distrinews.errors import CheckpointError, ModelError
 __all__ = ["Classifier", "Prediction"]
 
 BATCH_SIZE = 32
+# What an answer depends on; the manifest must vouch for each.
+NEEDED = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,16 @@ def _find_export(folder: pathlib.Path) -> pathlib.Path:
             page="predict",
         )
     try:
-        checkpoint.verify(export)
+        listed = checkpoint.verify(export, nothing_else=False)["files"]
+        # WHY: without this, a manifest that lists no weights would vouch for any.
+        missing = sorted(NEEDED - listed.keys())
+        if missing:
+            raise CheckpointError(
+                f"{export} lists no {missing}.",
+                why="unlisted files could be anything.",
+                fix="export again.",
+                page="predict",
+            )
     except CheckpointError as error:
         raise ModelError(
             error.what,

@@ -45,6 +45,8 @@ __all__ = [
 ]
 
 HUB_MODEL = "distilbert/distilbert-base-uncased"
+# WHY not all files: the repository also holds the weights in four other formats.
+HUB_FILES = ["*.json", "*.txt", "model.safetensors"]
 TINY_VOCABULARY = 4000
 
 
@@ -99,7 +101,7 @@ def check(preset: str) -> None:
     if preset == "minilm":
         minilm.folder()
     if preset == "distilbert":
-        hub.check_reachable(HUB_MODEL, repo_type="model")
+        hub.check_reachable(HUB_MODEL, repo_type="model", allow_patterns=HUB_FILES)
 
 
 def build(
@@ -134,7 +136,7 @@ def build(
         folder = hub.snapshot(
             HUB_MODEL,
             repo_type="model",
-            allow_patterns=["*.json", "*.txt", "model.safetensors"],
+            allow_patterns=HUB_FILES,
         )
         loaded: DistilBertForSequenceClassification = (
             DistilBertForSequenceClassification.from_pretrained(
@@ -225,7 +227,7 @@ def load_tokenizer(
         folder = hub.snapshot(
             HUB_MODEL,
             repo_type="model",
-            allow_patterns=["*.json", "*.txt", "model.safetensors"],
+            allow_patterns=HUB_FILES,
         )
     fast: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(
         folder, model_max_length=max_length, model_input_names=inputs

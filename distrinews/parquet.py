@@ -62,9 +62,11 @@ def _load(paths: list[Path], split: str, name: str) -> Any:
     try:
         # WHY not streaming=True, which needs no copy: pyarrow's reading threads then
         # live to the end of the program and, in 2 runs of 46, aborted it there
-        # (datasets issue #7566, seen with datasets 5.2, pyarrow 26). Until it is closed.
-        files = {split: [str(path) for path in paths]}
-        return datasets.load_dataset("parquet", data_files=files, split=split)
+        # (datasets issue #7566, seen with datasets 5.2, pyarrow 26). Till it is closed.
+        # WHY not load_dataset("parquet"): it first reports its use to a server, and
+        # waits up to 3 s for the answer, also where all files are local.
+        files = [str(path) for path in paths]
+        return datasets.Dataset.from_parquet(files, split=datasets.NamedSplit(split))
     except (OSError, ValueError, pyarrow.ArrowException, DatasetsError) as error:
         raise DataError(
             f"cannot read the parquet files of split {split!r} in {name}: "

@@ -289,10 +289,11 @@ class Run:
             print(text, flush=True)
 
     def _append(self, record: dict[str, Any]) -> None:
-        """Add a line to the log; on the next vote a full disk is everybody's news."""
-        if self.ranks.is_main:
-            line = record | {"time_s": round(time.time(), 3)}
-            files.append_line(self.folder / "metrics.jsonl", line)
+        """Add a line to the log. Collective: a full disk becomes everybody's news."""
+        with dist.raise_together():
+            if self.ranks.is_main:
+                line = record | {"time_s": round(time.time(), 3)}
+                files.append_line(self.folder / "metrics.jsonl", line)
 
 
 def _program_start_s() -> float:

@@ -72,11 +72,13 @@ class TrainSettings(BaseSettings):
         cli_avoid_json=True,
         cli_hide_none_type=True,
     )
-    # What may differ when a run goes on: how many ranks, and where to stop.
+    # What may differ when a run goes on: how many ranks, where to stop, and where it
+    # lies. WHY its name, too: a folder that was copied or renamed trains the same.
     may_change_on_resume: ClassVar[frozenset[str]] = frozenset({
         "resume",
         "max_steps",
         "num_ranks",
+        "run_name",
         "runs_dir",
     })
 

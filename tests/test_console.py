@@ -14,7 +14,9 @@ from distrinews import console
 from distrinews.errors import DataError
 
 STORY = str(HELPERS / "console_story.py")
-DATA_ERROR = "Error: no rows.\n  why:  why\n  fix:  fix\n  more: troubleshooting/#data\n"
+DATA_ERROR = (
+    "Error: no rows.\n  why:  why\n  fix:  fix\n  more: troubleshooting/#data\n"
+)
 posix_only = pytest.mark.skipif(
     sys.platform == "win32", reason="POSIX signals do not exist on Windows"
 )
@@ -56,7 +58,10 @@ def test_under_torchrun_only_rank_0_tells_it_but_every_rank_exits_with_2() -> No
 def test_a_crash_of_a_rank_shows_its_traceback_first_and_exits_with_1() -> None:
     code, out, err = end("crash_of_a_rank")
     assert (code, out) == (1, "")
-    assert err.splitlines()[:2] == ["Traceback of rank 1", "A rank failed: rank 1 died."]
+    assert err.splitlines()[:2] == [
+        "Traceback of rank 1",
+        "A rank failed: rank 1 died.",
+    ]
 
 
 def test_an_unexpected_crash_keeps_its_traceback() -> None:

@@ -350,9 +350,7 @@ def test_one_rank_fails_alone_and_launch_names_it_with_file_and_line(
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     before = dict(os.environ)
     with pytest.raises(RankFailedError) as caught:
-        dist.launch(
-            dist_story.leave_rank_0_alone, tmp_path, num_ranks=2, timeout_s=30
-        )
+        dist.launch(dist_story.leave_rank_0_alone, tmp_path, num_ranks=2, timeout_s=30)
     lines = STORY.read_text(encoding="utf-8").splitlines()
     number = 1 + next(i for i, line in enumerate(lines) if '"bad row"' in line)
     assert "rank 1 raised ValueError: bad row" in caught.value.what

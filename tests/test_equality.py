@@ -19,6 +19,7 @@ from distrinews import dist, model, news, sharding, training
 from distrinews.settings import TrainSettings
 
 NUM_STEPS = 20
+NUM_STEPS_TO_DIFFER = 5  # enough to see a mistake
 ALONE = dist.Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
 Parameters = dict[str, torch.Tensor]
 # WHY 1e-6: float32 rounds to 1.2e-7, and two halves of a sum round differently from
@@ -39,8 +40,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> object:
 def settings() -> TrainSettings:
     return TrainSettings(
         preset="tiny",
-        train_rows=400,  # 360 to train on: 11 steps an epoch, 20 steps cross into #2
+        train_rows=400,  # 360 to train on, 11 steps an epoch
         test_rows=8,
+        epochs=2,  # 20 steps cross into the second
         optimizer="sgd",
         learning_rate=0.5,
         dropout=0.0,
@@ -53,6 +55,7 @@ def train(
     *,
     how: str = "ddp",
     dtype: torch.dtype = torch.float32,
+    num_steps: int = NUM_STEPS,
     global_batch_size: int = 32,
 ) -> Parameters:
     """Chapter 05's loop; `how` is "ddp", "unaveraged" or "uneven"."""
@@ -74,7 +77,7 @@ def train(
     plan = training.plan(chosen, num_rows=num_rows)
     optimizer = training.build_optimizer(net, settings=chosen)
     scheduler = training.build_scheduler(optimizer, settings=chosen, plan=plan)
-    for step in range(NUM_STEPS):
+    for step in range(num_steps):
         epoch, done = divmod(step, plan.steps_per_epoch)
         sampler.set_epoch(epoch)
         batch = next(
@@ -110,9 +113,11 @@ def tell(ranks: dist.Ranks, out: Path, whole: bool) -> None:
     told = {"float32": train(ranks)}
     if whole:
         told["float64"] = train(ranks, dtype=torch.float64)
-        told["unaveraged"] = train(ranks, how="unaveraged")
-        told["uneven"] = train(ranks, how="uneven")
-        told["doubled"] = train(ranks, global_batch_size=64)
+        few = NUM_STEPS_TO_DIFFER
+        told["few"] = train(ranks, num_steps=few)
+        told["unaveraged"] = train(ranks, how="unaveraged", num_steps=few)
+        told["uneven"] = train(ranks, how="uneven", num_steps=few)
+        told["doubled"] = train(ranks, global_batch_size=64, num_steps=few)
         told["noise"] = dropped(ranks, noise=True)
         told["same noise"] = dropped(ranks, noise=False)
     torch.save(told, out / f"{ranks.rank}.pt")
@@ -125,15 +130,25 @@ def flat(tensors: Parameters) -> torch.Tensor:
 def gap(one: Parameters, other: Parameters) -> float:
     """The largest difference, as a part of the tensor's own largest value."""
     assert one.keys() == other.keys()
+    # WHY not the keys' biases: they add the same number to all scores of a query, and
+    # softmax forgets it. Their gradient is 0 but for rounding, and so are they: see
+    # `test_the_keys_biases_are_rounding_and_nothing_else`.
     return max(
         ((one[name] - other[name]).abs().max() / one[name].abs().max()).item()
         for name in one
+        if not name.endswith("k_lin.bias")
     )
 
 
 @pytest.fixture(scope="module")
 def alone() -> Parameters:
     return train(ALONE)
+
+
+@pytest.fixture(scope="module")
+def alone_few() -> Parameters:
+    """What the controls are compared with: fewer steps are enough."""
+    return train(ALONE, num_steps=NUM_STEPS_TO_DIFFER)
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +171,15 @@ def test_the_replicas_are_equal_to_the_last_bit(
         assert torch.equal(flat(two[0][kind]), flat(two[1][kind])), kind
 
 
+def test_the_keys_biases_are_rounding_and_nothing_else(
+    alone: Parameters, two: list[dict[str, Parameters]]
+) -> None:
+    for trained in (alone, two[0]["float32"]):
+        biases = [t for name, t in trained.items() if name.endswith("k_lin.bias")]
+        assert len(biases) == 2
+        assert all(0 < bias.abs().max() < 1e-8 for bias in biases)
+
+
 def test_in_float64_the_difference_shrinks_like_rounding_does(
     two: list[dict[str, Parameters]],
 ) -> None:
@@ -175,35 +199,35 @@ def test_training_moved_the_weights_far_more_than_the_tolerance(
 
 
 def test_without_averaging_the_ranks_part_from_each_other_and_from_one_process(
-    alone: Parameters, two: list[dict[str, Parameters]]
+    alone_few: Parameters, two: list[dict[str, Parameters]]
 ) -> None:
     """Negative control: DDP's averaging is what makes them equal."""
+    assert gap(alone_few, two[0]["few"]) < TOLERANCE[torch.float32]
     first, second = two[0]["unaveraged"], two[1]["unaveraged"]
     assert gap(first, second) > 100 * TOLERANCE[torch.float32]
-    assert gap(alone, first) > 100 * TOLERANCE[torch.float32]
+    assert gap(alone_few, first) > 100 * TOLERANCE[torch.float32]
 
 
 def test_with_unequal_parts_of_the_same_global_batches_it_is_another_model(
-    alone: Parameters, two: list[dict[str, Parameters]]
+    alone_few: Parameters, two: list[dict[str, Parameters]]
 ) -> None:
     """Negative control: 24 + 8 rows are averaged as if they were 16 + 16."""
-    assert gap(alone, two[0]["uneven"]) > 100 * TOLERANCE[torch.float32]
+    assert gap(alone_few, two[0]["uneven"]) > 100 * TOLERANCE[torch.float32]
 
 
 def test_with_32_rows_on_each_rank_it_is_another_model(
-    alone: Parameters, two: list[dict[str, Parameters]]
+    alone_few: Parameters, two: list[dict[str, Parameters]]
 ) -> None:
     """Negative control: who forgets to divide the batch trains something else."""
-    assert gap(alone, two[0]["doubled"]) > 100 * TOLERANCE[torch.float32]
+    assert gap(alone_few, two[0]["doubled"]) > 100 * TOLERANCE[torch.float32]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_ranks", [4, 8])
-def test_four_and_eight_ranks_and_one_process_train_the_same_model(
-    alone: Parameters, num_ranks: int, tmp_path: Path
+def test_four_ranks_and_one_process_train_the_same_model(
+    alone: Parameters, tmp_path: Path
 ) -> None:
-    dist.launch(tell, tmp_path, False, num_ranks=num_ranks, timeout_s=60)
-    for rank in range(num_ranks):
+    dist.launch(tell, tmp_path, False, num_ranks=4, timeout_s=100)
+    for rank in range(4):
         told = torch.load(tmp_path / f"{rank}.pt")
         assert gap(alone, told["float32"]) < TOLERANCE[torch.float32]
 

@@ -498,6 +498,28 @@ def test_a_parquet_file_that_changed_gives_its_new_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("_own_cache")
+def test_reading_local_parquet_asks_no_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    asked: list[object] = []
+
+    def look_up(host: object, *_: object, **__: object) -> None:
+        asked.append(host)
+        raise socket.gaierror  # WHY: no packet leaves a test
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    data = hub_folder(tmp_path, made_up(8), made_up(8))
+    assert take(data) == made_up(8)
+    assert asked == []
+    # Negative control: the usual way to load does ask, for its statistics.
+    datasets.load_dataset("parquet", data_files=f"{data}/data/train-*.parquet")
+    assert asked
+
+
+@pytest.mark.usefixtures("_own_cache")
 def test_reading_parquet_shows_no_bar_and_leaves_bars_as_they_were(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

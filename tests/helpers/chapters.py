@@ -121,13 +121,19 @@ def start(
     name: str | None = None,
     env: dict[str, str | None] | None = None,
     cwd: pathlib.Path | None = None,
+    runs: pathlib.Path | None = None,
 ) -> tuple[Program, pathlib.Path]:
-    """Start a chapter; return the program and its run folder."""
+    """Start a chapter; return the program and its run folder.
+
+    A `--runs-dir` among the words counts instead of ours.
+    """
     folder = workspace() / f"program {next(_number)}"
     folder.mkdir()
     name = name or f"run-{next(_number)}"
-    runs = workspace() / "runs"
-    command = (*words, "--run-name", name, "--runs-dir", runs)
+    runs = runs or workspace() / "runs"
+    command = (*words, "--run-name", name)
+    if "--runs-dir" not in words:
+        command = (*command, "--runs-dir", runs)
     program = Program(
         command, folder=folder, env=environment(**(env or {})), cwd=cwd or folder
     )

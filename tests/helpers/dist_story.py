@@ -234,9 +234,7 @@ def main() -> None:
         setup_again(out)
         return
     timeout_s = float(sys.argv[4]) if len(sys.argv) > 4 else 60.0
-    dist.launch(
-        STORIES[story], out, num_ranks=int(sys.argv[3]), timeout_s=timeout_s
-    )
+    dist.launch(STORIES[story], out, num_ranks=int(sys.argv[3]), timeout_s=timeout_s)
 
 
 if __name__ == "__main__":
