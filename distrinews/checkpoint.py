@@ -248,7 +248,8 @@ def _read_manifest(
             for name, entry in manifest["files"].items()
         ]
         known_format = manifest["format"] == FORMAT
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    # WHY so many kinds: JSON can hold lists for tables and `Infinity` for a size.
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         _refuse(folder, f"{MANIFEST} is missing or unreadable")
     if not known_format:
         _refuse(folder, f"its format is not {FORMAT}")

@@ -183,7 +183,7 @@ def _run_rank(
 ) -> None:
     """The first line of ours in a spawned process: become a rank, run its story."""
     os.environ["RANK"] = os.environ["LOCAL_RANK"] = str(rank)
-    with setup(timeout_s=timeout_s) as ranks:
+    with setup(timeout_s=timeout_s) as ranks, processes.remember_failure_time():
         fn(ranks, *args)
 
 

@@ -76,11 +76,15 @@ def evaluate(
     tally = Tally()
     was_training = net.training
     net.eval()
-    with torch.inference_mode():
-        for batch in tqdm(batches, desc=title, disable=not (title and ranks.is_main)):
-            inputs, labels = table.batch(
-                [chosen[place] for place in batch], device=ranks.device
-            )
-            tally.add(net(**inputs).logits, labels)
-    net.train(was_training)
+    try:
+        with torch.inference_mode():
+            for batch in tqdm(
+                batches, desc=title, disable=not (title and ranks.is_main)
+            ):
+                inputs, labels = table.batch(
+                    [chosen[place] for place in batch], device=ranks.device
+                )
+                tally.add(net(**inputs).logits, labels)
+    finally:
+        net.train(was_training)
     return tally.over_ranks()

@@ -22,7 +22,7 @@ import uuid
 from collections.abc import Generator
 from typing import Any, NoReturn
 
-from distrinews.errors import OutputError
+from distrinews.errors import DistriNewsError, OutputError
 
 __all__ = [
     "append_line",
@@ -47,6 +47,7 @@ def clear_output_errors(path: pathlib.Path) -> Generator[None, None, None]:
     Raises:
         OutputError: Writing failed: no space, no permission, a file where a folder
             should be. On this rank only; wrap it in `dist.raise_together`.
+        DistriNewsError: Raised inside the block; it passes unchanged.
 
     Examples:
         >>> with clear_output_errors(pathlib.Path("runs")):
@@ -60,7 +61,9 @@ def clear_output_errors(path: pathlib.Path) -> Generator[None, None, None]:
     """
     try:
         yield
-    except OutputError:
+    except DistriNewsError:
+        # WHY not only OutputError: HubUnreachableError is an OSError too, and reading
+        # rows from the Hub happens while a cache file is being written.
         raise
     except OSError as error:
         _refuse(path, error.strerror or str(error))
@@ -110,6 +113,9 @@ def atomic_folder(path: pathlib.Path) -> Generator[pathlib.Path, None, None]:
 
     Yields:
         An empty folder to fill.
+
+    Raises:
+        OSError: Never leaves this function: it becomes an OutputError.
     """
     with clear_output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,7 +129,12 @@ def atomic_folder(path: pathlib.Path) -> Generator[pathlib.Path, None, None]:
             older = path.with_name(f"{draft.name}.older")
             if path.exists():
                 os.replace(path, older)
-            os.replace(draft, path)
+            try:
+                os.replace(draft, path)
+            except OSError:
+                if older.exists():
+                    os.replace(older, path)  # what stood there before comes back
+                raise
             _to_disk(path.parent)
             shutil.rmtree(older, ignore_errors=True)
         finally:

@@ -20,6 +20,7 @@ import shutil
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as torch_dist
@@ -173,23 +174,40 @@ def setup(*, timeout_s: float = TIMEOUT_S) -> Generator[Ranks, None, None]:
 def _join(rank: int, world_size: int, device: torch.device, timeout_s: float) -> None:
     """Make the process group; returns when all ranks have arrived."""
     on_gpu = device.type == "cuda"
-    store_file = os.environ.get(STORE_VARIABLE)
-    # WHY a file and not a port: a port chosen now may be taken a moment later, and
-    # TCP stores on Windows need a libuv that the official wheels do not have.
-    store = (
-        torch_dist.FileStore(store_file, world_size)  # type: ignore[attr-defined]
-        if store_file
-        else None
-    )  # mypy: torch exports it at run time only
+    timeout = timedelta(seconds=timeout_s)
     torch_dist.init_process_group(
         # Both at once: CUDA gradients travel by nccl, counts and votes by gloo on the
         # CPU, so that asking "did anyone fail?" never waits for a GPU.
         backend="cpu:gloo,cuda:nccl" if on_gpu else "gloo",
-        store=store,  # None: torchrun's own, from its environment variables
+        store=_meeting_place(rank, world_size, timeout),
         rank=rank,
         world_size=world_size,
-        timeout=timedelta(seconds=timeout_s),
+        timeout=timeout,
         device_id=device if on_gpu else None,
+    )
+
+
+def _meeting_place(rank: int, world_size: int, timeout: timedelta) -> Any:
+    """A store where ranks leave their addresses for each other, fresh per group."""
+    # mypy: torch exports its stores at run time only.
+    store_file = os.environ.get(STORE_VARIABLE)
+    if store_file:
+        # WHY a file and not a port: a port chosen now may be taken a moment later, and
+        # TCP stores on Windows need a libuv that the official wheels do not have.
+        store = torch_dist.FileStore(store_file, world_size)  # type: ignore[attr-defined]
+        store.set_timeout(timeout)  # its own would be 300 s
+    else:  # torchrun's own, from its environment variables
+        answer = torch_dist.rendezvous(  # type: ignore[attr-defined]
+            "env://", rank, world_size, timeout=timeout
+        )
+        store = next(answer)[0]
+    # WHY a section per group: torchrun's store outlives a group. In a second `setup`
+    # ranks would find each other's old addresses there: connection refused, or a hang
+    # (seen with torch 2.13). All W ranks have counted themselves before any of them can
+    # leave the group, so the count says which group this is.
+    group_number = (store.add("distrinews/ranks", 1) - 1) // world_size
+    return torch_dist.PrefixStore(  # type: ignore[attr-defined]
+        f"distrinews/{group_number}", store
     )
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -217,10 +217,10 @@ def load_tokenizer(
 
     inputs = ["input_ids", "attention_mask"]  # DistilBERT knows no token types
     if preset == "tiny":
-        tokenizer = _train_vocabulary(texts)
-        tokenizer.model_max_length = max_length
-        tokenizer.model_input_names = inputs
-        return tokenizer
+        # WHY in the constructor: what is set later is not saved with the tokenizer.
+        return _train_vocabulary(
+            texts, model_max_length=max_length, model_input_names=inputs
+        )
     if preset == "minilm":
         folder = minilm.folder()
     else:
@@ -274,15 +274,21 @@ def _config(
     return DistilBertConfig(**shared, **sizes)
 
 
-def _train_vocabulary(texts: Iterable[str]) -> PreTrainedTokenizerFast:
+def _train_vocabulary(texts: Iterable[str], **saved: Any) -> PreTrainedTokenizerFast:
     """A WordPiece vocabulary of our own, like BERT's but small."""
     from tokenizers import BertWordPieceTokenizer
+    from tokenizers.processors import BertProcessing
     from transformers import PreTrainedTokenizerFast
 
     pieces = BertWordPieceTokenizer(lowercase=True)
     pieces.train_from_iterator(
         texts, vocab_size=TINY_VOCABULARY, min_frequency=2, show_progress=False
     )
+    # WHY by hand: BertWordPieceTokenizer adds [CLS] and [SEP] only to a vocabulary that
+    # it is given (tokenizers 0.23). DistilBERT judges a text by its first token, and a
+    # text without a single known character would have none.
+    marks = {mark: pieces.token_to_id(mark) for mark in ("[SEP]", "[CLS]")}
+    pieces._tokenizer.post_processor = BertProcessing(*marks.items())
     return PreTrainedTokenizerFast(
         tokenizer_object=pieces._tokenizer,
         unk_token="[UNK]",
@@ -290,4 +296,5 @@ def _train_vocabulary(texts: Iterable[str]) -> PreTrainedTokenizerFast:
         pad_token="[PAD]",
         cls_token="[CLS]",
         mask_token="[MASK]",
+        **saved,
     )

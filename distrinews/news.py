@@ -26,6 +26,8 @@ __all__ = ["News", "check", "load"]
 
 # Texts that tiny learns its vocabulary from: enough for 4,000 pieces, read in a second.
 VOCABULARY_TEXTS = 5000
+# Part of the cached vocabulary's name: raise it with any change of how it is trained.
+VOCABULARY_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,8 @@ def _tokenizer(
     if settings.preset != "tiny":
         return model.load_tokenizer(settings.preset, max_length=settings.max_length)
     what = source.fingerprint("train", num_rows=settings.train_rows, seed=settings.seed)
-    name = hashlib.sha256(f"{what}|{settings.max_length}".encode()).hexdigest()[:32]
+    parts = f"{what}|{settings.max_length}|{VOCABULARY_VERSION}"
+    name = hashlib.sha256(parts.encode()).hexdigest()[:32]
     folder = data.cache_folder() / f"tiny-{name}"
     with dist.rank0_first():
         if not folder.exists():

@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 
 from distrinews.errors import DistriNewsError, RankFailedError
 
-__all__ = ["end_with_parent", "run_ranks"]
+__all__ = ["end_with_parent", "remember_failure_time", "run_ranks"]
 
 # How long the other ranks may take to report the same failure before they are stopped.
 GRACE_S = 2.0
@@ -119,8 +119,33 @@ def _run_one(
         known = error if isinstance(error, DistriNewsError) else None
         trace = traceback.format_exc()
         summary = f"{type(error).__name__}: {error} {_where(error)}"
-        sender.send(Report(rank, time.time(), known, summary, trace))
+        at_s = getattr(error, "failed_at_s", time.perf_counter())
+        sender.send(Report(rank, at_s, known, summary, trace))
         sys.exit(1)
+
+
+@contextlib.contextmanager
+def remember_failure_time() -> Generator[None, None, None]:
+    """Note on an error that leaves the block when it did so.
+
+    Why: `run_ranks` names the rank that failed first. A failing rank then leaves its
+    process group, which closes its connections; the others fail for that reason, and
+    may report it before this rank has finished leaving.
+
+    Yields:
+        None.
+
+    Examples:
+        >>> with contextlib.suppress(KeyError), remember_failure_time():
+        ...     raise KeyError("loss")
+    """
+    try:
+        yield
+    except Exception as error:
+        # WHY this clock: it is the same for all processes of a machine, and on Windows
+        # the others tick 64 times per second only, too seldom to tell who was first.
+        error.failed_at_s = time.perf_counter()  # type: ignore[attr-defined]
+        raise
 
 
 def _where(error: BaseException) -> str:

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Callable, Generator
 
 import pytest
+import torch
 from helpers.running import Program
 
 LAUNCHER_VARIABLES = (
@@ -27,6 +28,24 @@ def _no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     # proof about "alone" would meet a rank.
     for name in LAUNCHER_VARIABLES:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_threads() -> None:
+    # WHY one: the proofs' models are so small that two threads wait for each other
+    # longer than they compute; on a busy machine ten times longer (measured).
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def own_cache(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Generator[pathlib.Path, None, None]:
+    """Keep tokenised data of this file's proofs away from the developer's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("DISTRINEWS_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture

@@ -329,7 +329,8 @@ def test_a_group_ends_with_its_block_also_after_an_error_and_a_new_one_can_follo
     )
     assert program.exit_code(timeout_s=90) == 0, program.err
     for fact in read(tmp_path, 2):
-        assert fact == {"sums": [3, 3], "left": [False, False]}
+        # (0 + turn) + (1 + turn); in every turn the ranks met in a group of their own.
+        assert fact == {"sums": [1, 3, 5, 7, 9], "left": [True] * 5}
 
 
 def test_a_name_from_torchs_own_dist_is_answered_with_how_to_write_it() -> None:
@@ -387,6 +388,18 @@ def test_a_rank_that_sleeps_ends_the_run_after_the_timeout(
     assert program.exit_code(timeout_s=40) == 1
     assert "rank 0 raised" in program.err
     program.seconds_until_nothing_is_left(timeout_s=0.5)
+
+
+@pytest.mark.slow
+def test_a_rank_that_never_arrives_ends_the_run_after_the_timeout(
+    start: Start, tmp_path: pathlib.Path
+) -> None:
+    late = {"STORY_ONE_IS_LATE": str(tmp_path / "late")}
+    program = start(STORY, "only_who", tmp_path, 2, 5.0, env=late)
+    assert program.exit_code(timeout_s=40) == 1
+    assert "A rank failed: rank" in program.err
+    program.seconds_until_nothing_is_left(timeout_s=0.5)
+    assert program.temporary_files() == []
 
 
 @posix_only

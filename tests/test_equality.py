@@ -27,14 +27,7 @@ Parameters = dict[str, torch.Tensor]
 # a factor of a hundred or more.
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-14}
 
-pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> object:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DISTRINEWS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("own_cache")]
 
 
 def settings() -> TrainSettings:

@@ -106,6 +106,16 @@ def test_the_rank_that_failed_first_is_named_once_with_file_and_line(
     check_nothing_is_left(program, tmp_path)
 
 
+@pytest.mark.parametrize(("remember", "named"), [("1", 1), ("0", 0)])
+def test_the_first_failure_counts_not_the_first_report(
+    tell: Tell, remember: str, named: int
+) -> None:
+    """With "0" as negative control: the first report is another rank's."""
+    program = tell("close_slowly", env={"STORY_REMEMBER": remember})
+    assert program.exit_code() == 1
+    assert f"A rank failed: rank {named} raised" in program.err
+
+
 def test_the_line_named_is_ours_also_when_pythons_own_library_raised(
     tell: Tell,
 ) -> None:
@@ -195,7 +205,7 @@ def test_ctrl_c_while_the_ranks_still_import_ends_all_quietly_with_130(
 
 
 @posix_only
-@pytest.mark.parametrize("wait_s", [0.0, 0.05, 0.2, 0.5])
+@pytest.mark.parametrize("wait_s", [0.05, 0.3])
 def test_ctrl_c_at_any_moment_of_the_start_leaves_nobody(
     tell: Tell, tmp_path: pathlib.Path, wait_s: float
 ) -> None:
@@ -214,7 +224,7 @@ def test_ctrl_c_at_any_moment_of_the_start_leaves_nobody(
 
 
 @posix_only
-@pytest.mark.parametrize("pause_s", [0.0, 0.002, 0.02])
+@pytest.mark.parametrize("pause_s", [0.0, 0.02])
 def test_a_second_impatient_ctrl_c_does_not_stop_the_cleaning_up(
     tell: Tell, tmp_path: pathlib.Path, pause_s: float
 ) -> None:

@@ -5,6 +5,7 @@ Run   python process_story.py STORY OUT NUM_RANKS
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -80,6 +81,20 @@ def raise_value_error(rank: int) -> None:
     raise ConnectionError("peer closed")
 
 
+def close_slowly(rank: int) -> None:
+    """Rank 1 fails first, but is the last to end: closing takes it a while."""
+    remember = os.environ.get("STORY_REMEMBER") == "1"
+    noted = processes.remember_failure_time() if remember else contextlib.nullcontext()
+    if rank == 0:
+        time.sleep(0.4)
+        raise ConnectionError("peer closed")
+    try:
+        with noted:
+            raise ValueError("bad row")
+    finally:
+        time.sleep(0.8)
+
+
 def raise_in_the_library(rank: int) -> None:
     """The innermost frame lies in Python's own library."""
     json.loads("{" * (rank + 1))
@@ -125,6 +140,7 @@ STORIES = {
         watched,
         unwatched,
         raise_value_error,
+        close_slowly,
         raise_in_the_library,
         raise_data_error,
         raise_much,

@@ -1,0 +1,338 @@
+"""Proofs for distrinews.data: the batches hold what the tokenizer said."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from distrinews import data, dist, model, sources
+from distrinews.errors import DataError, OutputError
+
+CPU = torch.device("cpu")
+NUM_ROWS = 2 * data.ROWS_PER_PIECE + 301  # three pieces, the last one shorter
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("own_cache")]
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[sources.Row]:
+    return list(sources.NewswireSource().rows("train", num_rows=NUM_ROWS, seed=1))
+
+
+def make_tokenizer(max_length: int = 32) -> PreTrainedTokenizerFast:
+    source = sources.NewswireSource()
+    some = source.rows("train", num_rows=200, seed=1)
+    return model.load_tokenizer(
+        "tiny", max_length=max_length, texts=[row.text for row in some]
+    )
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return make_tokenizer()
+
+
+def tokenise(
+    tokenizer: PreTrainedTokenizerFast, *, num_rows: int = NUM_ROWS, seed: int = 1
+) -> data.TokenTable:
+    return data.tokenise(
+        sources.NewswireSource(),
+        "train",
+        tokenizer=tokenizer,
+        num_rows=num_rows,
+        seed=seed,
+    )
+
+
+@pytest.fixture(scope="module")
+def table(
+    tokenizer: PreTrainedTokenizerFast, own_cache: Path
+) -> data.TokenTable:
+    return tokenise(tokenizer)
+
+
+def test_a_batch_holds_the_tokenizers_own_ids_padded_to_its_own_longest_row(
+    table: data.TokenTable,
+    rows: list[sources.Row],
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    last = NUM_ROWS - 1
+    chosen = [last, 0, 999, 1000, 2000, 17, 0]  # piece borders, and one row twice
+    inputs, labels = table.batch(chosen, device=CPU)
+    want = tokenizer(
+        [rows[row].text for row in chosen],
+        truncation=True,
+        padding="longest",
+        return_tensors="pt",
+    )
+    assert inputs.keys() == {"input_ids", "attention_mask"}
+    for name, tensor in inputs.items():
+        assert tensor.dtype == torch.int64
+        assert torch.equal(tensor, want[name]), name
+    assert labels.tolist() == [rows[row].label for row in chosen]
+    assert labels.dtype == torch.int64
+
+
+def test_each_batch_is_as_long_as_its_longest_row_and_no_longer(
+    table: data.TokenTable,
+) -> None:
+    by_length = np.argsort(table.lengths)
+    shortest, longest = by_length[:4].tolist(), by_length[-4:].tolist()
+    for chosen in (shortest, longest):
+        inputs, _ = table.batch(chosen, device=CPU)
+        assert inputs["input_ids"].shape[1] == max(table.lengths[chosen])
+        assert inputs["attention_mask"].sum(dim=1).tolist() == [
+            table.lengths[row] for row in chosen
+        ]
+    # Negative control: one length for all would be wrong for one of the two.
+    assert max(table.lengths[shortest]) < max(table.lengths[longest])
+
+
+def test_all_rows_are_there_with_their_labels_and_lengths(
+    table: data.TokenTable,
+    rows: list[sources.Row],
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    ids = tokenizer([row.text for row in rows], truncation=True)["input_ids"]
+    assert len(table) == NUM_ROWS
+    assert table.labels.tolist() == [row.label for row in rows]
+    assert table.lengths.tolist() == [len(one) for one in ids]
+    assert max(table.lengths) == 32  # negative control: some text was cut
+    uncut = tokenizer([row.text for row in rows])["input_ids"]
+    assert max(len(one) for one in uncut) > 32
+
+
+# --- The cache ------------------------------------------------------------------
+
+
+def test_a_second_run_finds_the_file_ready(
+    table: data.TokenTable, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    before = table.path.stat()
+    assert tokenise(tokenizer).path == table.path
+    after = table.path.stat()
+    assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
+    table.path.touch()  # negative control: a changed file would have shown
+    assert table.path.stat().st_mtime_ns != before.st_mtime_ns
+
+
+def test_each_ingredient_makes_another_file(
+    tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    file = tmp_path / "news.csv"
+    with file.open("w", encoding="utf-8", newline="") as out:
+        csv.writer(out).writerows(
+            [[1 + i % 4, f"Headline {i}", f"It&#39;s story number {i}"] for i in range(40)]
+        )
+    other_vocabulary = model.load_tokenizer("tiny", max_length=32, texts=["one two"])
+
+    def path(
+        *,
+        where: str = str(file),
+        split: str = "train",
+        repaired: bool = True,
+        pieces: PreTrainedTokenizerFast = tokenizer,
+        num_rows: int = 20,
+        seed: int = 0,
+    ) -> Path:
+        source = sources.open_source(where, repaired=repaired)
+        return data.tokenise(
+            source, split, tokenizer=pieces, num_rows=num_rows, seed=seed
+        ).path
+
+    first = path()
+    others = [
+        path(where="newswire"),
+        path(split="test", num_rows=5),
+        path(repaired=False),
+        path(pieces=other_vocabulary),
+        path(pieces=make_tokenizer(max_length=16)),
+        path(num_rows=21),
+        path(seed=1),
+    ]
+    assert path() == first  # negative control: nothing changed, the same file
+    assert len({first, *others}) == 1 + len(others)
+    before = first.stat().st_mtime_ns
+    file.write_text(file.read_text(encoding="utf-8").replace("story", "news"), "utf-8")
+    assert path() != first, "the file's content changed"
+    assert first.stat().st_mtime_ns == before
+
+
+ENDLESS = """
+import os, sys
+from distrinews import data, model, sources
+from distrinews.sources import Row
+
+class Endless:
+    def fingerprint(self, split, *, num_rows, seed):
+        return "endless"
+    def rows(self, split, *, num_rows, seed):
+        for i in range(10**9):
+            if i == 3000:
+                print("writing", flush=True)
+            yield Row("oil prices rise", i % 4)
+
+tokenizer = model.load_tokenizer("tiny", max_length=16, texts=["oil prices rise"] * 9)
+data.tokenise(Endless(), "train", tokenizer=tokenizer, num_rows=None, seed=0)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL does not exist there")
+def test_a_run_that_is_killed_while_it_writes_leaves_no_broken_cache(
+    tmp_path: Path,
+) -> None:
+    env = os.environ | {"DISTRINEWS_CACHE": str(tmp_path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", ENDLESS], env=env, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        deadline = time.monotonic() + 20
+        while not any(path.stat().st_size for path in tmp_path.iterdir()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    left = list(tmp_path.iterdir())
+    assert left, "it was killed before it wrote: this proof looked at nothing"
+    assert [path.name for path in left if path.name.startswith("train-")] == []
+
+
+def test_a_source_that_fails_in_the_middle_leaves_no_file_and_its_own_error(
+    tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DISTRINEWS_CACHE", str(tmp_path))
+
+    class Failing(sources.NewswireSource):
+        def rows(self, split, *, num_rows, seed):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            yield sources.Row("oil", 0)
+            raise DataError("row 2.", why="why", fix="fix", page="bad-data")
+
+    with pytest.raises(DataError, match="row 2"):
+        data.tokenise(
+            Failing(), "train", tokenizer=tokenizer, num_rows=4, seed=0
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_an_output_error(
+    tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DISTRINEWS_CACHE", str(tmp_path / "file"))
+    with pytest.raises(OutputError, match="could not be written"):
+        tokenise(tokenizer, num_rows=8)
+
+
+def look(ranks: dist.Ranks, out: Path) -> None:
+    tokenizer = make_tokenizer()
+    started = time.time()
+    table = tokenise(tokenizer, num_rows=1200, seed=77)
+    inputs, labels = table.batch([1100, 3], device=CPU)
+    # WHY in memory maps and not in open files: mapping is the promise.
+    mapped = [m.path for m in psutil.Process().memory_maps()]
+    told = {
+        "path": str(table.path),
+        "inode": table.path.stat().st_ino,
+        "written": table.path.stat().st_mtime,
+        "started": started,
+        "sum": int(inputs["input_ids"].sum()),
+        "labels": labels.tolist(),
+        "mapped": str(table.path.resolve()) in mapped,
+    }
+    (out / f"{ranks.rank}.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+def test_two_ranks_map_one_file_that_was_written_once(
+    own_cache: Path, tmp_path: Path
+) -> None:
+    before = set(own_cache.iterdir())
+    dist.launch(look, tmp_path, num_ranks=2, timeout_s=60)
+    first, second = (
+        json.loads((tmp_path / f"{rank}.json").read_text("utf-8")) for rank in range(2)
+    )
+    for name in ("path", "inode", "sum", "labels"):
+        assert first[name] == second[name]
+    assert {str(path) for path in set(own_cache.iterdir()) - before} == {first["path"]}
+    if sys.platform == "linux":
+        assert first["mapped"]
+        assert second["mapped"]
+
+
+def test_the_cache_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISTRINEWS_CACHE", "elsewhere")
+    assert data.cache_folder() == Path("elsewhere")
+    monkeypatch.setenv("DISTRINEWS_CACHE", "")
+    assert data.cache_folder() == Path.home() / ".cache" / "distrinews"
+
+
+# --- split_validation -----------------------------------------------------------
+
+# 60 rows of class 0, 30 of class 1, 10 of class 2: unequal on purpose.
+LABELS = [0, 0, 1, 0, 0, 1, 0, 0, 1, 2] * 10
+
+
+def test_the_split_is_disjoint_and_complete_and_gives_each_class_its_share() -> None:
+    train, validation = data.split_validation(LABELS, num_rows=20, seed=0)
+    assert sorted(train + validation) == list(range(100))
+    counts = Counter(LABELS[row] for row in validation)
+    assert counts == {0: 12, 1: 6, 2: 2}  # a fifth of 60, 30 and 10
+
+
+def test_a_random_split_would_not_give_each_class_its_share() -> None:
+    """Negative control: it misses these counts for nearly every seed."""
+    hits = 0
+    for seed in range(50):
+        dice = torch.Generator().manual_seed(seed)
+        chosen = torch.randperm(100, generator=dice)[:20].tolist()
+        hits += Counter(LABELS[row] for row in chosen) == {0: 12, 1: 6, 2: 2}
+    assert hits < 15
+
+
+def test_the_split_follows_the_seed_and_nothing_else() -> None:
+    def split(seed: int) -> list[int]:
+        return data.split_validation(LABELS, num_rows=20, seed=seed)[1]
+
+    assert split(4) == split(4)
+    assert split(4) != split(5)
+    array = np.array(LABELS)
+    assert data.split_validation(array, num_rows=20, seed=4)[1] == split(4)
+
+
+@pytest.mark.parametrize(("num_rows", "want"), [(50, 5), (9_999, 999), (30_000, 1000)])
+def test_by_default_a_tenth_is_set_aside_and_at_most_1000(
+    num_rows: int, want: int
+) -> None:
+    labels = [row % 4 for row in range(num_rows)]
+    train, validation = data.split_validation(labels, num_rows=None, seed=0)
+    assert (len(train), len(validation)) == (num_rows - want, want)
+
+
+@pytest.mark.parametrize(
+    ("rows", "wanted"), [(100, 100), (100, 101), (100, 0), (9, None), (0, None)]
+)
+def test_a_split_that_leaves_one_side_empty_is_a_data_error(
+    rows: int, wanted: int | None
+) -> None:
+    with pytest.raises(DataError, match=r"cannot be cut[\s\S]*--train-rows 100"):
+        data.split_validation([0] * rows, num_rows=wanted, seed=0)

@@ -1,0 +1,157 @@
+"""Proofs for distrinews.metrics: counts are added, ratios are taken once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn import metrics as sklearn
+from torch.nn import functional as F
+
+from distrinews import dist, metrics
+from distrinews.errors import DataError
+from distrinews.labels import LABEL_NAMES
+
+CLASSES = list(range(4))
+
+
+def rows(num_rows: int, *, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits that are right more often than not, and labels."""
+    dice = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 4, (num_rows,), generator=dice)
+    logits = torch.randn(num_rows, 4, generator=dice)
+    logits[torch.arange(num_rows), labels] += 1.0
+    return logits, labels
+
+
+def only(label: int, said: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return F.one_hot(torch.full((9,), said), 4).float(), torch.full((9,), label)
+
+
+def without(logits: torch.Tensor, *, class_: int) -> torch.Tensor:
+    return logits.index_fill(1, torch.tensor([class_]), -99.0)
+
+
+RANDOM = rows(500, seed=1)
+# The first 37 rows are answered badly: two ranks of unlike luck.
+UNEVEN = (torch.cat([RANDOM[0][:37].flip(1), RANDOM[0][37:]]), RANDOM[1])
+CASES = {
+    "random": RANDOM,
+    "few": rows(3, seed=2),
+    "one row": rows(1, seed=3),
+    "a class never said": (without(RANDOM[0], class_=2), RANDOM[1]),
+    "a class never true": (RANDOM[0], RANDOM[1].clamp(max=2)),
+    "a class neither": (without(RANDOM[0], class_=3), RANDOM[1].clamp(max=2)),
+    "all right": only(1, said=1),
+    "all wrong": only(1, said=3),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("parts", [1, 2, 7])
+def test_every_figure_equals_scikit_learns_however_the_rows_are_cut(
+    case: str, parts: int
+) -> None:
+    logits, labels = CASES[case]
+    tally = metrics.Tally()
+    # WHY unequal parts: equal ones would forgive a mean of means.
+    cuts = sorted(np.random.default_rng(0).integers(0, len(labels) + 1, parts - 1))
+    for mine in np.split(np.arange(len(labels)), cuts):
+        tally.add(logits[mine], labels[mine])
+    true, said = labels.numpy(), logits.argmax(dim=1).numpy()
+    options = {"labels": CLASSES, "zero_division": 0}
+    want = sklearn.confusion_matrix(true, said, labels=CLASSES)
+    assert tally.confusion.tolist() == want.tolist()
+    assert tally.num_rows == len(labels)
+    assert tally.accuracy == pytest.approx(sklearn.accuracy_score(true, said))
+    macro = sklearn.f1_score(true, said, average="macro", **options)
+    assert tally.macro_f1 == pytest.approx(macro)
+    by_class = sklearn.f1_score(true, said, average=None, **options)
+    assert list(tally.f1_by_class) == list(LABEL_NAMES)
+    assert list(tally.f1_by_class.values()) == pytest.approx(by_class.tolist())
+    # By hand and in NumPy: minus the log of the true class's softmax.
+    exact = logits.double().numpy()
+    right = exact[np.arange(len(true)), true]
+    losses = np.log(np.exp(exact).sum(axis=1)) - right
+    assert tally.loss == pytest.approx(losses.mean(), rel=1e-9)
+
+
+def test_the_mean_of_the_parts_accuracies_is_not_the_accuracy() -> None:
+    """Negative control: 1 of 1 right and 0 of 3 right are 1/4, not 1/2."""
+    logits = torch.eye(4)[[0, 0, 0, 0]]
+    labels = torch.tensor([0, 1, 2, 3])
+    parts = [metrics.Tally(), metrics.Tally()]
+    parts[0].add(logits[:1], labels[:1])
+    parts[1].add(logits[1:], labels[1:])
+    whole = metrics.Tally()
+    whole.add(logits, labels)
+    assert whole.accuracy == 0.25
+    assert sum(part.accuracy for part in parts) / 2 == 0.5
+
+
+def test_macro_f1_sees_a_forgotten_class_that_accuracy_hides() -> None:
+    """Ninety of class 0, ten of class 1, and the model always says 0."""
+    tally = metrics.Tally()
+    tally.add(torch.eye(4)[[0] * 100], torch.tensor([0] * 90 + [1] * 10))
+    assert tally.accuracy == 0.9
+    # F1 of class 0 by hand: 2 * 90 / (90 + 100); the others are 0.
+    assert tally.macro_f1 == pytest.approx(180 / 190 / 4)
+
+
+def test_an_empty_tally_is_all_zero_and_json_can_hold_it() -> None:
+    told = json.loads(json.dumps(metrics.Tally().as_dict()))
+    assert told["rows"] == told["loss"] == told["accuracy"] == told["macro_f1"] == 0
+    assert told["confusion_matrix"] == [[0] * 4] * 4
+
+
+def test_a_mean_over_no_rows_is_an_error() -> None:
+    assert metrics.global_mean(6.0, count=4) == 1.5
+    with pytest.raises(DataError, match="0 rows"):
+        metrics.global_mean(0.0, count=0)
+
+
+def share(ranks: dist.Ranks, out: Path) -> None:
+    logits, labels = UNEVEN
+    mine = slice(0, 37) if ranks.is_main else slice(37, None)  # uneven on purpose
+    tally = metrics.Tally()
+    tally.add(logits[mine], labels[mine])
+    losses = F.cross_entropy(logits[mine], labels[mine], reduction="none").tolist()
+    error = ""
+    try:
+        metrics.global_mean(0.0, count=0)
+    except DataError as raised:
+        error = str(raised)
+    told = {
+        "mean": metrics.global_mean(sum(losses), count=len(losses)),
+        "own_mean": sum(losses) / len(losses),
+        "one_has_none": metrics.global_mean(3.0 * ranks.rank, count=2 * ranks.rank),
+        "error": error,
+        "all": tally.over_ranks().as_dict(),
+        "own": tally.as_dict(),
+    }
+    (out / f"{ranks.rank}.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+@pytest.mark.timeout(90)
+def test_two_ranks_with_37_and_463_rows_know_the_figures_of_all_500(
+    tmp_path: Path,
+) -> None:
+    dist.launch(share, tmp_path, num_ranks=2, timeout_s=60)
+    told = [json.loads((tmp_path / f"{r}.json").read_text("utf-8")) for r in range(2)]
+    logits, labels = UNEVEN
+    whole = metrics.Tally()
+    whole.add(logits, labels)
+    mean = F.cross_entropy(logits.double(), labels).item()
+    for one in told:
+        assert one["mean"] == pytest.approx(mean, rel=1e-6)
+        assert one["all"] | {"loss": 0} == whole.as_dict() | {"loss": 0}
+        assert one["all"]["loss"] == pytest.approx(mean, rel=1e-12)
+        assert one["one_has_none"] == 1.5
+        assert "0 rows" in one["error"]
+    # Negative control: the mean of the two ranks' means is another number.
+    assert sum(one["own_mean"] for one in told) / 2 != pytest.approx(mean, rel=1e-3)
+    accuracies = [one["own"]["accuracy"] for one in told]
+    assert sum(accuracies) / 2 != pytest.approx(whole.accuracy, rel=1e-3)
