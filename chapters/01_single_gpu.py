@@ -1,7 +1,7 @@
 """Chapter 01 - One process, one model: the loop that the course distributes.
 
 Question  What happens between reading a batch of headlines and a better model?
-Predict   3,686 rows, 32 per step: how many steps are an epoch, and what becomes of
+Predict   2,797 rows, 32 per step: how many steps are an epoch, and what becomes of
 first     the rows that fill no whole batch?
 Builds on Nothing: this is the start.
 New here  The loop in plain sight; validation rows to judge by, test rows seen once.
@@ -59,7 +59,7 @@ def train(ranks: dist.Ranks, settings: TrainSettings) -> None:
         size = settings.global_batch_size
         starts = range(done * size, plan.steps_per_epoch * size, size)
         batches = [order[start : start + size] for start in starts]
-        for batch in run.steps(batches, plan=plan):  # counts steps, draws the bar
+        for batch in run.steps(batches, last_step=plan.last_step):  # draws the bar
             rows = [stories.fit_rows[place] for place in batch]
             inputs, labels = stories.train.batch(rows, device=ranks.device)
             loss = F.cross_entropy(net(**inputs).logits, labels)  # mean over 32 rows

@@ -75,7 +75,7 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
         batches = sharding.training_batches(
             sampler, per_rank_batch_size=batch_size, skip=done
         )
-        for batch in run.steps(batches, plan=plan):  # counts steps, draws the bar
+        for batch in run.steps(batches, last_step=plan.last_step):  # draws the bar
             rows = [stories.fit_rows[place] for place in batch]
             inputs, labels = stories.train.batch(rows, device=ranks.device)
             loss = F.cross_entropy(replica(**inputs).logits, labels)

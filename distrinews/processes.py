@@ -24,10 +24,10 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
-from types import FrameType
 from typing import Any, NoReturn
 
 from distrinews.errors import DistriNewsError, RankFailedError
+from distrinews.signals import first_signal_means_cleanup, signals_wait
 
 __all__ = ["end_with_parent", "remember_failure_time", "run_ranks"]
 
@@ -79,12 +79,12 @@ def run_ranks(
     members: list[tuple[SpawnProcess, connection.Connection]] = []
     if hasattr(signal, "pthread_sigmask"):
         # WHY now: the first process start would start this helper of multiprocessing,
-        # and doing so it lets Ctrl-C through again, whatever `_interrupts_wait` says
+        # and doing so it lets Ctrl-C through again, whatever `signals_wait` says
         # (resource_tracker.py, seen in Python 3.11).
         resource_tracker.ensure_running()
-    with _first_signal_means_cleanup():
+    with first_signal_means_cleanup():
         try:
-            with _environment(env), _interrupts_wait():
+            with _environment(env), signals_wait():
                 for rank in range(num_ranks):
                     receiver, sender = spawn.Pipe(duplex=False)
                     process = spawn.Process(
@@ -111,7 +111,7 @@ def _run_one(
     # starter decides; ranks that also reacted would print a traceback each.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
-        # Undo what `_interrupts_wait` let this process inherit: SIGTERM must end it.
+        # Undo what `signals_wait` let this process inherit: SIGTERM must end it.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         target(rank, *args)
@@ -249,7 +249,7 @@ def _end(processes: Iterator[SpawnProcess]) -> None:
     """Ask, then force: after this no process is left."""
     # WHY hold signals back: a second, impatient Ctrl-C would break off this very loop
     # and leave the processes that it had not reached yet.
-    with _interrupts_wait():
+    with signals_wait():
         alive = [process for process in processes if process.is_alive()]
         for process in alive:
             process.terminate()
@@ -276,51 +276,6 @@ def _environment(env: dict[str, str]) -> Generator[None, None, None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _interrupts_wait() -> Generator[None, None, None]:
-    """Hold Ctrl-C and SIGTERM back until the block ends."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    # WHY block and not ignore: a blocked signal is delivered afterwards, an ignored one
-    # is lost. New processes inherit the mask, so a Ctrl-C during their imports, before
-    # `_run_one`, prints no traceback either.
-    held_back = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held_back)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def _first_signal_means_cleanup() -> Generator[None, None, None]:
-    """Turn Ctrl-C and SIGTERM into exceptions, so that `finally` ends the ranks."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
-        return
-    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-    # WHY leave an ignored signal ignored: `nohup` and `&` in a script ask for that.
-    ours = [n for n, handler in before.items() if handler not in (signal.SIG_IGN, None)]
-
-    def leave(signum: int, frame: FrameType | None) -> None:
-        # WHY only the first: a second, impatient Ctrl-C would break off the cleaning
-        # up between two ranks. Windows cannot hold it back otherwise.
-        for number in ours:
-            signal.signal(number, signal.SIG_IGN)
-        if signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        sys.exit(128 + signum)
-
-    for number in ours:
-        signal.signal(number, leave)
-    try:
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, before[number])
 
 
 def end_with_parent(last_words: Callable[[], None]) -> None:

@@ -32,7 +32,6 @@ from tqdm import tqdm
 from distrinews import checkpoint, dist, files, machine, metrics, resuming
 from distrinews.dist import Ranks
 from distrinews.settings import TrainSettings
-from distrinews.training import Plan
 
 __all__ = ["Run", "begin"]
 
@@ -146,30 +145,30 @@ class Run:
         self.say(f"resuming {self.folder} after step {self.step}")
 
     def steps(
-        self, batches: Iterable[list[int]], *, plan: Plan
+        self, batches: Iterable[list[int]], *, last_step: int
     ) -> Generator[list[int], None, None]:
         """Hand out batches and count each as one optimizer step when it is done.
 
         Args:
             batches: What is left of an epoch.
-            plan: Where to stop.
+            last_step: Where to stop.
 
         Yields:
             The next batch. A progress bar on rank 0 shows step, speed and time left.
         """
         if self._bar is None:
             self._bar = tqdm(
-                total=plan.last_step,
+                total=last_step,
                 initial=self.step,
                 desc="train",
                 disable=not self.ranks.is_main,
             )
         with self.phase("train"):
-            for batch in itertools.islice(batches, plan.last_step - self.step):
+            for batch in itertools.islice(batches, last_step - self.step):
                 yield batch
                 self.state["step"] += 1
                 self._bar.update()
-        if self.step == plan.last_step:
+        if self.step == last_step:
             self._bar.close()
 
     def log_loss(
@@ -239,7 +238,7 @@ class Run:
             net: The bare model.
 
         Raises:
-            CheckpointError: That checkpoint was damaged meanwhile. On every rank.
+            CheckpointError: It was damaged meanwhile. On every rank.
         """
         if self.state["best_step"] != self.state["step"]:
             name = f"step-{self.state['best_step']:08d}"

@@ -120,7 +120,7 @@ def build_optimizer(net: nn.Module, *, settings: TrainSettings) -> Optimizer:
 
     Examples:
         >>> build_optimizer(nn.Linear(1, 1), settings=TrainSettings()).defaults["lr"]
-        0.0001
+        0.0002
     """
     parameters = [p for p in net.parameters() if p.requires_grad]
     if settings.optimizer == "sgd":

@@ -58,9 +58,7 @@ def tokenise(
 
 
 @pytest.fixture(scope="module")
-def table(
-    tokenizer: PreTrainedTokenizerFast, own_cache: Path
-) -> data.TokenTable:
+def table(tokenizer: PreTrainedTokenizerFast, own_cache: Path) -> data.TokenTable:
     return tokenise(tokenizer)
 
 
@@ -134,9 +132,10 @@ def test_each_ingredient_makes_another_file(
 ) -> None:
     file = tmp_path / "news.csv"
     with file.open("w", encoding="utf-8", newline="") as out:
-        csv.writer(out).writerows(
-            [[1 + i % 4, f"Headline {i}", f"It&#39;s story number {i}"] for i in range(40)]
-        )
+        csv.writer(out).writerows([
+            [1 + i % 4, f"Headline {i}", f"It&#39;s story number {i}"]
+            for i in range(40)
+        ])
     other_vocabulary = model.load_tokenizer("tiny", max_length=32, texts=["one two"])
 
     def path(
@@ -227,9 +226,7 @@ def test_a_source_that_fails_in_the_middle_leaves_no_file_and_its_own_error(
             raise DataError("row 2.", why="why", fix="fix", page="bad-data")
 
     with pytest.raises(DataError, match="row 2"):
-        data.tokenise(
-            Failing(), "train", tokenizer=tokenizer, num_rows=4, seed=0
-        )
+        data.tokenise(Failing(), "train", tokenizer=tokenizer, num_rows=4, seed=0)
     assert list(tmp_path.iterdir()) == []
 
 

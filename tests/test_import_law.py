@@ -18,31 +18,47 @@ ANYTHING = "*"
 TABLE = {
     "__init__": "",
     "__main__": ANYTHING,
+    "commands": ANYTHING,
+    # On their own.
     "errors": "",
     "labels": "",
     "cleaning": "",
     "machine": "",
+    "signals": "",
     "console": "errors",
-    "processes": "errors",
+    "files": "errors",
+    "hub": "errors",
+    "settings": "errors",
+    # Ranks.
+    "processes": "errors signals",
     "agreement": "errors",
     "group": "errors processes",
     "dist": "agreement errors group machine processes",
+    # What ranks share out and add up.
     "sharding": "errors dist",
     "metrics": "errors dist labels",
     "sync": "errors dist",
-    "checkpoint": "errors dist",
+    "manifest": "errors files",
+    "checkpoint": "dist errors files manifest",
+    # Rows.
     "newswire": "errors labels",
-    "hub": "errors",
-    "sources": "errors labels newswire cleaning hub",
-    "data": "errors dist sharding sources cleaning",
-    "model": "errors labels hub",
-    "settings": "errors labels",
-    "runs": "errors dist machine settings checkpoint",
-    "training": "errors dist machine sharding sync metrics checkpoint settings runs "
-    "labels",
-    "evaluation": "errors dist sharding metrics",
-    "export": "errors labels checkpoint model metrics",
-    "inference": "errors labels model checkpoint export",
+    "tables": "cleaning errors labels",
+    "parquet": "errors labels tables",
+    "file_sources": "cleaning errors hub labels parquet tables",
+    "sources": "errors file_sources newswire tables",
+    "data": "errors dist files sources",
+    # The model.
+    "minilm": "errors",
+    "model": "hub labels minilm settings",
+    "export": "checkpoint files model",
+    "inference": "checkpoint errors model",  # never dist, data: serving needs neither
+    # A run. Training knows no data and no model: they are passed in.
+    "evaluation": "data dist errors metrics sharding",
+    "training": "dist settings",
+    "resuming": "errors files settings",
+    "runs": "checkpoint dist files machine metrics resuming settings",
+    "news": "data dist errors files model settings sharding sources",
+    "report": "dist evaluation export inference labels metrics model news runs",
 }
 NEVER_IMPORTED = {"tests", "helpers", "chapters", "apps", "conftest"}
 

@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     net = model.build("tiny", dropout=0.3, vocabulary_size=len(tokenizer))
     with torch.no_grad():
         for weights in net.parameters():
-            weights *= 4  # an untrained model would say 0.25 to everything
+            weights *= 8  # an untrained model would say 0.25 to everything
     net.train()  # as training leaves it: dropout on
     folder = tmp_path_factory.mktemp("run") / "export"
     export.write(folder, net=net, tokenizer=tokenizer, facts=FACTS)

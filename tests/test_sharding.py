@@ -16,7 +16,9 @@ from distrinews.sharding import ShardSampler, training_batches
 
 
 def rank_of(rank: int, world_size: int) -> Ranks:
-    return Ranks(rank, local_rank=rank, world_size=world_size, device=torch.device("cpu"))
+    return Ranks(
+        rank, local_rank=rank, world_size=world_size, device=torch.device("cpu")
+    )
 
 
 def test_the_sampler_equals_torchs_index_for_index() -> None:
@@ -54,7 +56,9 @@ def test_the_sampler_equals_torchs_index_for_index() -> None:
 
 
 def test_more_ranks_than_rows_repeat_the_rows_until_every_rank_has_one() -> None:
-    got = [list(ShardSampler(2, rank_of(r, 5), seed=0, shuffle=False)) for r in range(5)]
+    got = [
+        list(ShardSampler(2, rank_of(r, 5), seed=0, shuffle=False)) for r in range(5)
+    ]
     assert got == [[0], [1], [0], [1], [0]]
     dropped = ShardSampler(2, rank_of(0, 5), seed=0, drop_last=True)
     assert (list(dropped), len(dropped)) == ([], 0)
@@ -73,7 +77,9 @@ def global_batches(
         sampler.set_epoch(epoch)
         by_rank.append(list(training_batches(sampler, per_rank_batch_size=size)))
     assert len({len(batches) for batches in by_rank}) == 1, "ranks would wait for ever"
-    return [{row for part in step for row in part} for step in zip(*by_rank, strict=True)]
+    return [
+        {row for part in step for row in part} for step in zip(*by_rank, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("num_rows", [8, 64, 67, 71, 100])
