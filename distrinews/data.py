@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import os
 import pathlib
 import random
@@ -147,9 +148,13 @@ def tokenise(
         seed, cleaning version, tokenizer, maximum length. A change makes a new file.
     """
     what = source.fingerprint(split, num_rows=num_rows, seed=seed)
-    pieces = tokenizer.backend_tokenizer.to_str()
-    parts = f"{what}|{pieces}|{tokenizer.model_max_length}|{SCHEMA}|{ROWS_PER_PIECE}"
-    name = hashlib.sha256(parts.encode()).hexdigest()[:32]
+    # WHY without them: the tokenizer notes here how it was last asked to cut and pad.
+    # Rank 0, which has just tokenised the first split, would look for the second one
+    # under another name than the ranks that waited.
+    last_used = {"truncation": None, "padding": None}
+    pieces = json.loads(tokenizer.backend_tokenizer.to_str()) | last_used
+    parts = (what, pieces, tokenizer.model_max_length, str(SCHEMA), ROWS_PER_PIECE)
+    name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
     path = cache_folder() / f"{split}-{name}.arrow"
     with dist.rank0_first():
         if not path.exists():

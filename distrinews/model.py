@@ -14,6 +14,7 @@ Guide: learn/single-gpu.
 from __future__ import annotations
 
 import pathlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,8 @@ HUB_MODEL = "distilbert/distilbert-base-uncased"
 # WHY not all files: the repository also holds the weights in four other formats.
 HUB_FILES = ["*.json", "*.txt", "model.safetensors"]
 TINY_VOCABULARY = 4000
+LARGEST_ALPHABET = 1000  # rarer letters are unknown; an alphabet seldom has 100
+MARKS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 @dataclass(frozen=True)
@@ -277,18 +280,31 @@ def _config(
 def _train_vocabulary(texts: Iterable[str], **saved: Any) -> PreTrainedTokenizerFast:
     """A WordPiece vocabulary of our own, like BERT's but small."""
     from tokenizers import BertWordPieceTokenizer
-    from tokenizers.processors import BertProcessing
     from transformers import PreTrainedTokenizerFast
 
-    pieces = BertWordPieceTokenizer(lowercase=True)
-    pieces.train_from_iterator(
-        texts, vocab_size=TINY_VOCABULARY, min_frequency=2, show_progress=False
+    trainer = BertWordPieceTokenizer(lowercase=True)
+    texts = list(texts)
+    letters = Counter(
+        letter for text in texts for letter in trainer.normalize(text) if letter != " "
     )
-    # WHY by hand: BertWordPieceTokenizer adds [CLS] and [SEP] only to a vocabulary that
-    # it is given (tokenizers 0.23). DistilBERT judges a text by its first token, and a
-    # text without a single known character would have none.
-    marks = {mark: pieces.token_to_id(mark) for mark in ("[SEP]", "[CLS]")}
-    pieces._tokenizer.post_processor = BertProcessing(*marks.items())
+    by_count = sorted(letters, key=lambda letter: (-letters[letter], letter))
+    alphabet = sorted(by_count[:LARGEST_ALPHABET])
+    trainer.train_from_iterator(
+        texts,
+        vocab_size=TINY_VOCABULARY,
+        min_frequency=2,
+        show_progress=False,
+        # WHY letters as special tokens: the trainer numbers "##a", "##b", ... in the
+        # order of a hash table that differs from run to run, and decides ties by these
+        # numbers (tokenizers 0.23): another vocabulary, another model, each time.
+        # Special tokens are numbered first and in this order.
+        special_tokens=[*MARKS, *alphabet, *(f"##{letter}" for letter in alphabet)],
+        limit_alphabet=0,
+    )
+    # WHY a second one: letters are ordinary pieces in it, and only a vocabulary that is
+    # given makes it put [CLS] and [SEP] around a text. DistilBERT judges a text by its
+    # first token; one without a single known character would have none.
+    pieces = BertWordPieceTokenizer(trainer.get_vocab(), lowercase=True)
     return PreTrainedTokenizerFast(
         tokenizer_object=pieces._tokenizer,
         unk_token="[UNK]",

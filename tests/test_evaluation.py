@@ -156,7 +156,7 @@ def test_one_and_two_ranks_count_what_a_loop_over_single_rows_counts(
         check_all(judged(stories.test.path, saved, out, num_ranks=num_ranks), want)
 
 
-@pytest.mark.parametrize("num_ranks", [3, 5])
+@pytest.mark.parametrize("num_ranks", [3, pytest.param(5, marks=pytest.mark.slow)])
 def test_every_row_is_counted_once_where_rows_do_not_divide_by_ranks(
     stories: news.News, tmp_path: Path, num_ranks: int
 ) -> None:

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings
 from distrinews.errors import SettingsError
 from distrinews.settings import (
     LEARNING_RATES,
+    NEWSWIRE_ROWS,
     DistributedSettings,
     TrainSettings,
     parse,
@@ -31,15 +32,18 @@ def test_help_lists_every_setting_with_its_default_and_its_unit(
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert "Question" in text
+    # Each flag's part of the text, from its name to the next one's.
+    parts = re.split(r"\n  (?=--[a-z])", text)
+    assert len(parts) == 1 + len(DistributedSettings.model_fields)
     for name, field in DistributedSettings.model_fields.items():
         flag = "--" + name.replace("_", "-")
-        [line] = [x for x in text.splitlines() if re.match(rf"\s*{flag}\b(?!-)", x)]
-        assert field.description
-        assert " ".join(field.description.split()) in " ".join(line.split()), flag
+        [part] = [" ".join(x.split()) for x in parts if x.split()[0] == flag]
+        assert field.description, flag
+        assert " ".join(field.description.split()) in part, flag
         if field.default is not None and name not in ("run_name", "resume"):
-            assert f"default: {field.default}" in line, flag
-        elif name != "resume" and name != "max_steps":
-            assert "default" in line, flag
+            assert f"default: {field.default}" in part, flag
+        elif name not in ("resume", "max_steps"):
+            assert "default" in part, flag
     units = {"rows", "tokens", "steps", "epochs", "ranks"}
     assert {u for u in units if re.search(rf"\[{u}[;\]]", text)} == units
 
@@ -123,7 +127,11 @@ def test_the_learning_rate_follows_the_preset_unless_it_is_given(preset: str) ->
 
 
 def test_newswire_has_as_many_rows_as_the_help_says_and_other_data_has_all() -> None:
-    assert (read().train_rows, read().test_rows) == (4096, 1000)
+    rows = (NEWSWIRE_ROWS["train"], NEWSWIRE_ROWS["test"])
+    assert (read().train_rows, read().test_rows) == rows
+    for split, number in NEWSWIRE_ROWS.items():
+        description = TrainSettings.model_fields[f"{split}_rows"].description
+        assert f"newswire {number}" in str(description)
     other = read("--data", "ag_news")
     assert (other.train_rows, other.test_rows) == (None, None)
     assert read("--train-rows", "64").train_rows == 64
