@@ -1,7 +1,7 @@
 """Chapter 01 - One process, one model: the loop that the course distributes.
 
 Question  What happens between reading a batch of headlines and a better model?
-Predict   2,797 rows, 32 per step: how many steps are an epoch, and what becomes of
+Predict   2,432 rows, 32 per step: how many steps are an epoch, and what becomes of
 first     the rows that fill no whole batch?
 Builds on Nothing: this is the start.
 New here  The loop in plain sight; validation rows to judge by, test rows seen once.

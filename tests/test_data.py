@@ -253,19 +253,14 @@ def both_splits(tokenizer: PreTrainedTokenizerFast, *, seed: int) -> list[str]:
 
 def test_a_tokenizer_that_was_used_before_finds_the_same_files(own_cache: Path) -> None:
     """Else a second run would tokenise its second split again."""
-    fresh = both_splits(
-        make_tokenizer(), seed=78
-    )  # writes the first, then asks for the second
-    for again in (
-        both_splits(make_tokenizer(), seed=78),
-        both_splits(make_tokenizer(), seed=78),
-    ):
-        assert again == fresh
+    # The first call writes the first split, and then asks for the second.
+    first, second, third = (both_splits(make_tokenizer(), seed=78) for _ in range(3))
+    assert first == second == third
     used = make_tokenizer()
     before = used.backend_tokenizer.to_str()
     used(["oil", "oil prices"], truncation=True, padding=True)
     assert used.backend_tokenizer.to_str() != before  # negative control: it noted that
-    assert both_splits(used, seed=78) == fresh
+    assert both_splits(used, seed=78) == first
 
 
 def look(ranks: dist.Ranks, out: Path) -> None:

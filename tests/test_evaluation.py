@@ -47,13 +47,17 @@ def save_a_model(settings: TrainSettings, file: Path) -> None:
     training.seed_weights(settings.seed)
     net = model.build("tiny", dropout=0.4, vocabulary_size=VOCABULARY)
     optimizer = training.build_optimizer(net, settings=settings)
-    for step in range(12):
-        rows = stories.fit_rows[24 * step : 24 * (step + 1)]
+    plan = training.Plan(steps_per_epoch=12, num_steps=48, last_step=48)
+    scheduler = training.build_scheduler(optimizer, settings=settings, plan=plan)
+    for step in range(plan.last_step):
+        start = 24 * (step % plan.steps_per_epoch)
+        rows = stories.fit_rows[start : start + 24]
         inputs, labels = stories.train.batch(rows, device=ALONE.device)
         loss = nn.functional.cross_entropy(net(**inputs).logits, labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        scheduler.step()
     torch.save(net.state_dict(), file)
 
 
