@@ -49,8 +49,10 @@ def cache_folder() -> pathlib.Path:
         A folder; it may not exist yet. It can be deleted at any time between runs.
 
     Examples:
-        >>> cache_folder().name
-        'distrinews'
+        >>> from unittest import mock
+        >>> with mock.patch.dict(os.environ, DISTRINEWS_CACHE="somewhere/else"):
+        ...     cache_folder().name
+        'else'
     """
     given = os.environ.get("DISTRINEWS_CACHE")
     default = pathlib.Path.home() / ".cache" / "distrinews"
