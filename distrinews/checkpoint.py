@@ -17,7 +17,8 @@ import json
 import logging
 import pathlib
 import shutil
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -31,6 +32,8 @@ from distrinews.manifest import MANIFEST, verify, write_manifest
 
 __all__ = [
     "MANIFEST",
+    "Parts",
+    "Sampler",
     "latest",
     "load_training",
     "load_weights",
@@ -42,13 +45,40 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 
+class Sampler(Protocol):
+    """What knows its place in the rows, as plain values that JSON can hold."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Say where it stands."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to where it stood."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The objects that decide the next step of a run.
+
+    Attributes:
+        net: The bare model, not its DDP wrapper: wrapped names start with "module."
+            and fit no other program.
+        optimizer: Built for it. Its state is the same on every rank.
+        scheduler: Built for the optimizer.
+        sampler: What knows which rows come next; None where the step says it all.
+    """
+
+    net: nn.Module
+    optimizer: Optimizer
+    scheduler: LRScheduler
+    sampler: Sampler | None = None
+
+
 def save(
     root: pathlib.Path,
+    parts: Parts,
     *,
-    net: nn.Module,
-    optimizer: Optimizer,
-    scheduler: LRScheduler,
     state: dict[str, Any],
+    settings: dict[str, Any] | None = None,
     keep: int = 2,
 ) -> None:
     """Save a checkpoint and delete those that are no longer needed.
@@ -58,11 +88,10 @@ def save(
 
     Args:
         root: The run's checkpoint folder.
-        net: The bare model, not its DDP wrapper: wrapped names start with "module."
-            and fit no other program.
-        optimizer: Its state is the same on every rank, so rank 0's is enough.
-        scheduler: The learning-rate schedule.
+        parts: What decides the next step. Rank 0's optimizer is enough: it is the same
+            everywhere.
         state: Plain values. Must hold `step`, and `best_step`, which is never deleted.
+        settings: The run's settings, kept beside what they led to.
         keep: How many of the newest to keep besides the best.
 
     Raises:
@@ -77,8 +106,9 @@ def save(
         if not dist.current().is_main:
             return
         with files.atomic_folder(root / f"step-{state['step']:08d}") as folder:
-            save_file(_contiguous(net.state_dict()), folder / "weights.safetensors")
-            tensors, plain = _split(optimizer.state_dict())
+            weights = _contiguous(parts.net.state_dict())
+            save_file(weights, folder / "weights.safetensors")
+            tensors, plain = _split(parts.optimizer.state_dict())
             save_file(tensors, folder / "optimizer.safetensors")
             per_rank = {
                 f"{kind}.{rank}": states[kind]
@@ -86,8 +116,14 @@ def save(
                 for kind in states
             }
             save_file(per_rank, folder / "random.safetensors")
-            record = {"optimizer": plain, "scheduler": scheduler.state_dict()}
-            files.write_json(folder / "state.json", record | {"run": state})
+            record = {
+                "optimizer": plain,
+                "scheduler": parts.scheduler.state_dict(),
+                "sampler": _place(parts.sampler),
+                "settings": settings,
+                "run": state,
+            }
+            files.write_json(folder / "state.json", record)
             write_manifest(folder)
         newest = _folders(root)[:keep]
         for folder in _folders(root)[keep:]:
@@ -124,20 +160,12 @@ def latest(root: pathlib.Path) -> pathlib.Path | None:
     return dist.broadcast_object(found)
 
 
-def load_training(
-    folder: pathlib.Path,
-    *,
-    net: nn.Module,
-    optimizer: Optimizer,
-    scheduler: LRScheduler,
-) -> dict[str, Any]:
+def load_training(folder: pathlib.Path, parts: Parts) -> dict[str, Any]:
     """Put a run back to where a checkpoint left it.
 
     Args:
         folder: What `latest` found.
-        net: The bare model, built like the saved one.
-        optimizer: Likewise.
-        scheduler: Likewise.
+        parts: Built like the saved ones; they take over its state.
 
     Returns:
         The `state` that was saved.
@@ -150,11 +178,13 @@ def load_training(
         number no rank has a predecessor; then dropout goes on from the seed.
     """
     record = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    load_weights(folder, net=net)
+    load_weights(folder, net=parts.net)
     tensors = load_file(folder / "optimizer.safetensors")
     try:
-        optimizer.load_state_dict(_join(tensors, record["optimizer"]))
-        scheduler.load_state_dict(record["scheduler"])
+        parts.optimizer.load_state_dict(_join(tensors, record["optimizer"]))
+        parts.scheduler.load_state_dict(record["scheduler"])
+        if parts.sampler is not None:
+            parts.sampler.load_state_dict(record["sampler"] or {})
     except (KeyError, ValueError) as error:
         _misfit(folder, error)
     ranks = dist.current()
@@ -185,6 +215,10 @@ def load_weights(folder: pathlib.Path, *, net: nn.Module) -> None:
         net.load_state_dict(weights)
     except RuntimeError as error:
         _misfit(folder, error)
+
+
+def _place(sampler: Sampler | None) -> dict[str, Any] | None:
+    return None if sampler is None else sampler.state_dict()
 
 
 def _folders(root: pathlib.Path) -> list[pathlib.Path]:

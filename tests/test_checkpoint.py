@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import shutil
@@ -60,14 +61,10 @@ class Trainer:
 
     def save(self, root: Path, *, step: int, best_step: int = 0, keep: int = 2) -> None:
         state = {"step": step, "best_step": best_step, "best_accuracy": 0.1 + 0.2}
-        checkpoint.save(root, **self.parts(), state=state, keep=keep)
+        checkpoint.save(root, self.parts(), state=state, keep=keep)
 
-    def parts(self) -> dict[str, Any]:
-        return {
-            "net": self.net,
-            "optimizer": self.optimizer,
-            "scheduler": self.scheduler,
-        }
+    def parts(self) -> checkpoint.Parts:
+        return checkpoint.Parts(self.net, self.optimizer, self.scheduler)
 
     def everything(self) -> torch.Tensor:
         """Weights, AdamW's moments, learning rate and the next random number."""
@@ -97,19 +94,19 @@ def stop_and_go_on(ranks: dist.Ranks, out: Path) -> None:
     second = Trainer(ranks)
     second.train(range(1))  # it has been somewhere else: all of it must come back
     found = checkpoint.latest(root)
-    state = checkpoint.load_training(found, **second.parts())  # type: ignore[arg-type]
+    state = checkpoint.load_training(found, second.parts())  # type: ignore[arg-type]
     second.train(AFTER)
     got, drawn = second.everything(), torch.rand(3)
 
     # Negative controls: one part of the state is left out.
     no_noise = Trainer(ranks)
-    checkpoint.load_training(found, **no_noise.parts())  # type: ignore[arg-type]
+    checkpoint.load_training(found, no_noise.parts())  # type: ignore[arg-type]
     training.seed_noise(SETTINGS.seed, ranks=ranks)
     no_noise.train(AFTER)
     no_optimizer = Trainer(ranks)
     other = training.build_optimizer(no_optimizer.net, settings=SETTINGS)
-    parts = no_optimizer.parts() | {"optimizer": other}
-    checkpoint.load_training(found, **parts)  # type: ignore[arg-type]
+    parts = dataclasses.replace(no_optimizer.parts(), optimizer=other)
+    checkpoint.load_training(found, parts)  # type: ignore[arg-type]
     no_optimizer.train(AFTER)
     torch.save(
         {
@@ -329,7 +326,7 @@ def test_a_checkpoint_of_another_model_is_an_error_that_says_so(
 ) -> None:
     wider = Trainer(ALONE, width=31)
     with pytest.raises(CheckpointError, match=r"does not fit[\s\S]*settings.json"):
-        checkpoint.load_training(two_checkpoints / "step-00000010", **wider.parts())
+        checkpoint.load_training(two_checkpoints / "step-00000010", wider.parts())
 
 
 def test_an_optimizer_with_other_groups_is_an_error_that_says_so(
@@ -337,9 +334,9 @@ def test_an_optimizer_with_other_groups_is_an_error_that_says_so(
 ) -> None:
     made = Trainer(ALONE)
     one_weight = torch.optim.AdamW(list(made.net.parameters())[:1])
-    parts = made.parts() | {"optimizer": one_weight}
+    parts = dataclasses.replace(made.parts(), optimizer=one_weight)
     with pytest.raises(CheckpointError, match="does not fit"):
-        checkpoint.load_training(two_checkpoints / "step-00000010", **parts)
+        checkpoint.load_training(two_checkpoints / "step-00000010", parts)
 
 
 def test_with_another_number_of_ranks_dropout_goes_on_from_the_seed(
@@ -349,10 +346,10 @@ def test_with_another_number_of_ranks_dropout_goes_on_from_the_seed(
     before = torch.get_rng_state()
     two = dist.Ranks(1, local_rank=1, world_size=2, device=ALONE.device)
     monkeypatch.setattr(dist, "current", lambda: two)
-    checkpoint.load_training(two_checkpoints / "step-00000010", **made.parts())
+    checkpoint.load_training(two_checkpoints / "step-00000010", made.parts())
     assert torch.equal(torch.get_rng_state(), before)
     monkeypatch.undo()  # negative control: alone, as it was saved
-    checkpoint.load_training(two_checkpoints / "step-00000010", **made.parts())
+    checkpoint.load_training(two_checkpoints / "step-00000010", made.parts())
     assert not torch.equal(torch.get_rng_state(), before)
 
 
