@@ -24,8 +24,10 @@ from torch.nn import functional as F
 from torch.nn.utils import clip_grad_norm_
 
 from distrinews import dist, model, news, report, resuming, runs, training
+from distrinews.checkpoint import Parts
 from distrinews.evaluation import evaluate
-from distrinews.settings import TrainSettings, parse
+from distrinews.flags import parse
+from distrinews.settings import TrainSettings
 
 
 def train(ranks: dist.Ranks, settings: TrainSettings) -> None:
@@ -46,7 +48,8 @@ def train(ranks: dist.Ranks, settings: TrainSettings) -> None:
     plan = training.plan(settings, num_rows=len(stories.fit_rows))
     optimizer = training.build_optimizer(net, settings=settings)
     scheduler = training.build_scheduler(optimizer, settings=settings, plan=plan)
-    run.restore(net=net, optimizer=optimizer, scheduler=scheduler)  # with --resume
+    parts = Parts(net, optimizer, scheduler)  # all that decides the next step
+    run.restore(parts)  # with --resume
 
     # --8<-- [start:loop]
     # 2. The loop ----------------------------------------------------------------
@@ -59,20 +62,21 @@ def train(ranks: dist.Ranks, settings: TrainSettings) -> None:
         size = settings.global_batch_size
         starts = range(done * size, plan.steps_per_epoch * size, size)
         batches = [order[start : start + size] for start in starts]
-        for batch in run.steps(batches, last_step=plan.last_step):  # draws the bar
-            rows = [stories.fit_rows[place] for place in batch]
-            inputs, labels = stories.train.batch(rows, device=ranks.device)
+        for rows in run.steps(batches, plan=plan):  # draws the progress bar
+            inputs, labels = stories.fit_batch(rows, device=ranks.device)
             loss = F.cross_entropy(net(**inputs).logits, labels)  # mean over 32 rows
             optimizer.zero_grad()  # else gradients of earlier steps add up
             loss.backward()
             clip_grad_norm_(net.parameters(), settings.max_gradient_norm)
             optimizer.step()
             scheduler.step()
-            run.log_loss(loss, num_rows=len(rows), scheduler=scheduler)
+            run.count(loss, num_rows=len(rows))
+            run.end_step(scheduler)
         with run.phase("validation"):
             tally = evaluate(net, stories.train, ranks, rows=stories.validation_rows)
+        run.judge(tally)
         with run.phase("checkpoint"):
-            run.save(tally, net=net, optimizer=optimizer, scheduler=scheduler)
+            run.save(parts)
     # --8<-- [end:loop]
 
     # 3. The answer: best epoch, test rows once, export, three headlines ----------

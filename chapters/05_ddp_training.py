@@ -4,15 +4,15 @@ Question  N processes read different news. Why do they end up with one model, an
           how do we know what it can do?
 Predict   Two ranks, a global batch of 32 rows: how many rows does each rank read in
 first     a step? In which line do ranks wait for each other: backward or step?
-Builds on Chapter 01: the same loop on one process.
-New here  DistributedDataParallel, a sampler that deals rows, numbers over all ranks.
-Left out  How DDP averages gradients (chapter 04), how fast it is (chapter 06).
+Builds on Chapters 01 (the loop), 03 (who reads what), 04 (how gradients meet).
+New here  All of it at once; accumulation, early stopping, a run that can be killed.
+Left out  How fast it is (chapter 06).
 
 Run       python chapters/05_ddp_training.py                  two processes, any OS
           python chapters/05_ddp_training.py --num-ranks 1    the same steps, alone
           bash chapters/launch.sh chapters/05_ddp_training.py   torchrun: Linux, Kaggle
 Expect    A falling loss, an accuracy on test rows, three headlines with probabilities.
-Takes     Two minutes on two CPU cores.
+Takes     One to two minutes on two CPU cores.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from distrinews import dist, model, news, report, resuming, runs, sharding, training
+from distrinews import dist, model, news, report, resuming, runs, sync, training
+from distrinews.checkpoint import Parts
 from distrinews.evaluation import evaluate
-from distrinews.settings import DistributedSettings, parse
+from distrinews.flags import parse
+from distrinews.settings import DistributedSettings
 
 
 def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
@@ -46,62 +48,60 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
         if ranks.world_size > 1:
             # WHY device_ids only on GPUs: a CPU replica has no device number.
             gpu = [ranks.device.index] if ranks.device.type == "cuda" else None
-            # WHY bucket views: gradients then live in DDP's communication buffers, and
-            # not also in a copy of their own: 4 bytes per parameter less.
+            # WHY bucket views: gradients live in DDP's communication buffers, and not
+            # also in a copy of their own: 4 bytes per parameter less.
             replica = DistributedDataParallel(
                 net, device_ids=gpu, gradient_as_bucket_view=True
             )
     report.opening(run, net=net, stories=stories)
     # --8<-- [end:same-start]
 
-    # --8<-- [start:different-data]
-    # 2. Different data ----------------------------------------------------------
-    # WHY divide: 32 rows on each of two ranks would be steps of 64, and a comparison
-    # with one process would compare two different experiments.
-    batch_size = sharding.per_rank_batch_size(
-        settings.global_batch_size, world_size=ranks.world_size
-    )
-    sampler = sharding.ShardSampler(
-        len(stories.fit_rows), ranks, seed=settings.seed, drop_last=True
-    )
+    # 2. Different data, and a plan ----------------------------------------------
+    sampler = training.build_sampler(stories.fit_lengths, ranks, settings=settings)
     plan = training.plan(settings, num_rows=len(stories.fit_rows))
-    # --8<-- [end:different-data]
-
     optimizer = training.build_optimizer(net, settings=settings)
     scheduler = training.build_scheduler(optimizer, settings=settings, plan=plan)
-    run.restore(net=net, optimizer=optimizer, scheduler=scheduler)  # with --resume
+    pieces = settings.accumulation_steps
+    parts = Parts(net, optimizer, scheduler, sampler)  # all that decides the next step
+    run.restore(parts)  # with --resume
 
-    # --8<-- [start:one-gradient]
-    # 3. One gradient ------------------------------------------------------------
-    while run.step < plan.last_step:
-        epoch, done = divmod(run.step, plan.steps_per_epoch)
-        sampler.set_epoch(epoch)  # forget it, and every epoch repeats one order
-        batches = sharding.training_batches(
-            sampler, per_rank_batch_size=batch_size, skip=done
-        )
-        for batch in run.steps(batches, last_step=plan.last_step):  # draws the bar
-            rows = [stories.fit_rows[place] for place in batch]
-            inputs, labels = stories.train.batch(rows, device=ranks.device)
-            loss = F.cross_entropy(replica(**inputs).logits, labels)
+    while run.step < plan.last_step and not run.stopped_early:
+        # --8<-- [start:one-gradient]
+        # 3. One gradient --------------------------------------------------------
+        sampler.set_epoch(run.step // plan.steps_per_epoch)  # a new order each epoch
+        work = training.by_step(sampler, accumulation_steps=pieces)
+        for micro_batches in run.steps(work, plan=plan):  # up to the next pause
             optimizer.zero_grad()
-            # WHY this line is where ranks meet: DDP hangs an all-reduce on every
-            # gradient, and backward() sets them off while it runs. It averages.
-            loss.backward()
+            for rows in micro_batches:
+                # WHY only the last one meets: the pieces' gradients add up locally.
+                # WHY around forward, too: there DDP decides what backward will do.
+                with sync.sync_if(rows is micro_batches[-1], replica=replica):
+                    inputs, labels = stories.fit_batch(rows, device=ranks.device)
+                    loss = F.cross_entropy(replica(**inputs).logits, labels)
+                    # WHY this line is where ranks meet: DDP hangs an all-reduce on
+                    # every gradient, and backward() sets them off. It averages.
+                    (loss / pieces).backward()
+                run.count(loss, num_rows=len(rows))
             clip_grad_norm_(net.parameters(), settings.max_gradient_norm)
             optimizer.step()  # local: same weights, same gradient, same step
             scheduler.step()
-            # WHY not behind `if ranks.is_main`: it sums over all ranks. A rank that
-            # skipped it would leave the others waiting.
-            run.log_loss(loss, num_rows=len(rows), scheduler=scheduler)
-        with run.phase("validation"):
-            # WHY `net` and not `replica`: ranks may hold different numbers of batches
-            # here, and DDP's forward may hold a collective.
-            tally = evaluate(net, stories.train, ranks, rows=stories.validation_rows)
-        with run.phase("checkpoint"):
-            run.save(tally, net=net, optimizer=optimizer, scheduler=scheduler)
-    # --8<-- [end:one-gradient]
+            sampler.advance(settings.global_batch_size)  # rows trained, over all ranks
+            # WHY not behind `if ranks.is_main`: it sums over all ranks now and then.
+            run.end_step(scheduler)
+        # --8<-- [end:one-gradient]
 
-    # 4. The answer: best epoch, test rows once, export, three headlines ----------
+        # 4. The pause: judge an epoch, save what there is ------------------------
+        if plan.is_epoch_end(run.step):
+            with run.phase("validation"):
+                # WHY not `replica`: ranks may hold different numbers of batches here,
+                # and DDP's forward may hold a collective.
+                rows = stories.validation_rows
+                tally = evaluate(net, stories.train, ranks, rows=rows)
+            run.judge(tally, patience=settings.patience)
+        with run.phase("checkpoint"):
+            run.save(parts)
+
+    # 5. The answer: best epoch, test rows once, export, three headlines ----------
     report.closing(run, net=net, stories=stories)
 
 

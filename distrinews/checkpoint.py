@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import logging
 import pathlib
-import shutil
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
@@ -128,7 +127,8 @@ def save(
         newest = _folders(root)[:keep]
         for folder in _folders(root)[keep:]:
             if folder.name != f"step-{state['best_step']:08d}" and folder not in newest:
-                shutil.rmtree(folder, ignore_errors=True)
+                # WHY not rmtree: a kill in its middle would leave half a checkpoint.
+                files.remove_folder(folder)
 
 
 def latest(root: pathlib.Path) -> pathlib.Path | None:
@@ -149,6 +149,8 @@ def latest(root: pathlib.Path) -> pathlib.Path | None:
     """
     found = None
     with dist.raise_together():
+        if dist.current().is_main:
+            files.clear_drafts(root)
         for folder in _folders(root) if dist.current().is_main else ():
             try:
                 verify(folder)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import multiprocessing
 import os
 import pathlib
 import platform
@@ -19,7 +20,13 @@ import sys
 import psutil
 import torch
 
-__all__ = ["describe", "loopback_interface", "num_cores", "peak_memory_bytes"]
+__all__ = [
+    "describe",
+    "loopback_interface",
+    "num_cores",
+    "peak_memory_bytes",
+    "program_start_s",
+]
 
 PACKAGES = (
     "distrinews",
@@ -131,3 +138,22 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def program_start_s() -> float:
+    """Say when the command began, that is when the first process of it was started.
+
+    Why: what a person waits for is not only training; interpreter and imports take
+    seconds in every process.
+
+    Returns:
+        Seconds since 1970, as `time.time()`. In a spawned rank its launcher's start.
+
+    Examples:
+        >>> import time
+        >>> program_start_s() < time.time()
+        True
+    """
+    starter = multiprocessing.parent_process()
+    pid = os.getpid() if starter is None or starter.pid is None else starter.pid
+    return psutil.Process(pid).create_time()

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from distrinews import data, dist, files, model, sharding, sources
 from distrinews.errors import DataError, SettingsError
-from distrinews.settings import TrainSettings
+from distrinews.settings import DistributedSettings, TrainSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -50,6 +53,25 @@ class News:
     validation_rows: list[int]
     test: data.TokenTable
 
+    @property
+    def fit_lengths(self) -> list[int]:
+        """Tokens of each row to train on [N]."""
+        return [int(length) for length in self.train.lengths[self.fit_rows]]
+
+    def fit_batch(
+        self, places: Sequence[int], *, device: torch.device
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Collect rows to train on into one padded batch.
+
+        Args:
+            places: Which of `fit_rows` [B], as a sampler numbers them: from 0.
+            device: Where the model lives.
+
+        Returns:
+            As `TokenTable.batch`.
+        """
+        return self.train.batch([self.fit_rows[p] for p in places], device=device)
+
 
 def check(settings: TrainSettings, *, world_size: int) -> None:
     """Refuse what cannot work, before any process starts.
@@ -64,7 +86,12 @@ def check(settings: TrainSettings, *, world_size: int) -> None:
         ModelError: The preset's weights are not installed.
         HubUnreachableError: They are on the Hub, and it does not answer.
     """
-    sharding.per_rank_batch_size(settings.global_batch_size, world_size=world_size)
+    pieces = 1  # chapter 01 computes a step in one piece
+    if isinstance(settings, DistributedSettings):
+        pieces = settings.accumulation_steps
+    sharding.per_rank_batch_size(
+        settings.global_batch_size, world_size=world_size, accumulation_steps=pieces
+    )
     if settings.train_rows is not None:
         _check_enough(settings.train_rows, settings)
     model.check(settings.preset)
@@ -97,6 +124,7 @@ def load(settings: TrainSettings) -> News:
             ("test", settings.test_rows),
         )
     )
+    _check_enough(len(train), settings)  # before a twentieth of too little is cut off
     fit_rows, validation_rows = data.split_validation(
         train.labels, num_rows=settings.validation_rows, seed=settings.seed
     )

@@ -10,9 +10,12 @@ Guide: reference/run-folder.
 
 from __future__ import annotations
 
+import datetime
+import pathlib
+import time
 from typing import TYPE_CHECKING, Any
 
-from distrinews import dist, evaluation, export, model
+from distrinews import dist, evaluation, export, files, machine, model
 from distrinews.labels import LABEL_NAMES
 from distrinews.metrics import Tally
 from distrinews.news import News
@@ -67,6 +70,7 @@ def closing(run: Run, *, net: PreTrainedModel, stories: News) -> None:
     Raises:
         OutputError: Export or result could not be written. On every rank.
     """
+    run.log.close()
     run.load_best(net)
     with run.phase("test"):
         tally = evaluation.evaluate(net, stories.test, run.ranks, title="test")
@@ -89,7 +93,7 @@ def closing(run: Run, *, net: PreTrainedModel, stories: News) -> None:
         _export(run, net, stories, figures)
     with run.phase("predict"):
         figures["headlines"] = _answer(run)
-    path = run.finish(figures)
+    path = _write_result(run, figures)
     run.say(_table(run, tally, figures))
     run.say(str(path))
 
@@ -136,6 +140,26 @@ def _answer(run: Run) -> list[dict[str, Any]]:
         )
         run.say(f"{answer['label']:9} <- {answer['text']}\n          {scores}")
     return answers
+
+
+def _write_result(run: Run, facts: dict[str, Any]) -> pathlib.Path:
+    """Write `result.json`, the last file of a run. Collective."""
+    path = run.folder / "result.json"
+    memory = dist.gather_objects(machine.peak_memory_bytes())
+    total_s = time.time() - machine.program_start_s()
+    seconds = {name: round(value, 3) for name, value in run.seconds.items()}
+    result = {
+        "run_name": run.folder.name,
+        "finished": datetime.datetime.now(datetime.UTC).isoformat("T", "seconds"),
+        "num_ranks": run.ranks.world_size,
+        "seconds": seconds | {"total": round(total_s, 3)},
+        "peak_memory_bytes": memory,
+        "export_dir": str(run.export_folder),
+    }
+    with dist.raise_together():
+        if run.ranks.is_main:
+            files.write_json(path, result | facts)
+    return path
 
 
 def _table(run: Run, tally: Tally, figures: dict[str, Any]) -> str:

@@ -12,34 +12,32 @@ Guide: reference/run-folder.
 from __future__ import annotations
 
 import contextlib
-import datetime
 import itertools
-import multiprocessing
-import os
 import pathlib
 import time
 from collections import defaultdict
 from collections.abc import Generator, Iterable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
-import psutil
 import torch
 from torch import nn
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
-from distrinews import checkpoint, dist, files, machine, metrics, resuming
+from distrinews import checkpoint, dist, files, machine, metrics, resuming, training
 from distrinews.dist import Ranks
+from distrinews.runlog import RunLog
 from distrinews.settings import TrainSettings
 
 __all__ = ["Run", "begin"]
 
 LOG_EVERY_STEPS = 10
 
+Work = TypeVar("Work")
+
 
 def begin(settings: TrainSettings, *, ranks: Ranks) -> Run:
-    """Open the run's folder.
+    """Open the run's folder, and switch on deterministic mode if asked for.
 
     Collective: every rank must call it. Rank 0 makes the folder.
 
@@ -56,16 +54,19 @@ def begin(settings: TrainSettings, *, ranks: Ranks) -> Run:
     # WHY share the name: it may come from the clock, and under torchrun every rank
     # read the clock for itself.
     name = dist.broadcast_object(settings.run_name)
-    run = Run(pathlib.Path(settings.runs_dir) / name, settings, ranks)
+    folder = pathlib.Path(settings.runs_dir) / name
+    if settings.deterministic:
+        training.be_deterministic()
     environment = machine.describe() | {"num_ranks": ranks.world_size}
     with dist.raise_together():
         if ranks.is_main:
-            with files.clear_output_errors(run.folder):
-                run.folder.mkdir(parents=True, exist_ok=resuming.resumes(settings))
-            if not (run.folder / "settings.json").exists():
-                files.write_json(run.folder / "settings.json", settings.model_dump())
-            files.write_json(run.folder / "environment.json", environment)
-    run.seconds["start"] = time.time() - _program_start_s()
+            with files.clear_output_errors(folder):
+                folder.mkdir(parents=True, exist_ok=resuming.resumes(settings))
+            if not (folder / "settings.json").exists():
+                files.write_json(folder / "settings.json", settings.model_dump())
+            files.write_json(folder / "environment.json", environment)
+    run = Run(folder, settings, ranks)
+    run.seconds["start"] = time.time() - machine.program_start_s()
     return run
 
 
@@ -79,7 +80,8 @@ class Run:
 
     Attributes:
         seconds: Wall-clock seconds by phase, on this rank.
-        state: Where training stands: `step`, and the best epoch so far.
+        state: Where training stands: `step`, the best epoch so far, and how many
+            epochs in a row were no better.
         first_step: Steps that were done before this program started.
     """
 
@@ -88,14 +90,28 @@ class Run:
     ) -> None:
         self.folder, self.settings, self.ranks = folder, settings, ranks
         self.seconds: dict[str, float] = defaultdict(float)
-        self.state: dict[str, Any] = {"step": 0, "best_step": 0, "best_accuracy": -1.0}
+        self.state: dict[str, Any] = {
+            "step": 0,
+            "best_step": 0,
+            "best_accuracy": -1.0,
+            "epochs_without_gain": 0,
+            "stopped_early": False,
+        }
         self.first_step = 0
+        self.log = RunLog(folder, ranks, tensorboard=settings.tensorboard)
+        # Of the step under way, one entry a micro-batch: mean loss, rows.
+        self._losses: list[tuple[torch.Tensor, int]] = []
         self._bar: tqdm[NoReturn] | None = None
 
     @property
     def step(self) -> int:
         """Optimizer steps done, those before a resume included."""
         return int(self.state["step"])
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the validation rows said that more epochs bring nothing."""
+        return bool(self.state["stopped_early"])
 
     @property
     def export_folder(self) -> pathlib.Path:
@@ -118,17 +134,13 @@ class Run:
         finally:
             self.seconds[name] += time.perf_counter() - start
 
-    def restore(
-        self, *, net: nn.Module, optimizer: Optimizer, scheduler: LRScheduler
-    ) -> None:
+    def restore(self, parts: checkpoint.Parts) -> None:
         """Go back to the newest intact checkpoint, if this run is to be resumed.
 
         Collective: every rank must call it.
 
         Args:
-            net: The bare model.
-            optimizer: Built for it.
-            scheduler: Built for it.
+            parts: What was saved, built anew.
 
         Raises:
             CheckpointError: It does not fit. On every rank.
@@ -138,95 +150,116 @@ class Run:
         newest = checkpoint.latest(self.folder / "checkpoints")
         if newest is not None:
             with dist.raise_together():
-                self.state = checkpoint.load_training(
-                    newest, net=net, optimizer=optimizer, scheduler=scheduler
-                )
+                self.state |= checkpoint.load_training(newest, parts)
         self.first_step = self.step
+        self.log.forget_after(self.step)
         self.say(f"resuming {self.folder} after step {self.step}")
 
     def steps(
-        self, batches: Iterable[list[int]], *, last_step: int
-    ) -> Generator[list[int], None, None]:
-        """Hand out batches and count each as one optimizer step when it is done.
+        self, work: Iterable[Work], *, plan: training.Plan
+    ) -> Generator[Work, None, None]:
+        """Hand out the work of each step, up to the next pause.
 
         Args:
-            batches: What is left of an epoch.
-            last_step: Where to stop.
+            work: What is left of an epoch: for each step its batch or micro-batches.
+            plan: Says where to pause.
 
         Yields:
-            The next batch. A progress bar on rank 0 shows step, speed and time left.
+            The work of the next step. A progress bar on rank 0 shows step, speed and
+            time left.
         """
         if self._bar is None:
             self._bar = tqdm(
-                total=last_step,
+                total=plan.last_step,
                 initial=self.step,
                 desc="train",
                 disable=not self.ranks.is_main,
             )
         with self.phase("train"):
-            for batch in itertools.islice(batches, last_step - self.step):
-                yield batch
-                self.state["step"] += 1
-                self._bar.update()
-        if self.step == last_step:
+            yield from itertools.islice(work, plan.next_pause(self.step) - self.step)
+        if self.step == plan.last_step:
             self._bar.close()
 
-    def log_loss(
-        self, loss: torch.Tensor, *, num_rows: int, scheduler: LRScheduler
-    ) -> None:
-        """Record the loss over all ranks, every few steps.
-
-        Collective on the steps it records: every rank must call it in each step.
+    def count(self, loss: torch.Tensor, *, num_rows: int) -> None:
+        """Remember the loss of one micro-batch. Local: no rank waits for another.
 
         Args:
-            loss: Mean over this rank's rows of this step, a scalar.
+            loss: Mean over the rows, a scalar; not divided for accumulation.
             num_rows: How many rows those are.
-            scheduler: Its rate is recorded: that of the next step.
         """
-        step = self.step + 1  # the one that is just being finished
-        if step % LOG_EVERY_STEPS != 0:
+        # WHY detach and not item(): item() would wait for the GPU in every step.
+        self._losses.append((loss.detach(), num_rows))
+
+    def end_step(self, scheduler: LRScheduler) -> None:
+        """Count an optimizer step, and every few of them log the loss over all ranks.
+
+        Collective on the steps that it logs: every rank must call it after each step.
+
+        Args:
+            scheduler: Its rate is logged: that of the next step.
+
+        Raises:
+            OutputError: The log could not be written. On every rank.
+        """
+        self.state["step"] += 1
+        if self._bar is not None:
+            self._bar.update()
+        losses, self._losses = self._losses, []
+        if self.step % LOG_EVERY_STEPS != 0:
             return
-        mean = metrics.global_mean(loss.item() * num_rows, count=num_rows)
+        total = sum(loss.item() * num_rows for loss, num_rows in losses)
+        mean = metrics.global_mean(total, count=sum(rows for _, rows in losses))
         rate = float(scheduler.get_last_lr()[0])
-        self._append({"step": step, "loss": mean, "learning_rate": rate})
+        self.log.write({"step": self.step, "loss": mean, "learning_rate": rate})
         if self._bar is not None:
             self._bar.set_postfix(loss=f"{mean:.3f}")
 
-    def save(
-        self,
-        validation: metrics.Tally,
-        *,
-        net: nn.Module,
-        optimizer: Optimizer,
-        scheduler: LRScheduler,
-    ) -> None:
-        """Judge the epoch that just ended and save a checkpoint.
+    def judge(self, validation: metrics.Tally, *, patience: int | None = None) -> None:
+        """Compare the epoch that just ended with the best one, and decide to go on.
 
         Collective: every rank must call it.
 
         Args:
-            validation: What the model answered on the validation rows.
-            net: The bare model.
-            optimizer: Its state is saved.
-            scheduler: Its state is saved.
+            validation: What the model answered on the validation rows, all ranks.
+            patience: Stop when so many epochs in a row were no better; None: never.
 
         Raises:
-            OutputError: It could not be saved. On every rank; older ones are intact.
+            OutputError: The log could not be written. On every rank.
         """
         step, accuracy = self.step, validation.accuracy
         if accuracy > self.state["best_accuracy"]:
             self.state |= {"best_step": step, "best_accuracy": accuracy}
-        self._append({"step": step, "validation": validation.as_dict()})
+            self.state["epochs_without_gain"] = 0
+        else:
+            self.state["epochs_without_gain"] += 1
+        enough = patience is not None and self.state["epochs_without_gain"] >= patience
+        # WHY rank 0's word, though all have the same tally: a rank that stopped alone
+        # would leave the others waiting in the next backward.
+        self.state["stopped_early"] = dist.broadcast_object(enough)
+        self.log.write({"step": step, "validation": validation.as_dict()})
         self.say(
             f"step {step}: accuracy {accuracy:.4f}, loss {validation.loss:.4f} on "
             f"{validation.num_rows} validation rows (all ranks)"
         )
+        if self.stopped_early:
+            self.say(f"stopping early: {patience} epoch(s) in a row were no better")
+
+    def save(self, parts: checkpoint.Parts) -> None:
+        """Save a checkpoint.
+
+        Collective: every rank must call it.
+
+        Args:
+            parts: What decides the next step.
+
+        Raises:
+            OutputError: It could not be saved. On every rank; older ones are intact.
+        """
         checkpoint.save(
             self.folder / "checkpoints",
-            net=net,
-            optimizer=optimizer,
-            scheduler=scheduler,
+            parts,
             state=self.state,
+            settings=self.settings.model_dump(),
         )
 
     def load_best(self, net: nn.Module) -> None:
@@ -247,37 +280,6 @@ class Run:
                 checkpoint.verify(folder)
                 checkpoint.load_weights(folder, net=net)
 
-    def finish(self, facts: dict[str, Any]) -> pathlib.Path:
-        """Write `result.json`, the last file of a run.
-
-        Collective: every rank must call it.
-
-        Args:
-            facts: What the run measured.
-
-        Returns:
-            The path of the file.
-
-        Raises:
-            OutputError: It could not be written. On every rank.
-        """
-        path = self.folder / "result.json"
-        memory = dist.gather_objects(machine.peak_memory_bytes())
-        total_s = time.time() - _program_start_s()
-        seconds = {name: round(value, 3) for name, value in self.seconds.items()}
-        result = {
-            "run_name": self.folder.name,
-            "finished": datetime.datetime.now(datetime.UTC).isoformat("T", "seconds"),
-            "num_ranks": self.ranks.world_size,
-            "seconds": seconds | {"total": round(total_s, 3)},
-            "peak_memory_bytes": memory,
-            "export_dir": str(self.export_folder),
-        }
-        with dist.raise_together():
-            if self.ranks.is_main:
-                files.write_json(path, result | facts)
-        return path
-
     def say(self, text: str) -> None:
         """Print on rank 0; a number in the text must be global or name its rank.
 
@@ -286,17 +288,3 @@ class Run:
         """
         if self.ranks.is_main:
             print(text, flush=True)
-
-    def _append(self, record: dict[str, Any]) -> None:
-        """Add a line to the log. Collective: a full disk becomes everybody's news."""
-        with dist.raise_together():
-            if self.ranks.is_main:
-                line = record | {"time_s": round(time.time(), 3)}
-                files.append_line(self.folder / "metrics.jsonl", line)
-
-
-def _program_start_s() -> float:
-    """When the command began, that is when the first process of it was started."""
-    starter = multiprocessing.parent_process()
-    pid = os.getpid() if starter is None or starter.pid is None else starter.pid
-    return psutil.Process(pid).create_time()

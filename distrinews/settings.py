@@ -1,39 +1,30 @@
 """The settings of a training run: one frozen model, from which the flags derive.
 
-Promise: a run is described by one object that cannot change under way, is saved beside
-its results, and prints its own `--help`. A value that cannot work is refused before
-any process starts.
+Promise: a run is described by one object that cannot change under way and is saved
+beside its results. A value that cannot work is refused before any process starts.
 
-Not here: the command line of other tools (`distrinews.__main__`), the launcher's
-environment variables (`distrinews.group`).
+Not here: reading the command line (`distrinews.flags`), the launcher's environment
+variables (`distrinews.group`).
 
 Guide: reference/settings.
 """
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import os
-import sys
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self
 
 import psutil
-from pydantic import Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, model_validator
 from pydantic_settings import (
     BaseSettings,
-    CliApp,
     CliImplicitFlag,
-    CliSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
-from distrinews.errors import SettingsError
-
-__all__ = ["DistributedSettings", "TrainSettings", "parse"]
+__all__ = ["DistributedSettings", "TrainSettings"]
 
 PresetName = Literal["tiny", "minilm", "distilbert"]
 
@@ -41,6 +32,7 @@ PresetName = Literal["tiny", "minilm", "distilbert"]
 # batch of 32. minilm, tiny: measured, site_docs/benchmarks; distilbert: the usual value
 # for fine-tuning BERT (Devlin et al. 2019, appendix A.3), not measured here.
 LEARNING_RATES = {"tiny": 5e-3, "minilm": 2e-4, "distilbert": 5e-5}
+BASE_GLOBAL_BATCH_SIZE = 32  # rows; what those rates are for
 # Rows of the generated newswire, which has no end of its own.
 NEWSWIRE_ROWS = {"train": 2560, "test": 1000}
 
@@ -72,12 +64,16 @@ class TrainSettings(BaseSettings):
         cli_avoid_json=True,
         cli_hide_none_type=True,
     )
-    # What may differ when a run goes on: how many ranks, where to stop, and where it
-    # lies. WHY its name, too: a folder that was copied or renamed trains the same.
+    # What may differ when a run goes on: who computes a step (its rows stay the same),
+    # where to stop and save, and where it lies. WHY its name, too: a folder that was
+    # copied or renamed trains the same.
     may_change_on_resume: ClassVar[frozenset[str]] = frozenset({
         "resume",
         "max_steps",
         "num_ranks",
+        "accumulation_steps",
+        "save_every_steps",
+        "tensorboard",
         "run_name",
         "runs_dir",
     })
@@ -130,9 +126,15 @@ class TrainSettings(BaseSettings):
     learning_rate: float | None = Field(
         None,
         gt=0,
+        allow_inf_nan=False,
         description="peak learning rate [default: by preset, "
         + ", ".join(f"{name} {rate:g}" for name, rate in LEARNING_RATES.items())
         + "]",
+    )
+    learning_rate_rule: Literal["constant", "linear", "sqrt"] = Field(
+        "constant",
+        description="how the rate grows with --global-batch-size: not at all, in "
+        f"proportion to it, or to its square root, from {BASE_GLOBAL_BATCH_SIZE} on",
     )
     warmup_fraction: float = Field(
         0.1, ge=0, lt=1, description="part of the steps in which the rate rises"
@@ -146,6 +148,16 @@ class TrainSettings(BaseSettings):
     )
     seed: int = Field(
         0, ge=0, lt=2**31, description="fixes weights, row order, dropout, newswire"
+    )
+    deterministic: CliImplicitFlag[bool] = Field(
+        False,
+        description="let torch use only algorithms that repeat bit for bit; matters "
+        "on GPUs, where it costs speed",
+    )
+    tensorboard: CliImplicitFlag[bool] = Field(
+        False,
+        description="also write events for TensorBoard into the run's folder "
+        '[needs: pip install "distrinews[tensorboard]"]',
     )
     run_name: str = Field(
         default_factory=_time_name,
@@ -194,8 +206,19 @@ class TrainSettings(BaseSettings):
 
     @property
     def peak_learning_rate(self) -> float:
-        """The learning rate after warm-up, with the preset's default filled in."""
-        return self.learning_rate or LEARNING_RATES[self.preset]
+        """The learning rate after warm-up: by preset, grown by `learning_rate_rule`.
+
+        Twice the rows in a step give a gradient with half the noise, so one may step
+        further. Linear says: two steps of 32 with rate r move about as far as one of
+        64 with 2r (Goyal et al. 2017; made for SGD). AdamW divides the gradient by its
+        size already, and there the square root fits better (Malladi et al. 2022).
+        Constant changes nothing: right while only the number of *ranks* grows and
+        the global batch stays.
+        """
+        rate = self.learning_rate or LEARNING_RATES[self.preset]
+        growth = self.global_batch_size / BASE_GLOBAL_BATCH_SIZE
+        exponent = {"constant": 0.0, "sqrt": 0.5, "linear": 1.0}
+        return float(rate * growth ** exponent[self.learning_rate_rule])
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -215,7 +238,7 @@ class TrainSettings(BaseSettings):
 
 
 class DistributedSettings(TrainSettings):
-    """`TrainSettings` and the number of ranks.
+    """`TrainSettings` and what only several ranks or long runs need.
 
     Examples:
         >>> DistributedSettings().num_ranks
@@ -228,53 +251,26 @@ class DistributedSettings(TrainSettings):
         description="processes to start, one replica each [ranks; ignored under "
         "torchrun, which has started them already]",
     )
-
-
-Settings = TypeVar("Settings", bound=TrainSettings)
-
-
-def parse(
-    kind: type[Settings], *, about: str, arguments: Sequence[str] | None = None
-) -> Settings:
-    """Read the settings from the command line.
-
-    Args:
-        kind: The settings model; its fields are the flags.
-        about: What `--help` shows above the flags: a chapter's header.
-        arguments: What follows the program's name; None reads the real command line.
-
-    Returns:
-        The settings, complete and checked as far as they can be without looking at
-        data.
-
-    Raises:
-        SettingsError: A value is out of range or does not fit another one. Names every
-            offending flag.
-
-    Examples:
-        >>> parse(TrainSettings, about="", arguments=["--epochs", "3"]).epochs
-        3
-    """
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    parser = argparse.ArgumentParser(
-        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    batches: Literal["length", "shuffled"] = Field(
+        "length",
+        description="rows of like length together, so that little is padded and no "
+        "rank waits for the longest; or purely shuffled, as in chapter 01",
     )
-    flags = CliSettingsSource[argparse.ArgumentParser](kind, root_parser=parser)
-    try:
-        return CliApp.run(kind, cli_args=given, cli_settings_source=flags)
-    except ValidationError as error:
-        raise SettingsError(
-            "; ".join(_in_words(problem) for problem in error.errors()) + ".",
-            why="the run would fail later, or be another one than you meant.",
-            fix="--help lists every flag with its unit and default.",
-            page="settings",
-        ) from None
-
-
-def _in_words(problem: ErrorDetails) -> str:
-    """One pydantic problem as `--flag value: what was expected`."""
-    message = problem["msg"].removeprefix("Value error, ")
-    if not problem["loc"]:
-        return message
-    flag = "--" + str(problem["loc"][0]).replace("_", "-")
-    return f"{flag} {problem['input']}: {message[0].lower()}{message[1:]}"
+    accumulation_steps: int = Field(
+        1,
+        gt=0,
+        description="each rank computes its part of a global batch in so many pieces, "
+        "one after the other: less memory, the same step [pieces]",
+    )
+    save_every_steps: int | None = Field(
+        None,
+        gt=0,
+        description="also save a checkpoint each so many optimizer steps; the end of "
+        "an epoch always saves one [steps]",
+    )
+    patience: int | None = Field(
+        None,
+        gt=0,
+        description="stop when so many epochs in a row brought no better accuracy on "
+        "the validation rows [epochs]",
+    )

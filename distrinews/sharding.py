@@ -7,6 +7,9 @@ Two kinds of split, because training and evaluation promise different things:
 training needs the same number of batches on every rank (each step is a meeting),
 evaluation needs every row exactly once (no meeting inside, so counts may differ).
 
+Here: single rows, dealt like cards. Offered here, written next door: whole batches for
+every rank (`distrinews.balance`).
+
 Not here: reading rows (`distrinews.data`), averaging (`distrinews.sync`).
 
 Letters used for shapes: N = rows, W = ranks, B = rows per rank and step.
@@ -15,56 +18,32 @@ Guide: understand/sharding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch.utils.data import Sampler
 
+from distrinews.balance import (
+    LengthBalancedBatchSampler,
+    ShuffledBatchSampler,
+    padding_share,
+    per_rank_batch_size,
+)
 from distrinews.dist import Ranks
-from distrinews.errors import SettingsError
+from distrinews.position import Position
 
 __all__ = [
+    "LengthBalancedBatchSampler",
     "ShardSampler",
+    "ShuffledBatchSampler",
     "evaluation_batches",
+    "padding_share",
     "per_rank_batch_size",
-    "training_batches",
+    "who_reads_what",
 ]
 
 
-def per_rank_batch_size(global_batch_size: int, *, world_size: int) -> int:
-    """Divide the rows of one optimizer step over the ranks.
-
-    Why: what decides how a model trains is the rows per *step*. Two ranks with 32 rows
-    each take steps of 64, another experiment than one process with 32.
-
-    Args:
-        global_batch_size: Rows per optimizer step, over all ranks.
-        world_size: W.
-
-    Returns:
-        B = global_batch_size / W, rows per rank and step.
-
-    Raises:
-        SettingsError: It does not divide. The same on every rank.
-
-    Examples:
-        >>> per_rank_batch_size(32, world_size=2)
-        16
-    """
-    if global_batch_size % world_size != 0:
-        nearest = max(1, round(global_batch_size / world_size)) * world_size
-        raise SettingsError(
-            f"a global batch of {global_batch_size} rows does not divide by "
-            f"{world_size} ranks.",
-            why="DDP averages the ranks' gradients with equal weights; with unequal "
-            "batches the average would not be the gradient of the global batch.",
-            fix=f"--global-batch-size {nearest}",
-            page="batch-size",
-        )
-    return global_batch_size // world_size
-
-
-class ShardSampler(Sampler[int]):
+class ShardSampler(Position, Sampler[int]):
     """Deal the rows of one epoch to the ranks, like cards: 0, 1, 0, 1, ...
 
     Index for index what `torch.utils.data.DistributedSampler` yields, in a form that
@@ -98,24 +77,21 @@ class ShardSampler(Sampler[int]):
         shuffle: bool = True,
         drop_last: bool = False,
     ) -> None:
+        super().__init__({"num_rows": num_rows, "seed": seed, "shuffle": shuffle})
         self.num_rows, self.ranks = num_rows, ranks
         self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
-        self.epoch = 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order is dealt next.
-
-        Forget it, and every epoch repeats the order of the first one. Nothing raises.
-
-        Args:
-            epoch: From 0. The same on every rank.
-        """
-        self.epoch = epoch
+    @property
+    def num_padding(self) -> int:
+        """How many places of this epoch repeat a row that some rank reads already."""
+        left = max(0, self.num_rows - self.consumed_rows)
+        return max(0, len(self) * self.ranks.world_size - left)
 
     def __len__(self) -> int:
+        left = max(0, self.num_rows - self.consumed_rows)
         if self.drop_last:
-            return self.num_rows // self.ranks.world_size
-        return -(-self.num_rows // self.ranks.world_size)  # rounded up
+            return left // self.ranks.world_size
+        return -(-left // self.ranks.world_size)  # rounded up
 
     def __iter__(self) -> Iterator[int]:
         order = list(range(self.num_rows))
@@ -124,39 +100,11 @@ class ShardSampler(Sampler[int]):
             # differs by rank; the order must not.
             dice = torch.Generator().manual_seed(self.seed + self.epoch)
             order = torch.randperm(self.num_rows, generator=dice).tolist()
+        order = order[self.consumed_rows :]  # all of it, but after a resume
         total = len(self) * self.ranks.world_size
         while len(order) < total:  # pad with the first rows, again and again if few
             order += order[: total - len(order)]
         return iter(order[self.ranks.rank : total : self.ranks.world_size])
-
-
-def training_batches(
-    sampler: ShardSampler, *, per_rank_batch_size: int, skip: int = 0
-) -> Iterator[list[int]]:
-    """Cut one rank's shard of an epoch into batches of equal size.
-
-    Args:
-        sampler: With its epoch set, and `drop_last=True`.
-        per_rank_batch_size: B.
-        skip: Batches of this epoch that were trained before a resume.
-
-    Yields:
-        Row numbers [B]. The same number of batches on every rank. Up to B*W - 1 rows
-        at the end of an epoch are left out, other ones each epoch; `N mod (B*W)` of
-        them, with any W.
-
-    Examples:
-        >>> alone = Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
-        >>> sampler = ShardSampler(5, alone, seed=0, shuffle=False, drop_last=True)
-        >>> list(training_batches(sampler, per_rank_batch_size=2))
-        [[0, 1], [2, 3]]
-    """
-    # WHY the rest is left out: a last batch of 3 rows on one rank and 2 on the other
-    # would be averaged as if both had the same number.
-    mine = list(sampler)
-    for batch in range(skip, len(mine) // per_rank_batch_size):
-        start = batch * per_rank_batch_size
-        yield mine[start : start + per_rank_batch_size]
 
 
 def evaluation_batches(
@@ -186,3 +134,25 @@ def evaluation_batches(
     order = sorted(range(len(lengths)), key=lambda row: (lengths[row], row))
     plan = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     return plan[ranks.rank :: ranks.world_size]
+
+
+def who_reads_what(by_rank: Sequence[Iterable[object]]) -> str:
+    """Draw a table: a line per rank, what it reads from left to right.
+
+    Args:
+        by_rank: For each rank what its sampler yields: rows or batches of rows.
+
+    Returns:
+        Lines of text, all of one width.
+
+    Examples:
+        >>> print(who_reads_what([[0, 2], [1, 13]]))
+        rank 0 |  0  2
+        rank 1 |  1 13
+    """
+    cells = [[str(item) for item in items] for items in by_rank]
+    width = max((len(cell) for row in cells for cell in row), default=0)
+    return "\n".join(
+        f"rank {rank} | " + " ".join(f"{cell:>{width}}" for cell in row)
+        for rank, row in enumerate(cells)
+    )

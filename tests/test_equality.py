@@ -6,7 +6,6 @@ noise differs by rank on purpose, see the last two proofs.
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,8 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from distrinews import dist, model, news, sharding, training
-from distrinews.settings import TrainSettings
+from distrinews import dist, model, news, sync, training
+from distrinews.settings import DistributedSettings
 
 NUM_STEPS = 20
 NUM_STEPS_TO_DIFFER = 5  # enough to see a mistake
@@ -34,8 +33,8 @@ MATRIX_TOLERANCE = 1e-6
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("own_cache")]
 
 
-def settings() -> TrainSettings:
-    return TrainSettings(
+def settings() -> DistributedSettings:
+    return DistributedSettings(
         preset="tiny",
         train_rows=400,  # 360 to train on, 11 steps an epoch
         test_rows=8,
@@ -53,10 +52,10 @@ def train(
     how: str = "ddp",
     dtype: torch.dtype = torch.float32,
     num_steps: int = NUM_STEPS,
-    global_batch_size: int = 32,
+    **changes: object,
 ) -> Parameters:
-    """Chapter 05's loop; `how` is "ddp", "unaveraged" or "uneven"."""
-    chosen = settings().model_copy(update={"global_batch_size": global_batch_size})
+    """Chapter 05's loop; `how` is "ddp", "unaveraged", "undivided" or "uneven"."""
+    chosen = settings().model_copy(update=changes)
     stories = news.load(chosen)
     training.seed_weights(chosen.seed)
     net = model.from_settings(chosen, stories.tokenizer).to(dtype)
@@ -64,34 +63,27 @@ def train(
     replica = net if ranks.world_size == 1 else DistributedDataParallel(net)
     # For "uneven", every rank deals whole global batches and cuts its own part.
     dealt_to = ALONE if how == "uneven" else ranks
-    size = sharding.per_rank_batch_size(
-        chosen.global_batch_size, world_size=dealt_to.world_size
-    )
-    num_rows = len(stories.fit_rows)
-    sampler = sharding.ShardSampler(
-        num_rows, dealt_to, seed=chosen.seed, drop_last=True
-    )
-    plan = training.plan(chosen, num_rows=num_rows)
+    pieces = chosen.accumulation_steps
+    sampler = training.build_sampler(stories.fit_lengths, dealt_to, settings=chosen)
+    plan = training.plan(chosen, num_rows=len(stories.fit_rows))
     optimizer = training.build_optimizer(net, settings=chosen)
     scheduler = training.build_scheduler(optimizer, settings=chosen, plan=plan)
     for step in range(num_steps):
-        epoch, done = divmod(step, plan.steps_per_epoch)
-        sampler.set_epoch(epoch)
-        batch = next(
-            sharding.training_batches(sampler, per_rank_batch_size=size, skip=done)
-        )
-        if how == "uneven":
-            batch = batch[:24] if ranks.is_main else batch[24:]
-        rows = [stories.fit_rows[place] for place in batch]
-        inputs, labels = stories.train.batch(rows, device=ranks.device)
-        off = how == "unaveraged"
-        with replica.no_sync() if off else contextlib.nullcontext():
-            loss = F.cross_entropy(replica(**inputs).logits, labels)
-            optimizer.zero_grad()
-            loss.backward()
+        sampler.set_epoch(step // plan.steps_per_epoch)
+        micro_batches = next(training.by_step(sampler, accumulation_steps=pieces))
+        optimizer.zero_grad()
+        for batch in micro_batches:
+            if how == "uneven":
+                batch = batch[:24] if ranks.is_main else batch[24:]
+            meet = how != "unaveraged" and batch is micro_batches[-1]
+            with sync.sync_if(meet or how == "uneven", replica=replica):
+                inputs, labels = stories.fit_batch(batch, device=ranks.device)
+                loss = F.cross_entropy(replica(**inputs).logits, labels)
+                (loss if how == "undivided" else loss / pieces).backward()
         clip_grad_norm_(net.parameters(), chosen.max_gradient_norm)
         optimizer.step()
         scheduler.step()
+        sampler.advance(chosen.global_batch_size)
     return {name: tensor.detach() for name, tensor in net.named_parameters()}
 
 
@@ -111,6 +103,10 @@ def tell(ranks: dist.Ranks, out: Path, whole: bool) -> None:
     if whole:
         told["float64"] = train(ranks, dtype=torch.float64)
         few = NUM_STEPS_TO_DIFFER
+        told["accumulated"] = train(ranks, accumulation_steps=2)
+        told["undivided"] = train(
+            ranks, how="undivided", accumulation_steps=2, num_steps=few
+        )
         told["few"] = train(ranks, num_steps=few)
         told["unaveraged"] = train(ranks, how="unaveraged", num_steps=few)
         told["uneven"] = train(ranks, how="uneven", num_steps=few)
@@ -166,10 +162,26 @@ def test_two_ranks_and_one_process_train_the_same_model(
     assert gap(ours, theirs) < MATRIX_TOLERANCE
 
 
+def test_two_ranks_that_accumulate_two_pieces_train_the_same_model(
+    alone: Parameters, two: list[dict[str, Parameters]]
+) -> None:
+    assert gap(alone, two[0]["accumulated"]) < TOLERANCE[torch.float32]
+
+
+def test_pieces_whose_loss_is_not_divided_train_another_model(
+    alone_few: Parameters, two: list[dict[str, Parameters]]
+) -> None:
+    """Negative control: the sum of two means is twice the mean.
+
+    The gradient's clipping would hide that where every gradient is clipped.
+    """
+    assert gap(alone_few, two[0]["undivided"]) > 100 * TOLERANCE[torch.float32]
+
+
 def test_the_replicas_are_equal_to_the_last_bit(
     two: list[dict[str, Parameters]],
 ) -> None:
-    for kind in ("float32", "float64", "uneven", "doubled"):
+    for kind in ("float32", "float64", "accumulated", "uneven", "doubled"):
         assert torch.equal(flat(two[0][kind]), flat(two[1][kind])), kind
 
 

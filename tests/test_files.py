@@ -242,3 +242,56 @@ def test_the_fingerprint_is_the_files_sha256(tmp_path: Path) -> None:
     # The example of FIPS 180-2, appendix B.1.
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert files.sha256(tmp_path / "a") == known == hashlib.sha256(b"abc").hexdigest()
+
+
+# --- After a kill ---------------------------------------------------------------
+
+
+def test_a_kill_between_the_two_renames_loses_neither_folder(old: Path) -> None:
+    """The moment is made by hand: the old folder has left, the new one is not there."""
+    new = old / ".folder.0123abcd"
+    new.mkdir()
+    (new / "inside").write_text("new", "utf-8")
+    (old / "folder").rename(old / ".folder.0123abcd.older")
+    (old / ".file.89abcdef").write_text("half", "utf-8")
+    files.clear_drafts(old)
+    assert_old(old)
+
+
+def test_after_both_renames_the_new_folder_counts(old: Path) -> None:
+    (old / ".folder.0123abcd.older").mkdir()
+    (old / ".folder.0123abcd.older" / "inside").write_text("older", "utf-8")
+    files.clear_drafts(old)
+    assert_old(old)
+
+
+def test_files_that_no_writer_of_ours_left_stay(old: Path) -> None:
+    """Negative control: it is the name of a draft that condemns a file."""
+    for name in (".gitignore", ".folder.0123abcg", ".folder.012", ".0123abcd.older"):
+        (old / name).write_text("mine", "utf-8")
+    files.clear_drafts(old)
+    assert len([path for path in old.iterdir() if path.name.startswith(".")]) == 4
+    files.clear_drafts(old / "missing")
+
+
+@posix_only
+def test_a_removal_that_is_killed_leaves_no_half_folder_under_its_name(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(path: Path, **_: object) -> None:
+        (Path(path) / "inside").unlink()  # the first file is gone ...
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        files.remove_folder(old / "folder")
+    assert not (old / "folder").exists()
+    monkeypatch.undo()
+    files.clear_drafts(old)
+    assert [path.name for path in old.iterdir()] == ["file"]
+
+
+def test_a_removed_folder_is_gone(old: Path) -> None:
+    files.remove_folder(old / "folder")
+    assert [path.name for path in old.iterdir()] == ["file"]
+    files.remove_folder(old / "folder")  # nothing there: nothing happens

@@ -28,14 +28,17 @@ TABLE = {
     "console": "errors",
     "files": "errors",
     "hub": "errors",
-    "settings": "errors",
+    "settings": "",
+    "flags": "errors settings",
     # Ranks.
     "processes": "errors signals",
     "agreement": "errors",
     "group": "errors processes",
     "dist": "agreement errors group machine processes",
     # What ranks share out and add up.
-    "sharding": "errors dist",
+    "position": "errors",
+    "balance": "dist errors position",
+    "sharding": "balance dist position",
     "metrics": "errors dist labels",
     "sync": "errors dist",
     "manifest": "errors files",
@@ -54,11 +57,13 @@ TABLE = {
     "inference": "checkpoint errors model",  # never dist, data: serving needs neither
     # A run. Training knows no data and no model: they are passed in.
     "evaluation": "data dist errors metrics sharding",
-    "training": "dist settings",
+    "training": "dist settings sharding",
     "resuming": "errors files settings",
-    "runs": "checkpoint dist files machine metrics resuming settings",
+    "runlog": "dist files logs",
+    "runs": "checkpoint dist files machine metrics resuming runlog settings training",
     "news": "data dist errors files model settings sharding sources",
-    "report": "dist evaluation export inference labels metrics model news runs",
+    "report": "dist evaluation export files inference labels machine metrics model "
+    "news runs",
 }
 NEVER_IMPORTED = {"tests", "helpers", "chapters", "apps", "conftest"}
 

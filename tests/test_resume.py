@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 
 from distrinews import checkpoint
 from distrinews.errors import SettingsError
-from distrinews.settings import DistributedSettings, parse
+from distrinews.flags import parse
+from distrinews.settings import DistributedSettings
 
 PLAIN_SGD = ("--optimizer", "sgd", "--learning-rate", "0.5", "--dropout", "0")
 posix_only = pytest.mark.skipif(

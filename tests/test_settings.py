@@ -10,13 +10,19 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
 from distrinews.errors import SettingsError
+from distrinews.flags import parse
 from distrinews.settings import (
     LEARNING_RATES,
     NEWSWIRE_ROWS,
     DistributedSettings,
     TrainSettings,
-    parse,
 )
+
+# Flags without which something simply does not happen.
+OFF_BY_DEFAULT = {
+    *("max_steps", "save_every_steps", "patience"),
+    *("resume", "deterministic", "tensorboard"),
+}
 
 
 def read(*arguments: str) -> DistributedSettings:
@@ -40,11 +46,13 @@ def test_help_lists_every_setting_with_its_default_and_its_unit(
         [part] = [" ".join(x.split()) for x in parts if x.split()[0] == flag]
         assert field.description, flag
         assert " ".join(field.description.split()) in part, flag
-        if field.default is not None and name not in ("run_name", "resume"):
+        if field.annotation is bool or name in OFF_BY_DEFAULT:
+            continue
+        if field.default is not None and name != "run_name":
             assert f"default: {field.default}" in part, flag
-        elif name not in ("resume", "max_steps"):
+        else:
             assert "default" in part, flag
-    units = {"rows", "tokens", "steps", "epochs", "ranks"}
+    units = {"rows", "tokens", "steps", "epochs", "ranks", "pieces"}
     assert {u for u in units if re.search(rf"\[{u}[;\]]", text)} == units
 
 
@@ -56,7 +64,9 @@ def test_every_setting_can_be_given_as_a_flag() -> None:
         *("--optimizer", "sgd", "--learning-rate", "0.5", "--seed", "4"),
         *("--warmup-fraction", "0.2", "--weight-decay", "0.3", "--dropout", "0.4"),
         *("--max-gradient-norm", "2.5", "--run-name", "mine", "--runs-dir", "out"),
-        *("--resume", "--num-ranks", "4"),
+        *("--resume", "--num-ranks", "4", "--learning-rate-rule", "sqrt"),
+        *("--deterministic", "--tensorboard", "--batches", "shuffled"),
+        *("--accumulation-steps", "2", "--save-every-steps", "7", "--patience", "3"),
     )
     told = settings.model_dump()
     assert told.keys() == DistributedSettings.model_fields.keys()
@@ -81,6 +91,13 @@ def test_every_setting_can_be_given_as_a_flag() -> None:
         "runs_dir": "out",
         "resume": True,
         "num_ranks": 4,
+        "learning_rate_rule": "sqrt",
+        "deterministic": True,
+        "tensorboard": True,
+        "batches": "shuffled",
+        "accumulation_steps": 2,
+        "save_every_steps": 7,
+        "patience": 3,
     }
 
 
@@ -126,6 +143,28 @@ def test_the_learning_rate_follows_the_preset_unless_it_is_given(preset: str) ->
     assert read("--preset", preset, "--learning-rate", "1").peak_learning_rate == 1
 
 
+@pytest.mark.parametrize(
+    ("rule", "rows", "want"),
+    [
+        ("constant", 256, 1.0),
+        ("linear", 256, 8.0),  # eight times the 32 rows that rates are given for
+        ("linear", 8, 0.25),
+        ("sqrt", 128, 2.0),
+        ("sqrt", 32, 1.0),
+    ],
+)
+def test_the_peak_rate_grows_with_the_global_batch_as_the_rule_says(
+    rule: str, rows: int, want: float
+) -> None:
+    arguments = ("--learning-rate-rule", rule, "--global-batch-size", str(rows))
+    settings = read(*arguments, "--learning-rate", "1")
+    assert settings.peak_learning_rate == pytest.approx(want)
+    assert settings.learning_rate == 1, "the saved setting is the one that was given"
+    # More ranks at the same global batch are the same step: no rule applies.
+    more = read(*arguments, "--learning-rate", "1", "--num-ranks", "8")
+    assert more.peak_learning_rate == settings.peak_learning_rate
+
+
 def test_newswire_has_as_many_rows_as_the_help_says_and_other_data_has_all() -> None:
     rows = (NEWSWIRE_ROWS["train"], NEWSWIRE_ROWS["test"])
     assert (read().train_rows, read().test_rows) == rows
@@ -166,6 +205,12 @@ def test_two_runs_have_two_names_that_any_system_can_use() -> None:
         ("--warmup-fraction", "1"),
         ("--max-gradient-norm", "0"),
         ("--max-steps", "0"),
+        ("--learning-rate", "inf"),
+        ("--learning-rate-rule", "cubic"),
+        ("--batches", "sorted"),
+        ("--accumulation-steps", "0"),
+        ("--save-every-steps", "0"),
+        ("--patience", "0"),
         ("--seed", "-1"),
         ("--seed", str(2**31)),
         ("--train-rows", "0"),

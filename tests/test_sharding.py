@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +12,8 @@ from torch.utils.data import DistributedSampler
 
 from distrinews import sharding
 from distrinews.dist import Ranks
-from distrinews.errors import SettingsError
-from distrinews.sharding import ShardSampler, training_batches
+from distrinews.errors import CheckpointError, SettingsError
+from distrinews.sharding import ShardSampler, ShuffledBatchSampler
 
 
 def rank_of(rank: int, world_size: int) -> Ranks:
@@ -68,14 +69,13 @@ def global_batches(
     num_rows: int, world_size: int, *, epoch: int, seed: int = 3
 ) -> list[set[int]]:
     """The rows of each optimizer step, over all ranks."""
-    size = sharding.per_rank_batch_size(8, world_size=world_size)
     by_rank = []
     for rank in range(world_size):
-        sampler = ShardSampler(
-            num_rows, rank_of(rank, world_size), seed=seed, drop_last=True
+        sampler = ShuffledBatchSampler(
+            num_rows, rank_of(rank, world_size), global_batch_size=8, seed=seed
         )
         sampler.set_epoch(epoch)
-        by_rank.append(list(training_batches(sampler, per_rank_batch_size=size)))
+        by_rank.append(list(sampler))
     assert len({len(batches) for batches in by_rank}) == 1, "ranks would wait for ever"
     return [
         {row for part in step for row in part} for step in zip(*by_rank, strict=True)
@@ -133,13 +133,86 @@ def test_the_order_is_untouched_by_the_noise_that_differs_by_rank() -> None:
     assert torch.equal(torch.get_rng_state(), state), "it drew from dropout's noise"
 
 
-def test_skip_goes_on_exactly_where_an_epoch_was_left() -> None:
-    sampler = ShardSampler(67, rank_of(1, 2), seed=3, drop_last=True)
-    whole = list(training_batches(sampler, per_rank_batch_size=4))
-    assert len(whole) == 8
-    for done in range(9):
-        rest = list(training_batches(sampler, per_rank_batch_size=4, skip=done))
-        assert rest == whole[done:]
+def test_the_shuffled_batches_are_the_single_rows_sampler_cut_into_pieces() -> None:
+    for rank in range(2):
+        rows = list(ShardSampler(67, rank_of(rank, 2), seed=3, drop_last=True))
+        batches = list(
+            ShuffledBatchSampler(67, rank_of(rank, 2), global_batch_size=8, seed=3)
+        )
+        assert batches == [rows[i : i + 4] for i in range(0, 32, 4)]
+
+
+# --- Going on after a stop ------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_rows", [1, 7, 30, 31])
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_after_a_stop_any_number_of_ranks_reads_what_is_left_and_nothing_else(
+    num_rows: int, drop_last: bool
+) -> None:
+    for consumed, world_size in itertools.product(range(num_rows + 1), (1, 2, 3, 4)):
+        read: list[int] = []
+        padding = set()
+        for rank in range(world_size):
+            ranks = rank_of(rank, world_size)
+            sampler = ShardSampler(num_rows, ranks, seed=5, drop_last=drop_last)
+            sampler.set_epoch(2)
+            sampler.advance(consumed)
+            mine = list(sampler)
+            assert len(mine) == len(sampler)
+            padding.add(sampler.num_padding)
+            read += mine
+        alone = ShardSampler(num_rows, rank_of(0, 1), seed=5)
+        alone.set_epoch(2)
+        left = list(alone)[consumed:]
+        assert set(read) <= set(left), "a row was trained twice"
+        if drop_last:
+            assert len(read) == len(set(read)) == len(left) // world_size * world_size
+            assert padding == {0}
+        else:
+            assert set(read) == set(left), "a row was skipped"
+            assert padding == {len(read) - len(left)}, "padding must be declared"
+
+
+def test_a_position_goes_from_two_ranks_to_three_and_keeps_its_epoch() -> None:
+    two = ShardSampler(30, rank_of(0, 2), seed=5)
+    two.set_epoch(4)
+    two.advance(12)
+    three = ShardSampler(30, rank_of(1, 3), seed=5)
+    three.load_state_dict(two.state_dict())
+    three.set_epoch(4)  # as every run does: it must not send it back to the start
+    whole = ShardSampler(30, rank_of(0, 1), seed=5)
+    whole.set_epoch(4)
+    assert list(three) == list(whole)[12:][1::3]
+    three.set_epoch(5)
+    assert three.consumed_rows == 0
+
+
+def test_reading_is_not_training() -> None:
+    """Reading ahead, as a DataLoader does, moves no position."""
+    sampler = ShardSampler(30, rank_of(0, 1), seed=5)
+    assert len(list(sampler)) == 30
+    assert sampler.state_dict()["consumed_rows"] == 0
+
+
+@pytest.mark.parametrize("other", [{"num_rows": 31}, {"seed": 6}, {"shuffle": False}])
+def test_a_position_in_another_order_is_refused_and_changes_nothing(
+    other: dict[str, Any],
+) -> None:
+    state = {"num_rows": 30, "seed": 5, "shuffle": True, "epoch": 1} | other
+    sampler = ShardSampler(30, rank_of(0, 1), seed=5)
+    [name] = other
+    with pytest.raises(SettingsError, match=f"{name} was "):
+        sampler.load_state_dict(state | {"consumed_rows": 3})
+    assert (sampler.epoch, sampler.consumed_rows) == (0, 0)
+
+
+@pytest.mark.parametrize("place", [None, -1, 1.5, "3", True, [3]])
+@pytest.mark.parametrize("name", ["epoch", "consumed_rows"])
+def test_a_position_that_is_no_count_is_refused(name: str, place: object) -> None:
+    sampler = ShardSampler(30, rank_of(0, 1), seed=5)
+    with pytest.raises(CheckpointError, match="not two counts"):
+        sampler.load_state_dict(sampler.state_dict() | {name: place})
 
 
 # --- Evaluation -----------------------------------------------------------------

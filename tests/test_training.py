@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from typing import Literal
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +12,7 @@ from torch.optim import SGD, AdamW
 
 from distrinews import training
 from distrinews.dist import Ranks
-from distrinews.settings import TrainSettings
+from distrinews.settings import DistributedSettings, TrainSettings
 from distrinews.training import Plan
 
 
@@ -31,6 +34,77 @@ def test_a_plan_counts_whole_global_batches(
         global_batch_size=batch, epochs=epochs, max_steps=max_steps
     )
     assert training.plan(settings, num_rows=num_rows) == want
+
+
+def test_a_run_pauses_where_an_epoch_ends_a_checkpoint_is_due_or_all_is_done() -> None:
+    plan = Plan(steps_per_epoch=10, num_steps=30, last_step=25, save_every_steps=4)
+    pauses, step = [], 0
+    while step < plan.last_step:
+        step = plan.next_pause(step)
+        pauses.append(step)
+    assert pauses == [4, 8, 10, 12, 16, 20, 24, 25]  # 20 is both, and comes once
+    assert [s for s in pauses if plan.is_epoch_end(s)] == [10, 20, 25]
+    # Wherever a resumed run starts, its pauses are those of the undisturbed one.
+    assert {plan.next_pause(step) for step in range(25)} == set(pauses)
+    # Without --save-every-steps only epochs' ends and the last step are left.
+    plain = Plan(10, 30, 25)
+    assert [plain.next_pause(s) for s in (0, 9, 10, 20)] == [10, 10, 20, 25]
+
+
+def test_only_chapter_05_has_a_flag_to_save_more_often() -> None:
+    often = DistributedSettings(save_every_steps=3)
+    assert training.plan(often, num_rows=320).save_every_steps == 3
+    assert training.plan(TrainSettings(), num_rows=320).save_every_steps is None
+
+
+def test_micro_batches_are_put_together_step_by_step() -> None:
+    micro = [[0, 1], [2, 3], [4, 5], [6, 7]]
+    for size, want in ((1, 4), (2, 2), (4, 1)):
+        steps = list(training.by_step(micro, accumulation_steps=size))
+        assert len(steps) == want
+        assert [rows for step in steps for rows in step] == micro
+        assert {len(step) for step in steps} == {size}
+    assert list(training.by_step([], accumulation_steps=2)) == []
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+@pytest.mark.parametrize("batches", ["length", "shuffled"])
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_each_step_has_the_same_rows_whoever_computes_it(
+    batches: Literal["length", "shuffled"], world_size: int, pieces: int
+) -> None:
+    lengths = [(7 * row) % 50 + 3 for row in range(200)]
+    settings = DistributedSettings(
+        batches=batches, accumulation_steps=pieces, global_batch_size=16, seed=5
+    )
+    alone = DistributedSettings(batches=batches, global_batch_size=16, seed=5)
+
+    def steps(chosen: DistributedSettings, rank: int, size: int) -> list[set[int]]:
+        ranks = Ranks(rank, rank, size, torch.device("cpu"))
+        sampler = training.build_sampler(lengths, ranks, settings=chosen)
+        sampler.set_epoch(1)
+        whole = training.by_step(sampler, accumulation_steps=chosen.accumulation_steps)
+        return [{row for rows in step for row in rows} for step in whole]
+
+    want = steps(alone, 0, 1)
+    assert len(want) == 12
+    parts = [steps(settings, rank, world_size) for rank in range(world_size)]
+    assert [set().union(*step) for step in zip(*parts, strict=True)] == want
+    assert all(len(rows) == 16 / world_size for part in parts for rows in part)
+
+
+def test_deterministic_mode_is_switched_on_for_torch_and_cublas(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    assert not torch.are_deterministic_algorithms_enabled()
+    try:
+        training.be_deterministic()
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(False)
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
 
 
 def rates(num_steps: int, *, warmup_fraction: float, peak: float = 1.0) -> list[float]:
