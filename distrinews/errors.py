@@ -19,6 +19,7 @@ __all__ = [
     "ModelError",
     "OutputError",
     "RankFailedError",
+    "ReplicasDifferError",
     "SettingsError",
     "SetupError",
 ]
@@ -97,6 +98,10 @@ class SetupError(DistriNewsError, RuntimeError):
 
 class MissingGradientError(DistriNewsError, RuntimeError):
     """A trainable parameter reached gradient averaging without a gradient."""
+
+
+class ReplicasDifferError(DistriNewsError, RuntimeError):
+    """Replicas that must be equal hold different values."""
 
 
 class RankFailedError(DistriNewsError, RuntimeError):

@@ -196,7 +196,8 @@ def read_json(path: pathlib.Path) -> Any:
     Raises:
         ValueError: It is no JSON, holds a name twice in one table, `NaN` or an endless
             number, is nested too deep or too large. On this rank only.
-        OSError: It is no file or cannot be read. On this rank only.
+        FileNotFoundError: It is no file. On this rank only.
+        OSError: It cannot be read. On this rank only.
     """
     if not path.is_file():  # a pipe would be waited for
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
@@ -231,6 +232,10 @@ def append_line(path: pathlib.Path, value: Any) -> None:
     Args:
         path: The file; made if missing.
         value: Plain values.
+
+    Raises:
+        OSError: It could not be written, as the OutputError that names the cure. The
+            file is as it was. On this rank only.
     """
     line = (json.dumps(value, ensure_ascii=False) + "\n").encode("utf-8")
     with clear_output_errors(path), path.open("ab", buffering=0) as file:

@@ -12,6 +12,7 @@ Guide: reference/settings.
 from __future__ import annotations
 
 import datetime
+import importlib.util
 import os
 from typing import Any, ClassVar, Literal, Self
 
@@ -157,7 +158,7 @@ class TrainSettings(BaseSettings):
     tensorboard: CliImplicitFlag[bool] = Field(
         False,
         description="also write events for TensorBoard into the run's folder "
-        '[needs: pip install "distrinews[tensorboard]"]',
+        "[needs: pip install tensorboard]",
     )
     run_name: str = Field(
         default_factory=_time_name,
@@ -231,6 +232,10 @@ class TrainSettings(BaseSettings):
             raise ValueError(
                 f"validation_rows ({given}) must be below train_rows "
                 f"({self.train_rows}): they are cut from them"
+            )
+        if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
+            raise ValueError(
+                "--tensorboard needs an optional package: pip install tensorboard"
             )
         if self.resume and "run_name" not in self.model_fields_set:
             raise ValueError("--resume needs the --run-name of the run to go on with")

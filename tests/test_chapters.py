@@ -117,13 +117,23 @@ def test_settings_and_environment_are_saved_with_the_run(done: Done) -> None:
     assert environment["packages"]["torch"] == torch.__version__
 
 
-def test_the_log_shows_a_falling_loss(done: Done) -> None:
+def logged(done: Done) -> list[dict[str, object]]:
     text = (done.run_folder / "metrics.jsonl").read_text(encoding="utf-8")
-    records = [json.loads(line) for line in text.splitlines()]
-    losses = [record["loss"] for record in records if "loss" in record]
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_the_log_holds_every_tenth_step_and_every_epoch(done: Done) -> None:
+    records = logged(done)
     assert [r["step"] for r in records if "loss" in r] == [10, 20, 30]
-    assert losses[-1] < 0.8 * losses[0]
     assert [r["step"] for r in records if "validation" in r] == [18, 36]
+
+
+def test_the_log_shows_a_falling_loss() -> None:
+    # WHY the long run: `tiny` starts from random weights, and after 36 steps it has
+    # learnt anything between nothing and most of it, by luck of the seed.
+    losses = [r["loss"] for r in logged(chapters.long_run()) if "loss" in r]
+    assert len(losses) == 21
+    assert sum(losses[-3:]) < 0.5 * sum(losses[:3])
 
 
 def test_every_checkpoint_and_the_export_are_intact(done: Done) -> None:
