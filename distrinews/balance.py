@@ -31,6 +31,7 @@ from distrinews.errors import SettingsError
 from distrinews.position import Position
 
 __all__ = [
+    "GlobalBatchSampler",
     "LengthBalancedBatchSampler",
     "ShuffledBatchSampler",
     "padding_share",

@@ -17,14 +17,13 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from pydantic_settings import CliApp, CliSettingsSource
+from pydantic_settings import BaseSettings, CliApp, CliSettingsSource
 
 from distrinews.errors import SettingsError
-from distrinews.settings import TrainSettings
 
 __all__ = ["parse"]
 
-Settings = TypeVar("Settings", bound=TrainSettings)
+Settings = TypeVar("Settings", bound=BaseSettings)
 
 
 def parse(
@@ -46,6 +45,7 @@ def parse(
             offending flag.
 
     Examples:
+        >>> from distrinews.settings import TrainSettings
         >>> parse(TrainSettings, about="", arguments=["--epochs", "3"]).epochs
         3
     """

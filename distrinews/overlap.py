@@ -85,13 +85,13 @@ class _Bucket:
         self.waiting_for: set[int] = set()
         self.work: torch_dist.Work | None = None
 
-    def take(self, place: int) -> None:
-        """Move a parameter's gradient into its view; it lives there from now on."""
+    def take(self, place: int, *, world_size: int) -> None:
+        """Move a parameter's gradient, divided by W, into its view, where it stays."""
         param, view = self.params[place], self.views[place]
-        gradient = param.grad
-        if gradient is not None and gradient.data_ptr() != view.data_ptr():
-            # Only in the first step, or after zero_grad(set_to_none=True).
-            view.copy_(gradient)
+        if param.grad is not None:
+            # WHY divide before the sum: W gradients may overflow where their mean does
+            # not. WHY here: the move reads and writes every element anyway.
+            torch.mul(param.grad, 1 / world_size, out=view)
             param.grad = view
         self.waiting_for.discard(place)
 
@@ -192,7 +192,7 @@ class Overlapped(nn.Module):
         def finished(_: torch.Tensor) -> None:
             if self._sync:
                 self._begin()
-                bucket.take(place)
+                bucket.take(place, world_size=self._world_size)
                 self._launch_full_ones()
 
         # WHY this kind of hook: it runs after the gradient was added to what earlier
@@ -222,8 +222,6 @@ class Overlapped(nn.Module):
             self._launch(bucket)
 
     def _launch(self, bucket: _Bucket) -> None:
-        # WHY divide first: a sum of W gradients may overflow where their mean does not.
-        bucket.flat[:-1] /= self._world_size
         bucket.flat[-1] = len(bucket.waiting_for)
         bucket.work = torch_dist.all_reduce(bucket.flat, async_op=True)
         self._next += 1

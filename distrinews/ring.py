@@ -16,6 +16,7 @@ Guide: understand/collectives.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -39,13 +40,17 @@ class RingCost:
     sent_bytes: int
 
 
-def ring_all_reduce(tensor: torch.Tensor) -> RingCost:
+def ring_all_reduce(
+    tensor: torch.Tensor, *, on_step: Callable[[str], None] | None = None
+) -> RingCost:
     """Replace a tensor by its sum over all ranks, in place, with send and recv only.
 
     Collective: every rank must call it.
 
     Args:
         tensor: Contiguous; same shape and dtype on every rank, on the rank's device.
+        on_step: Called after every step with its name, to look at the tensor. It may
+            hold collectives: every rank calls it equally often.
 
     Returns:
         Steps and bytes that this rank sent: 2 (W - 1) steps.
@@ -81,6 +86,8 @@ def ring_all_reduce(tensor: torch.Tensor) -> RingCost:
         received = torch.empty_like(arriving)
         sent_bytes += _pass_on(leaving, received, ranks)
         arriving += received
+        if on_step is not None:
+            on_step(f"reduce-scatter {step + 1}")
     # Now this rank holds the finished chunk (rank + 1) mod W.
 
     # 2. All-gather: the finished chunks go round, and replace instead of add.
@@ -88,6 +95,8 @@ def ring_all_reduce(tensor: torch.Tensor) -> RingCost:
         leaving = chunks[(ranks.rank + 1 - step) % world_size]
         arriving = chunks[(ranks.rank - step) % world_size]
         sent_bytes += _pass_on(leaving, arriving, ranks)
+        if on_step is not None:
+            on_step(f"all-gather {step + 1}")
     return RingCost(steps=2 * (world_size - 1), sent_bytes=sent_bytes)
 
 

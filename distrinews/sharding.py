@@ -24,6 +24,7 @@ import torch
 from torch.utils.data import Sampler
 
 from distrinews.balance import (
+    GlobalBatchSampler,
     LengthBalancedBatchSampler,
     ShuffledBatchSampler,
     padding_share,
@@ -33,6 +34,7 @@ from distrinews.dist import Ranks
 from distrinews.position import Position
 
 __all__ = [
+    "GlobalBatchSampler",
     "LengthBalancedBatchSampler",
     "ShardSampler",
     "ShuffledBatchSampler",

@@ -15,7 +15,8 @@ Guide: understand/gradient-sync.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import torch
@@ -90,12 +91,24 @@ class ReducedBeforeAccumulation(_Wrapped):
         >>> replica(torch.ones(4, 2)).sum().backward()
     """
 
-    # Whether hooks communicate; set it to False for the local micro-batches.
-    sync = True
+    _sync = True
+
+    @contextlib.contextmanager
+    def no_sync(self) -> Generator[None, None, None]:
+        """Let gradients add up locally: no hook inside communicates.
+
+        Yields:
+            None.
+        """
+        self._sync = False
+        try:
+            yield
+        finally:
+            self._sync = True
 
     def _watch(self, param: nn.Parameter) -> None:
         def average(newest: torch.Tensor) -> torch.Tensor:
-            if not self.sync:
+            if not self._sync:
                 return newest
             mean = newest.clone()
             torch_dist.all_reduce(mean)

@@ -30,6 +30,7 @@ TABLE = {
     "hub": "errors",
     "settings": "",
     "flags": "errors settings",
+    "lessons": "dist errors files machine",
     # Ranks.
     "processes": "errors signals",
     "agreement": "errors",
@@ -45,7 +46,8 @@ TABLE = {
     "ring": "dist",
     "sync": "dist errors overlap replicas ring",
     "wrong_sync": "dist",
-    "ladder": "dist machine model overlap sync training",
+    "gain": "dist model news pace settings sharding training",
+    "ladder": "dist model news settings sync training",
     "manifest": "errors files",
     "checkpoint": "dist errors files manifest",
     # Rows.
@@ -63,6 +65,7 @@ TABLE = {
     # A run. Training knows no data and no model: they are passed in.
     "evaluation": "data dist errors metrics sharding",
     "training": "dist settings sharding",
+    "pace": "dist machine",
     "resuming": "errors files settings",
     "logs": "dist",
     "runlog": "dist files logs",

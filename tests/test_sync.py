@@ -73,8 +73,6 @@ def backward(how: str, replica: nn.Module, micro_batches: list[Any]) -> None:
         return
     for batch in micro_batches:
         is_last = batch is micro_batches[-1]
-        if isinstance(replica, wrong_sync.ReducedBeforeAccumulation):
-            replica.sync = is_last
         with sync.sync_if(is_last, replica=replica):
             (loss_of(replica, batch) / len(micro_batches)).backward()
     if how in AFTER_BACKWARD:

@@ -1,0 +1,119 @@
+"""Chapter 02 - The process group: how processes that share nothing talk.
+
+Question  Several processes run this very file. How does each know who it is, and how
+          do they come to hold the same number?
+Predict   Rank 0 holds [1, 2], rank 1 holds [10, 20]. What does each hold after
+first     all_reduce? After reduce to rank 0? After all_gather?
+Builds on Chapter 01: what one process does. Nothing of the model is needed here.
+New here  Rank and world size, six collectives, send and receive, a ring by hand.
+Left out  Gradients (chapter 04), and the data that makes them differ (chapter 03).
+
+Run       python chapters/02_process_group.py
+          python chapters/02_process_group.py --num-ranks 3
+Expect    For every operation, what each rank held before and after; a verdict.
+Takes     Five seconds.
+"""
+
+from __future__ import annotations
+
+from distrinews import console
+
+console.quiet_interrupts()  # before the slow imports: Ctrl-C ends them quietly
+
+import os
+
+import torch
+import torch.distributed as torch_dist
+
+from distrinews import dist, lessons, sync
+from distrinews.flags import parse
+
+
+def learn(ranks: dist.Ranks) -> None:
+    """The story of one rank. Every rank runs exactly these lines."""
+    rank, world_size, device = ranks.rank, ranks.world_size, ranks.device
+
+    # --8<-- [start:who]
+    # 1. Who am I? ---------------------------------------------------------------
+    # The only difference between the ranks is this number. Rank says which data;
+    # local_rank (counted anew on each machine) says which GPU.
+    me = {"process": os.getpid(), "local_rank": ranks.local_rank, "device": device}
+    lessons.show("who am I?", ranks, **me)
+    # --8<-- [end:who]
+
+    # --8<-- [start:collectives]
+    # 2. Collectives: every rank must call them, in the same order -----------------
+    start = torch.tensor([1, 2], dtype=torch.float64, device=device)
+    mine = start * 10**rank  # [2]: 1, 2 on rank 0; 10, 20 on rank 1; ...
+
+    held = mine.clone()
+    torch_dist.broadcast(held, src=0)  # DDP: everybody starts from rank 0's weights
+    lessons.show("broadcast from rank 0", ranks, before=mine, after=held)
+
+    total = mine.clone()
+    torch_dist.all_reduce(total)  # DDP: the sum of all gradients, on every rank
+    lessons.show("all_reduce (sum)", ranks, before=mine, after=total)
+
+    held = mine.clone()
+    torch_dist.reduce(held, dst=0)  # only rank 0's result counts
+    after = held if rank == 0 else "(undefined)"
+    lessons.show("reduce (sum) to rank 0", ranks, before=mine, after=after)
+
+    parts = [torch.empty_like(mine) for _ in range(world_size)]
+    torch_dist.all_gather(parts, mine)  # equal shapes on all ranks
+    gathered = torch.cat(parts)  # [2 W]
+    lessons.show("all_gather", ranks, before=mine, after=gathered)
+
+    places = parts if rank == 0 else None  # only rank 0 needs room for all
+    torch_dist.gather(mine, places, dst=0)
+    after = torch.cat(parts) if rank == 0 else "(nothing)"
+    lessons.show("gather to rank 0", ranks, before=mine, after=after)
+
+    held = torch.empty_like(mine)
+    torch_dist.scatter(held, places, src=0)  # rank k gets the k-th part
+    before = gathered if rank == 0 else "(nothing)"
+    lessons.show("scatter from rank 0", ranks, before=before, after=held)
+    # --8<-- [end:collectives]
+
+    # 3. Only two of them: send and receive ----------------------------------------
+    held = torch.zeros_like(mine)
+    # WHY a collective may not stand behind `if rank == ...`, and these two must: both
+    # sides of a message are named, nobody else takes part.
+    if rank == 0:
+        torch_dist.send(mine, dst=world_size - 1)
+    if rank == world_size - 1:
+        torch_dist.recv(held, src=0)
+    lessons.show("send 0 to the last, recv", ranks, before=mine, after=held)
+
+    # --8<-- [start:ring]
+    # 4. All-reduce by hand: a ring of neighbours ------------------------------------
+    ring = mine[:1].repeat(world_size)  # [W]: one chunk for each rank
+    lessons.show("ring all-reduce", ranks, chunks=ring)
+    cost = sync.ring_all_reduce(
+        ring, on_step=lambda step: lessons.show(f"  {step}", ranks, chunks=ring)
+    )
+    # --8<-- [end:ring]
+    if ranks.is_main:
+        print(
+            f"each rank sent {cost.steps} times 1/{world_size} of the tensor: "
+            f"2 (W - 1) / W = {cost.sent_bytes / ring.nbytes:.2f} times its bytes"
+        )
+
+    # 5. The answer --------------------------------------------------------------
+    ones = sum(10**other for other in range(world_size))  # 1 + 10 + 100 + ...
+    right = torch.equal(total, start * ones) and bool((ring == ones).all())
+    # WHY a sum over ranks and not rank 0's word: the claim is about every one of them.
+    num_right = dist.sum_over_ranks(int(right))
+    if ranks.is_main:
+        print("verdict:", "as promised" if num_right == world_size else "BROKEN")
+
+
+def main() -> None:
+    settings = parse(lessons.LessonSettings, about=__doc__)
+    num_ranks = dist.launched_world_size() or settings.num_ranks
+    lessons.need_company(num_ranks)
+    dist.launch(learn, num_ranks=num_ranks)
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,158 @@
+"""Proofs for chapters 02 to 04: each runs to its verdict, and can say "BROKEN"."""
+
+from __future__ import annotations
+
+import functools
+import json
+import pathlib
+import tempfile
+
+import pytest
+from helpers import chapters
+from helpers.chapters import ROOT, TORCHRUN, Done
+from helpers.running import Program
+
+pytestmark = pytest.mark.timeout(180)
+LESSONS = {
+    name[:2]: ROOT / "chapters" / f"{name}.py"
+    for name in ("02_process_group", "03_data_sharding", "04_gradient_sync")
+}
+QUICK = {"02": (), "03": ("--preset", "tiny"), "04": ("--preset", "tiny")}
+
+
+def run(*words: object, **env: str | None) -> Done:
+    folder = pathlib.Path(tempfile.mkdtemp(dir=chapters.workspace()))
+    program = Program(words, folder=folder, env=chapters.environment(**env), cwd=folder)
+    return chapters.finish(program, folder)
+
+
+@functools.cache
+def lesson(number: str, *words: str) -> Done:
+    return run(LESSONS[number], *QUICK[number], *words)
+
+
+@pytest.mark.parametrize("number", LESSONS)
+def test_a_lesson_ends_with_its_verdict_and_leaves_nothing(number: str) -> None:
+    done = lesson(number)
+    assert done.code == 0, done
+    assert done.out.splitlines()[-1] == "verdict: as promised", done
+    assert "Traceback" not in done.err, done
+    assert done.left == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_ranks", ["1", "3", "4"])
+@pytest.mark.parametrize("number", LESSONS)
+def test_a_lesson_keeps_its_promise_with_other_numbers_of_ranks(
+    number: str, num_ranks: str
+) -> None:
+    done = lesson(number, "--num-ranks", num_ranks)
+    if (number, num_ranks) == ("02", "1"):
+        assert done.code == 2
+        assert "at least two ranks" in done.err
+    else:
+        assert done.code == 0, done
+        assert done.out.splitlines()[-1] == "verdict: as promised", done
+
+
+SABOTAGE = {
+    "02": "from distrinews import ring\n"
+    "ring._pass_on = lambda leaving, arriving, ranks: 0\n",
+    # Evaluation with the rows that training pads with.
+    "03": "from distrinews import sharding\n"
+    "sharding.evaluation_batches = lambda lengths, ranks, batch_size: [\n"
+    "    list(sharding.ShardSampler(len(lengths), ranks, seed=0, shuffle=False))]\n",
+    # A wrapper that forgets to send its buckets.
+    "04": "from distrinews import overlap\n"
+    "def forget(self, bucket):\n"
+    "    bucket.flat[-1] = 0\n"
+    "    self._next += 1\n"
+    "overlap.Overlapped._launch = forget\n",
+}
+
+
+@pytest.mark.parametrize("number", LESSONS)
+def test_a_broken_library_is_called_broken(number: str, tmp_path: pathlib.Path) -> None:
+    """Negative control: the verdict looks at what happened."""
+    # WHY this file: every Python that starts imports it, spawned ranks included.
+    (tmp_path / "sitecustomize.py").write_text(SABOTAGE[number], encoding="utf-8")
+    done = run(LESSONS[number], *QUICK[number], PYTHONPATH=str(tmp_path))
+    assert done.out.splitlines()[-1] == "verdict: BROKEN", done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", LESSONS)
+def test_a_lesson_runs_under_torchrun(number: str) -> None:
+    done = run(
+        *TORCHRUN,
+        *("--standalone", "--nproc_per_node=2"),
+        LESSONS[number],
+        *QUICK[number],
+    )
+    assert done.code == 0, done
+    assert done.out.splitlines()[-1] == "verdict: as promised", done
+
+
+def test_chapter_02_shows_what_each_rank_held_before_and_after() -> None:
+    words = [line.split() for line in lesson("02").out.splitlines()]
+    at = words.index(["all_reduce", "(sum)", "before", "after"])
+    shown = [" ".join(line) for line in words[at + 1 : at + 3]]
+    assert shown == ["rank 0 [1, 2] [11, 22]", "rank 1 [10, 20] [11, 22]"]
+    assert "each rank sent 2 times 1/2" in lesson("02").out
+
+
+def test_chapter_03_measures_and_writes_what_balance_gains(
+    tmp_path: pathlib.Path,
+) -> None:
+    path = tmp_path / "balance.json"
+    done = lesson("03", "--json", str(path))
+    assert done.code == 0, done
+    told = json.loads(path.read_text(encoding="utf-8"))
+    shuffled, length = told["batches"]["shuffled"], told["batches"]["length"]
+    assert shuffled["num_rows"] == length["num_rows"] == 480
+    assert length["padding_share"] < 0.5 * shuffled["padding_share"]
+    want = length["samples_per_s"] / shuffled["samples_per_s"]
+    assert told["ratio"] == pytest.approx(want)
+    assert f"balanced by length: {want:.2f}x" in done.out
+    # Seven rows for rank 0 and seven for rank 1, of thirteen: row 0 is counted twice.
+    assert f"{12 / 14:.4f}, exact {12 / 13:.4f}" in done.out
+
+
+def test_chapter_04_writes_the_ladder(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "ladder.json"
+    done = lesson("04", "--num-rounds", "2", "--json", str(path))
+    assert done.code == 0, done
+    told = json.loads(path.read_text(encoding="utf-8"))
+    names = {"naive", "flat", "bucketed", "overlapped", "torch_ddp"}
+    assert names <= told["rungs"].keys()
+    for row in told["rungs"].values():
+        assert row["max_abs_diff"] == 0.0
+        assert row["median_ms"] > 0
+        assert row["ratio_to_ddp"] > 0
+    assert told["rungs"]["torch_ddp"]["ratio_to_ddp"] == 1.0
+    assert told["environment"]["packages"]["torch"]
+    assert told["num_ranks"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--num-ranks", "0"), "--num-ranks 0"),
+        (("--num-ranks", "99"), "--num-ranks 99"),
+        (("--preset", "gpt"), "--preset gpt"),
+        (("--num-rounds", "x"), "--num-rounds x"),
+    ],
+)
+def test_a_wrong_flag_is_named(words: tuple[str, ...], says: str) -> None:
+    done = run(LESSONS["04"], *words)
+    assert done.code == 2
+    assert says in done.err
+    assert "Traceback" not in done.err
+
+
+def test_the_committed_ladder_keeps_the_promised_figures() -> None:
+    path = ROOT / "site_docs" / "benchmarks" / "results" / "sync_ladder.json"
+    told = json.loads(path.read_text(encoding="utf-8"))
+    assert told["settings"]["preset"] == "minilm"
+    assert told["rungs"]["overlapped"]["ratio_to_ddp"] <= 1.03
+    assert all(row["max_abs_diff"] == 0.0 for row in told["rungs"].values())
