@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn import metrics as sklearn
+from sklearn.calibration import calibration_curve
 from torch.nn import functional as F
 
 from distrinews import dist, metrics
@@ -72,6 +73,12 @@ def test_every_figure_equals_scikit_learns_however_the_rows_are_cut(
     by_class = sklearn.f1_score(true, said, average=None, **options)
     assert list(tally.f1_by_class) == list(LABEL_NAMES)
     assert list(tally.f1_by_class.values()) == pytest.approx(by_class.tolist())
+    for name, told in (
+        ("precision", tally.precision_by_class),
+        ("recall", tally.recall_by_class),
+    ):
+        want = getattr(sklearn, f"{name}_score")(true, said, average=None, **options)
+        assert list(told.values()) == pytest.approx(want.tolist())
     # By hand and in NumPy: minus the log of the true class's softmax.
     exact = logits.double().numpy()
     right = exact[np.arange(len(true)), true]
@@ -99,6 +106,34 @@ def test_macro_f1_sees_a_forgotten_class_that_accuracy_hides() -> None:
     assert tally.accuracy == 0.9
     # F1 of class 0 by hand: 2 * 90 / (90 + 100); the others are 0.
     assert tally.macro_f1 == pytest.approx(180 / 190 / 4)
+
+
+def test_the_calibration_error_is_the_gap_between_sure_and_right() -> None:
+    """Four rows, 0.7 sure each and half of them right: a gap of 0.2; one more, 1.0."""
+    surely = torch.tensor([0.7, 0.1, 0.1, 0.1]).log()
+    tally = metrics.Tally()
+    tally.add(surely.repeat(4, 1), torch.tensor([0, 0, 1, 2]))
+    assert tally.calibration_error == pytest.approx(0.2)
+    tally.add(torch.tensor([[500.0, 0, 0, 0]]), torch.tensor([0]))  # right, and sure
+    assert tally.calibration_error == pytest.approx(0.2 * 4 / 5)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 5])
+def test_the_calibration_error_is_that_of_scikit_learns_bins(parts: int) -> None:
+    logits, labels = UNEVEN
+    tally = metrics.Tally()
+    for mine in np.array_split(np.arange(len(labels)), parts):
+        tally.add(logits[mine], labels[mine])
+    sure = logits.double().softmax(dim=1).numpy()
+    right = sure.argmax(axis=1) == labels.numpy()
+    confidence = sure.max(axis=1)
+    # calibration_curve gives each bin's accuracy and confidence; weigh them by rows.
+    accuracy, mean = calibration_curve(right, confidence, n_bins=15)
+    edges = np.linspace(0, 1, 16)
+    rows = np.bincount(np.searchsorted(edges[1:-1], confidence), minlength=15)
+    want = (abs(accuracy - mean) * rows[rows > 0]).sum() / len(labels)
+    assert want > 0.05
+    assert tally.calibration_error == pytest.approx(want)
 
 
 def test_an_empty_tally_is_all_zero_and_json_can_hold_it() -> None:
