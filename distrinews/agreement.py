@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections.abc import Generator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as torch_dist
@@ -194,5 +194,21 @@ def _sendable(problem: Exception) -> DistriNewsError:
 def _all_reduce(
     tensor: torch.Tensor, group: torch_dist.ProcessGroup | None = None
 ) -> None:
-    if torch_dist.is_initialized():
-        torch_dist.all_reduce(tensor, group=group)
+    if not torch_dist.is_initialized():
+        return
+    if _debugging() and torch_dist.get_backend(group) == "gloo":
+        # WHY before: this barrier knows who arrived. When it times out it names the
+        # ranks that did not; an all-reduce can only say that it waited.
+        # WHY the timeout: its own would be 30 minutes, whatever the group's is. There
+        # is no public way to ask a group for it (torch 2.13).
+        chosen: Any = group or torch_dist.group.WORLD
+        backend = chosen._get_backend(torch.device("cpu"))
+        torch_dist.monitored_barrier(group, backend.options._timeout, True)
+    torch_dist.all_reduce(tensor, group=group)
+
+
+def _debugging() -> bool:
+    """Whether TORCH_DISTRIBUTED_DEBUG is INFO or DETAIL."""
+    # mypy: torch exports these at run time only.
+    level = torch_dist.get_debug_level()  # type: ignore[attr-defined]
+    return bool(level != torch_dist.DebugLevel.OFF)  # type: ignore[attr-defined]

@@ -13,13 +13,13 @@ Guide: understand/checkpoint.
 
 from __future__ import annotations
 
-import json
 import logging
 import pathlib
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim import Optimizer
@@ -42,6 +42,8 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
+# What reading somebody's file as tensors and tables may raise.
+MALFORMED = (SafetensorError, LookupError, TypeError, ValueError, AttributeError)
 
 
 class Sampler(Protocol):
@@ -179,25 +181,55 @@ def load_training(folder: pathlib.Path, parts: Parts) -> dict[str, Any]:
         Random states come back bit for bit with the same number of ranks. With another
         number no rank has a predecessor; then dropout goes on from the seed.
     """
-    record = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     load_weights(folder, net=parts.net)
-    tensors = load_file(folder / "optimizer.safetensors")
     try:
-        parts.optimizer.load_state_dict(_join(tensors, record["optimizer"]))
+        record = files.read_json(folder / "state.json")
+        saved = _join(load_file(folder / "optimizer.safetensors"), record["optimizer"])
+        _compare(saved, record["scheduler"], parts)
+        parts.optimizer.load_state_dict(saved)
         parts.scheduler.load_state_dict(record["scheduler"])
         if parts.sampler is not None:
             parts.sampler.load_state_dict(record["sampler"] or {})
-    except (KeyError, ValueError) as error:
+        _restore_noise(load_file(folder / "random.safetensors"))
+        state = _state_of_run(record)
+    # WHY so many kinds: the file may come from anybody, and JSON can hold a list where
+    # a table is expected. Its hashes only say that it is as its author left it.
+    except (*MALFORMED, RuntimeError, OSError) as error:
         _misfit(folder, error)
-    ranks = dist.current()
-    noise = load_file(folder / "random.safetensors")
-    saved_ranks = sum(name.startswith("cpu.") for name in noise)
-    if saved_ranks == ranks.world_size:
-        torch.set_rng_state(noise[f"cpu.{ranks.rank}"])
-        if f"cuda.{ranks.rank}" in noise and ranks.device.type == "cuda":
-            torch.cuda.set_rng_state(noise[f"cuda.{ranks.rank}"], ranks.device)
-    state: dict[str, Any] = record["run"]
     return state
+
+
+def _state_of_run(record: dict[str, Any]) -> dict[str, Any]:
+    state = dict(record["run"])
+    if type(state["step"]) is not int or state["step"] < 0:  # True is an int, too
+        raise ValueError(f"its step is {state['step']!r}")
+    return state
+
+
+def _restore_noise(noise: dict[str, torch.Tensor]) -> None:
+    """Give this rank its random states back, if it has a predecessor."""
+    ranks = dist.current()
+    saved_ranks = sum(name.startswith("cpu.") for name in noise)
+    if saved_ranks != ranks.world_size:
+        return
+    torch.set_rng_state(noise[f"cpu.{ranks.rank}"])
+    if f"cuda.{ranks.rank}" in noise and ranks.device.type == "cuda":
+        torch.cuda.set_rng_state(noise[f"cuda.{ranks.rank}"], ranks.device)
+
+
+def _compare(saved: dict[str, Any], schedule: dict[str, Any], parts: Parts) -> None:
+    """Raise ValueError where torch would load what cannot work later."""
+    params = [p for group in parts.optimizer.param_groups for p in group["params"]]
+    for index, entries in saved["state"].items():
+        if index >= len(params):
+            raise ValueError(f"its optimizer has a parameter number {index}")
+        for name, value in entries.items():
+            if getattr(value, "ndim", 0) and value.shape != params[index].shape:
+                raise ValueError(f"its optimizer's {name} has another shape")
+    own = parts.scheduler.state_dict()
+    other = {k for k in own | schedule if type(own.get(k)) is not type(schedule.get(k))}
+    if other:
+        raise ValueError(f"its schedule differs in {sorted(other)}")
 
 
 def load_weights(folder: pathlib.Path, *, net: nn.Module) -> None:
@@ -212,10 +244,9 @@ def load_weights(folder: pathlib.Path, *, net: nn.Module) -> None:
     """
     # WHY on the CPU first: loading straight onto "cuda:0", where rank 0 saved them,
     # would fill GPU 0 with the weights of every rank.
-    weights = load_file(folder / "weights.safetensors", device="cpu")
     try:
-        net.load_state_dict(weights)
-    except RuntimeError as error:
+        net.load_state_dict(load_file(folder / "weights.safetensors", device="cpu"))
+    except (*MALFORMED, RuntimeError, OSError) as error:
         _misfit(folder, error)
 
 

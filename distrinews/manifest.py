@@ -58,15 +58,15 @@ def verify(folder: pathlib.Path, *, nothing_else: bool = True) -> dict[str, Any]
         path = folder / name
         # WHY compare names: a manifest that lists "../../x" would have us read foreign
         # files, and one that lists nothing would find nothing wrong.
-        if pathlib.PurePath(name).name != name or not path.is_file():
-            _refuse(folder, f"{name} is missing")
         try:
+            if pathlib.PurePath(name).name != name or not path.is_file():
+                _refuse(folder, f"{name[:100]} is missing")
             if path.stat().st_size != num_bytes:
                 _refuse(folder, f"{name} has another size")
             if files.sha256(path) != digest:
                 _refuse(folder, f"{name} has another content")
         except OSError as error:
-            _refuse(folder, f"{name} cannot be read ({error.strerror})")
+            _refuse(folder, f"{name[:100]} cannot be read ({error.strerror})")
     listed = {name for name, _, _ in entries} | {MANIFEST}
     unlisted = sorted({path.name for path in folder.iterdir()} - listed)
     if nothing_else and unlisted:

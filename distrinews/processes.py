@@ -12,6 +12,7 @@ Guide: understand/failures.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -21,12 +22,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
 from typing import Any, NoReturn
 
-from distrinews.errors import DistriNewsError, RankFailedError
+from distrinews import blame, whereabouts
+from distrinews.errors import DistriNewsError
 from distrinews.signals import first_signal_means_cleanup, signals_wait
 
 __all__ = ["end_with_parent", "remember_failure_time", "run_ranks"]
@@ -35,19 +36,11 @@ __all__ = ["end_with_parent", "remember_failure_time", "run_ranks"]
 GRACE_S = 2.0
 # How often a rank without a watchable parent handle looks whether it was orphaned.
 POLL_S = 0.5
-# The folder of Python's own modules.
-PYTHON_LIBRARY = os.path.dirname(os.__file__)
+# How long all ranks together may take to say where they are.
+ANSWER_S = 2.0
 
 
-@dataclass(frozen=True)
-class Report:
-    """What a failing rank tells the process that started it."""
-
-    rank: int
-    at_s: float
-    error: DistriNewsError | None
-    summary: str
-    trace: str
+Member = tuple[SpawnProcess, connection.Connection]
 
 
 def run_ranks(
@@ -76,7 +69,7 @@ def run_ranks(
         `distrinews.dist.launch` shows the use.
     """
     spawn = multiprocessing.get_context("spawn")
-    members: list[tuple[SpawnProcess, connection.Connection]] = []
+    members: list[Member] = []
     if hasattr(signal, "pthread_sigmask"):
         # WHY now: the first process start would start this helper of multiprocessing,
         # and doing so it lets Ctrl-C through again, whatever `signals_wait` says
@@ -86,7 +79,7 @@ def run_ranks(
         try:
             with _environment(env), signals_wait():
                 for rank in range(num_ranks):
-                    receiver, sender = spawn.Pipe(duplex=False)
+                    receiver, sender = spawn.Pipe()
                     process = spawn.Process(
                         target=_run_one,
                         args=(sender, rank, target, args),
@@ -113,15 +106,35 @@ def _run_one(
     if hasattr(signal, "pthread_sigmask"):
         # Undo what `signals_wait` let this process inherit: SIGTERM must end it.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    wire = whereabouts.Wire(sender)
+    wire.answer_questions()
     try:
         target(rank, *args)
     except Exception as error:  # reported to the starter, which raises it
         known = error if isinstance(error, DistriNewsError) else None
         trace = traceback.format_exc()
-        summary = f"{type(error).__name__}: {error} {_where(error)}"
+        frames = traceback.extract_tb(error.__traceback__)
+        where = whereabouts.innermost(frames, users_only=True)
+        line = whereabouts.innermost(frames)
+        summary = f"{type(error).__name__}: {error} {line}"
         at_s = getattr(error, "failed_at_s", time.perf_counter())
-        sender.send(Report(rank, at_s, known, summary, trace))
+        report = blame.Report(rank, at_s, known, summary, where, trace)
+        wire.send(report)
         sys.exit(1)
+    _leave()
+
+
+def _leave() -> NoReturn:
+    """End a rank whose story is over, without taking its libraries apart."""
+    # WHY: torch's background threads may still run while an orderly exit unloads them.
+    # About one rank in a few hundred then died by SIGABRT ("terminate called without
+    # an active exception", torch 2.13), after all its work was done and saved.
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError, ValueError):  # a closed console
+        sys.stdout.flush()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.flush()
+    os._exit(0)
 
 
 @contextlib.contextmanager
@@ -148,25 +161,9 @@ def remember_failure_time() -> Generator[None, None, None]:
         raise
 
 
-def _where(error: BaseException) -> str:
-    """The innermost line of the user's or our code, as `(file:line in function)`."""
-    frames = traceback.extract_tb(error.__traceback__)
-    # WHY by folder: a line in a codec of Python's own library explains nothing to the
-    # reader. Debian and Kaggle call site-packages dist-packages.
-    own = [
-        f
-        for f in frames
-        if "site-packages" not in f.filename
-        and "dist-packages" not in f.filename
-        and not f.filename.startswith((PYTHON_LIBRARY, "<frozen"))
-    ]
-    last = (own or frames)[-1]
-    return f"({os.path.basename(last.filename)}:{last.lineno} in {last.name})"
-
-
-def _wait_for_all(members: list[tuple[SpawnProcess, connection.Connection]]) -> None:
+def _wait_for_all(members: list[Member]) -> None:
     """Return when every rank ended well; raise as soon as the cause is known."""
-    reports: list[Report] = []
+    reports: list[blame.Report] = []
     ended: dict[int, int] = {}  # rank -> exit code
     deadline_s = float("inf")
     while len(ended) < len(members) and time.monotonic() < deadline_s:
@@ -184,10 +181,13 @@ def _wait_for_all(members: list[tuple[SpawnProcess, connection.Connection]]) -> 
         if deadline_s == float("inf") and any(ended.values()):
             deadline_s = time.monotonic() + GRACE_S
     if any(ended.values()):
-        _raise_cause(reports, ended)
+        pipes = [receiver for _, receiver in members]
+        answers = whereabouts.ask(pipes, timeout_s=ANSWER_S)
+        silent = [rank for rank in range(len(members)) if rank not in ended]
+        blame.raise_cause(reports, ended, silent=silent, answers=answers)
 
 
-def _receive(receiver: connection.Connection) -> list[Report]:
+def _receive(receiver: connection.Connection) -> list[blame.Report]:
     """What a rank has sent, at most one report; closes a pipe that has said it all."""
     # WHY while the rank still runs: a pipe holds 64 KiB (8 KiB on Windows). A rank with
     # a longer traceback waits for its reader before it can end.
@@ -200,49 +200,6 @@ def _receive(receiver: connection.Connection) -> list[Report]:
         reports.append(receiver.recv())
     receiver.close()
     return reports
-
-
-def _raise_cause(reports: list[Report], ended: dict[int, int]) -> NoReturn:
-    """Raise the one failure that explains the others."""
-    # WHY this order: a rank that dies takes the others' next collective with it, and
-    # they report a closed connection. So: first a rank that died without a word, then
-    # the earliest report.
-    told = {report.rank for report in reports}
-    for rank, code in sorted(ended.items()):
-        if code != 0 and rank not in told:
-            raise _died_silently(rank, code)
-    first = min(reports, key=lambda report: report.at_s)
-    if first.error is not None:
-        raise first.error
-    failed = RankFailedError(
-        f"rank {first.rank} raised {first.summary}.",
-        why="the other ranks were stopped: they would have waited for it for ever.",
-        fix=f"read the traceback of rank {first.rank} above; it failed first.",
-        page="rank-failed",
-    )
-    failed.add_note(first.trace)
-    raise failed
-
-
-def _died_silently(rank: int, code: int) -> RankFailedError:
-    if code > 0:
-        return RankFailedError(
-            f"rank {rank} ended with exit code {code} before it reached its function.",
-            why="a new process first imports the file that holds the function; that "
-            "failed, or the file starts processes itself. The others were stopped.",
-            fix='read the lines above; start below `if __name__ == "__main__":`.',
-            page="rank-failed",
-        )
-    name = f"signal {-code}"
-    with contextlib.suppress(ValueError):
-        name = signal.Signals(-code).name
-    return RankFailedError(
-        f"rank {rank} was killed by {name} and left no traceback.",
-        why="SIGKILL most often means that the machine ran out of memory; SIGSEGV is "
-        "a crash in compiled code. The other ranks were stopped.",
-        fix="--num-ranks 1 or a smaller --global-batch-size, and close other programs.",
-        page="rank-killed",
-    )
 
 
 def _end(processes: Iterator[SpawnProcess]) -> None:

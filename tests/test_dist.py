@@ -373,7 +373,8 @@ def test_a_frozen_rank_ends_the_run_after_the_timeout(
 ) -> None:
     program = start(STORY, "stop_rank_1", tmp_path, 2, 5.0)
     assert program.exit_code(timeout_s=40) == 1
-    assert "rank 0 raised" in program.err
+    assert "rank 1 is at a halt: its process is frozen" in program.err
+    assert "others waited for it: rank 0 (dist_story.py:" in program.err
     waited_s = float((tmp_path / "waited_s.txt").read_text(encoding="utf-8"))
     assert 5.0 <= waited_s < 7.0
     program.seconds_until_nothing_is_left(timeout_s=0.5)
@@ -386,8 +387,40 @@ def test_a_rank_that_sleeps_ends_the_run_after_the_timeout(
 ) -> None:
     program = start(STORY, "hang_rank_1", tmp_path, 2, 5.0)
     assert program.exit_code(timeout_s=40) == 1
-    assert "rank 0 raised" in program.err
+    lines = STORY.read_text(encoding="utf-8").splitlines()
+    slept = 3 + next(i for i, line in enumerate(lines) if "def hang_rank_1" in line)
+    slept += 1  # def, docstring, if, sleep
+    assert f"rank 1 is at (dist_story.py:{slept} in hang_rank_1)" in program.err
+    assert f"rank 0 (dist_story.py:{slept + 1} in hang_rank_1)" in program.err
     program.seconds_until_nothing_is_left(timeout_s=0.5)
+
+
+@pytest.mark.slow
+def test_ranks_that_wait_for_each_other_in_different_places_are_all_named(
+    start: Start, tmp_path: pathlib.Path
+) -> None:
+    program = start(STORY, "miss_each_other", tmp_path, 2, 5.0)
+    assert program.exit_code(timeout_s=40) == 1
+    lines = STORY.read_text(encoding="utf-8").splitlines()
+    at = next(i for i, line in enumerate(lines) if "def miss_each_other" in line) + 1
+    places = "; ".join(
+        f"rank {rank} (dist_story.py:{at + below} in miss_each_other)"
+        for rank, below in ((0, 3), (1, 5))
+    )
+    assert f"ranks waited for each other in different places: {places}" in program.err
+    program.seconds_until_nothing_is_left(timeout_s=0.5)
+
+
+@pytest.mark.slow
+def test_in_debug_mode_a_barrier_names_the_missing_rank_also_without_our_launcher(
+    start: Start, tmp_path: pathlib.Path
+) -> None:
+    debug = {"TORCH_DISTRIBUTED_DEBUG": "INFO"}
+    program = start(STORY, "hang_rank_1", tmp_path, 2, 5.0, env=debug)
+    assert program.exit_code(timeout_s=40) == 1
+    # torch's own words, in the traceback of the rank that waited.
+    assert "Ranks 1 failed to pass monitoredBarrier in 5000 ms" in program.err
+    assert "rank 1 is at (dist_story.py:" in program.err
 
 
 @pytest.mark.slow

@@ -32,7 +32,9 @@ TABLE = {
     "flags": "errors settings",
     "lessons": "dist errors files machine",
     # Ranks.
-    "processes": "errors signals",
+    "whereabouts": "",
+    "blame": "errors",
+    "processes": "blame errors signals whereabouts",
     "agreement": "errors",
     "group": "errors processes",
     "dist": "agreement errors group machine processes",

@@ -202,6 +202,14 @@ def hang_rank_1(ranks: dist.Ranks, out: pathlib.Path) -> None:
     dist.sum_over_ranks(1)
 
 
+def miss_each_other(ranks: dist.Ranks, out: pathlib.Path) -> None:
+    """Each rank waits for a message that the other never sends."""
+    if ranks.rank == 0:
+        torch_dist.recv(torch.zeros(1), src=1)
+    else:
+        torch_dist.recv(torch.zeros(2), src=0)
+
+
 def stuck_and_busy(ranks: dist.Ranks, out: pathlib.Path) -> None:
     """Rank 0 waits in a collective that rank 1 never joins: it computes for ever."""
     (out / f"{ranks.rank}.pid").write_text(str(os.getpid()))
@@ -229,6 +237,7 @@ STORIES = {
     "stop_rank_1": stop_rank_1,
     "hang_rank_1": hang_rank_1,
     "stuck_and_busy": stuck_and_busy,
+    "miss_each_other": miss_each_other,
 }
 
 
