@@ -26,8 +26,14 @@ def run(*words: object, **env: str | None) -> Done:
     return chapters.finish(program, folder)
 
 
+def written(number: str) -> pathlib.Path:
+    return chapters.workspace() / f"lesson_{number}.json"
+
+
 @functools.cache
 def lesson(number: str, *words: str) -> Done:
+    if not words and number != "02":
+        words = ("--json", str(written(number)))
     return run(LESSONS[number], *QUICK[number], *words)
 
 
@@ -71,6 +77,7 @@ SABOTAGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", LESSONS)
 def test_a_broken_library_is_called_broken(number: str, tmp_path: pathlib.Path) -> None:
     """Negative control: the verdict looks at what happened."""
@@ -101,13 +108,9 @@ def test_chapter_02_shows_what_each_rank_held_before_and_after() -> None:
     assert "each rank sent 2 times 1/2" in lesson("02").out
 
 
-def test_chapter_03_measures_and_writes_what_balance_gains(
-    tmp_path: pathlib.Path,
-) -> None:
-    path = tmp_path / "balance.json"
-    done = lesson("03", "--json", str(path))
-    assert done.code == 0, done
-    told = json.loads(path.read_text(encoding="utf-8"))
+def test_chapter_03_measures_and_writes_what_balance_gains() -> None:
+    done = lesson("03")
+    told = json.loads(written("03").read_text(encoding="utf-8"))
     shuffled, length = told["batches"]["shuffled"], told["batches"]["length"]
     assert shuffled["num_rows"] == length["num_rows"] == 480
     assert length["padding_share"] < 0.5 * shuffled["padding_share"]
@@ -118,11 +121,9 @@ def test_chapter_03_measures_and_writes_what_balance_gains(
     assert f"{12 / 14:.4f}, exact {12 / 13:.4f}" in done.out
 
 
-def test_chapter_04_writes_the_ladder(tmp_path: pathlib.Path) -> None:
-    path = tmp_path / "ladder.json"
-    done = lesson("04", "--num-rounds", "2", "--json", str(path))
-    assert done.code == 0, done
-    told = json.loads(path.read_text(encoding="utf-8"))
+def test_chapter_04_writes_the_ladder() -> None:
+    assert lesson("04").code == 0
+    told = json.loads(written("04").read_text(encoding="utf-8"))
     names = {"naive", "flat", "bucketed", "overlapped", "torch_ddp"}
     assert names <= told["rungs"].keys()
     for row in told["rungs"].values():
