@@ -39,7 +39,7 @@ NUM_STEPS = 120  # 4 epochs of 30
 WORDS = (
     *("--preset", "tiny", "--train-rows", "520", "--validation-rows", "40"),
     *("--test-rows", "16", "--epochs", "4", "--global-batch-size", "16"),
-    *("--save-every-steps", "4"),
+    *("--save-every-steps", "4", "--dropout", "0.1"),
 )
 KINDS = ("rank", "parent", "saving", "torchrun")
 END_WITHIN_S = 5.0  # the promise for ranks whose parent was killed
