@@ -50,6 +50,7 @@ def raise_cause(
 
     Raises:
         DistriNewsError: The first failure was one; it is raised again, once.
+        BrokenPipeError: It was one: most likely nobody reads the output any more.
         RankFailedError: It was anything else. Names the rank and the line.
     """
     # WHY this order: a rank that dies takes the others' next collective with it, and
@@ -63,6 +64,11 @@ def raise_cause(
     first = min(reports, key=lambda report: report.at_s)
     if first.error is not None:
         raise first.error
+    if first.summary.startswith("BrokenPipeError"):
+        # `... | head` has read enough. `console.run` ends a program quietly then.
+        broken = BrokenPipeError(f"rank {first.rank} raised {first.summary}.")
+        broken.add_note(first.trace)
+        raise broken
     failed = RankFailedError(
         f"rank {first.rank} raised {first.summary}.",
         why="the other ranks were stopped: they would have waited for it for ever.",

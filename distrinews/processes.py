@@ -120,11 +120,11 @@ def _run_one(
         at_s = getattr(error, "failed_at_s", time.perf_counter())
         report = blame.Report(rank, at_s, known, summary, where, trace)
         wire.send(report)
-        sys.exit(1)
-    _leave()
+        _leave(1)
+    _leave(0)
 
 
-def _leave() -> NoReturn:
+def _leave(code: int) -> NoReturn:
     """End a rank whose story is over, without taking its libraries apart."""
     # WHY: torch's background threads may still run while an orderly exit unloads them.
     # About one rank in a few hundred then died by SIGABRT ("terminate called without
@@ -134,7 +134,7 @@ def _leave() -> NoReturn:
         sys.stdout.flush()
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.flush()
-    os._exit(0)
+    os._exit(code)
 
 
 @contextlib.contextmanager

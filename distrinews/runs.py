@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from distrinews import checkpoint, dist, files, machine, metrics, resuming, training
 from distrinews.dist import Ranks
+from distrinews.errors import OutputError
 from distrinews.runlog import RunLog
 from distrinews.settings import TrainSettings
 
@@ -253,8 +254,19 @@ class Run:
             parts: What decides the next step.
 
         Raises:
-            OutputError: It could not be saved. On every rank; older ones are intact.
+            OutputError: It could not be saved, or the run's folder was removed
+                meanwhile. On every rank; older ones are intact.
         """
+        with dist.raise_together():
+            # WHY look: saving would make the folder anew, without its settings and its
+            # log, and nobody would notice before the next resume.
+            if self.ranks.is_main and not (self.folder / "settings.json").exists():
+                raise OutputError(
+                    f"{self.folder} was removed while the run was going on.",
+                    why="what is saved from here on would be part of no run.",
+                    fix="start again; give the run a --runs-dir that nobody cleans up.",
+                    page="output",
+                )
         checkpoint.save(
             self.folder / "checkpoints",
             parts,

@@ -71,7 +71,8 @@ TABLE = {
     "resuming": "errors files settings",
     "logs": "dist",
     "runlog": "dist files logs",
-    "runs": "checkpoint dist files machine metrics resuming runlog settings training",
+    "runs": "checkpoint dist errors files machine metrics resuming runlog settings "
+    "training",
     "news": "data dist errors files model settings sharding sources",
     "report": "dist evaluation export files inference labels machine metrics model "
     "news runs",

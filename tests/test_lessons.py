@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import pathlib
+import sys
 import tempfile
 
 import pytest
@@ -98,6 +99,15 @@ def test_a_lesson_runs_under_torchrun(number: str) -> None:
     )
     assert done.code == 0, done
     assert done.out.splitlines()[-1] == "verdict: as promised", done
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell's pipe")
+def test_a_reader_who_has_read_enough_ends_the_lesson_quietly() -> None:
+    done = run("sh", "-c", '"$0" "$1" | head -n 1', sys.executable, LESSONS["02"])
+    assert done.out.splitlines()[0].startswith("who am I?")
+    assert len(done.out.splitlines()) == 1
+    assert done.err == ""
+    assert done.left == []
 
 
 def test_chapter_02_shows_what_each_rank_held_before_and_after() -> None:

@@ -119,10 +119,11 @@ def tell(ranks: dist.Ranks, out: Path) -> None:
             "trained": train(ranks, how),
             "kept": train(ranks, how, set_to_none=False),
         }
+        if ranks.world_size != 3:  # thirds are no exact numbers, in float64 neither
+            told[how]["float64"] = train(ranks, how, dtype=torch.float64)
         if ranks.world_size == 2:
             told[how]["accumulated gradients"] = gradients(ranks, how, pieces=2)
             told[how]["accumulated"] = train(ranks, how, pieces=2)
-            told[how]["float64"] = train(ranks, how, dtype=torch.float64)
     if ranks.world_size == 2:
         for how in WRONG:
             told[how] = {
@@ -212,13 +213,14 @@ def test_every_rung_accumulates_to_the_model_of_one_process(
         assert gap(alone, told(2)[rank][how]["accumulated"]) < 2e-6
 
 
+@pytest.mark.parametrize("num_ranks", [MANY[0], MANY[2]])
 @pytest.mark.parametrize("how", RIGHT)
 def test_in_float64_what_is_left_is_rounding(
-    how: str, told: Callable[[int], list[Any]]
+    how: str, num_ranks: int, told: Callable[[int], list[Any]]
 ) -> None:
     want = train(ALONE, "nothing", dtype=torch.float64)
-    for rank in range(2):
-        assert gap(want, told(2)[rank][how]["float64"]) < 1e-12
+    for rank in range(num_ranks):
+        assert gap(want, told(num_ranks)[rank][how]["float64"]) < 1e-12
 
 
 @pytest.mark.parametrize("how", RIGHT)
