@@ -120,7 +120,9 @@ def _run_one(
         at_s = getattr(error, "failed_at_s", time.perf_counter())
         report = blame.Report(rank, at_s, known, summary, where, trace)
         wire.send(report)
-        _leave(1)
+        if isinstance(error, BrokenPipeError):
+            _leave(1)  # an orderly exit would complain about the closed output again
+        sys.exit(1)  # orderly: progress bars end their lines
     _leave(0)
 
 
