@@ -158,7 +158,7 @@ def finish(
         deadline_s = time.monotonic() + 2
         while program.processes() and time.monotonic() < deadline_s:
             time.sleep(0.05)
-        left = [process.cmdline() for process in program.processes()]
+        left = program.commands()
         # WHY bytes: Python reads a progress bar's carriage returns as line ends.
         out, err = (
             file.read_bytes().decode("utf-8", errors="replace")

@@ -113,12 +113,21 @@ class Program:
                     found.append(process)
         return found
 
+    def commands(self) -> list[list[str]]:
+        """Command lines of those processes that are still there."""
+        found = []
+        for process in self.processes():
+            # It may end between being found and being asked.
+            with contextlib.suppress(psutil.Error):
+                found.append(process.cmdline())
+        return found
+
     def seconds_until_nothing_is_left(self, *, timeout_s: float) -> float:
         """Wait for the last process of this program; return how long that took."""
         return wait_until(
             lambda: not self.processes(),
             timeout_s=timeout_s,
-            what=f"the end of {[p.cmdline() for p in self.processes()]}",
+            what=f"the end of {self.commands()}",
         )
 
     def temporary_files(self) -> list[str]:
