@@ -2,7 +2,7 @@
 
 Question  Two ranks computed different gradients from different rows. How do both come
           to hold the mean, and what does torch's DDP do to make that cheap?
-Predict   The gradients of minilm are 91 MB. What costs more: 106 small all-reduces
+Predict   The gradients of minilm are 91 MB. What costs more: 104 small all-reduces
 first     or one large one? And can a gradient travel while others are still computed?
 Builds on Chapters 02 (all-reduce) and 03 (different rows on every rank).
 New here  Buckets, overlap with backward, no_sync; three wrong ways that look right.

@@ -98,8 +98,8 @@ def average_gradients(model: nn.Module) -> None:
 def average_gradients_flat(model: nn.Module) -> None:
     """Average all gradients as one long tensor: the second rung.
 
-    Why: every all-reduce costs a fixed time (on one machine some 100 microseconds),
-    however small its tensor. A DistilBERT has a hundred tensors, most of them tiny.
+    Why: every all-reduce costs a fixed time, however small its tensor: all ranks have
+    to meet. A DistilBERT has a hundred tensors, most of them tiny.
     But nothing can travel before the last gradient is there, and the long tensor is
     a second copy of all gradients.
 
