@@ -535,3 +535,31 @@ def wait_for_ranks(out: pathlib.Path, num_ranks: int) -> list[int]:
         what="ranks at work",
     )
     return [int(file.read_text()) for file in files]
+
+
+def test_a_rank_takes_its_gpu_before_it_meets_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else every rank's first collective allocates on GPU 0, and nccl refuses."""
+    happened: list[Any] = []
+    for name, value in {**GOOD, "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch_dist, "is_nccl_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda gpu: happened.append(gpu))
+    monkeypatch.setattr(group, "_meeting_place", lambda *where: None)
+    monkeypatch.setattr(
+        torch_dist, "init_process_group", lambda **how: happened.append(how)
+    )
+    monkeypatch.setattr(
+        torch_dist, "destroy_process_group", lambda: happened.append("left")
+    )
+    monkeypatch.setattr("distrinews.processes.end_with_parent", lambda words: None)
+    with dist.setup(timeout_s=7) as ranks:
+        assert ranks.device == torch.device("cuda", 1)
+    bound, how, left = happened
+    assert bound == how["device_id"] == torch.device("cuda", 1)
+    assert how["backend"] == "cpu:gloo,cuda:nccl"
+    assert how["timeout"].total_seconds() == 7
+    assert left == "left"
