@@ -83,16 +83,14 @@ def _raise_hang(
     reports: Sequence[Report], silent: Sequence[int], answers: Mapping[int, str]
 ) -> None:
     """If ranks gave up waiting, say for whom they waited, and where that rank is."""
-    waited = [
-        report
-        for report in reports
-        if report.error is None
-        # gloo's own words, and those of the barrier that debugging puts before it.
-        and any(w in report.summary.lower() for w in ("timed out", "monitoredbarrier"))
-    ]
-    if not waited or len(waited) < len(reports):
+    first = min(reports, key=lambda report: report.at_s)
+    # gloo's own words, and those of the barrier that debugging puts before it.
+    gave_up = ("timed out", "monitoredbarrier")
+    if first.error is not None or not any(w in first.summary.lower() for w in gave_up):
         return  # somebody failed for another reason; that is the cause
-    first = min(waited, key=lambda report: report.at_s)
+    # WHY all of them: those who report a closed connection waited, too, until the first
+    # one gave up and left.
+    waited = [report for report in reports if report.error is None]
     places = "; ".join(f"rank {r.rank} {r.where}" for r in sorted(waited, key=_rank))
     if silent:
         missing = "; ".join(
