@@ -1,4 +1,4 @@
-"""Proofs for distrinews.blame: out of many reports, the one that explains the others."""
+"""Proofs for distrinews.blame: of many reports, the one that explains the others."""
 
 from __future__ import annotations
 
