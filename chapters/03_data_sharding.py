@@ -31,7 +31,7 @@ from distrinews.flags import parse
 from distrinews.settings import DistributedSettings
 
 NUM_ROWS = 13  # divides by no number of ranks
-ROWS_TO_TIME = 480  # 15 steps of 32 rows for each kind of batches
+ROWS_TO_TIME = 480  # with each kind of batches; 15 steps of two ranks
 
 
 def learn(ranks: dist.Ranks, settings: lessons.DataSettings) -> None:
@@ -89,7 +89,8 @@ def learn(ranks: dist.Ranks, settings: lessons.DataSettings) -> None:
     # rank. So rows of like length go together, and neighbours in length to each step.
     some = {"train_rows": ROWS_TO_TIME + 20, "validation_rows": 20}
     asked = settings.model_dump(include={"preset", "data"})
-    chosen = DistributedSettings.model_validate(asked | some)
+    size = {"global_batch_size": 16 * ranks.world_size}
+    chosen = DistributedSettings.model_validate(asked | some | size)
     stories = news.load(chosen)
     told = gain.measure(stories, ranks, settings=chosen)
     # --8<-- [end:balance]

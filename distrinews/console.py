@@ -10,6 +10,8 @@ Not here: what the errors say (`distrinews.errors`), stopping the other ranks
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import io
 import os
 import signal
@@ -20,7 +22,7 @@ from typing import NoReturn
 
 from distrinews.errors import DistriNewsError, RankFailedError
 
-__all__ = ["INTERRUPTED_EXIT_CODE", "quiet_interrupts", "run"]
+__all__ = ["INTERRUPTED_EXIT_CODE", "leave", "quiet_interrupts", "run"]
 
 # 128 + SIGINT: what shells report for a program that Ctrl-C ended.
 INTERRUPTED_EXIT_CODE = 128 + signal.SIGINT
@@ -61,8 +63,8 @@ def run(main: Callable[[], None]) -> NoReturn:
         main: The program, without arguments and without a result.
 
     Raises:
-        SystemExit: Always, with the exit code. On every rank under torchrun; only
-            rank 0 prints.
+        SystemExit: With the exit code, unless a rank of torchrun's succeeded: it ends
+            by `leave`. On every rank; only rank 0 prints.
         BrokenPipeError: Another pipe than our output broke: a crash like any other.
 
     Examples:
@@ -88,7 +90,34 @@ def run(main: Callable[[], None]) -> NoReturn:
     except BrokenPipeError:
         if not _output_is_closed():
             raise  # another pipe broke: a crash, and exit code 0 would hide it
+    if "RANK" in os.environ:  # torchrun started this process
+        leave(0)
     sys.exit(0)
+
+
+def leave(code: int) -> NoReturn:
+    """End a rank whose story is over, without taking its libraries apart.
+
+    Why: torch's background threads may still run while an orderly exit unloads them.
+    About one rank in a few hundred then died by SIGABRT ("terminate called without an
+    active exception", torch 2.13), after all its work was done and saved; a launcher
+    takes that for a failed run.
+
+    Args:
+        code: The exit code.
+
+    Raises:
+        SystemExit: Never; the process ends here. What `atexit` knows is run before,
+            and what was printed is flushed.
+
+    Examples:
+        >>> leave(0)  # doctest: +SKIP
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # a closed console
+            stream.flush()
+    os._exit(code)
 
 
 def _output_is_closed() -> bool:

@@ -12,7 +12,6 @@ Guide: understand/failures.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import multiprocessing
 import os
@@ -24,9 +23,9 @@ import traceback
 from collections.abc import Callable, Generator, Iterator
 from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
-from typing import Any, NoReturn
+from typing import Any
 
-from distrinews import blame, whereabouts
+from distrinews import blame, console, whereabouts
 from distrinews.errors import DistriNewsError
 from distrinews.signals import first_signal_means_cleanup, signals_wait
 
@@ -121,22 +120,11 @@ def _run_one(
         report = blame.Report(rank, at_s, known, summary, where, trace)
         wire.send(report)
         if isinstance(error, BrokenPipeError):
-            _leave(1)  # an orderly exit would complain about the closed output again
+            console.leave(
+                1
+            )  # an orderly exit would complain about the closed output again
         sys.exit(1)  # orderly: progress bars end their lines
-    _leave(0)
-
-
-def _leave(code: int) -> NoReturn:
-    """End a rank whose story is over, without taking its libraries apart."""
-    # WHY: torch's background threads may still run while an orderly exit unloads them.
-    # About one rank in a few hundred then died by SIGABRT ("terminate called without
-    # an active exception", torch 2.13), after all its work was done and saved.
-    atexit._run_exitfuncs()
-    with contextlib.suppress(OSError, ValueError):  # a closed console
-        sys.stdout.flush()
-    with contextlib.suppress(OSError, ValueError):
-        sys.stderr.flush()
-    os._exit(code)
+    console.leave(0)
 
 
 @contextlib.contextmanager

@@ -38,17 +38,17 @@ GOOD_ROWS = [f'{1 + k % 4},"Title {k}","Story number {k} of today"' for k in ran
 
 def check_one_clear_error(done: Done, *says: str, page: str) -> None:
     """One block, exit code 2, no traceback, no process left."""
-    assert done.code == 2, done
-    assert "Traceback" not in done.err + done.out, done
-    assert len(re.findall(r"^Error: ", done.err, re.MULTILINE)) == 1, done
+    assert done.code == 2, str(done)
+    assert "Traceback" not in done.err + done.out, str(done)
+    assert len(re.findall(r"^Error: ", done.err, re.MULTILINE)) == 1, str(done)
     block = done.err[done.err.index("Error: ") :]
     shape = r"Error: .+\n  why:  .+\n  fix:  .+\n  more: troubleshooting/#(\S+)\n"
     found = re.fullmatch(shape, block, re.DOTALL)
-    assert found, done
-    assert found[1] == page, done
+    assert found, str(done)
+    assert found[1] == page, str(done)
     for text in says:
-        assert text in block, done
-    assert done.left == [], done
+        assert text in block, str(done)
+    assert done.left == [], str(done)
     assert not done.run_folder.exists(), "a refused run left a folder"
 
 
@@ -285,7 +285,7 @@ def test_a_hub_that_never_answers_costs_less_than_ten_seconds(
             CHAPTER_05, "--preset", "tiny", *words, env=env, expect=2, timeout_s=60
         )
         waited_s = time.monotonic() - asked[0]
-    assert waited_s < 10, done
+    assert waited_s < 10, str(done)
     check_one_clear_error(done, instead, *OFFLINE_WAYS, page="hub-unreachable")
 
 
@@ -296,7 +296,7 @@ def test_a_hub_that_never_answers_costs_less_than_ten_seconds(
 def test_a_file_with_too_few_rows_is_refused_once_by_all_ranks() -> None:
     done = chapters.run(CHAPTER_05, "--preset", "tiny", "--data", file("few"), expect=2)
     assert "A rank failed" not in done.err
-    assert len(re.findall(r"^Error: ", done.err, re.MULTILINE)) == 1, done
+    assert len(re.findall(r"^Error: ", done.err, re.MULTILINE)) == 1, str(done)
     assert "global batch of 32" in done.err
     assert "Traceback" not in done.err
     assert done.left == []
@@ -312,8 +312,8 @@ def test_under_torchrun_a_mistake_is_shown_once(name: str) -> None:
         *(CHAPTER_05, "--preset", "tiny", *case.words()),
         expect=1,  # torchrun's own: it reports "a rank failed" below our message
     )
-    assert len(re.findall(r"^Error: ", done.err, re.MULTILINE)) == 1, done
-    assert all(text in done.err for text in case.says), done
+    assert len(re.findall(r"^Error: ", done.err, re.MULTILINE)) == 1, str(done)
+    assert all(text in done.err for text in case.says), str(done)
     before = done.err[: done.err.index("Error: ")]
     assert "Traceback" not in before, done  # below it stands torchrun's own
     assert "exitcode  : 2" in done.err
@@ -324,12 +324,12 @@ def test_under_torchrun_a_mistake_is_shown_once(name: str) -> None:
 
 
 def check_disk_full(done: Done) -> None:
-    assert done.code == 2, done
-    assert len(re.findall(r"^Error: ", done.err, re.MULTILINE)) == 1, done
+    assert done.code == 2, str(done)
+    assert len(re.findall(r"^Error: ", done.err, re.MULTILINE)) == 1, str(done)
     assert "could not be written" in done.err
     assert "--runs-dir" in done.err
     assert "troubleshooting/#output" in done.err
-    assert "Traceback" not in done.err, done
+    assert "Traceback" not in done.err, str(done)
     assert done.left == []
     root = done.run_folder / "checkpoints"
     assert [path.name for path in root.glob("step-*")] == ["step-00000018"]

@@ -62,9 +62,9 @@ def bars(done: Done) -> int:
 
 
 def test_a_run_ends_well_and_leaves_no_process(done: Done) -> None:
-    assert done.code == 0, done
+    assert done.code == 0, str(done)
     assert done.left == []
-    assert "Traceback" not in done.err, done
+    assert "Traceback" not in done.err, str(done)
 
 
 def test_the_last_line_of_stdout_is_the_path_of_the_result(done: Done) -> None:
@@ -170,7 +170,7 @@ def test_stdout_is_free_of_progress_bars_and_stderr_has_each_bar_once(
     assert "\r" not in done.out
     assert "%|" not in done.out
     # A bar is one line that is drawn over and over; two bars would be two lines.
-    assert bars(done) == 1, done
+    assert bars(done) == 1, str(done)
     assert re.search(r"train: 100%\|.*36/36", done.err)
     assert done.err.count("\r") > 5  # negative control: bars do draw with them
 
@@ -227,7 +227,7 @@ def test_under_torchrun_the_chapter_gives_the_same_result() -> None:
     )
     chapters.same_training_state(done.run_folder, chapters.small_run().run_folder)
     assert done.out.count("result.json") == 1
-    assert bars(done) == 1, done
+    assert bars(done) == 1, str(done)
 
 
 def rank_process(program: Program, rank: int) -> psutil.Process:
@@ -249,10 +249,10 @@ def test_torchrun_restarts_a_killed_rank_and_the_run_ends_as_if_undisturbed() ->
     chapters.follow(program, saved.exists)
     rank_process(program, 1).kill()
     done = chapters.finish(program, folder)
-    assert done.code == 0, done
+    assert done.code == 0, str(done)
     assert done.left == []
     resumed = re.search(r"^resuming .* after step (\d+)$", done.out, re.MULTILINE)
-    assert resumed, done
+    assert resumed, str(done)
     assert 36 <= int(resumed[1]) < 216
     chapters.same_training_state(folder, chapters.long_run().run_folder)
 

@@ -120,7 +120,7 @@ def test_predict_ends_quietly_when_its_reader_has_read_enough(
         check=False,
         env=variables(),
     )
-    assert done.returncode == 0, done
+    assert done.returncode == 0, str(done)
     assert done.stdout.count(b"\n") == 1
     assert b"BrokenPipe" not in done.stderr
     assert b"Traceback" not in done.stderr
@@ -228,7 +228,7 @@ def cpu_seconds_and_modules(words: Sequence[str]) -> tuple[float, Completed]:
     used_s = (after.children_user - before.children_user) + (
         after.children_system - before.children_system
     )
-    return used_s, done
+    return used_s, str(done)
 
 
 @pytest.mark.parametrize("typed", ["--version", "--help", "predict --help", "nope"])
@@ -236,7 +236,7 @@ def test_help_version_and_a_mistyped_command_answer_at_once(
     typed: str,
 ) -> None:
     used_s, done = cpu_seconds_and_modules(typed.split())
-    assert done.returncode == (2 if typed == "nope" else 0), done
+    assert done.returncode == (2 if typed == "nope" else 0), str(done)
     assert used_s < 1
     imported = {
         line.rsplit("|")[-1].strip() for line in done.stderr.decode().split("\n")

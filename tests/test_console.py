@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -38,6 +39,14 @@ def end(way: str, **env: str) -> tuple[int, str, str]:
 
 def test_a_program_that_ends_well_exits_with_0() -> None:
     assert end("well") == (0, "Хоккей\n", "")
+
+
+@posix_only
+def test_a_rank_that_has_done_its_work_does_not_die_of_its_libraries() -> None:
+    assert end("well_but_dies_in_teardown", RANK="1") == (0, "Хоккей\nsaved\n", "")
+    # Negative control: an orderly exit takes the library apart.
+    code, out, _ = end("well_but_dies_in_teardown")
+    assert (code, out) == (-signal.SIGABRT, "Хоккей\nsaved\n")
 
 
 def test_a_console_that_cannot_show_an_alphabet_shows_its_codes() -> None:

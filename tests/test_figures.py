@@ -74,7 +74,7 @@ def measured(*words: object) -> Measured:
     finally:
         over.set()
         watcher.join()
-    assert done.code == 0, done
+    assert done.code == 0, str(done)
     return Measured(done, peak)
 
 
@@ -109,7 +109,7 @@ def evaluated(model: pathlib.Path, num_ranks: int, *more: str) -> dict[str, Any]
         env=chapters.environment(**AS_A_READER),
     )
     done = chapters.finish(program, folder, timeout_s=1200)
-    assert done.code == 0, done
+    assert done.code == 0, str(done)
     assert done.left == []
     figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     tell(

@@ -34,7 +34,7 @@ TABLE = {
     # Ranks.
     "whereabouts": "",
     "blame": "errors",
-    "processes": "blame errors signals whereabouts",
+    "processes": "blame console errors signals whereabouts",
     "agreement": "errors",
     "group": "errors processes",
     "dist": "agreement errors group machine processes",

@@ -104,15 +104,15 @@ def interrupted_at(
 
 
 def check_quiet_end(done: Done, *, code: int) -> None:
-    assert as_a_shell_says(done.code) == code, done
-    assert "Traceback" not in done.err, done
-    assert done.left == [], done
-    assert done.seconds < 15, done
+    assert as_a_shell_says(done.code) == code, str(done)
+    assert "Traceback" not in done.err, str(done)
+    assert done.left == [], str(done)
+    assert done.seconds < 15, str(done)
     if code == 130:
         # WHY look behind the last "\r": a progress bar may stand in the same line.
         lines = [line.split("\r")[-1] for line in done.err.splitlines()]
         said = sum(line.endswith(INTERRUPTED) for line in lines)
-        assert said == 1, done
+        assert said == 1, str(done)
     check_what_was_saved(done)
 
 
@@ -185,8 +185,8 @@ def test_sigint_after_any_delay_is_quiet_and_harmless(turn: int) -> None:
     done = interrupted_at(after_a_while, ctrl_c if turn % 2 else sigint)
     if (done.run_folder / "result.json").exists():
         # The run was over: what is left of the program may end either way.
-        assert as_a_shell_says(done.code) in (0, 130), done
-        assert "Traceback" not in done.err, done
+        assert as_a_shell_says(done.code) in (0, 130), str(done)
+        assert "Traceback" not in done.err, str(done)
         return
     check_quiet_end(done, code=130)
 

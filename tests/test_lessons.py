@@ -41,9 +41,9 @@ def lesson(number: str, *words: str) -> Done:
 @pytest.mark.parametrize("number", LESSONS)
 def test_a_lesson_ends_with_its_verdict_and_leaves_nothing(number: str) -> None:
     done = lesson(number)
-    assert done.code == 0, done
-    assert done.out.splitlines()[-1] == "verdict: as promised", done
-    assert "Traceback" not in done.err, done
+    assert done.code == 0, str(done)
+    assert done.out.splitlines()[-1] == "verdict: as promised", str(done)
+    assert "Traceback" not in done.err, str(done)
     assert done.left == []
 
 
@@ -58,8 +58,8 @@ def test_a_lesson_keeps_its_promise_with_other_numbers_of_ranks(
         assert done.code == 2
         assert "at least two ranks" in done.err
     else:
-        assert done.code == 0, done
-        assert done.out.splitlines()[-1] == "verdict: as promised", done
+        assert done.code == 0, str(done)
+        assert done.out.splitlines()[-1] == "verdict: as promised", str(done)
 
 
 SABOTAGE = {
@@ -85,7 +85,7 @@ def test_a_broken_library_is_called_broken(number: str, tmp_path: pathlib.Path) 
     # WHY this file: every Python that starts imports it, spawned ranks included.
     (tmp_path / "sitecustomize.py").write_text(SABOTAGE[number], encoding="utf-8")
     done = run(LESSONS[number], *QUICK[number], PYTHONPATH=str(tmp_path))
-    assert done.out.splitlines()[-1] == "verdict: BROKEN", done
+    assert done.out.splitlines()[-1] == "verdict: BROKEN", str(done)
 
 
 @pytest.mark.slow
@@ -97,8 +97,8 @@ def test_a_lesson_runs_under_torchrun(number: str) -> None:
         LESSONS[number],
         *QUICK[number],
     )
-    assert done.code == 0, done
-    assert done.out.splitlines()[-1] == "verdict: as promised", done
+    assert done.code == 0, str(done)
+    assert done.out.splitlines()[-1] == "verdict: as promised", str(done)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell's pipe")

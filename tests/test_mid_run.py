@@ -54,10 +54,10 @@ def test_a_disk_that_becomes_read_only_ends_the_run_and_keeps_what_was_saved(
             what="read-only",
         )
         done = chapters.finish(program, folder)
-        assert done.code == 2, done
-        assert len(re.findall(r"^Error: ", done.err, re.MULTILINE)) == 1, done
+        assert done.code == 2, str(done)
+        assert len(re.findall(r"^Error: ", done.err, re.MULTILINE)) == 1, str(done)
         assert "Read-only file system" in done.err
-        assert "Traceback" not in done.err, done
+        assert "Traceback" not in done.err, str(done)
         assert done.left == []
         kept = sorted((folder / "checkpoints").glob("step-*[0-9]"))
         assert kept
@@ -73,8 +73,8 @@ def test_a_run_whose_folder_is_removed_says_so_and_ends() -> None:
     while folder.exists():  # it may be writing at the same time
         shutil.rmtree(folder, ignore_errors=True)
     done = chapters.finish(program, folder)
-    assert done.code == 2, done
-    assert len(re.findall(r"^Error: ", done.err, re.MULTILINE)) == 1, done
+    assert done.code == 2, str(done)
+    assert len(re.findall(r"^Error: ", done.err, re.MULTILINE)) == 1, str(done)
     assert "removed while" in done.err or "No such file" in done.err
-    assert "Traceback" not in done.err, done
+    assert "Traceback" not in done.err, str(done)
     assert done.left == []

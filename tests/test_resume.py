@@ -95,7 +95,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_taken() -> None:
     assert "after step 18" in done.out
     assert "step-00000036 is damaged: weights.safetensors has another content" in (
         done.err
-    ), done
+    ), str(done)
     assert done.result["rows_trained"] == 18 * 32
     for folder in root.iterdir():
         checkpoint.verify(folder)  # the damaged one was replaced

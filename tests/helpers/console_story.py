@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -31,6 +32,18 @@ def another_pipe() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     os.write(writer, b"x")
+
+
+def well_but_dies_in_teardown() -> None:
+    """As torch's background threads did, after the program's last line."""
+
+    class Library:
+        def __del__(self) -> None:
+            os.abort()
+
+    sys.modules["a_library"] = Library()  # type: ignore[assignment]
+    well()
+    atexit.register(print, "saved")
 
 
 def mistake() -> None:
@@ -63,6 +76,7 @@ WAYS = {
     way.__name__: way
     for way in (
         well,
+        well_but_dies_in_teardown,
         little,
         much,
         another_pipe,

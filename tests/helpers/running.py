@@ -135,7 +135,11 @@ class Program:
         return sorted(path.name for path in self.temporary.iterdir())
 
     def kill_everything(self) -> None:
+        """Kill every process, and wait until none is left."""
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
                 process.kill()
         self.process.wait(30)
+        # WHY wait: a kill is a request. On a busy machine a killed process is still
+        # there when `kill` returns.
+        self.seconds_until_nothing_is_left(timeout_s=10)
