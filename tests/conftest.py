@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import signal
 from collections.abc import Callable, Generator
 
 import pytest
@@ -35,6 +36,14 @@ def _few_threads() -> None:
     # WHY one: the proofs' models are so small that two threads wait for each other
     # longer than they compute; on a busy machine ten times longer (measured).
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_is_heard() -> None:
+    # WHY: a shell that runs pytest in its background lets it ignore Ctrl-C, and so
+    # would every program that it starts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module")

@@ -228,7 +228,7 @@ def cpu_seconds_and_modules(words: Sequence[str]) -> tuple[float, Completed]:
     used_s = (after.children_user - before.children_user) + (
         after.children_system - before.children_system
     )
-    return used_s, str(done)
+    return used_s, done
 
 
 @pytest.mark.parametrize("typed", ["--version", "--help", "predict --help", "nope"])
