@@ -11,7 +11,6 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
-import os
 import pathlib
 import re
 import shutil
@@ -23,7 +22,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 
 import pytest
-from helpers import chapters
+from helpers import chapters, disks
 from helpers.chapters import CHAPTER_01, CHAPTER_05, ROOT, SMALL, TORCHRUN, Done
 
 from distrinews import checkpoint
@@ -356,11 +355,7 @@ def small_disk(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
     """A file system of 7 MiB: one checkpoint of tiny and a half."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=7m", "tmpfs", str(folder)]
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("only root may mount a small file system")
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("this container may not mount")
+    disks.mount_or_skip(folder, size="7m")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 

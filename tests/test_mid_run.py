@@ -5,15 +5,13 @@ A disk that fills up stands in test_bad_input, kills in test_chaos.
 
 from __future__ import annotations
 
-import os
 import pathlib
 import re
 import shutil
 import subprocess
-import sys
 
 import pytest
-from helpers import chapters
+from helpers import chapters, disks
 from helpers.chapters import CHAPTER_05, LONG
 from helpers.running import Program, wait_until
 
@@ -38,11 +36,7 @@ def test_a_disk_that_becomes_read_only_ends_the_run_and_keeps_what_was_saved(
 ) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=99m", "tmpfs", str(disk)]
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("only root may mount a file system")
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("this container may not mount")
+    disks.mount_or_skip(disk, size="99m")
     try:
         program, folder = chapters.start(CHAPTER_05, *LONG, name="ro", runs=disk)
         first_checkpoint(program, folder)
