@@ -20,6 +20,7 @@ __all__ = [
     "OutputError",
     "RankFailedError",
     "ReplicasDifferError",
+    "ResultError",
     "SettingsError",
     "SetupError",
 ]
@@ -102,6 +103,10 @@ class MissingGradientError(DistriNewsError, RuntimeError):
 
 class ReplicasDifferError(DistriNewsError, RuntimeError):
     """Replicas that must be equal hold different values."""
+
+
+class ResultError(DistriNewsError, ValueError):
+    """A file of measurements is damaged, or may not be compared with another."""
 
 
 class RankFailedError(DistriNewsError, RuntimeError):

@@ -25,7 +25,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-__all__ = ["DistributedSettings", "TrainSettings"]
+__all__ = ["BenchmarkSettings", "DistributedSettings", "TrainSettings"]
 
 PresetName = Literal["tiny", "minilm", "distilbert"]
 
@@ -64,6 +64,7 @@ class TrainSettings(BaseSettings):
         cli_implicit_flags="toggle",
         cli_avoid_json=True,
         cli_hide_none_type=True,
+        populate_by_name=True,
     )
     # What may differ when a run goes on: who computes a step (its rows stay the same),
     # where to stop and save, and where it lies. WHY its name, too: a folder that was
@@ -284,4 +285,24 @@ class DistributedSettings(TrainSettings):
         gt=0,
         description="stop when so many epochs in a row brought no better accuracy on "
         "the validation rows [epochs]",
+    )
+
+
+class BenchmarkSettings(DistributedSettings):
+    """`DistributedSettings` of chapter 06, which times steps and trains nothing.
+
+    Examples:
+        >>> BenchmarkSettings().num_rounds
+        9
+    """
+
+    num_rounds: int = Field(
+        9, gt=0, le=1000, description="times that each way is timed [rounds]"
+    )
+    json_path: str | None = Field(
+        None,
+        alias="json",
+        min_length=1,
+        description="where to write the numbers [default: scaling.json in the run's "
+        "folder]",
     )
