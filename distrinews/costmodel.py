@@ -1,0 +1,318 @@
+"""Predict how long a training step takes, from a few measured numbers.
+
+Promise: every prediction is made of terms that can be named: computing, the optimizer,
+communication that backward hides, communication that it does not, waiting for the
+slowest rank. The model is small enough to be done by hand, and its error on settings
+that it was not fitted to is measured and published.
+
+The terms, for W ranks:
+
+- A message of n bytes takes alpha + n / bandwidth seconds (the alpha-beta model).
+- A ring all-reduce of n bytes is 2 (W - 1) messages of n / W bytes, one by one.
+- Computing takes a fixed time, a time per token, and a time per pair of tokens in a row
+  (attention); the padding counts as tokens.
+- Gradients travel in buckets, in order; each as soon as its last gradient is ready and
+  the bucket before it has arrived. What still travels when backward is over is exposed.
+- Where ranks share their cores with the communication (gloo on a laptop), hidden is
+  not free: each second of communication takes `contention` seconds from computing.
+
+Not here: measuring (`distrinews.benchmark`).
+
+Letters used for shapes: W = number of ranks, B = rows a rank, T = tokens a row.
+Guide: understand/performance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = [
+    "Compute",
+    "Link",
+    "Prediction",
+    "buckets_of",
+    "fit_compute",
+    "fit_link",
+    "predict",
+    "ring_s",
+]
+
+
+@dataclass(frozen=True)
+class Link:
+    """How ranks reach each other.
+
+    Attributes:
+        alpha_s: Fixed seconds of one message.
+        bytes_per_s: Bandwidth of one rank's sending, while it receives as much.
+        contention: Seconds of computing lost per second of communication in the
+            background; 0 where the network card does it, up to 1 where the same cores
+            do.
+    """
+
+    alpha_s: float
+    bytes_per_s: float
+    contention: float = 0.0
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How fast one rank computes one model.
+
+    Attributes:
+        fixed_s: Forward and backward of nothing: calls, bookkeeping.
+        per_token_s: Per token, padding included.
+        per_pair_s: Per pair of tokens in a row: attention.
+        backward_share: The part of it that is backward.
+        optimizer_s: Clipping and the optimizer's step; does not depend on the rows.
+    """
+
+    fixed_s: float
+    per_token_s: float
+    per_pair_s: float
+    backward_share: float
+    optimizer_s: float
+
+    def both_s(self, rows: int, tokens: int) -> float:
+        """Say how long forward and backward of a batch take.
+
+        Args:
+            rows: B.
+            tokens: T, of the longest row.
+
+        Returns:
+            Seconds.
+
+        Examples:
+            >>> Compute(1.0, 0.5, 0.25, 0.6, 0.0).both_s(2, 4)
+            13.0
+        """
+        places = rows * tokens
+        return (
+            self.fixed_s + self.per_token_s * places + self.per_pair_s * places * tokens
+        )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A step, in its parts. Seconds.
+
+    Attributes:
+        forward_s: Computing the loss.
+        backward_s: Computing the gradients.
+        hidden_s: Communication while backward still computes.
+        exposed_s: Communication after it.
+        contention_s: What hidden communication took from computing.
+        optimizer_s: The step of the optimizer.
+    """
+
+    forward_s: float
+    backward_s: float
+    hidden_s: float
+    exposed_s: float
+    contention_s: float
+    optimizer_s: float
+
+    @property
+    def step_s(self) -> float:
+        """All of it; what is hidden does not count."""
+        return (
+            self.forward_s
+            + self.backward_s
+            + self.exposed_s
+            + self.contention_s
+            + self.optimizer_s
+        )
+
+
+def ring_s(num_bytes: float, *, world_size: int, link: Link) -> float:
+    """Say how long a ring all-reduce takes.
+
+    Args:
+        num_bytes: Of the tensor.
+        world_size: W.
+        link: How the ranks reach each other.
+
+    Returns:
+        Seconds; 0 alone.
+
+    Examples:
+        >>> ring_s(100.0, world_size=2, link=Link(alpha_s=1.0, bytes_per_s=50.0))
+        4.0
+    """
+    messages = 2 * (world_size - 1)
+    return messages * (link.alpha_s + num_bytes / world_size / link.bytes_per_s)
+
+
+def buckets_of(
+    gradient_bytes: Sequence[int],
+    *,
+    first_bytes: int = 1024 * 1024,
+    bucket_bytes: int = 25 * 1024 * 1024,
+) -> list[tuple[float, int]]:
+    """Cut gradients into DDP's buckets, and say when in backward each is full.
+
+    Args:
+        gradient_bytes: Of each parameter, in the order of the forward.
+        first_bytes: When the first bucket is full.
+        bucket_bytes: When any other is.
+
+    Returns:
+        For each bucket (the part of all gradients that exist by then, its bytes). A
+        bucket is ready when its last gradient is; that a gradient takes time in
+        proportion to its bytes holds for matrices, and not for embeddings, which cost
+        nearly nothing: count those as nothing by passing them first.
+
+    Examples:
+        >>> buckets_of([60, 30, 10], first_bytes=5, bucket_bytes=40)
+        [(0.1, 10), (1.0, 90)]
+    """
+    total = sum(gradient_bytes)
+    buckets: list[tuple[float, int]] = []
+    held, seen = 0, 0
+    for num_bytes in reversed(gradient_bytes):
+        held, seen = held + num_bytes, seen + num_bytes
+        if held >= (bucket_bytes if buckets else first_bytes):
+            buckets.append((seen / total, held))
+            held = 0
+    if held:
+        buckets.append((1.0, held))
+    return buckets
+
+
+def predict(
+    compute: Compute,
+    link: Link,
+    *,
+    buckets: Sequence[tuple[float, int]],
+    world_size: int,
+    rows: int,
+    tokens: float,
+) -> Prediction:
+    """Predict one step of W ranks.
+
+    Args:
+        compute: Of one rank.
+        link: Between them.
+        buckets: What `buckets_of` returned.
+        world_size: W.
+        rows: B of the rank that has most to do.
+        tokens: T of that rank: all wait for it.
+
+    Returns:
+        The step in its parts.
+
+    Examples:
+        >>> told = predict(
+        ...     Compute(0.0, 1.0, 0.0, 0.5, 0.0), Link(0.0, 1.0),
+        ...     buckets=[(0.5, 2), (1.0, 2)], world_size=2, rows=2, tokens=4,
+        ... )
+        >>> told.forward_s, told.backward_s, told.hidden_s, told.exposed_s
+        (4.0, 4.0, 2.0, 2.0)
+    """
+    both_s = compute.both_s(rows, tokens)  # type: ignore[arg-type]
+    backward_s = both_s * compute.backward_share
+    arrived_s = travel_s = 0.0
+    if world_size > 1:
+        for ready, num_bytes in buckets:
+            takes_s = ring_s(num_bytes, world_size=world_size, link=link)
+            # In order: it waits for its last gradient and for the bucket before it.
+            arrived_s = max(arrived_s, ready * backward_s) + takes_s
+            travel_s += takes_s
+    exposed_s = max(0.0, arrived_s - backward_s)
+    hidden_s = travel_s - exposed_s
+    return Prediction(
+        forward_s=both_s - backward_s,
+        backward_s=backward_s,
+        hidden_s=hidden_s,
+        exposed_s=exposed_s,
+        contention_s=link.contention * hidden_s,
+        optimizer_s=compute.optimizer_s,
+    )
+
+
+def fit_link(
+    sizes_bytes: Sequence[float], times_s: Sequence[float], *, world_size: int
+) -> Link:
+    """Fit alpha and bandwidth to timed all-reduces.
+
+    Args:
+        sizes_bytes: Of the tensors; from small to large, at least two.
+        times_s: How long each took.
+        world_size: W.
+
+    Returns:
+        The link; neither part is below zero.
+
+    Examples:
+        >>> link = fit_link([0.0, 100.0], [2.0, 4.0], world_size=2)
+        >>> round(link.alpha_s, 6), round(link.bytes_per_s, 6)
+        (1.0, 50.0)
+    """
+    messages = 2 * (world_size - 1)
+    sizes, times = np.asarray(sizes_bytes, float), np.asarray(times_s, float)
+    terms = np.stack([np.full_like(sizes, messages), messages * sizes / world_size], 1)
+    alpha_s, per_byte_s = _fit(terms, times)
+    return Link(float(alpha_s), 1 / max(float(per_byte_s), 1e-15))
+
+
+def fit_compute(
+    shapes: Sequence[tuple[int, int]],
+    times_s: Sequence[float],
+    *,
+    backward_share: float,
+    optimizer_s: float,
+) -> Compute:
+    """Fit the speed of computing to timed batches.
+
+    Args:
+        shapes: (B, T) of each batch; at least three that differ in both.
+        times_s: Forward and backward of each, without communication.
+        backward_share: The measured part of backward.
+        optimizer_s: The measured time of the optimizer.
+
+    Returns:
+        The fitted numbers; none is below zero.
+
+    Examples:
+        >>> true = Compute(1.0, 0.5, 0.25, 0.6, 0.1)
+        >>> shapes = [(1, 2), (2, 4), (4, 8), (8, 2)]
+        >>> times = [true.both_s(*shape) for shape in shapes]
+        >>> told = fit_compute(shapes, times, backward_share=0.6, optimizer_s=0.1)
+        >>> round(told.fixed_s, 6), round(told.per_token_s, 6)
+        (1.0, 0.5)
+    """
+    rows, tokens = np.asarray(shapes, float).T
+    terms = np.stack([np.ones_like(rows), rows * tokens, rows * tokens**2], axis=1)
+    fixed_s, per_token_s, per_pair_s = _fit(terms, np.asarray(times_s, float))
+    return Compute(
+        float(fixed_s),
+        float(per_token_s),
+        float(per_pair_s),
+        backward_share,
+        optimizer_s,
+    )
+
+
+def _fit(terms: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Least squares of *relative* errors, without negative times."""
+    # WHY relative: a wrong prediction of a short step is as wrong as that of a long
+    # one. WHY by leaving terms out: of two or three, every choice can be tried.
+    weighted, ones = terms / times[:, None], np.ones_like(times)
+    num_terms = terms.shape[1]
+    best, best_error = np.zeros(num_terms), np.inf
+    for chosen in range(1, 2**num_terms):
+        kept = [term for term in range(num_terms) if chosen >> term & 1]
+        found, *_ = np.linalg.lstsq(weighted[:, kept], ones, rcond=None)
+        if (found < 0).any():
+            continue
+        full = np.zeros(num_terms)
+        full[kept] = found
+        error = float(((weighted @ full - ones) ** 2).sum())
+        # WHY a margin: among equally good ones the first has the fewest terms.
+        if error < best_error - 1e-12:
+            best, best_error = full, error
+    return best
