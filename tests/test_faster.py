@@ -1,0 +1,292 @@
+"""Proofs for touched_rows and shared_memory: DDP's gradients, and less to send."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as torch_dist
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+
+from distrinews import dist, model, shared_memory, sync, touched_rows
+from distrinews.errors import MissingGradientError, SetupError
+
+pytestmark = pytest.mark.timeout(120)
+
+MIN_ROWS = 80  # the tables of words (90 rows) and of places (128)
+NUM_STEPS = 6
+Tensors = dict[str, torch.Tensor]
+
+WAYS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "ddp": lambda net: DistributedDataParallel(net, bucket_cap_mb=0.1),
+    "rows": lambda net: touched_rows.data_parallel(net, min_rows=MIN_ROWS),
+    "memory": lambda net: shared_memory.SharedMemory(net, min_rows=10**9),
+    "both": lambda net: shared_memory.SharedMemory(net, min_rows=MIN_ROWS),
+}
+OURS = ["rows", "memory", "both"]
+
+
+def batch_of(step: int, ranks: dist.Ranks) -> tuple[torch.Tensor, torch.Tensor]:
+    """Other rows and another length on every rank; padding, and words that recur."""
+    dice = torch.Generator().manual_seed(1000 * step + ranks.rank)
+    length = 5 + (step + ranks.rank) % 3
+    # WHY few words: the same one twice in a batch is summed, and the order matters.
+    ids = torch.randint(1, 12, (6, length), generator=dice) * (1 + step)
+    ids[0, -2:] = 0  # padding
+    return ids % 90, torch.randint(0, 4, (6,), generator=dice)
+
+
+def train(
+    how: str,
+    ranks: dist.Ranks,
+    *,
+    pieces: int = 1,
+    set_to_none: bool = True,
+    dtype: torch.dtype = torch.float32,
+    disturb: Callable[[int, nn.Module], None] = lambda step, net: None,
+) -> tuple[Tensors, list[Tensors]]:
+    """Train; return the weights, and the gradients of each step."""
+    torch.manual_seed(ranks.rank)  # rank 0's weights must win
+    net = model.build("tiny", dropout=0.0, vocabulary_size=90).to(dtype)
+    replica = WAYS[how](net)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
+    seen = []
+    for step in range(NUM_STEPS):
+        optimizer.zero_grad(set_to_none=set_to_none)
+        ids, labels = batch_of(step, ranks)
+        for part, right in zip(ids.chunk(pieces), labels.chunk(pieces), strict=True):
+            is_last = part is ids or part.data_ptr() == ids.chunk(pieces)[-1].data_ptr()
+            with sync.sync_if(is_last, replica=replica):
+                (F.cross_entropy(replica(part).logits, right) / pieces).backward()
+        clip_grad_norm_(net.parameters(), 0.5)
+        grads = {n: p.grad for n, p in net.named_parameters() if p.grad is not None}
+        seen.append({name: grad.clone() for name, grad in grads.items()})
+        optimizer.step()
+        disturb(step, net)
+    return {n: p.detach() for n, p in net.named_parameters()}, seen
+
+
+def poison(step: int, net: nn.Module) -> None:
+    """What clipping by a norm that is not a number does to every gradient."""
+    if step == 2:
+        for param in net.parameters():
+            if param.grad is not None:
+                param.grad.mul_(math.nan)
+
+
+def tell(ranks: dist.Ranks, out: Path) -> None:
+    told: dict[str, Any] = {}
+    for how in WAYS:
+        told[how] = {
+            "plain": train(how, ranks),
+            "kept": train(how, ranks, set_to_none=False),
+            "accumulated": train(how, ranks, pieces=2),
+            "accumulated, kept": train(how, ranks, pieces=2, set_to_none=False),
+            "poisoned": train(how, ranks, disturb=poison),
+            "float64": train(how, ranks, dtype=torch.float64),
+        }
+    torch.save(told, out / f"{ranks.rank}.pt")
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], list[Any]]:
+    done: dict[int, list[Any]] = {}
+
+    def of(num_ranks: int) -> list[Any]:
+        if num_ranks not in done:
+            out = tmp_path_factory.mktemp(f"ranks_{num_ranks}")
+            dist.launch(tell, out, num_ranks=num_ranks, timeout_s=60)
+            done[num_ranks] = [torch.load(out / f"{r}.pt") for r in range(num_ranks)]
+        return done[num_ranks]
+
+    return of
+
+
+@pytest.mark.parametrize("kind", ["plain", "kept", "poisoned", "float64"])
+@pytest.mark.parametrize("how", OURS)
+def test_with_two_ranks_all_is_ddps_bit_for_bit(
+    how: str, kind: str, told: Callable[[int], list[Any]]
+) -> None:
+    for rank in range(2):
+        weights, gradients = told(2)[rank][how][kind]
+        want_weights, want = told(2)[rank]["ddp"][kind]
+        for step in range(NUM_STEPS):
+            assert gradients[step].keys() == want[step].keys()
+            for name, gradient in gradients[step].items():
+                assert torch.equal(gradient, want[step][name]), (rank, step, name)
+        assert all(torch.equal(weights[n], want_weights[n]) for n in want_weights)
+
+
+def gap(one: Tensors, other: Tensors) -> float:
+    # The keys' biases have a gradient of 0 but for rounding.
+    return max(
+        ((one[n] - other[n]).abs().max() / one[n].abs().max()).item()
+        for n in one
+        if not n.endswith("k_lin.bias")
+    )
+
+
+@pytest.mark.parametrize("kind", ["accumulated", "accumulated, kept"])
+@pytest.mark.parametrize("how", OURS)
+def test_accumulation_differs_by_the_order_of_a_sum_only(
+    how: str, kind: str, told: Callable[[int], list[Any]]
+) -> None:
+    for rank in range(2):
+        first, want = (told(2)[rank][way][kind][1][0] for way in (how, "ddp"))
+        assert gap(want, first) < 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_ranks", [3, 4])
+@pytest.mark.parametrize("how", OURS)
+def test_with_more_ranks_the_gradients_are_ddps_but_for_the_order_of_a_sum(
+    how: str, num_ranks: int, told: Callable[[int], list[Any]]
+) -> None:
+    for rank in range(num_ranks):
+        first, want = (told(num_ranks)[rank][w]["plain"][1][0] for w in (how, "ddp"))
+        assert gap(want, first) < 1e-6
+
+
+@pytest.mark.parametrize("num_ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("how", OURS)
+def test_the_replicas_stay_equal_to_the_last_bit(
+    how: str, num_ranks: int, told: Callable[[int], list[Any]]
+) -> None:
+    first = told(num_ranks)[0][how]["plain"][0]
+    for other in told(num_ranks)[1:]:
+        assert all(torch.equal(first[n], other[how]["plain"][0][n]) for n in first)
+
+
+# --- Negative controls: the proof notices what may be forgotten -----------------
+
+
+def forgetful(ranks: dist.Ranks, out: Path, what: str) -> None:
+    if what == "old rows":
+        touched_rows.RowGradient._touched = property(  # type: ignore[assignment]
+            lambda self: torch.zeros(0, dtype=torch.long), lambda self, rows: None
+        )
+    if what == "others' sums":
+        shared_memory.SharedMemory._add_up = lambda self: None  # type: ignore[method-assign]
+    if what == "who wrote elsewhere":
+        touched_rows.RowGradient._somebody_wrote_elsewhere = (  # type: ignore[method-assign]
+            lambda self: False
+        )
+    disturb = poison if what == "who wrote elsewhere" else lambda step, net: None
+    told = {how: train(how, ranks, disturb=disturb)[1] for how in ("ddp", "both")}
+    torch.save(told, out / f"{ranks.rank}.pt")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["old rows", "others' sums", "who wrote elsewhere"])
+def test_the_proof_fails_where_something_is_forgotten(
+    what: str, tmp_path: Path
+) -> None:
+    dist.launch(forgetful, tmp_path, what, num_ranks=2, timeout_s=60)
+    for rank in range(2):
+        told = torch.load(tmp_path / f"{rank}.pt")
+        assert any(
+            not torch.equal(one[name], other[name])
+            for one, other in zip(told["ddp"], told["both"], strict=True)
+            for name in one
+        )
+
+
+# --- Errors ---------------------------------------------------------------------
+
+
+class TwoHeads(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(100, 2)
+        self.first = nn.Linear(2, 1)
+        self.second = nn.Linear(2, 1)
+
+
+def leave_one_out(ranks: dist.Ranks, out: Path) -> None:
+    net = TwoHeads()
+    replica = shared_memory.SharedMemory(net, min_rows=50)
+    heads = [net.first, net.second] if ranks.rank == 0 else [net.first]
+    try:
+        sum(head(net.words(torch.arange(3))).sum() for head in heads).backward()
+    except MissingGradientError as error:
+        (out / f"{ranks.rank}.txt").write_text(str(error), encoding="utf-8")
+    assert replica.module is net
+
+
+def test_a_parameter_that_one_rank_left_out_is_named_on_all(tmp_path: Path) -> None:
+    dist.launch(leave_one_out, tmp_path, num_ranks=2, timeout_s=60)
+    for rank in range(2):
+        text = (tmp_path / f"{rank}.txt").read_text(encoding="utf-8")
+        assert "rank 1" in text
+        assert "second.weight" in text
+
+
+def share_the_table(ranks: dist.Ranks, out: Path, how: str) -> None:
+    words, head = nn.Embedding(100, 3), nn.Linear(3, 100)
+    head.weight = words.weight
+    net = nn.Sequential(words, head)
+    try:
+        WAYS[how](net)(torch.arange(4)).sum().backward()
+    except SetupError as error:
+        (out / f"{ranks.rank}.txt").write_text(str(error), encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["rows", "both"])
+def test_a_table_that_is_used_elsewhere_too_is_refused(
+    how: str, tmp_path: Path
+) -> None:
+    dist.launch(share_the_table, tmp_path, how, num_ranks=2, timeout_s=60)
+    for rank in range(2):
+        text = (tmp_path / f"{rank}.txt").read_text(encoding="utf-8")
+        assert "not sparse" in text
+
+
+def no_room(ranks: dist.Ranks, out: Path) -> None:
+    def full(number: int, offset: int, size: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    os.posix_fallocate = full
+    try:
+        shared_memory.share(10, torch.float32)
+    except SetupError as error:
+        (out / f"{ranks.rank}.txt").write_text(str(error), encoding="utf-8")
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="POSIX only")
+def test_without_room_all_ranks_say_so_and_leave_no_file(tmp_path: Path) -> None:
+    dist.launch(no_room, tmp_path, num_ranks=2, timeout_s=60)
+    for rank in range(2):
+        text = (tmp_path / f"{rank}.txt").read_text(encoding="utf-8")
+        assert "No space left" in text
+    assert left_files() == []
+
+
+def left_files() -> list[Path]:
+    folders = {Path("/dev/shm"), Path(tempfile.gettempdir())}
+    return [f for folder in folders for f in folder.glob("distrinews-memory-*")]
+
+
+def die_at_work(ranks: dist.Ranks) -> None:
+    shared_memory.share(1000, torch.float32)
+    torch_dist.barrier()
+    if ranks.rank == 1:
+        os.kill(os.getpid(), 9)
+    torch_dist.barrier()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="POSIX only")
+def test_a_killed_rank_leaves_no_file() -> None:
+    with pytest.raises(Exception, match="rank 1"):
+        dist.launch(die_at_work, num_ranks=2, timeout_s=60)
+    assert left_files() == []
