@@ -30,6 +30,8 @@ def _dispatch(arguments: Sequence[str]) -> None:
 
     if given.command == "predict":
         commands.predict(given.model, texts=given.texts)
+    elif given.command == "benchmark":
+        commands.benchmark(given.what, arguments=given.flags)
     else:
         commands.evaluate(given)
 
@@ -63,6 +65,15 @@ def _parser() -> argparse.ArgumentParser:
         "--raw", action="store_true", help="leave AG News' broken characters as is"
     )
     evaluate.add_argument("--json", type=pathlib.Path, help="also write it here")
+
+    # WHY no help of its own: each measurement has its own flags, and lists them.
+    benchmark = commands.add_parser(
+        "benchmark", help="measure, or compare two measurements", add_help=False
+    )
+    benchmark.add_argument(
+        "what", choices=("averaging", "compare"), help="--help after it lists its flags"
+    )
+    benchmark.add_argument("flags", nargs=argparse.REMAINDER)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What `python -m distrinews` does: predict, evaluate.
+"""What `python -m distrinews` does: predict, evaluate, benchmark.
 
 Promise: each command prints its result on standard output and nothing else there, so
 that it can be piped on.
@@ -13,16 +13,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 
-from distrinews import data, dist, files, sources
+from distrinews import averaging, data, dist, files, machine, news, results, sources
+from distrinews import benchmark as timing
 from distrinews.dist import Ranks
+from distrinews.errors import SettingsError
 from distrinews.evaluation import evaluate as count_answers
+from distrinews.flags import parse
 from distrinews.inference import Classifier
-from distrinews.settings import NEWSWIRE_ROWS
+from distrinews.settings import NEWSWIRE_ROWS, BenchmarkSettings
 
-__all__ = ["evaluate", "predict"]
+__all__ = ["benchmark", "evaluate", "predict"]
 
 
 def predict(folder: str, *, texts: Sequence[str]) -> None:
@@ -86,3 +90,35 @@ def _evaluate_rank(ranks: Ranks, given: argparse.Namespace) -> None:
             files.write_json(given.json, tally.as_dict())
     if ranks.is_main:
         print(json.dumps(tally.as_dict(), indent=1))
+
+
+def benchmark(what: str, *, arguments: Sequence[str]) -> None:
+    """Measure something on this machine, or compare two measurements.
+
+    Args:
+        what: "averaging": ways of averaging gradients beside torch DDP; "compare": two
+            files.
+        arguments: The measurement's flags, or the two files.
+
+    Raises:
+        SettingsError: A flag is not usable; nothing was overwritten.
+        ResultError: A file is not usable.
+    """
+    if what == "compare":
+        parser = argparse.ArgumentParser(prog="distrinews benchmark compare")
+        parser.add_argument("files", nargs=2, type=pathlib.Path, metavar="FILE.json")
+        given = parser.parse_args(arguments)
+        print(timing.draw_table(results.compare(*given.files)))
+        return
+    about = averaging.__doc__ or ""
+    settings = parse(BenchmarkSettings, about=about, arguments=arguments)
+    if settings.num_ranks < 2:
+        raise SettingsError(
+            f"--num-ranks {settings.num_ranks}: averaging needs at least two ranks.",
+            why="one rank's gradients already are the mean.",
+            fix="use --num-ranks 2.",
+            page="settings",
+        )
+    news.check(settings, world_size=settings.num_ranks)
+    timing.warn_if_crowded(settings.num_ranks, num_cores=machine.num_cores())
+    dist.launch(averaging.story, settings, num_ranks=settings.num_ranks)

@@ -1,0 +1,158 @@
+"""Proofs for chapter 06, `distrinews benchmark` and the pages made from their files."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from distrinews import averaging, benchmark, results
+from distrinews.errors import ResultError
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CHAPTER_06 = ROOT / "chapters" / "06_ddp_benchmark.py"
+PAGES = ROOT / "site_docs" / "_tools" / "benchmark_pages.py"
+
+
+def call(
+    *words: object, folder: pathlib.Path, expect: int = 0
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, *(str(word) for word in words)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done
+
+
+@pytest.mark.slow
+def test_chapter_06_keeps_what_it_printed(tmp_path: pathlib.Path) -> None:
+    words = ("--preset", "tiny", "--num-rounds", 3, "--run-name", "r")
+    done = call(CHAPTER_06, *words, folder=tmp_path)
+    run = tmp_path / "runs" / "r"
+    told = results.read(run / "scaling.json", kind="scaling")
+    assert set(told["figures"]) == {"one_process", "strong", "weak"}
+    for row in told["figures"].values():
+        parts = sum(row["phases_ms"].values())
+        # Medians of parts need not add up to the median of the whole, but nearly.
+        assert 0.5 < parts / row["median_ms"] < 1.5
+        assert f"{row['median_ms']:.0f} ms" in done.stdout
+    one, weak = told["figures"]["one_process"], told["figures"]["weak"]
+    rows = 2 * told["settings"]["global_batch_size"]
+    assert weak["samples_per_s"] == pytest.approx(1000 * rows / weak["median_ms"], 1e-3)
+    assert weak["speedup"] == pytest.approx(
+        weak["samples_per_s"] / one["samples_per_s"], 1e-2
+    )
+    report = (run / "report.md").read_text(encoding="utf-8")
+    assert report.split("\n\n")[1] in done.stdout  # the same table
+    assert (run / "steps.svg").read_text(encoding="utf-8").startswith("<?xml")
+    assert (run / "steps.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_the_ways_end_in_ddps_bits_and_the_one_that_never_averages_does_not(
+    tmp_path: pathlib.Path,
+) -> None:
+    path = tmp_path / "a.json"
+    words = ("--preset", "tiny", "--num-rounds", 3, "--json", path)
+    done = call("-m", "distrinews", "benchmark", "averaging", *words, folder=tmp_path)
+    found = results.read(path, kind="averaging")["figures"]
+    assert set(found) == set(averaging.TITLES)
+    unsynced = found.pop("unsynced")
+    assert unsynced["max_abs_diff"] > 1e-5  # negative control: a difference is seen
+    assert {row["max_abs_diff"] for row in found.values()} == {0.0}
+    assert found["torch_ddp"]["ratio_to_ddp"] == 1.0
+    assert all(title in done.stdout for title in averaging.TITLES.values())
+    compared = call(
+        "-m", "distrinews", "benchmark", "compare", path, path, folder=tmp_path
+    )
+    assert compared.stdout.count("1.00x") == len(averaging.TITLES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--num-rounds", 0), "--num-rounds"),
+        (("--num-ranks", 1), "at least two ranks"),
+        (("--preset", "huge"), "--preset"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_and_nothing_is_overwritten(
+    words: tuple[object, ...], says: str, tmp_path: pathlib.Path
+) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("mine", encoding="utf-8")
+    named = ("averaging", *words, "--json", path)
+    done = call("-m", "distrinews", "benchmark", *named, folder=tmp_path, expect=2)
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert path.read_text(encoding="utf-8") == "mine"
+
+
+def kept(path: pathlib.Path, **changes: Any) -> pathlib.Path:
+    steps = {"way": {"median_ms": 10.0}, "other": {"median_ms": 4.0}}
+    told = results.record("steps", figures=steps, settings={}, num_ranks=2) | changes
+    path.write_text(json.dumps(told), encoding="utf-8")
+    return path
+
+
+def test_two_files_are_set_side_by_side(tmp_path: pathlib.Path) -> None:
+    one = kept(tmp_path / "one.json")
+    other = kept(tmp_path / "other.json", figures={"way": {"median_ms": 15.0}})
+    told = results.compare(one, other)
+    assert told[1:] == [["way", "10.0 ms", "15.0 ms", "1.50x"]]
+
+
+def test_files_without_a_common_figure_are_refused(tmp_path: pathlib.Path) -> None:
+    one = kept(tmp_path / "one.json")
+    other = kept(tmp_path / "other.json", figures={"else": {"median_ms": 15.0}})
+    with pytest.raises(ResultError, match="no timed figure in common"):
+        results.compare(one, other)
+
+
+def test_more_ranks_than_cores_are_told_what_to_expect(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert benchmark.warn_if_crowded(2, num_cores=2) is None
+    benchmark.warn_if_crowded(6, num_cores=2)
+    told = capsys.readouterr()
+    assert "3.0 times" in told.err
+    assert not told.out
+
+
+def test_every_page_shows_the_numbers_of_its_file(tmp_path: pathlib.Path) -> None:
+    call(PAGES, "--check", folder=tmp_path)
+
+
+def test_a_page_with_another_number_is_found(tmp_path: pathlib.Path) -> None:
+    """Negative control of the check above."""
+    pages = ROOT / "site_docs" / "understand" / "faster-than-ddp.md"
+    copy = tmp_path / "site_docs"
+    (copy / "_tools").mkdir(parents=True)
+    (copy / "benchmarks" / "results").mkdir(parents=True)
+    (copy / "_tools" / PAGES.name).write_text(PAGES.read_text(encoding="utf-8"))
+    for file in (ROOT / "site_docs" / "benchmarks" / "results").glob("*.json"):
+        (copy / "benchmarks" / "results" / file.name).write_bytes(file.read_bytes())
+    spoilt = pages.read_text(encoding="utf-8").replace("0.0e+00", "1.0e+00", 1)
+    (copy / pages.name).write_text(spoilt, encoding="utf-8")
+    done = call(copy / "_tools" / PAGES.name, "--check", folder=tmp_path, expect=1)
+    assert pages.name in done.stdout
+
+
+def test_the_ratio_is_that_of_the_same_round() -> None:
+    ddp = [{"total": ms} for ms in (10.0, 20.0, 40.0)]
+    other = [{"total": ms} for ms in (9.0, 18.0, 36.0)]
+    found = averaging.figures({"torch_ddp": ddp, "both": other}, {})
+    assert found["both"]["ratio_to_ddp"] == 0.9
+    assert found["both"]["median_ms"] == 18.0
