@@ -17,7 +17,7 @@ from typing import Any
 from distrinews import files
 from distrinews.timeline import Event
 
-__all__ = ["write_html", "write_perfetto"]
+__all__ = ["waits_s", "write_html", "write_perfetto"]
 
 LANE_PX, WIDTH_PX, LEFT_PX = 64, 1100, 70
 COLOURS = {"forward": "#56B4E9", "backward": "#0072B2", "optimizer": "#009E73"}
@@ -110,6 +110,7 @@ def write_html(
             _shape(event, top=top, until=until, lane=number)
             for event, number in zip(events, _lanes(events, until=until), strict=True)
         ]
+        shapes += [_veil(*span, top=top, until=until) for span in waits_s(events)]
     ticks = "".join(
         f'<text x="{LEFT_PX + part * WIDTH_PX / 10:.0f}" y="{height - 8}" '
         f'class="tick">{1000 * until * part / 10:.0f} ms</text>'
@@ -138,13 +139,63 @@ rect:hover {{ stroke: var(--ink); }}
 <div class="scroll" tabindex="0" role="region" aria-label="timeline, scrolls sideways">
 <svg viewBox="0 0 {LEFT_PX + WIDTH_PX + 30} {height}" role="img"
  aria-label="a lane per rank">{"".join(shapes)}{ticks}</svg></div>
-<p>{html.escape(verdict)}</p>
+<p>{html.escape(verdict)} {_waiting(told)}</p>
 <p>In each lane above: computing. Below: what travels. Point at a bar to see what it is,
 how many bytes, and where in the program.</p>
 </body></html>
 """
     with files.atomic_file(path) as draft:
         draft.write_text(text, encoding="utf-8")
+
+
+def waits_s(events: list[Event]) -> list[tuple[float, float]]:
+    """Find where backward only waits: exposed communication.
+
+    Args:
+        events: Of one rank.
+
+    Returns:
+        From the start of the last bucket (its gradients are ready, so all are) to the
+        end of backward, in seconds, for each backward in which something travelled.
+
+    Examples:
+        >>> spans = [("phase", "backward", 0, 9), ("collective", "bucket 0", 2, 5)]
+        >>> spans += [("collective", "bucket 1", 6, 9)]
+        >>> events = [Event(0, k, n, a, b, 0, "") for k, n, a, b in spans]
+        >>> waits_s(events)
+        [(6, 9)]
+    """
+    spans = []
+    for phase in events:
+        if phase.name != "backward" or phase.end_s is None:
+            continue
+        begun = [
+            one.start_s
+            for one in events
+            if one.kind != "phase" and phase.start_s <= one.start_s <= phase.end_s
+        ]
+        if begun:
+            spans.append((max(begun), phase.end_s))
+    return spans
+
+
+def _veil(start_s: float, end_s: float, *, top: int, until: float) -> str:
+    """A pale cover over the part of backward that computes nothing."""
+    left, right = (LEFT_PX + WIDTH_PX * at / until for at in (start_s, end_s))
+    return (
+        f'<path d="M{left:.2f} {top}H{right:.2f}v24H{left:.2f}z" fill="#fff" '
+        'fill-opacity=".6" pointer-events="none"/>'
+    )
+
+
+def _waiting(told: dict[int, list[Event]]) -> str:
+    """How long backward only waits, for each rank in a sentence."""
+    return " ".join(
+        f"Rank {rank} waits {1000 * sum(b - a for a, b in spans) / len(spans):.0f} ms "
+        "a step for gradients after its own are ready (the pale end of backward)."
+        for rank, spans in ((rank, waits_s(own)) for rank, own in told.items())
+        if spans
+    )
 
 
 def _shape(event: Event, *, top: int, until: float, lane: int) -> str:

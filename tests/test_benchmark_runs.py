@@ -201,13 +201,13 @@ def test_a_run_that_fails_under_way_leaves_the_older_file_as_it_was(
     path = tmp_path / "a.json"
     results.write(path, results.record("trace", figures={}, settings={}, num_ranks=2))
     before = path.read_bytes()
-    few = ("trace", "--preset", "tiny", "--train-rows", 32, "--num-rounds", 1)
-    named = ("-m", "distrinews", "benchmark", *few, "--json", path)
-    done = call(*named, folder=tmp_path, expect=2)
+    command = ("-m", "distrinews", "benchmark", "trace", "--preset", "tiny")
+    rest = ("--num-rounds", 1, "--json", path)
+    done = call(*command, "--train-rows", 32, *rest, folder=tmp_path, expect=2)
     assert "fewer than one global batch" in done.stderr  # 32, less those to validate
     assert path.read_bytes() == before
-    named = (*named[:-4], "1", "--train-rows", 640, *named[-2:])
-    call(*named, folder=tmp_path)  # negative control: a run that ends replaces it
+    # Negative control: a run that comes to its end replaces the file.
+    call(*command, "--train-rows", 640, *rest, folder=tmp_path)
     assert path.read_bytes() != before
     assert sorted(p.name for p in tmp_path.glob("*.json*")) == ["a.json"]  # no draft
 

@@ -107,6 +107,9 @@ def test_the_pictures_hold_every_event(recorded: Path, tmp_path: Path) -> None:
     assert text.count("<rect") == num_events
     assert "a &lt;step&gt;" in text
     assert "http" not in text  # self-contained
+    # The exposed part is drawn and told, per rank: it lies in backward's second half.
+    assert text.count("waits") == 2
+    assert text.count("<path") == 4  # two steps of two ranks
     events = json.loads(perfetto.read_text(encoding="utf-8"))["traceEvents"]
     bars = [event for event in events if event["ph"] == "X"]
     assert len(bars) == num_events
