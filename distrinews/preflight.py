@@ -39,7 +39,8 @@ def check(settings: BenchmarkSettings, *, kind: str, world_size: int) -> None:
     if settings.json_path is not None:
         check_target(pathlib.Path(settings.json_path), kind=kind, device=device)
     news.check(settings, world_size=world_size)
-    benchmark.warn_if_crowded(world_size, num_cores=machine.num_cores())
+    if os.environ.get("RANK", "0") == "0":  # under torchrun every rank is here
+        benchmark.warn_if_crowded(world_size, num_cores=machine.num_cores())
 
 
 def check_device(wanted: str, *, world_size: int) -> str:

@@ -221,13 +221,22 @@ def check_publishable(path: pathlib.Path) -> dict[str, Any]:
     if len(commit) != 40:
         _refuse(path, f"its commit is {commit!r}: nobody could check out what was run")
     rows = {n: r for n, r in told["figures"].items() if isinstance(r, dict)}
+    untimed = [name for name, row in rows.items() if not _median_ms(row)]
+    if untimed or not rows:
+        _refuse(path, f"no time in {', '.join(untimed) or 'it'}")
     noisy = [name for name, row in rows.items() if row.get("noisy")]
     if noisy:
         _refuse(path, f"the machine was too noisy while it timed {', '.join(noisy)}")
-    few = [n for n, row in rows.items() if row.get("num_rounds", 99) < FEWEST_ROUNDS]
+    few = [n for n, r in rows.items() if len(r.get("all_ms") or []) < FEWEST_ROUNDS]
     if few:
         _refuse(path, f"{', '.join(few)}: fewer than {FEWEST_ROUNDS} rounds")
     return told
+
+
+def _median_ms(row: dict[str, Any]) -> float | None:
+    """A row's time; None for what is none."""
+    ms = row.get("median_ms")
+    return float(ms) if type(ms) in (int, float) and ms > 0 else None
 
 
 def _numbers(value: Any) -> list[float]:
@@ -277,12 +286,10 @@ def compare(path: pathlib.Path, other_path: pathlib.Path) -> list[list[str]]:
     check_comparable(one, other)
     lines = [["figure", path.name, other_path.name, "ratio"]]
     for name, row in one["figures"].items():
-        pair = [row, other["figures"].get(name)]
-        times = [
-            r["median_ms"] for r in pair if isinstance(r, dict) and r.get("median_ms")
-        ]
+        pair = [r for r in (row, other["figures"].get(name)) if isinstance(r, dict)]
+        times = [ms for ms in map(_median_ms, pair) if ms]
         if len(times) == 2:
-            noisy = any(r.get("noisy") for r in pair if isinstance(r, dict))
+            noisy = any(r.get("noisy") for r in pair)
             ratio = f"{times[1] / times[0]:.2f}x" + " (noisy)" * noisy
             lines.append([name, *(f"{ms:.1f} ms" for ms in times), ratio])
     if len(lines) == 1:

@@ -218,11 +218,12 @@ def table(found: Mapping[str, Any], *, world_size: int) -> str:
     Returns:
         A row per way of taking a step.
     """
+    some = f"{world_size} rank" + "s" * (world_size != 1)
     head = ["way", "step", *benchmark.PHASES, "samples/s", "tokens/s", "speed-up"]
     titles = {
         "one_process": "one process",
-        "strong": f"{world_size} ranks, same rows",
-        "weak": f"{world_size} ranks, same rows each",
+        "strong": f"{some}, same rows",
+        "weak": f"{some}, same rows each",
     }
     lines = [[*head, "efficiency"]]
     for name, row in found.items():

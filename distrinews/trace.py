@@ -7,7 +7,8 @@ What is seen: every call of torch.distributed's functions by name (`torch_dist.x
 what DDP sends for its buckets (through a communication hook), and blocks marked with
 `phase`. A call with `async_op=True` ends when its result has arrived. What gloo does
 inside is not seen, nor is a function that was imported by itself before (`from
-torch.distributed import all_reduce`).
+torch.distributed import all_reduce`). On a GPU the times are those at which orders were
+given: good for "who never came", not for the overlap inside the GPU.
 
 Not here: the picture (`distrinews.timeline`).
 

@@ -333,13 +333,16 @@ def test_a_damaged_or_foreign_file_is_refused_by_name(
 
 def test_what_nobody_could_repeat_is_not_published(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
-    row = {"median_ms": 5.0, "noisy": False, "num_rounds": 9}
+    row = {"median_ms": 5.0, "noisy": False, "all_ms": [5.0] * 9}
     fine = good(commit="a" * 40, figures={"way": row})
     for changes, says in (
         ({"commit": "unknown"}, "nobody could check out"),
         ({"commit": "a" * 40 + "+"}, "nobody could check out"),
         ({"figures": {"way": row | {"noisy": True}}}, "too noisy while it timed way"),
-        ({"figures": {"way": row | {"num_rounds": 3}}}, "fewer than 5 rounds"),
+        ({"figures": {"way": row | {"all_ms": [5.0] * 3}}}, "fewer than 5 rounds"),
+        ({"figures": {"way": row | {"median_ms": "fast"}}}, "no time in way"),
+        ({"figures": {"way": row | {"median_ms": -1}}}, "no time in way"),
+        ({"figures": {}}, "no time in it"),
     ):
         results.write(path, fine | changes)
         with pytest.raises(ResultError, match=says):

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -231,6 +232,16 @@ def test_files_without_a_common_figure_are_refused(tmp_path: pathlib.Path) -> No
     other = kept(tmp_path / "other.json", figures={"else": {"median_ms": 15.0}})
     with pytest.raises(ResultError, match="no timed figure in common"):
         results.compare(one, other)
+    foreign = kept(tmp_path / "foreign.json", figures={"way": {"median_ms": "fast"}})
+    with pytest.raises(ResultError, match="no timed figure in common"):
+        results.compare(one, foreign)
+
+
+def test_a_ratio_from_a_busy_machine_says_so(tmp_path: pathlib.Path) -> None:
+    one = kept(tmp_path / "one.json")
+    busy = {"way": {"median_ms": 15.0, "noisy": True}, "other": {"median_ms": 4.0}}
+    told = results.compare(one, kept(tmp_path / "busy.json", figures=busy))
+    assert [line[-1] for line in told[1:]] == ["1.50x (noisy)", "1.00x"]
 
 
 def test_more_ranks_than_cores_are_told_what_to_expect(
@@ -247,19 +258,58 @@ def test_every_page_shows_the_numbers_of_its_file(tmp_path: pathlib.Path) -> Non
     call(PAGES, "--check", folder=tmp_path)
 
 
-def test_a_page_with_another_number_is_found(tmp_path: pathlib.Path) -> None:
+@pytest.fixture
+def site(tmp_path: pathlib.Path) -> pathlib.Path:
+    """The pages with their files and their tool, to be spoilt."""
+    copied = tmp_path / "site_docs"
+    shutil.copytree(ROOT / "site_docs", copied)
+    call(copied / "_tools" / PAGES.name, "--check", folder=tmp_path)
+    return copied
+
+
+def test_a_page_with_another_number_is_found(site: pathlib.Path) -> None:
     """Negative control of the check above."""
-    pages = ROOT / "site_docs" / "understand" / "faster-than-ddp.md"
-    copy = tmp_path / "site_docs"
-    (copy / "_tools").mkdir(parents=True)
-    (copy / "benchmarks" / "results").mkdir(parents=True)
-    (copy / "_tools" / PAGES.name).write_text(PAGES.read_text(encoding="utf-8"))
-    for file in (ROOT / "site_docs" / "benchmarks" / "results").glob("*.json"):
-        (copy / "benchmarks" / "results" / file.name).write_bytes(file.read_bytes())
-    spoilt = pages.read_text(encoding="utf-8").replace("0.0e+00", "1.0e+00", 1)
-    (copy / pages.name).write_text(spoilt, encoding="utf-8")
-    done = call(copy / "_tools" / PAGES.name, "--check", folder=tmp_path, expect=1)
-    assert pages.name in done.stdout
+    page = site / "understand" / "faster-than-ddp.md"
+    text = page.read_text(encoding="utf-8")
+    page.write_text(text.replace("0.0e+00", "1.0e+00", 1), encoding="utf-8")
+    tool = site / "_tools" / PAGES.name
+    done = call(tool, "--check", folder=site.parent, expect=1)
+    assert done.stdout.split() == ["site_docs/understand/faster-than-ddp.md"]
+    call(tool, folder=site.parent)  # renewed, it is what it was
+    assert page.read_text(encoding="utf-8") == text
+
+
+def test_a_contributors_file_becomes_a_line_of_the_page(site: pathlib.Path) -> None:
+    results_folder = site / "benchmarks" / "results"
+    told = results.read(results_folder / "scaling.json")
+    told["environment"] |= {"cpu": "Their Chip 9", "num_cores": 64, "num_ranks": 8}
+    told["figures"]["strong"]["speedup"] = 6.54
+    theirs = results_folder / "scaling-theirs.json"
+    results.write(theirs, told)
+    call("-m", "distrinews", "benchmark", "check", theirs, folder=site.parent)
+    tool, page = site / "_tools" / PAGES.name, site / "benchmarks" / "speed-up.md"
+    done = call(tool, "--check", folder=site.parent, expect=1)
+    assert done.stdout.split() == ["site_docs/benchmarks/speed-up.md"]
+    before = page.read_text(encoding="utf-8").splitlines()
+    call(tool, folder=site.parent)
+    after = page.read_text(encoding="utf-8").splitlines()
+    assert len(after) == len(before) + 1
+    [line] = [line for line in after if "scaling-theirs.json" in line]
+    cells = [cell.strip() for cell in line.split("|")]
+    assert {"Their Chip 9, 64 cores", "8", "6.54x"} <= set(cells)
+    # One that lacks what the page shows is an error by name.
+    del told["figures"]["weak"]
+    results.write(theirs, told)
+    done = call(tool, "--check", folder=site.parent, expect=1)
+    assert "scaling-theirs.json" in done.stderr
+    assert "'weak'" in done.stderr
+    # Negative control: a file that may not be published is an error, and no line.
+    results.write(theirs, told | {"commit": "unknown"})
+    done = call(tool, "--check", folder=site.parent, expect=1)
+    assert "nobody could check out" in done.stderr
+    words = ("benchmark", "check", theirs)
+    done = call("-m", "distrinews", *words, folder=site.parent, expect=2)
+    assert "Traceback" not in done.stderr
 
 
 def test_the_ratio_is_that_of_the_same_round() -> None:
