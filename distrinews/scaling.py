@@ -161,7 +161,8 @@ def explain(found: Mapping[str, Any], *, world_size: int) -> str:
     lines.append(
         f"{strong['padding_share']:.0%} of what the ranks compute is padding; each "
         "process needed at most "
-        f"{max(strong['peak_memory_bytes']) / 2**30:.1f} GiB, two models included."
+        f"{max(strong['peak_memory_bytes']) / 2**30:.1f} GiB (rank 0 also holds the "
+        "model of the one process)."
     )
     noisy = [name for name, row in found.items() if row["noisy"]]
     if noisy:

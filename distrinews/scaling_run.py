@@ -85,11 +85,19 @@ def measure(
             fix=f"--train-rows {2 * needed}, or a smaller --global-batch-size.",
             page="batch-size",
         )
-    own, replica = copy.deepcopy(net), replicate(net, ranks)
+    # Rank 0 is the one process; the others need no model for it.
+    own = copy.deepcopy(net) if ranks.is_main else net
+    replica = replicate(net, ranks)
     all_threads = torch.get_num_threads() * ranks.world_size
 
+    # WHY one a model and not one a way: AdamW keeps twice the size of the model.
+    optimizers = {
+        model: training.build_optimizer(model, settings=settings)
+        for model in (own, replica)
+    }
+
     def taking(model: nn.Module, way: str, meet: bool) -> benchmark.Way:
-        optimizer = training.build_optimizer(model, settings=settings)
+        optimizer = optimizers[model]
         rows = rows_of(way, ranks, size=settings.global_batch_size)
 
         def step(clock: PhaseClock) -> None:
@@ -229,8 +237,8 @@ def work(
         `gradient_bytes` of each parameter. The same on every rank.
 
     Note:
-        The peak is that of the process. It holds one replica to itself beside the
-        wrapped one, to be timed in turn: more than either way needs.
+        The peak is that of the process, which holds the bare model and a replica, and
+        on rank 0 the model of the one process: more than either way needs.
     """
     lengths, size = stories.fit_lengths, settings.global_batch_size
     mine = (torch.get_num_threads(), machine.peak_memory_bytes(ranks.device))
