@@ -229,5 +229,5 @@ def story(ranks: Ranks, settings: BenchmarkSettings) -> None:
     found = measure(net, stories, ranks, settings=settings)
     with dist.raise_together():
         if ranks.is_main:
-            print(table(found))
+            print("\n\n".join(filter(None, (table(found), benchmark.noise(found)))))
             results.keep(settings, "averaging", figures=found, ranks=ranks)

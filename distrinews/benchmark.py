@@ -35,6 +35,7 @@ __all__ = [
     "Way",
     "draw_table",
     "interleave",
+    "noise",
     "paired_ratio",
     "spread",
     "summarise",
@@ -263,6 +264,28 @@ def summarise(rounds: Sequence[Mapping[str, float]]) -> dict[str, Any]:
         "num_rounds": len(rounds),
         "all_ms": [round(one, 3) for one in totals],
     }
+
+
+def noise(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say so where the machine was too busy for the figures to mean much.
+
+    Args:
+        found: Name -> what `summarise` returned.
+
+    Returns:
+        A sentence that names them; empty on a quiet machine.
+
+    Examples:
+        >>> noise({"a": {"noisy": False}})
+        ''
+    """
+    noisy = [name for name, row in found.items() if row["noisy"]]
+    if not noisy:
+        return ""
+    return (
+        f"The machine was busy with something else ({', '.join(noisy)}: the middle "
+        "half of the times differ by more than a quarter). Measure again."
+    )
 
 
 def draw_table(lines: Sequence[Sequence[str]]) -> str:

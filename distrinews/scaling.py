@@ -164,13 +164,8 @@ def explain(found: Mapping[str, Any], *, world_size: int) -> str:
         f"{max(strong['peak_memory_bytes']) / 2**30:.1f} GiB (rank 0 also holds the "
         "model of the one process)."
     )
-    noisy = [name for name, row in found.items() if row["noisy"]]
-    if noisy:
-        lines.append(
-            f"The machine was busy with something else ({', '.join(noisy)}: the middle "
-            "half of the times differ by more than a quarter). Measure again."
-        )
-    return "\n".join(lines)
+    lines.append(benchmark.noise(found))
+    return "\n".join(line for line in lines if line)
 
 
 def _threads(row: Mapping[str, Any]) -> str:
@@ -184,7 +179,10 @@ def _serial(part: float) -> str:
     if part > 1:
         return named + "above 1, the ranks add more than they divide."
     if part <= 0:
-        return named + "nothing resists being divided; the ranks even gained a little."
+        return named + (
+            "not above 0, the ranks gained something that one process lacked; its "
+            "threads may have served it badly (a small model, a busy machine)."
+        )
     return named + (
         f"as if {part:.0%} of one process's step did not divide. If it stayed so, no "
         f"number of ranks would give more than {1 / part:.1f}x (Amdahl)."

@@ -62,6 +62,9 @@ def test_a_noisy_machine_is_called_noisy() -> None:
     assert not benchmark.summarise(calm)["noisy"]
     assert benchmark.summarise(wild)["noisy"]
     assert benchmark.summarise(calm)["median_ms"] == 10.0
+    told = {"calm": benchmark.summarise(calm), "wild": benchmark.summarise(wild)}
+    assert "busy with something else (wild:" in benchmark.noise(told)
+    assert benchmark.noise({"calm": told["calm"]}) == ""
 
 
 class FakeEvent:
