@@ -236,7 +236,7 @@ def check_publishable(path: pathlib.Path) -> dict[str, Any]:
 def _median_ms(row: dict[str, Any]) -> float | None:
     """A row's time; None for what is none."""
     ms = row.get("median_ms")
-    return float(ms) if type(ms) in (int, float) and ms > 0 else None
+    return float(ms) if isinstance(ms, int | float) and ms > 0 else None
 
 
 def _numbers(value: Any) -> list[float]:
