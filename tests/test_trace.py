@@ -51,7 +51,11 @@ def train(ranks: dist.Ranks, out: Path) -> None:
     assert torch_dist.all_reduce is before
     # WHY keep the wrapper: without it nothing would average in backward.
     again, unwatched = replicated()
-    unwatched(rows).square().mean().backward()
+    for one, wrapper in ((net, replica), (again, unwatched)):
+        one.zero_grad()
+        with wrapper.no_sync():  # what adds up locally is averaged once, with the last
+            wrapper(rows + 1).square().mean().backward()
+        wrapper(rows).square().mean().backward()
     pairs = zip(net.parameters(), again.parameters(), strict=True)
     equal = [torch.equal(one.grad, other.grad) for one, other in pairs]
     (out / f"equal-{ranks.rank}.json").write_text(json.dumps(equal))
@@ -89,6 +93,22 @@ def test_a_watched_replica_has_the_gradients_of_an_unwatched_one(
 ) -> None:
     for rank in range(2):
         assert all(json.loads((recorded / f"equal-{rank}.json").read_text()))
+
+
+def forget_to_divide(ranks: dist.Ranks, out: Path) -> None:
+    torch.Tensor.register_post_accumulate_grad_hook = (  # type: ignore[assignment]
+        lambda *_: None
+    )
+    train(ranks, out)
+
+
+@pytest.mark.slow
+def test_a_watched_replica_that_sums_instead_of_averaging_is_found(
+    tmp_path: Path,
+) -> None:
+    """Negative control of the proof above."""
+    dist.launch(forget_to_divide, tmp_path, num_ranks=2, timeout_s=60)
+    assert not any(json.loads((tmp_path / "equal-0.json").read_text()))
 
 
 def test_without_a_hang_the_diagnosis_is_silent(recorded: Path) -> None:
