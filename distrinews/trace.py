@@ -127,7 +127,7 @@ class Recorder:
 
         Note:
             Hooks do what DDP does without them: divide each gradient by W when it is
-            ready, all-reduce each bucket when it is full. They stay when recording ends.
+            ready, all-reduce each bucket when it is full. They stay after recording.
         """
         if not isinstance(replica, DistributedDataParallel):
             return
