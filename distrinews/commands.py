@@ -17,7 +17,16 @@ import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 
-from distrinews import averaging, data, dist, files, machine, news, results, sources
+from distrinews import (
+    averaging,
+    data,
+    dist,
+    files,
+    preflight,
+    recorded,
+    results,
+    sources,
+)
 from distrinews import benchmark as timing
 from distrinews.dist import Ranks
 from distrinews.errors import SettingsError
@@ -96,8 +105,9 @@ def benchmark(what: str, *, arguments: Sequence[str]) -> None:
     """Measure something on this machine, or compare two measurements.
 
     Args:
-        what: "averaging": ways of averaging gradients beside torch DDP; "compare": two
-            files.
+        what: "averaging": ways of averaging gradients beside torch DDP; "trace": what
+            recording costs; "compare": two files; "check": whether a file may be
+            published.
         arguments: The measurement's flags, or the two files.
 
     Raises:
@@ -110,15 +120,22 @@ def benchmark(what: str, *, arguments: Sequence[str]) -> None:
         given = parser.parse_args(arguments)
         print(timing.draw_table(results.compare(*given.files)))
         return
-    about = averaging.__doc__ or ""
+    if what == "check":
+        parser = argparse.ArgumentParser(prog="distrinews benchmark check")
+        parser.add_argument("file", type=pathlib.Path, metavar="FILE.json")
+        path = parser.parse_args(arguments).file
+        told = results.check_publishable(path)
+        print(f"{path} may be published: {told['kind']} on {results.hardware(told)}")
+        return
+    module = {"averaging": averaging, "trace": recorded}[what]
+    about = module.__doc__ or ""
     settings = parse(BenchmarkSettings, about=about, arguments=arguments)
     if settings.num_ranks < 2:
         raise SettingsError(
-            f"--num-ranks {settings.num_ranks}: averaging needs at least two ranks.",
-            why="one rank's gradients already are the mean.",
+            f"--num-ranks {settings.num_ranks}: {what} needs at least two ranks.",
+            why="one rank's gradients already are the mean; nothing travels.",
             fix="use --num-ranks 2.",
             page="settings",
         )
-    news.check(settings, world_size=settings.num_ranks)
-    timing.warn_if_crowded(settings.num_ranks, num_cores=machine.num_cores())
-    dist.launch(averaging.story, settings, num_ranks=settings.num_ranks)
+    preflight.check(settings, kind=what, world_size=settings.num_ranks)
+    dist.launch(module.story, settings, num_ranks=settings.num_ranks)
