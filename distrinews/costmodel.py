@@ -152,6 +152,7 @@ def buckets_of(
     *,
     first_bytes: int = 1024 * 1024,
     bucket_bytes: int = 25 * 1024 * 1024,
+    work: Sequence[float] | None = None,
 ) -> list[tuple[float, int]]:
     """Cut gradients into DDP's buckets, and say when in backward each is full.
 
@@ -159,22 +160,26 @@ def buckets_of(
         gradient_bytes: Of each parameter, in the order of the forward.
         first_bytes: When the first bucket is full.
         bucket_bytes: When any other is.
+        work: How long backward computes each gradient, in any unit; None: in
+            proportion to its bytes. That holds for matrices. An embedding's gradient
+            costs nearly nothing, however large its table is: give 0.
 
     Returns:
-        For each bucket (the part of all gradients that exist by then, its bytes). A
-        bucket is ready when its last gradient is; that a gradient takes time in
-        proportion to its bytes holds for matrices, and not for embeddings, which cost
-        nearly nothing: count those as nothing by passing them first.
+        For each bucket (the part of backward that is over by then, its bytes). A
+        bucket is ready when its last gradient is.
 
     Examples:
         >>> buckets_of([60, 30, 10], first_bytes=5, bucket_bytes=40)
         [(0.1, 10), (1.0, 90)]
+        >>> buckets_of([60, 30, 10], first_bytes=5, bucket_bytes=30, work=[0, 30, 10])
+        [(0.25, 10), (1.0, 30), (1.0, 60)]
     """
-    total = sum(gradient_bytes)
+    work = gradient_bytes if work is None else work
+    total = sum(work)
     buckets: list[tuple[float, int]] = []
-    held, seen = 0, 0
-    for num_bytes in reversed(gradient_bytes):
-        held, seen = held + num_bytes, seen + num_bytes
+    held, seen = 0, 0.0
+    for num_bytes, one in zip(reversed(gradient_bytes), reversed(work), strict=True):
+        held, seen = held + num_bytes, seen + one
         if held >= (bucket_bytes if buckets else first_bytes):
             buckets.append((seen / total, held))
             held = 0

@@ -52,6 +52,7 @@ TABLE = {
     "wrong_sync": "dist",
     "benchmark": "dist",
     "costmodel": "",
+    "predictions": "costmodel",
     "trace": "dist whereabouts",
     "timeline": "errors files",
     "results": "dist errors files machine settings",
