@@ -17,7 +17,18 @@ import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 
-from distrinews import averaging, data, dist, files, machine, news, results, sources
+from distrinews import (
+    averaging,
+    data,
+    dist,
+    files,
+    machine,
+    news,
+    results,
+    sources,
+    stations,
+    stopwatch,
+)
 from distrinews import benchmark as timing
 from distrinews.dist import Ranks
 from distrinews.errors import SettingsError
@@ -25,6 +36,7 @@ from distrinews.evaluation import evaluate as count_answers
 from distrinews.flags import parse
 from distrinews.inference import Classifier
 from distrinews.settings import NEWSWIRE_ROWS, BenchmarkSettings
+from distrinews.stations import CalibrationSettings
 
 __all__ = ["benchmark", "evaluate", "predict"]
 
@@ -96,8 +108,9 @@ def benchmark(what: str, *, arguments: Sequence[str]) -> None:
     """Measure something on this machine, or compare two measurements.
 
     Args:
-        what: "averaging": ways of averaging gradients beside torch DDP; "compare": two
-            files.
+        what: "averaging": ways of averaging gradients beside torch DDP; "calibrate":
+            what the cost model is fitted to, and its error; "compare": two files;
+            "predict": hardware that is not here.
         arguments: The measurement's flags, or the two files.
 
     Raises:
@@ -109,6 +122,9 @@ def benchmark(what: str, *, arguments: Sequence[str]) -> None:
         parser.add_argument("files", nargs=2, type=pathlib.Path, metavar="FILE.json")
         given = parser.parse_args(arguments)
         print(timing.draw_table(results.compare(*given.files)))
+        return
+    if what == "calibrate":
+        _calibrate(arguments)
         return
     about = averaging.__doc__ or ""
     settings = parse(BenchmarkSettings, about=about, arguments=arguments)
@@ -122,3 +138,13 @@ def benchmark(what: str, *, arguments: Sequence[str]) -> None:
     news.check(settings, world_size=settings.num_ranks)
     timing.warn_if_crowded(settings.num_ranks, num_cores=machine.num_cores())
     dist.launch(averaging.story, settings, num_ranks=settings.num_ranks)
+
+
+def _calibrate(arguments: Sequence[str]) -> None:
+    about = stopwatch.__doc__ or ""
+    settings = parse(CalibrationSettings, about=about, arguments=arguments)
+    num_ranks = dist.launched_world_size() or settings.num_ranks
+    settings = settings.model_copy(update={"num_ranks": num_ranks})  # torchrun's count
+    stations.check(settings, world_size=num_ranks)
+    timing.warn_if_crowded(num_ranks, num_cores=machine.num_cores())
+    dist.launch(stopwatch.story, settings, num_ranks=num_ranks)

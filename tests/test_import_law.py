@@ -53,6 +53,11 @@ TABLE = {
     "benchmark": "dist",
     "costmodel": "",
     "predictions": "costmodel",
+    "sizes": "",
+    "calibration": "benchmark costmodel sizes",
+    "stations": "calibration errors settings",
+    "stopwatch": "benchmark calibration dist group machine results settings sizes "
+    "stations sync training",
     "trace": "dist whereabouts",
     "timeline": "errors files",
     "results": "dist errors files machine settings",
