@@ -49,8 +49,8 @@ class Link:
         alpha_s: Fixed seconds of one message.
         bytes_per_s: Bandwidth of one rank's sending, while it receives as much.
         contention: Seconds of computing lost per second of communication in the
-            background; 0 where the network card does it, up to 1 where the same cores
-            do.
+            background; 0 where the network card does it, about 1 where the same cores
+            do, more where each also takes the other's cache and memory bandwidth.
     """
 
     alpha_s: float

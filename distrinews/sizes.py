@@ -10,6 +10,7 @@ Guide: benchmarks/cost-model.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -108,7 +109,8 @@ def build(name: str) -> DistilBertForSequenceClassification:
     )
 
 
-def gradient_bytes(name: str) -> list[int]:
+@functools.cache
+def gradient_bytes(name: str) -> tuple[int, ...]:
     """List the bytes of each parameter's gradient, in the order of the forward.
 
     Args:
@@ -123,4 +125,4 @@ def gradient_bytes(name: str) -> list[int]:
     """
     with torch.device("meta"):  # shapes only: no memory, no time
         net = build(name)
-    return [parameter.nbytes for parameter in net.parameters()]
+    return tuple(parameter.nbytes for parameter in net.parameters())
