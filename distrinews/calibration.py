@@ -14,6 +14,7 @@ Guide: benchmarks/cost-model.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ import numpy as np
 from distrinews import benchmark, costmodel, sizes
 from distrinews.costmodel import Compute, Link, Prediction
 
-__all__ = ["TERMS", "Fitted", "Setting", "figures", "fit", "table"]
+__all__ = ["TERMS", "Fitted", "Setting", "cut", "figures", "fit", "table"]
 
 MIB = 1024 * 1024
 DEFAULT_BUCKET_MIB = 25  # torch DDP's own
@@ -134,7 +135,8 @@ def _other_depth(
     )
 
 
-def cut(model: str, bucket_mib: int) -> list[tuple[float, int]]:
+@functools.cache
+def cut(model: str, bucket_mib: int) -> Sequence[tuple[float, int]]:
     """Cut a model's gradients as torch's DDP does.
 
     Args:
@@ -196,7 +198,8 @@ def fit(calibrated: Mapping[str, Sequence[Mapping[str, Any]]]) -> Fitted:
             0.0, lost_s / told.hidden_s if told.hidden_s else 0.0
         )
     for ranks, link in links.items():
-        found = float(np.interp(ranks, *zip(*sorted(lost.items()), strict=True)))
+        known_ranks, known_lost = zip(*sorted(lost.items()), strict=True)
+        found = float(np.interp(ranks, known_ranks, known_lost))
         links[ranks] = dataclasses.replace(link, contention=found)
     return Fitted(computes, links)
 

@@ -22,6 +22,7 @@ from distrinews import (
     data,
     dist,
     files,
+    forecast,
     machine,
     news,
     results,
@@ -34,6 +35,7 @@ from distrinews.dist import Ranks
 from distrinews.errors import SettingsError
 from distrinews.evaluation import evaluate as count_answers
 from distrinews.flags import parse
+from distrinews.forecast import PredictionSettings
 from distrinews.inference import Classifier
 from distrinews.settings import NEWSWIRE_ROWS, BenchmarkSettings
 from distrinews.stations import CalibrationSettings
@@ -125,6 +127,10 @@ def benchmark(what: str, *, arguments: Sequence[str]) -> None:
         return
     if what == "calibrate":
         _calibrate(arguments)
+        return
+    if what == "predict":
+        about = forecast.__doc__ or ""
+        forecast.story(parse(PredictionSettings, about=about, arguments=arguments))
         return
     about = averaging.__doc__ or ""
     settings = parse(BenchmarkSettings, about=about, arguments=arguments)
