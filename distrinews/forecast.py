@@ -11,17 +11,19 @@ Guide: benchmarks/t4.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import pathlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from distrinews import benchmark, many_ranks, predictions, published, results
+from distrinews import benchmark, many_ranks, plots, predictions, published, results
 from distrinews.settings import TrainSettings
 
-__all__ = ["PredictionSettings", "figures", "sources", "story", "t4_table"]
+__all__ = ["PredictionSettings", "draw", "figures", "sources", "story", "t4_table"]
 
 MODELS = ("minilm", "distilbert")
 TITLES = {
@@ -64,7 +66,10 @@ class PredictionSettings(BaseSettings):
     )
     seed: int = Field(0, ge=0, lt=2**31, description="draws the rows' lengths")
     json_path: str | None = Field(
-        None, alias="json", min_length=1, description="where to write the numbers"
+        None,
+        alias="json",
+        min_length=1,
+        description="where to write the numbers; a picture goes beside them",
     )
 
     @classmethod
@@ -158,8 +163,28 @@ def sources(known: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def draw(found: Mapping[str, Any], path: pathlib.Path) -> None:
+    """Draw the many ranks, if matplotlib is there.
+
+    Args:
+        found: What `figures` returned.
+        path: The picture.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        print("no picture: pip install matplotlib", file=sys.stderr)
+        return
+    [(model, scenarios)] = found["many_ranks"].items()
+    titles = {name: one.title for name, one in many_ranks.SCENARIOS.items()}
+    plots.draw_many_ranks(
+        scenarios,
+        path,
+        titles=titles,
+        title=f"Predicted, not measured: {model} in float32, the same rows a rank",
+    )
+
+
 def story(settings: PredictionSettings) -> None:
-    """Predict, print, and write the record if one was asked for.
+    """Predict, print, and write the record and a picture if they were asked for.
 
     Args:
         settings: What for.
@@ -183,4 +208,6 @@ def story(settings: PredictionSettings) -> None:
             settings=settings.model_dump(exclude={"json_path"}),
             num_ranks=1,
         )
-        results.write(pathlib.Path(settings.json_path), record)
+        path = pathlib.Path(settings.json_path)
+        results.write(path, record)
+        draw(found, path.with_suffix(".svg"))

@@ -12,6 +12,7 @@ Guide: benchmarks/many-ranks.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -113,8 +114,10 @@ def figures(
         Scenario -> for each W in `RANKS`: `world_size`, `one_tokens` and
         `longest_tokens`, and as [low, high] `step_ms`, `exposed_ms`, `waiting_ms` (what
         the longest batch of all takes longer than one rank's), `hidden` (the part of
-        communication), `exposed_share` (of the step), `efficiency` (a rank's samples/s by those of one alone) and
-        `balanced_efficiency` (the same if all ranks' batches were equally long).
+        communication), `exposed_share` (of the step), `efficiency` (a rank's samples/s
+        by those of one alone), `balanced_efficiency` (the same if all ranks' batches
+        were equally long) and `tree_efficiency` (the same if a bucket also went over a
+        tree where that is faster). All but the last are those of a ring.
     """
     told: dict[str, list[dict[str, Any]]] = {}
     drawn = {
@@ -126,9 +129,12 @@ def figures(
         for world_size, (one_tokens, all_tokens) in drawn.items():
             values: dict[str, list[float]] = {}
             for chosen in predictions.corners(scenario.known):
-                size = {"world_size": world_size, "rows": rows}
-                real = predictions.step(model, chosen, **size, tokens=all_tokens)
-                even = predictions.step(model, chosen, **size, tokens=one_tokens)
+                take_step = functools.partial(
+                    predictions.step, model, chosen, world_size=world_size, rows=rows
+                )
+                real = take_step(tokens=all_tokens)
+                even = take_step(tokens=one_tokens)
+                tree = take_step(tokens=one_tokens, trees=True)
                 alone = predictions.step(
                     model, chosen, world_size=1, rows=rows, tokens=one_tokens
                 )
@@ -141,6 +147,7 @@ def figures(
                     ("hidden", real.hidden_s / travels_s if travels_s else 1.0),
                     ("efficiency", alone.step_s / real.step_s),
                     ("balanced_efficiency", alone.step_s / even.step_s),
+                    ("tree_efficiency", alone.step_s / tree.step_s),
                 ):
                     values.setdefault(key, []).append(value)
             told[name].append(
@@ -196,7 +203,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         return f"{pair[0]:{form}} to {pair[1]:{form}}"
 
     head = ["ranks", "longest batch", "step", "exposed", "hidden", "efficiency"]
-    lines = [[*head, "with equal lengths"]]
+    lines = [[*head, "equal lengths", "and trees"]]
     for row in rows:
         lines.append([
             f"{row['world_size']:,}",
@@ -206,5 +213,6 @@ def table(rows: list[dict[str, Any]]) -> str:
             between(row["hidden"], ".0%"),
             between(row["efficiency"], ".0%"),
             between(row["balanced_efficiency"], ".0%"),
+            between(row["tree_efficiency"], ".0%"),
         ])
     return benchmark.draw_table(lines)

@@ -151,6 +151,7 @@ def step(
     world_size: int,
     rows: int,
     tokens: float,
+    trees: bool = False,
 ) -> Prediction:
     """Predict a step on hardware with exactly these figures.
 
@@ -161,6 +162,7 @@ def step(
         world_size: W.
         rows: B.
         tokens: T of the rank that has most to do.
+        trees: As `costmodel.predict`.
 
     Returns:
         The step in its parts.
@@ -175,6 +177,7 @@ def step(
         world_size=world_size,
         rows=rows,
         tokens=tokens,
+        trees=trees,
     )
 
 

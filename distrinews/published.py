@@ -134,7 +134,7 @@ T4_PAIR = {
         "datasheet",
         '"PCI Express Gen3", "NVIDIA supports x8 and x16": at most 15.75 GB/s in each '
         "direction; a quarter of it where the slot is x8 and each byte goes through "
-        "the host's memory. No published all-reduce bandwidth of Kaggle's pair was found",
+        "the host's memory. No published all-reduce bandwidth of such a pair was found",
         T4_BRIEF,
     ),
     "contention": CONTENTION,

@@ -55,7 +55,7 @@ TABLE = {
     "published": "",
     "predictions": "calibration costmodel published sizes",
     "many_ranks": "benchmark predictions published",
-    "forecast": "benchmark many_ranks predictions published results settings",
+    "forecast": "benchmark many_ranks plots predictions published results settings",
     "sizes": "",
     "calibration": "benchmark costmodel sizes",
     "stations": "calibration errors settings",
