@@ -24,10 +24,10 @@ from distrinews import (
     files,
     forecast,
     machine,
-    news,
+    preflight,
+    recorded,
     results,
     sources,
-    stations,
     stopwatch,
 )
 from distrinews import benchmark as timing
@@ -111,8 +111,9 @@ def benchmark(what: str, *, arguments: Sequence[str]) -> None:
 
     Args:
         what: "averaging": ways of averaging gradients beside torch DDP; "calibrate":
-            what the cost model is fitted to, and its error; "compare": two files;
-            "predict": hardware that is not here.
+            what the cost model is fitted to, and its error; "trace": what recording
+            costs; "predict": hardware that is not here; "compare": two files; "check":
+            whether a file may be published.
         arguments: The measurement's flags, or the two files.
 
     Raises:
@@ -125,6 +126,13 @@ def benchmark(what: str, *, arguments: Sequence[str]) -> None:
         given = parser.parse_args(arguments)
         print(timing.draw_table(results.compare(*given.files)))
         return
+    if what == "check":
+        parser = argparse.ArgumentParser(prog="distrinews benchmark check")
+        parser.add_argument("file", type=pathlib.Path, metavar="FILE.json")
+        path = parser.parse_args(arguments).file
+        told = results.check_publishable(path)
+        print(f"{path} may be published: {told['kind']} on {results.hardware(told)}")
+        return
     if what == "calibrate":
         _calibrate(arguments)
         return
@@ -132,18 +140,18 @@ def benchmark(what: str, *, arguments: Sequence[str]) -> None:
         about = forecast.__doc__ or ""
         forecast.story(parse(PredictionSettings, about=about, arguments=arguments))
         return
-    about = averaging.__doc__ or ""
+    module = {"averaging": averaging, "trace": recorded}[what]
+    about = module.__doc__ or ""
     settings = parse(BenchmarkSettings, about=about, arguments=arguments)
     if settings.num_ranks < 2:
         raise SettingsError(
-            f"--num-ranks {settings.num_ranks}: averaging needs at least two ranks.",
-            why="one rank's gradients already are the mean.",
+            f"--num-ranks {settings.num_ranks}: {what} needs at least two ranks.",
+            why="one rank's gradients already are the mean; nothing travels.",
             fix="use --num-ranks 2.",
             page="settings",
         )
-    news.check(settings, world_size=settings.num_ranks)
-    timing.warn_if_crowded(settings.num_ranks, num_cores=machine.num_cores())
-    dist.launch(averaging.story, settings, num_ranks=settings.num_ranks)
+    preflight.check(settings, kind=what, world_size=settings.num_ranks)
+    dist.launch(module.story, settings, num_ranks=settings.num_ranks)
 
 
 def _calibrate(arguments: Sequence[str]) -> None:
@@ -151,6 +159,9 @@ def _calibrate(arguments: Sequence[str]) -> None:
     settings = parse(CalibrationSettings, about=about, arguments=arguments)
     num_ranks = dist.launched_world_size() or settings.num_ranks
     settings = settings.model_copy(update={"num_ranks": num_ranks})  # torchrun's count
-    stations.check(settings, world_size=num_ranks)
+    device = preflight.check_device(settings.device, world_size=num_ranks)
+    if settings.json_path is not None:
+        target = pathlib.Path(settings.json_path)
+        preflight.check_target(target, kind="calibration", device=device)
     timing.warn_if_crowded(num_ranks, num_cores=machine.num_cores())
     dist.launch(stopwatch.story, settings, num_ranks=num_ranks)

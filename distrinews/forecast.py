@@ -190,9 +190,14 @@ def story(settings: PredictionSettings) -> None:
         settings: What for.
 
     Raises:
+        ResultError: A file is there that is no prediction; it is as it was.
         OSError: The record could not be written, as the OutputError that names the
             cure; an older file is as it was.
     """
+    path = pathlib.Path(settings.json_path) if settings.json_path else None
+    if path is not None and path.exists():
+        # WHY: a measurement is worth more than what can be predicted again at any time.
+        results.read(path, kind="prediction")
     found = figures(settings)
     print("Predicted, not measured: [lowest to highest] that the sources allow.\n")
     print(t4_table(found["t4"]))
@@ -201,13 +206,12 @@ def story(settings: PredictionSettings) -> None:
             title = many_ranks.SCENARIOS[name].title
             print(f"\n{model}, {title} (predicted)\n")
             print(many_ranks.table(rows))
-    if settings.json_path is not None:
+    if path is not None:
         record = results.record(
             "prediction",
             figures=found,
             settings=settings.model_dump(exclude={"json_path"}),
             num_ranks=1,
         )
-        path = pathlib.Path(settings.json_path)
         results.write(path, record)
         draw(found, path.with_suffix(".svg"))

@@ -85,16 +85,22 @@ def loopback_interface() -> str | None:
     return next((name for name in ("lo", "lo0") if name in names), None)
 
 
-def peak_memory_bytes() -> int:
-    """Measure the most memory this process has had resident so far, in bytes.
+def peak_memory_bytes(device: torch.device | None = None) -> int:
+    """Measure the most memory this process has needed so far, in bytes.
+
+    Args:
+        device: Where its replica lives; None for the CPU.
 
     Returns:
-        Resident bytes on the CPU side. GPU memory is not part of it.
+        On a GPU what torch has had allocated there, else the resident bytes of the
+        process.
 
     Examples:
         >>> peak_memory_bytes() > 10_000_000
         True
     """
+    if device is not None and device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
     import resource  # exists on POSIX only

@@ -15,19 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from pydantic import Field
-from pydantic_settings import (
-    BaseSettings,
-    CliImplicitFlag,
-    PydanticBaseSettingsSource,
-)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from distrinews.calibration import DEFAULT_BUCKET_MIB
-from distrinews.errors import SettingsError
 from distrinews.settings import TrainSettings
 
-__all__ = ["CalibrationSettings", "Station", "check", "plan"]
+__all__ = ["CalibrationSettings", "Station", "plan"]
 
 # (B, T) that computing is fitted to. Other shapes are held out.
 FITTED_SHAPES = {
@@ -58,8 +52,10 @@ class CalibrationSettings(BaseSettings):
     num_rounds: int = Field(
         5, gt=0, le=1000, description="times that each step is timed [rounds]"
     )
-    gpu: CliImplicitFlag[bool] = Field(
-        False, description="refuse to run unless every rank has a GPU of its own"
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto",
+        description="where to compute: auto (GPUs where every rank has its own), cpu, "
+        "or cuda, which is refused where there are too few",
     )
     json_path: str | None = Field(
         None, alias="json", min_length=1, description="where to write the numbers"
@@ -161,27 +157,3 @@ def plan(settings: CalibrationSettings) -> list[Station]:
     if last > 3:
         stations.append(Station("minilm", 3, held_out=[(8, 32), (4, 64)]))
     return [*stations, Station("minilm_3_layers", 1, held_out=[(8, 48)])]
-
-
-def check(settings: CalibrationSettings, *, world_size: int) -> None:
-    """Refuse what cannot work, before any process starts.
-
-    Args:
-        settings: What was asked for.
-        world_size: How many ranks there will be.
-
-    Raises:
-        SettingsError: GPUs were asked for and are not there.
-    """
-    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if settings.gpu and num_gpus < world_size:
-        raise SettingsError(
-            f"--gpu: {world_size} rank(s) need a GPU each; this machine shows torch "
-            f"{num_gpus}.",
-            why="figures of the CPU would pass for those of a GPU.",
-            fix=f"--num-ranks {num_gpus}."
-            if num_gpus
-            else "run it without --gpu, or where `python -c 'import torch; "
-            "print(torch.cuda.device_count())'` prints at least 1.",
-            page="settings",
-        )

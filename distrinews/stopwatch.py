@@ -225,4 +225,5 @@ def story(ranks: Ranks, settings: CalibrationSettings) -> None:
                     settings=settings.model_dump(exclude={"json_path"}),
                     num_ranks=ranks.world_size,
                 )
+                record["environment"]["device"] = ranks.device.type
                 results.write(pathlib.Path(settings.json_path), record)
