@@ -169,9 +169,9 @@ def fit(calibrated: Mapping[str, Sequence[Mapping[str, Any]]]) -> Fitted:
     """Fit links and computing to timed parts of a step.
 
     Args:
-        calibrated: "all_reduce": `world_size`, `num_bytes`, `median_ms`; "compute":
+        calibrated: "all_reduce": `world_size`, `num_bytes`, `step_ms`; "compute":
             `model`, `world_size`, `rows`, `tokens`, `forward_ms`, `backward_ms`,
-            `median_ms`, within `no_sync`; "overlap": a `Setting` and `median_ms`
+            `step_ms`, within `no_sync`; "overlap": a `Setting` and `step_ms`
             of the whole step.
 
     Returns:
@@ -184,7 +184,7 @@ def fit(calibrated: Mapping[str, Sequence[Mapping[str, Any]]]) -> Fitted:
     links = {}
     for (ranks,), rows in _grouped(calibrated["all_reduce"], "world_size").items():
         sent = [row["num_bytes"] for row in rows]
-        times = [row["median_ms"] / 1000 for row in rows]
+        times = [row["step_ms"] / 1000 for row in rows]
         links[ranks] = costmodel.fit_link(sent, times, world_size=ranks)
     bare = Fitted(computes, links)
     lost: dict[int, float] = {}
@@ -193,7 +193,7 @@ def fit(calibrated: Mapping[str, Sequence[Mapping[str, Any]]]) -> Fitted:
         told = bare.predict(Setting(**known))
         # WHY from a whole step: what communication takes from computing shows only
         # where both run at once.
-        lost_s = row["median_ms"] / 1000 - told.step_s
+        lost_s = row["step_ms"] / 1000 - told.step_s
         lost[row["world_size"]] = max(
             0.0, lost_s / told.hidden_s if told.hidden_s else 0.0
         )
@@ -209,7 +209,7 @@ def _fit_compute(rows: Sequence[Mapping[str, Any]]) -> Compute:
     shares = [
         row["backward_ms"] / 1000 / both for row, both in zip(rows, both_s, strict=True)
     ]
-    left = [row["median_ms"] - row["forward_ms"] - row["backward_ms"] for row in rows]
+    left = [row["step_ms"] - row["forward_ms"] - row["backward_ms"] for row in rows]
     return costmodel.fit_compute(
         [(row["rows"], row["tokens"]) for row in rows],
         both_s,
