@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     benchmark.add_argument(
         "what",
-        choices=("averaging", "trace", "compare", "check"),
+        choices=("averaging", "calibrate", "trace", "predict", "compare", "check"),
         help="--help after it lists its flags",
     )
     benchmark.add_argument("flags", nargs=argparse.REMAINDER)

@@ -22,18 +22,23 @@ from distrinews import (
     data,
     dist,
     files,
+    forecast,
+    machine,
     preflight,
     recorded,
     results,
     sources,
+    stopwatch,
 )
 from distrinews import benchmark as timing
 from distrinews.dist import Ranks
 from distrinews.errors import SettingsError
 from distrinews.evaluation import evaluate as count_answers
 from distrinews.flags import parse
+from distrinews.forecast import PredictionSettings
 from distrinews.inference import Classifier
 from distrinews.settings import NEWSWIRE_ROWS, BenchmarkSettings
+from distrinews.stations import CalibrationSettings
 
 __all__ = ["benchmark", "evaluate", "predict"]
 
@@ -105,9 +110,10 @@ def benchmark(what: str, *, arguments: Sequence[str]) -> None:
     """Measure something on this machine, or compare two measurements.
 
     Args:
-        what: "averaging": ways of averaging gradients beside torch DDP; "trace": what
-            recording costs; "compare": two files; "check": whether a file may be
-            published.
+        what: "averaging": ways of averaging gradients beside torch DDP; "calibrate":
+            what the cost model is fitted to, and its error; "trace": what recording
+            costs; "predict": hardware that is not here; "compare": two files; "check":
+            whether a file may be published.
         arguments: The measurement's flags, or the two files.
 
     Raises:
@@ -127,6 +133,13 @@ def benchmark(what: str, *, arguments: Sequence[str]) -> None:
         told = results.check_publishable(path)
         print(f"{path} may be published: {told['kind']} on {results.hardware(told)}")
         return
+    if what == "calibrate":
+        _calibrate(arguments)
+        return
+    if what == "predict":
+        about = forecast.__doc__ or ""
+        forecast.story(parse(PredictionSettings, about=about, arguments=arguments))
+        return
     module = {"averaging": averaging, "trace": recorded}[what]
     about = module.__doc__ or ""
     settings = parse(BenchmarkSettings, about=about, arguments=arguments)
@@ -139,3 +152,16 @@ def benchmark(what: str, *, arguments: Sequence[str]) -> None:
         )
     preflight.check(settings, kind=what, world_size=settings.num_ranks)
     dist.launch(module.story, settings, num_ranks=settings.num_ranks)
+
+
+def _calibrate(arguments: Sequence[str]) -> None:
+    about = stopwatch.__doc__ or ""
+    settings = parse(CalibrationSettings, about=about, arguments=arguments)
+    num_ranks = dist.launched_world_size() or settings.num_ranks
+    settings = settings.model_copy(update={"num_ranks": num_ranks})  # torchrun's count
+    device = preflight.check_device(settings.device, world_size=num_ranks)
+    if settings.json_path is not None:
+        target = pathlib.Path(settings.json_path)
+        preflight.check_target(target, kind="calibration", device=device)
+    timing.warn_if_crowded(num_ranks, num_cores=machine.num_cores())
+    dist.launch(stopwatch.story, settings, num_ranks=num_ranks)

@@ -16,6 +16,7 @@ import pathlib
 import platform
 import socket
 import sys
+from collections.abc import Generator
 
 import psutil
 import torch
@@ -26,6 +27,7 @@ __all__ = [
     "num_cores",
     "peak_memory_bytes",
     "program_start_s",
+    "threads",
 ]
 
 PACKAGES = (
@@ -105,6 +107,34 @@ def peak_memory_bytes(device: torch.device | None = None) -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts KiB
+
+
+@contextlib.contextmanager
+def threads(number: int) -> Generator[None, None, None]:
+    """Compute with so many threads for the length of the block.
+
+    Args:
+        number: Of threads of this process.
+
+    Yields:
+        None.
+
+    Examples:
+        >>> before = torch.get_num_threads()
+        >>> with threads(1):
+        ...     torch.get_num_threads()
+        1
+        >>> torch.get_num_threads() == before
+        True
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    # WHY compute something: the threads are made by the first work they get.
+    torch.ones(512, 512).mm(torch.ones(512, 512))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def describe() -> dict[str, object]:
