@@ -75,6 +75,7 @@ TABLE = {
     "model": "hub labels minilm settings",
     "export": "checkpoint files model",
     "inference": "checkpoint errors model",  # never dist, data: serving needs neither
+    "batching": "",  # and no torch
     # A run. Training knows no data and no model: they are passed in.
     "evaluation": "data dist errors metrics sharding",
     "training": "dist settings sharding",
