@@ -17,7 +17,11 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from problems import ProblemError, answer
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import gradio as gr
     from fastapi import FastAPI
     from starlette.responses import Response
@@ -57,7 +61,7 @@ SENTENCES = {
 ASK = """
 const SENTENCES = %(sentences)s;
 const NO_BARS = {};
-const MAX_TYPED = 20000;     // far above the service's limit, far below a slow upload
+const MAX_TYPED = 100000;     // far above the service's limit, far below a slow upload
 const PATIENCE_MS = 60000;   // above the service's own deadline
 
 async function distrinewsAsk(text) {
@@ -208,21 +212,21 @@ class ReadOnly:
 
     Args:
         app: Gradio's.
+        except_for: Paths that are not Gradio's, and what is below them: left alone.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, except_for: Sequence[str] = ()) -> None:
+        self.app, self.except_for = app, except_for
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or refuse it."""
-        if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
-            headers = [(b"allow", b"GET, HEAD"), (b"content-length", b"0")]
-            await send({
-                "type": "http.response.start",
-                "status": 405,
-                "headers": headers,
-            })
-            await send({"type": "http.response.body", "body": b""})
+        if scope["type"] != "http" or self._is_not_gradios(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        if scope["method"] not in {"GET", "HEAD"}:
+            allowed = {"Allow": "GET, HEAD"}
+            refusal = ProblemError("method-not-allowed", headers=allowed)
+            await answer(refusal)(scope, receive, send)
             return
 
         async def send_with_policy(message: Message) -> None:
@@ -232,3 +236,6 @@ class ReadOnly:
             await send(message)
 
         await self.app(scope, receive, send_with_policy)
+
+    def _is_not_gradios(self, path: str) -> bool:
+        return any(path == p or path.startswith(f"{p}/") for p in self.except_for)

@@ -77,6 +77,8 @@ TABLE = {
     # Serving. Never dist, data, model: it needs neither ranks nor, with ONNX, torch.
     "exported": "errors files manifest",
     "engines": "errors exported",
+    "space_files": "errors",
+    "space": "errors exported files hub manifest space_files",
     "inference": "engines errors exported machine",
     "batching": "",  # and no torch
     # A run. Training knows no data and no model: they are passed in.
