@@ -21,7 +21,7 @@ if "torch" in sys.modules:
 decorated: list[str] = []
 
 
-def GPU(duration: int = 60) -> Callable[[Callable[..., Any]], Callable[..., Any]]:  # noqa: N802
+def GPU(duration: int = 60) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         if inspect.iscoroutinefunction(function):
             raise NotImplementedError("async functions are not supported")
@@ -44,8 +44,9 @@ def _report_at_launch() -> None:
     @functools.wraps(launch)
     def launch_and_report(*args: Any, **options: Any) -> Any:
         if decorated:
-            with pathlib.Path(os.environ["STUB_REPORT"]).open("a") as report:
-                report.write(", ".join(decorated) + "\n")
+            report = pathlib.Path(os.environ["STUB_REPORT"])
+            with report.open("a", encoding="utf-8") as file:
+                file.write(", ".join(decorated) + "\n")
         gradio.Blocks.launch = launch
         return launch(*args, **options)
 
