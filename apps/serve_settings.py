@@ -72,6 +72,12 @@ class ServeSettings(BaseSettings):
         ge=1,
         description="texts in one /predict/batch; more get 422 [texts]",
     )
+    headers_timeout_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="a connection whose request has not begun properly by then is "
+        "closed [seconds]",
+    )
     body_timeout_s: float = Field(
         default=10.0,
         gt=0,

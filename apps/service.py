@@ -12,10 +12,12 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from contract import NOT_BLANK
 from problems import BusyError, Fault, ProblemError
 from serve_settings import ServeSettings
 from telemetry import Metrics, log, tell_error
@@ -204,7 +206,7 @@ class Service:
         limit = self.settings.max_characters
         faults = []
         for place, text in enumerate(texts):
-            if not text.strip():
+            if not re.search(NOT_BLANK, text):
                 faults.append(Fault(pointer=pointer.format(place), detail="Empty."))
             elif len(text) > limit:
                 detail = f"A text may have {limit:,} characters."
