@@ -175,9 +175,14 @@ class Batcher(Generic[Item, Answer]):
             raise ClosedError("the process is about to end")
         # WHY half the deadline and not all of it: the measured speed is that of the
         # past. What would wait longer is better refused now than answered too late.
-        too_long = self.expected_wait_s > self.limits.deadline_s / 2
+        # WHY only beyond a batch: what fits into the next one is always worth a try. A
+        # speed that was measured at single items is far too low; who refused by it
+        # would never see a full batch, and never learn better.
+        expected_s = self.expected_wait_s
+        more_than_a_batch = self._waiting_tokens > self.limits.max_batch_tokens
+        too_long = more_than_a_batch and expected_s > self.limits.deadline_s / 2
         if len(self._waiting) + num_items > self.limits.max_waiting or too_long:
-            raise OverloadedError(self.expected_wait_s)
+            raise OverloadedError(min(expected_s, self.limits.deadline_s))
 
     async def submit(self, items: Sequence[Item]) -> list[Answer | Exception]:
         """Wait for the answers to the items of one request.
@@ -330,6 +335,8 @@ class Batcher(Generic[Item, Answer]):
         )
         speed = told.num_tokens / max(told.model_s, 1e-6)
         before = self._tokens_per_s or speed
-        self._tokens_per_s = (1 - NEWEST) * before + NEWEST * speed
+        # A small batch says little about how fast full ones are.
+        weight = NEWEST * min(1.0, told.num_tokens / self.limits.max_batch_tokens)
+        self._tokens_per_s = (1 - weight) * before + weight * speed
         self._last_batch = (len(batch), ended_s)
         self._observe(told)
