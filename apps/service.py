@@ -22,7 +22,8 @@ from problems import BusyError, Fault, ProblemError
 from serve_settings import ServeSettings
 from telemetry import Metrics, log, tell_error
 
-from distrinews.batching import Batcher, ClosedError, OverloadedError
+from distrinews.admission import ClosedError, OverloadedError
+from distrinews.batching import Batcher
 from distrinews.errors import DistriNewsError
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 
 import pytest
 
-from distrinews.batching import Batch, Batcher, ClosedError, Limits, OverloadedError
+from distrinews.admission import ClosedError, Limits, OverloadedError
+from distrinews.batching import Batch, Batcher
 
 BATCH_S = 0.02  # what the slow model below takes for a batch of any size
 

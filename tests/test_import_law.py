@@ -78,7 +78,8 @@ TABLE = {
     "exported": "errors files manifest",
     "engines": "errors exported",
     "inference": "engines errors exported machine",
-    "batching": "",  # and no torch
+    "admission": "",
+    "batching": "admission",  # and no torch
     # A run. Training knows no data and no model: they are passed in.
     "evaluation": "data dist errors metrics sharding",
     "training": "dist settings sharding",
