@@ -249,7 +249,11 @@ def create_app(
     app.add_exception_handler(ClientDisconnect, _nobody_there)
     app.include_router(routes)
     # WHY: another class may have routes of its own; the contract is about ours.
-    schema = openapi(routes.routes)
+    schema = openapi(
+        routes.routes,
+        max_characters=settings.max_characters,
+        max_texts=settings.max_texts,
+    )
     app.openapi = lambda: schema  # type: ignore[method-assign]
     if app.state.has_ui:
         from demo import mount  # WHY here: Gradio takes seconds to import

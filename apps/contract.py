@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import pathlib
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi.openapi.utils import get_openapi
 from problems import KINDS, MEDIA_TYPE, Problem
@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute
 import distrinews
 
 __all__ = [
+    "NOT_BLANK",
     "WITH_TEXTS",
     "Answer",
     "BatchIn",
@@ -51,20 +52,31 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class PredictIn(_Strict):
-    """One text."""
-
-    text: str = Field(
+# Something that is no blank. WHY so long: JavaScript's \s, which schemas speak, and
+# Python's differ in these.
+NOT_BLANK = r"[^\s\u001c-\u001f\u0085\ufeff]"
+# WHY only in the schema: `service` refuses blanks itself, in our words.
+Text = Annotated[
+    str,
+    Field(
         min_length=1,
         description="A headline, or a few sentences of news",
         examples=["Oil prices rise as a storm nears the coast"],
-    )
+        json_schema_extra={"pattern": NOT_BLANK},
+    ),
+]
+
+
+class PredictIn(_Strict):
+    """One text."""
+
+    text: Text
 
 
 class BatchIn(_Strict):
     """Several texts."""
 
-    texts: list[str] = Field(min_length=1, description="Texts, each as in /predict")
+    texts: list[Text] = Field(min_length=1, description="Texts, each as in /predict")
 
 
 class Model(BaseModel):
@@ -162,11 +174,15 @@ def body_of(kind: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def openapi(routes: list[BaseRoute]) -> dict[str, Any]:
+def openapi(
+    routes: list[BaseRoute], *, max_characters: int, max_texts: int
+) -> dict[str, Any]:
     """Make the schema of our own routes, whatever else the app has.
 
     Args:
         routes: Ours.
+        max_characters: Of a text.
+        max_texts: Of a request.
 
     Returns:
         The schema.
@@ -184,6 +200,10 @@ def openapi(routes: list[BaseRoute]) -> dict[str, Any]:
     )
     schemas = told.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(defined["$defs"])
+    several = schemas["BatchIn"]["properties"]["texts"]
+    several["maxItems"] = max_texts
+    for text in (schemas["PredictIn"]["properties"]["text"], several["items"]):
+        text["maxLength"] = max_characters
     told["components"]["schemas"] = dict(sorted(schemas.items()))
     return told
 

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, CliImplicitFlag, SettingsConfigDict
 
-from distrinews.batching import Limits
+from distrinews.admission import Limits
 
 __all__ = ["PREFIX", "ServeSettings", "environment_help"]
 
@@ -71,6 +71,12 @@ class ServeSettings(BaseSettings):
         default=32,
         ge=1,
         description="texts in one /predict/batch; more get 422 [texts]",
+    )
+    headers_timeout_s: float = Field(
+        default=10.0,
+        gt=0,
+        description="a connection whose request has not begun properly by then is "
+        "closed [seconds]",
     )
     body_timeout_s: float = Field(
         default=10.0,

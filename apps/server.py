@@ -24,9 +24,6 @@ from distrinews.errors import SettingsError
 
 __all__ = ["run"]
 
-# A request's line and headers must have arrived by then. A body has a time of its own.
-HEADERS_TIMEOUT_S = 10.0
-
 
 class _Patient(H11Protocol):
     """HTTP/1.1, its patience limited.
@@ -57,7 +54,9 @@ class _Patient(H11Protocol):
                 self._timer.cancel()
                 self._timer = None
         elif self._timer is None:
-            self._timer = self.loop.call_later(HEADERS_TIMEOUT_S, self._lose_patience)
+            settings: ServeSettings = self.config.app.state.settings  # type: ignore[union-attr]
+            patience_s = settings.headers_timeout_s
+            self._timer = self.loop.call_later(patience_s, self._lose_patience)
 
     def _lose_patience(self) -> None:
         self._timer = None

@@ -12,15 +12,18 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from contract import NOT_BLANK
 from problems import BusyError, Fault, ProblemError
 from serve_settings import ServeSettings
 from telemetry import Metrics, log, tell_error
 
-from distrinews.batching import Batcher, ClosedError, OverloadedError
+from distrinews.admission import ClosedError, OverloadedError
+from distrinews.batching import Batcher
 from distrinews.errors import DistriNewsError
 
 if TYPE_CHECKING:
@@ -204,7 +207,7 @@ class Service:
         limit = self.settings.max_characters
         faults = []
         for place, text in enumerate(texts):
-            if not text.strip():
+            if not re.search(NOT_BLANK, text):
                 faults.append(Fault(pointer=pointer.format(place), detail="Empty."))
             elif len(text) > limit:
                 detail = f"A text may have {limit:,} characters."

@@ -6,8 +6,8 @@ the queue when its deadline passes or its caller goes away; one more than the qu
 serve in time is refused at once, with the time after which to come back; one bad item
 never fails its neighbours.
 
-Not here: HTTP (`apps/api.py`), the model (`distrinews.inference`). Nothing of
-this needs torch.
+Not here: who gets a place (`distrinews.admission`), HTTP (`apps/api.py`), the model
+(`distrinews.inference`). Nothing of this needs torch.
 
 Letters used for shapes: B = items.
 Guide: howto/serve.
@@ -24,54 +24,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-__all__ = ["Batch", "Batcher", "ClosedError", "Limits", "OverloadedError"]
+from distrinews.admission import ClosedError, Limits, Speed
+
+__all__ = ["Batch", "Batcher"]
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
-
-# How much the newest batch counts in the measured speed. A fifth follows a change of
-# load within about ten batches, and one slow batch does not shut the door.
-NEWEST = 0.2
-
-
-class OverloadedError(Exception):
-    """There is no place now. Not the caller's mistake: it may come back.
-
-    Args:
-        retry_after_s: When what waits now will have been served, by measured speed.
-    """
-
-    def __init__(self, retry_after_s: float) -> None:
-        super().__init__(f"no place in the queue; come back in {retry_after_s:.1f} s")
-        self.retry_after_s = retry_after_s
-
-
-class ClosedError(Exception):
-    """The batcher takes nothing more: the process is about to end."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a batcher takes on.
-
-    Attributes:
-        max_batch_tokens: A batch is full when its items have so many tokens together.
-        max_batch_items: Or when it holds so many items.
-        max_wait_ms: After a batch, wait so long for those it answered to ask again. An
-            idle machine never waits.
-        max_waiting: Items in the queue; one more is refused.
-        deadline_s: From entering the queue to the answer.
-
-    Examples:
-        >>> Limits(max_waiting=4).deadline_s
-        10.0
-    """
-
-    max_batch_tokens: int = 2048
-    max_batch_items: int = 64
-    max_wait_ms: float = 3.0
-    max_waiting: int = 128
-    deadline_s: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -145,7 +103,7 @@ class Batcher(Generic[Item, Answer]):
         self._arrived = asyncio.Event()
         self._closed = False
         self._loop_task: asyncio.Task[None] | None = None
-        self._tokens_per_s: float | None = None
+        self._speed = Speed(self.limits)
         self._last_batch = (0, -math.inf)  # items, when it ended
 
     @property
@@ -156,10 +114,8 @@ class Batcher(Generic[Item, Answer]):
     @property
     def expected_wait_s(self) -> float:
         """Seconds until all that is here now will be done, by measured speed."""
-        if self._tokens_per_s is None:
-            return 0.0
         computing = sum(place.num_tokens for place in self._computing)
-        return (self._waiting_tokens + computing) / self._tokens_per_s
+        return self._speed.seconds_for(self._waiting_tokens + computing)
 
     def check_room(self, num_items: int = 1) -> None:
         """Refuse now what `submit` would refuse later.
@@ -173,11 +129,12 @@ class Batcher(Generic[Item, Answer]):
         """
         if self._closed:
             raise ClosedError("the process is about to end")
-        # WHY half the deadline and not all of it: the measured speed is that of the
-        # past. What would wait longer is better refused now than answered too late.
-        too_long = self.expected_wait_s > self.limits.deadline_s / 2
-        if len(self._waiting) + num_items > self.limits.max_waiting or too_long:
-            raise OverloadedError(self.expected_wait_s)
+        self._speed.check_room(
+            num_items,
+            waiting=len(self._waiting),
+            waiting_tokens=self._waiting_tokens,
+            expected_s=self.expected_wait_s,
+        )
 
     async def submit(self, items: Sequence[Item]) -> list[Answer | Exception]:
         """Wait for the answers to the items of one request.
@@ -328,8 +285,6 @@ class Batcher(Generic[Item, Answer]):
             waited_s=began_s - batch[0].came_s,
             num_failed=sum(isinstance(outcome, Exception) for outcome in outcomes),
         )
-        speed = told.num_tokens / max(told.model_s, 1e-6)
-        before = self._tokens_per_s or speed
-        self._tokens_per_s = (1 - NEWEST) * before + NEWEST * speed
+        self._speed.learn(told.num_tokens, took_s=told.model_s)
         self._last_batch = (len(batch), ended_s)
         self._observe(told)

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 
 import pytest
 
-from distrinews.batching import Batch, Batcher, ClosedError, Limits, OverloadedError
+from distrinews.admission import ClosedError, Limits, OverloadedError
+from distrinews.batching import Batch, Batcher
 
 BATCH_S = 0.02  # what the slow model below takes for a batch of any size
 
@@ -305,14 +306,34 @@ def test_what_could_only_be_answered_too_late_is_refused_though_there_is_room() 
     async def story(batcher: Batcher[str, str]) -> None:
         await batcher.submit(["x"])  # at most 10 tokens a second
         model.gate.clear()
-        running = asyncio.create_task(batcher.submit(["y" * 40]))  # 4 s of work
+        running = asyncio.create_task(batcher.submit(["y"]))
         await until(lambda: len(model.batches) == 2)
+        more = asyncio.create_task(batcher.submit(["y" * 20, "y" * 20]))  # 4 s of work
+        await until(lambda: batcher.num_waiting == 2)
         with pytest.raises(OverloadedError):
             await batcher.submit(["z"])
         model.gate.set()
-        await running
+        await asyncio.gather(running, more)
 
-    run(model, story, max_waiting=1000, deadline_s=6)
+    run(model, story, max_waiting=1000, deadline_s=6, max_batch_tokens=30)
+
+
+def test_a_speed_measured_at_single_items_refuses_nobody_who_fits_a_batch() -> None:
+    """A batch takes as long as one item here; the measured speed is far too low."""
+    model = Model(seconds=0.1)
+
+    async def story(batcher: Batcher[str, str]) -> None:
+        await batcher.submit(["x"])  # at most 10 tokens a second
+        model.gate.clear()
+        first = asyncio.create_task(batcher.submit(["x"]))
+        await until(lambda: len(model.batches) == 2)
+        tasks = [asyncio.create_task(batcher.submit(["y" * 10])) for _ in range(6)]
+        await until(lambda: batcher.num_waiting == 6)
+        assert batcher.expected_wait_s > 1  # the deadline, and yet:
+        model.gate.set()
+        assert await settled([first, *tasks]) == [["X"], *[["Y" * 10]] * 6]
+
+    run(model, story, deadline_s=1)
 
 
 # --- The end --------------------------------------------------------------------

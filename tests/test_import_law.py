@@ -80,7 +80,8 @@ TABLE = {
     "space_files": "errors",
     "space": "errors exported files hub manifest space_files",
     "inference": "engines errors exported machine",
-    "batching": "",  # and no torch
+    "admission": "",
+    "batching": "admission",  # and no torch
     # A run. Training knows no data and no model: they are passed in.
     "evaluation": "data dist errors metrics sharding",
     "training": "dist settings sharding",

@@ -19,6 +19,7 @@ hypothesis = pytest.importorskip("hypothesis")
 
 import contract
 import problems
+import settings_table
 import telemetry
 from fastapi import FastAPI
 from helpers.serving import LABELS, POISON, FakeModel, make_app, play
@@ -146,7 +147,10 @@ ERRORS: dict[str, tuple[str, str, dict[str, str], bytes, str]] = {
     "a number": ("/predict", "POST", JSON, b'{"text":1}', "invalid"),
     "a huge float": ("/predict", "POST", JSON, b'{"text":1e999}', "invalid"),
     "an empty text": ("/predict", "POST", JSON, b'{"text":""}', "invalid"),
-    "only blanks": ("/predict", "POST", JSON, b'{"text":" \\n\\u00a0"}', "invalid"),
+    "only blanks": (
+        *("/predict", "POST", JSON),
+        *(b'{"text":" \\n\\u00a0\\u0085\\ufeff\\u001c"}', "invalid"),
+    ),
     "half an emoji": (
         *("/predict", "POST", JSON),
         *(f'{{"text":"{SECRET} \\ud800"}}'.encode(), "invalid"),
@@ -655,3 +659,9 @@ def test_every_problem_is_declared_with_its_media_type() -> None:
                     assert list(answer["content"]) == [problems.MEDIA_TYPE]
     # 404 belongs to no operation: it says that there is none.
     assert declared | {404} == {kind.status for kind in problems.KINDS.values()}
+
+
+def test_the_page_about_serving_lists_every_setting() -> None:
+    page = settings_table.PAGE.read_text(encoding="utf-8")
+    assert "`max-wait-ms`" in page
+    assert settings_table.fill(page) == page, "python apps/settings_table.py"

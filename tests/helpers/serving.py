@@ -121,7 +121,8 @@ def main() -> None:
 
     port, seconds, *rest = sys.argv[1:]
     settings = {name: float(value) for name, value in (one.split("=") for one in rest)}
-    model = FakeModel(seconds=float(seconds))
+    model, load_s = FakeModel(seconds=float(seconds)), settings.pop("load_s", 0.0)
+    model.warm_up = lambda: time.sleep(load_s)  # type: ignore[method-assign]
     server.run(make_app(model, port=int(port), **settings))
 
 
