@@ -176,6 +176,8 @@ def build(out: pathlib.Path, *, weights: Weights, hardware: str) -> None:
                     weights.export.folder / name, draft / MODEL_FOLDER / name
                 )
         for name, text in (
+            # WHY: who tries the folder here before pushing it leaves these behind.
+            (".gitignore", "__pycache__/\n"),
             ("requirements.txt", space_files.requirements(hardware)),
             ("README.md", _front_page(weights, hardware)),
         ):

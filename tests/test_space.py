@@ -29,7 +29,7 @@ from helpers import tiny_export
 from helpers.browsing import DESK, Visit, browser, free_port, wait_for_answer
 from helpers.running import HELPERS, Program, wait_until
 
-from distrinews import files, inference, space, space_files
+from distrinews import engines, files, inference, space, space_files
 from distrinews.errors import (
     DistriNewsError,
     HubUnreachableError,
@@ -341,13 +341,14 @@ def test_the_folder_serves_api_and_page_and_leaves_in_order(
     options: dict[str, Any] = {"home": hub_cache, "work": work}
     options["zerogpu"] = hardware == "zerogpu"
     with running(folders[hardware], environment, **options) as (program, url):
-        # The API: the very answer that the model gives here, from the pinned commit.
+        # The API: the answer that the reference gives here, from the pinned commit.
         snapshot = hub_cache / f"hub/models--me--news/snapshots/{COMMIT}"
         [want] = inference.Classifier(snapshot).predict([tiny_export.HEADLINE])
         body = {"text": tiny_export.HEADLINE}
         got = httpx.post(f"{url}/predict", json=body).json()
-        assert got["label"] == want.label
-        assert got["scores"] == pytest.approx(want.scores, abs=1e-5)
+        tolerance = engines.TOLERANCES[httpx.get(f"{url}/version").json()["engine"]]
+        assert got["scores"] == pytest.approx(want.scores, abs=tolerance)
+        assert got["label"] == max(got["scores"], key=got["scores"].get)
         assert got["model"]["id"] == REPO
         assert httpx.get(f"{url}/predict").status_code == 405
         assert httpx.get(f"{url}/").headers["location"] == "ui/"
@@ -362,7 +363,7 @@ def test_the_folder_serves_api_and_page_and_leaves_in_order(
             visit = Visit(chromium, f"{url}/ui/", size=DESK)
             visit.type(tiny_export.HEADLINE)
             visit.sees("Answered in")
-            assert visit.bars()[0].startswith(want.label)
+            assert visit.bars()[0].startswith(got["label"])
             assert len(visit.bars()) == 4
             visit.keep_picture(f"space_{hardware}")
         # The end.
