@@ -26,6 +26,11 @@ def main() -> None:
 
 def _dispatch(arguments: Sequence[str]) -> None:
     given = _parser().parse_args(arguments)
+    if given.command == "space":
+        from distrinews import space
+
+        space.make(given)
+        return
     from distrinews import commands  # loads torch
 
     if given.command == "predict":
@@ -65,6 +70,21 @@ def _parser() -> argparse.ArgumentParser:
         "--raw", action="store_true", help="leave AG News' broken characters as is"
     )
     evaluate.add_argument("--json", type=pathlib.Path, help="also write it here")
+
+    space = commands.add_parser("space", help="put the app on Hugging Face Spaces")
+    build = space.add_subparsers(dest="what", required=True).add_parser(
+        "build", help="make the folder of a Space, to be pushed as it is"
+    )
+    build.add_argument(
+        "--model",
+        required=True,
+        help="a repository on the Hub (USER/NAME), or a run folder or an export",
+    )
+    build.add_argument("--revision", help="the repository's commit, 40 digits")
+    build.add_argument("--out", required=True, type=pathlib.Path, help="a new folder")
+    build.add_argument(
+        "--hardware", required=True, choices=("cpu", "zerogpu"), help="of the Space"
+    )
 
     # WHY no help of its own: each measurement has its own flags, and lists them.
     benchmark = commands.add_parser(

@@ -19,7 +19,6 @@ import sys
 from collections.abc import Generator
 
 import psutil
-import torch
 
 __all__ = [
     "describe",
@@ -49,7 +48,8 @@ def num_cores() -> int:
     of its host's cores. Threads beyond that number slow each other down.
 
     Returns:
-        Cores, after affinity and a container's CPU limit.
+        Cores, after affinity, a container's CPU limit and `CPU_CORES`, by which Hugging
+        Face Spaces say what they grant.
 
     Examples:
         >>> num_cores() >= 1
@@ -59,11 +59,22 @@ def num_cores() -> int:
     if sys.platform == "linux":
         counts.append(len(os.sched_getaffinity(0)))
         with contextlib.suppress(OSError, ValueError):
-            # A container's CPU limit, as "microseconds of CPU per period".
-            limit = pathlib.Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8")
-            quota, period = limit.split()
+            quota, period = _cpu_limit().split()
             counts.append(int(quota) // int(period))  # "max" is a ValueError: no limit
+    with contextlib.suppress(ValueError, OverflowError):
+        counts.append(int(float(os.environ.get("CPU_CORES", "none"))))
     return max(1, min(counts))
+
+
+def _cpu_limit() -> str:
+    """A container's CPU limit, as "microseconds of CPU" and "per period"."""
+    group = pathlib.Path("/sys/fs/cgroup")
+    try:
+        return (group / "cpu.max").read_text(encoding="utf-8")
+    except FileNotFoundError:  # control groups of version 1 have two files
+        names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        quota, period = ((group / "cpu" / n).read_text(encoding="utf-8") for n in names)
+        return f"{quota} {period}".replace("-1", "max")
 
 
 def loopback_interface() -> str | None:
@@ -145,9 +156,12 @@ def describe() -> dict[str, object]:
         bytes, GPU names, package versions.
 
     Examples:
+        >>> import torch
         >>> describe()["packages"]["torch"] == torch.__version__
         True
     """
+    import torch  # WHY here: serving counts cores, and may need no torch
+
     versions: dict[str, str | None] = {}
     for name in PACKAGES:
         try:

@@ -88,7 +88,14 @@ TABLE = {
     "minilm": "errors",
     "model": "hub labels minilm settings",
     "export": "checkpoint files model",
-    "inference": "checkpoint errors model",  # never dist, data: serving needs neither
+    # Serving. Never dist, data, model: it needs neither ranks nor, with ONNX, torch.
+    "exported": "errors files manifest",
+    "engines": "errors exported",
+    "space_files": "errors",
+    "space": "errors exported files hub manifest space_files",
+    "inference": "engines errors exported machine",
+    "admission": "",
+    "batching": "admission",  # and no torch
     # A run. Training knows no data and no model: they are passed in.
     "evaluation": "data dist errors metrics sharding",
     "training": "dist settings sharding",

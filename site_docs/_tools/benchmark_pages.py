@@ -96,9 +96,45 @@ def _where(told: dict[str, Any]) -> str:
     return benchmark.draw_table(lines)
 
 
+def _serving(told: dict[str, Any]) -> str:
+    lines = [
+        "| Server | Requests/s (slowest to fastest round) | p50 | p99 |",
+        "|---|---|---|---|",
+    ]
+    names = {
+        "distrinews": "`apps/api.py`, as it starts by default",
+        "naive": "transformers pipeline in a FastAPI `def` route",
+        "litserve": "the same pipeline in LitServe, batching on",
+    }
+    for name, row in told["figures"]["side_by_side"].items():
+        lines.append(
+            f"| {names[name]} | {row['per_s']:.0f} ({row['slowest_per_s']:.0f} to "
+            f"{row['fastest_per_s']:.0f}) | {row['p50_ms']:.0f} ms "
+            f"| {row['p99_ms']:.0f} ms |"
+        )
+    load = told["figures"]["overload"]
+    lines += [
+        "",
+        f"At {load['offered_by_capacity']:.1f} times what it can do, for "
+        f"{told['settings']['overload_s']:.0f} s:",
+        "",
+        f"- accepted {load['accepted']:,} requests, refused {load['refused']:,} with "
+        f"503, left {load['neither']} without an answer",
+        f"- p99 of the accepted {load['accepted_p99_s']:.2f} s (deadline "
+        f"{load['deadline_s']:.0f} s), of the refused {load['refused_p99_s']:.2f} s",
+        f"- resident memory {load['rss_mib_before']:.0f} MiB before, "
+        f"{load['rss_mib_after']:.0f} MiB after",
+        f"- two seconds after the flood: {load['refused_after_2_s']} refused, median "
+        f"{load['median_ms_after_2_s']:.0f} ms (before: "
+        f"{load['median_ms_before']:.0f} ms)",
+    ]
+    return "\n".join(lines)
+
+
 RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "averaging": _averaging,
     "scaling": _scaling,
+    "serving": _serving,
     "trace": lambda told: recorded.table(told["figures"]),
 }
 VIEWS: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -106,6 +142,20 @@ VIEWS: dict[str, Callable[[dict[str, Any]], str]] = {
     "speed_up": _speed_up,
     "where": _where,
 }
+
+
+def _what(told: dict[str, Any]) -> str:
+    """What was measured, in a few words."""
+    chosen = told["settings"]
+    if told["kind"] == "serving":
+        return (
+            f"model {chosen['model']}, engine {chosen['engine']}, "
+            f"{chosen['num_connections']} connections"
+        )
+    return (
+        f"preset {chosen['preset']}, {chosen['global_batch_size']} rows a step over "
+        f"{told['environment']['num_ranks']} ranks"
+    )
 
 
 def render(text: str) -> str:
@@ -127,9 +177,8 @@ def _block(opening: str, name: str, view: str | None, closing: str) -> str:
     env = told["environment"]
     origin = (
         f"Measured on {told['date']}: {env['cpu']}, {env['num_cores']} cores, "
-        f"torch {env['packages']['torch']}, preset {told['settings']['preset']}, "
-        f"{told['settings']['global_batch_size']} rows a step over "
-        f"{env['num_ranks']} ranks, {told['settings']['num_rounds']} rounds in "
+        f"torch {env['packages']['torch']}, {_what(told)}, "
+        f"{told['settings']['num_rounds']} rounds in "
         f"turn ({name}, commit {told['commit'][:7]})."
     )
     shown = (VIEWS[view] if view else RENDERERS[told["kind"]])(told)
