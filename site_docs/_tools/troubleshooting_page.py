@@ -1,0 +1,201 @@
+"""Write the catalogue of troubles into the troubleshooting page.
+
+`distrinews/troubles.json` holds the classic troubles. This tool folds what the labs
+printed (`chapters/labs/captured/NAME.txt`) and the headlines of the page's hand-written
+part (the library's own errors) into it, and writes the page's part between the markers.
+`python site_docs/_tools/troubleshooting_page.py` renews both files; with `--check` it
+only says which are stale, with exit code 1.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import sys
+from typing import Any
+
+from distrinews.troubles import Catalogue, Trouble
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DATA = ROOT / "distrinews" / "troubles.json"
+PAGE = ROOT / "site_docs" / "troubleshooting.md"
+LABS = ROOT / "chapters" / "labs"
+START, END = "<!-- troubles: begin -->", "<!-- troubles: end -->"
+OWN = re.compile(r"^## (.+?) \{ #([a-z0-9-]+) \}$", re.MULTILINE)
+# A captured file begins with what it was captured with: "# torch 2.13.0, ..., DATE".
+HEAD = re.compile(r"\A# (.+?),? *([0-9]{4}-[0-9]{2}-[0-9]{2})(?:, *(.+))?\n+")
+# What looks like a message of a program and not like a sentence of a person.
+MESSAGE = re.compile(
+    r"Error: |Error\(s\)|ChildFailedError|Warning: |: error:|^\[|NOTE: |exitcode"
+    r"|socket has failed|^(Launching|Setting OMP|Watchdog|nccl|huggingface)"
+)
+# These only report that some rank failed; what that rank said is worth more.
+WRAPPERS = {"rank-failed", "rank-hung", "rank-killed"}
+MAX_CAPTURED_LINES = 30
+
+
+def renewed_data(before: str, page: str) -> str:
+    """Fold the labs' output and the page's hand-written headlines into the data.
+
+    Args:
+        before: The data file as it is.
+        page: The page as it is.
+
+    Returns:
+        The data file as it should be.
+    """
+    told = json.loads(before)
+    by_hand = page.partition(START)[0]
+    weights = {own["slug"]: own["weight"] for own in told["own"]}
+    told["own"] = [
+        {
+            "slug": slug,
+            "title": title,
+            "weight": weights.get(slug, 44 if slug in WRAPPERS else 95),
+        }
+        for title, slug in OWN.findall(by_hand)
+    ]
+    for trouble in told["troubles"]:
+        name = trouble["slug"].replace("-", "_")
+        trouble["lab"] = name if (LABS / f"{name}.py").is_file() else None
+        trouble["captured"] = _captured(LABS / "captured" / f"{name}.txt")
+        trouble["reproduced"] = trouble["captured"] is not None
+    return json.dumps(told, indent=1) + "\n"
+
+
+def _captured(path: pathlib.Path) -> dict[str, Any] | None:
+    """A lab's output as the data file holds it."""
+    if not path.is_file():
+        return None
+    text = path.read_text(encoding="utf-8")
+    head = HEAD.match(text)
+    if head is None:
+        raise SystemExit(f"{path}: the first line must be '# VERSIONS, YYYY-MM-DD'")
+    origin = ", ".join(part for part in (head[1], head[3]) if part)
+    return {"text": text[head.end() :].strip(), "origin": origin, "date": head[2]}
+
+
+def renewed_page(before: str, data: str) -> str:
+    """Write the catalogue between the page's markers.
+
+    Args:
+        before: The page as it is.
+        data: The data file.
+
+    Returns:
+        The page as it should be; what stands before the markers is untouched.
+    """
+    known = Catalogue.model_validate_json(data)
+    by_hand = before.partition(START)[0].rstrip()
+    parts = [by_hand, "", START, *_intro(known)]
+    for key, headline in known.groups.items():
+        parts += ["", f"### {headline}"]
+        for trouble in known.troubles:
+            if trouble.group == key:
+                parts += ["", *_entry(trouble)]
+    return "\n".join([*parts, "", END]) + "\n"
+
+
+def _intro(known: Catalogue) -> list[str]:
+    reproduced = sum(trouble.reproduced for trouble in known.troubles)
+    silent = sum(trouble.silent for trouble in known.troubles)
+    lines = [
+        "",
+        "## The classic troubles of DDP",
+        "",
+        f"{len(known.troubles)} troubles that people really had; {silent} of them "
+        "raise nothing at all.",
+        "Search this page for a piece of your message, or let a program search:",
+        "`python -m distrinews doctor match < my_traceback.txt`. Where it says",
+        f"*our run* the output is real; {reproduced} troubles are broken on purpose in "
+        "`chapters/labs`.",
+        "The others say what a run would need, and where they were reported.",
+        "",
+        "| what you see | entry |",
+        "|---|---|",
+    ]
+    for trouble in known.troubles:
+        seen = trouble.symptom.split("\n")[0].replace("|", "\\|")
+        short = seen if len(seen) <= 110 else seen[:107].rstrip() + "..."
+        lines.append(f"| {_quoted(short)} | [{trouble.title}](#{trouble.slug}) |")
+    return lines
+
+
+def _quoted(text: str) -> str:
+    """As code if it is a message, as prose if it is a sentence about one."""
+    if MESSAGE.search(text) is None:
+        return text
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
+
+
+def _entry(trouble: Trouble) -> list[str]:
+    lines = [f"#### {trouble.title} {{ #{trouble.slug} }}", ""]
+    if trouble.silent:
+        lines += ["*Silent: nothing is raised.*", ""]
+    lines += ["```text", trouble.symptom, "```", ""]
+    if trouble.captured is not None:
+        captured = trouble.captured
+        shown = captured.text.splitlines()
+        if len(shown) > MAX_CAPTURED_LINES:
+            cut = len(shown) - MAX_CAPTURED_LINES
+            shown = [*shown[:MAX_CAPTURED_LINES], f"[{cut} more lines]"]
+        lines += [f"Our run, {captured.date}, {captured.origin}:", ""]
+        lines += ["```text", *shown, "```", ""]
+    lines += [
+        f"**Cause.** {trouble.cause}",
+        "",
+        f"**Cure.** {trouble.cure}",
+        "",
+        f"**Prevention.** {trouble.prevention}",
+        "",
+    ]
+    if trouble.lab:
+        lines += [f"**Try it.** `python -m distrinews lab run {trouble.lab}`", ""]
+    sources = ", ".join(
+        f"[{_short(address)}]({address})" for address in trouble.sources
+    )
+    if trouble.captured is None:
+        why = f" ({trouble.why_not_reproduced})" if trouble.why_not_reproduced else ""
+        lines += [f"Not reproduced{why}, source: {sources}.", ""]
+    else:
+        lines += [f"Sources: {sources}.", ""]
+    return [*lines, f"Read on: {_concept(trouble.concept)}."]
+
+
+def _short(address: str) -> str:
+    """`owner/repository#number` for a thread, the host for anything else."""
+    thread = re.fullmatch(
+        r"https://github\.com/(.+?)/(?:issues|pull)/([0-9]+)", address
+    )
+    return f"{thread[1]}#{thread[2]}" if thread else address.split("/")[2]
+
+
+def _concept(name: str) -> str:
+    # WHY only if it is there: a strict build refuses a link to a page to come.
+    exists = (PAGE.parent / f"{name}.md").is_file()
+    return f"[{name}]({name}.md)" if exists else name
+
+
+def main() -> int:
+    """Renew or check the data file and the page.
+
+    Returns:
+        The exit code.
+    """
+    data, page = (path.read_text(encoding="utf-8") for path in (DATA, PAGE))
+    new_data = renewed_data(data, page)
+    new_page = renewed_page(page, new_data)
+    stale = [
+        p for p, a, b in ((DATA, data, new_data), (PAGE, page, new_page)) if a != b
+    ]
+    if "--check" not in sys.argv:
+        DATA.write_text(new_data, encoding="utf-8", newline="\n")
+        PAGE.write_text(new_page, encoding="utf-8", newline="\n")
+    for path in stale:
+        print(path.relative_to(ROOT))
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
