@@ -1,4 +1,4 @@
-"""`python -m distrinews`: use a trained model from the command line.
+"""`python -m distrinews`: use a trained model, look at this machine, find a cure.
 
 Not here: what the commands do (`distrinews.commands`), training (`chapters/`).
 
@@ -26,6 +26,8 @@ def main() -> None:
 
 def _dispatch(arguments: Sequence[str]) -> None:
     given = _parser().parse_args(arguments)
+    if given.command == "doctor":
+        sys.exit(_doctor(given))  # never loads torch: it may be what is broken
     from distrinews import commands  # loads torch
 
     if given.command == "predict":
@@ -34,6 +36,22 @@ def _dispatch(arguments: Sequence[str]) -> None:
         commands.benchmark(given.what, arguments=given.flags)
     else:
         commands.evaluate(given)
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    """The exit code: 0 if this machine is fit, or the pasted text is known."""
+    if given.what == "match":
+        from distrinews import matching
+
+        pasted = sys.stdin.buffer.read().decode("utf-8", errors="replace")
+        found = matching.match(pasted)
+        print(matching.describe(found, as_json=given.json))
+        return int(not found)
+    from distrinews import doctor
+
+    findings = doctor.examine()
+    print(doctor.describe(findings, as_json=given.json))
+    return doctor.exit_code(findings)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,6 +83,18 @@ def _parser() -> argparse.ArgumentParser:
         "--raw", action="store_true", help="leave AG News' broken characters as is"
     )
     evaluate.add_argument("--json", type=pathlib.Path, help="also write it here")
+
+    doctor = commands.add_parser(
+        "doctor", help="look at this machine, or find the cure for a pasted error"
+    )
+    doctor.add_argument(
+        "what",
+        nargs="?",
+        choices=("machine", "match"),
+        default="machine",
+        help="match: read a traceback from standard input [default: machine]",
+    )
+    doctor.add_argument("--json", action="store_true", help="for programs")
 
     # WHY no help of its own: each measurement has its own flags, and lists them.
     benchmark = commands.add_parser(

@@ -50,6 +50,13 @@ TABLE = {
     "touched_rows": "dist errors",
     "shared_memory": "dist errors group touched_rows",
     "wrong_sync": "dist",
+    # The catalogue and the doctor. They must work where torch does not.
+    "troubles": "",
+    "matching": "troubles",
+    "doctor_findings": "matching",
+    "doctor_checks": "doctor_findings",
+    "doctor": "doctor_checks doctor_findings",
+    "doctor_probe": "dist",
     "benchmark": "dist",
     "costmodel": "",
     "trace": "dist whereabouts",
