@@ -67,13 +67,13 @@ def test_real_output_is_shown_with_version_and_date_and_else_the_page_says_so(
     labs = tmp_path / "labs"
     (labs / "captured").mkdir(parents=True)
     if found:
-        (labs / "duplicate_gpu.py").touch()
+        (labs / "duplicate_gpu.py").write_text('"""Two on one."""', encoding="utf-8")
         text = "# torch 9.9.9, Linux, 2031-05-06\nDuplicate GPU detected, really\n"
         (labs / "captured" / "duplicate_gpu.txt").write_text(text, encoding="utf-8")
     monkeypatch.setattr(module, "LABS", labs)
     made = module.renewed_page(page, module.renewed_data(data, page))
     entry = made.partition("{ #duplicate-gpu }")[2].partition("\n#### ")[0]
-    assert ("Duplicate GPU detected, really" in entry) is found
+    assert ("Two on one.\n\nDuplicate GPU detected, really" in entry) is found
     assert ("2031-05-06, torch 9.9.9, Linux" in entry) is found
     assert ("lab run duplicate_gpu" in entry) is found
     assert ("Not reproduced (needs two GPUs), source: " in entry) is not found

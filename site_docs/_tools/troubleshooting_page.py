@@ -9,6 +9,7 @@ only says which are stale, with exit code 1.
 
 from __future__ import annotations
 
+import ast
 import json
 import pathlib
 import re
@@ -30,9 +31,17 @@ MESSAGE = re.compile(
     r"Error: |Error\(s\)|ChildFailedError|Warning: |: error:|^\[|NOTE: |exitcode"
     r"|socket has failed|^(Launching|Setting OMP|Watchdog|nccl|huggingface)"
 )
-# These only report that some rank failed; what that rank said is worth more.
-WRAPPERS = {"rank-failed", "rank-hung", "rank-killed"}
+# How sure an error of our own names its cause. These only report that some rank failed,
+# or that replicas differ; what else the text says is worth more.
+WEIGHTS = {
+    "labs": 40,
+    "rank-failed": 44,
+    "rank-hung": 44,
+    "rank-killed": 44,
+    "replicas-differ": 80,
+}
 MAX_CAPTURED_LINES = 30
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # torch prints some words in bold
 
 
 def renewed_data(before: str, page: str) -> str:
@@ -47,33 +56,32 @@ def renewed_data(before: str, page: str) -> str:
     """
     told = json.loads(before)
     by_hand = page.partition(START)[0]
-    weights = {own["slug"]: own["weight"] for own in told["own"]}
     told["own"] = [
-        {
-            "slug": slug,
-            "title": title,
-            "weight": weights.get(slug, 44 if slug in WRAPPERS else 95),
-        }
+        {"slug": slug, "title": title, "weight": WEIGHTS.get(slug, 95)}
         for title, slug in OWN.findall(by_hand)
     ]
     for trouble in told["troubles"]:
         name = trouble["slug"].replace("-", "_")
-        trouble["lab"] = name if (LABS / f"{name}.py").is_file() else None
-        trouble["captured"] = _captured(LABS / "captured" / f"{name}.txt")
+        lab = LABS / f"{name}.py"
+        trouble["lab"] = name if lab.is_file() else None
+        trouble["captured"] = _captured(LABS / "captured" / f"{name}.txt", lab=lab)
         trouble["reproduced"] = trouble["captured"] is not None
     return json.dumps(told, indent=1) + "\n"
 
 
-def _captured(path: pathlib.Path) -> dict[str, Any] | None:
-    """A lab's output as the data file holds it."""
-    if not path.is_file():
+def _captured(path: pathlib.Path, *, lab: pathlib.Path) -> dict[str, Any] | None:
+    """A lab's output as the data file holds it: as `lab run` shows it."""
+    if not (path.is_file() and lab.is_file()):
         return None
     text = path.read_text(encoding="utf-8")
     head = HEAD.match(text)
     if head is None:
         raise SystemExit(f"{path}: the first line must be '# VERSIONS, YYYY-MM-DD'")
     origin = ", ".join(part for part in (head[1], head[3]) if part)
-    return {"text": text[head.end() :].strip(), "origin": origin, "date": head[2]}
+    about = ast.get_docstring(ast.parse(lab.read_text(encoding="utf-8"))) or ""
+    # WHY: `lab run` prints the lab's headline first; the captured file begins below it.
+    shown = f"{about.partition(chr(10))[0]}\n\n{text[head.end() :]}".strip()
+    return {"text": ANSI.sub("", shown), "origin": origin, "date": head[2]}
 
 
 def renewed_page(before: str, data: str) -> str:
