@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from distrinews import __version__, console
+from distrinews.errors import SettingsError
 
 __all__ = ["main"]
 
@@ -43,8 +44,7 @@ def _doctor(given: argparse.Namespace) -> int:
     if given.what == "match":
         from distrinews import matching
 
-        pasted = sys.stdin.buffer.read().decode("utf-8", errors="replace")
-        found = matching.match(pasted)
+        found = matching.match(_pasted(given.path))
         print(matching.describe(found, as_json=given.json))
         return int(not found)
     from distrinews import doctor
@@ -52,6 +52,24 @@ def _doctor(given: argparse.Namespace) -> int:
     findings = doctor.examine()
     print(doctor.describe(findings, as_json=given.json))
     return doctor.exit_code(findings)
+
+
+def _pasted(path: pathlib.Path | None) -> str:
+    """The text to look at, as UTF-8 on every system."""
+    if path is not None:
+        try:
+            return path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise SettingsError(
+                f"{path} cannot be read: {error.strerror}.",
+                why="there is no text to look at.",
+                fix="python -m distrinews doctor match FILE, or paste into it.",
+                page="settings",
+            ) from None
+    if sys.stdin.isatty():
+        key = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
+        print(f"Paste the text, then a new line and {key}:", file=sys.stderr)
+    return sys.stdin.buffer.read().decode("utf-8", errors="replace")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,7 +110,10 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         choices=("machine", "match"),
         default="machine",
-        help="match: read a traceback from standard input [default: machine]",
+        help="match: find a traceback's entry [default: machine]",
+    )
+    doctor.add_argument(
+        "path", nargs="?", type=pathlib.Path, help="the text [default: standard input]"
     )
     doctor.add_argument("--json", action="store_true", help="for programs")
 

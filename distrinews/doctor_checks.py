@@ -40,6 +40,17 @@ NOTEBOOK_VARIABLES = ("JPY_PARENT_PID", "KAGGLE_KERNEL_RUN_TYPE", "COLAB_RELEASE
 LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 
 
+def _set(name: str, value: str) -> str:
+    """What to type to set a variable: PowerShell and the others disagree."""
+    windows = sys.platform == "win32"
+    return f'$env:{name} = "{value}"' if windows else f"export {name}={value}"
+
+
+def _unset(name: str) -> str:
+    windows = sys.platform == "win32"
+    return f"Remove-Item Env:{name}" if windows else f"unset {name}"
+
+
 def _python() -> list[Finding]:
     version = platform.python_version()
     wanted = _ranges()[0]
@@ -114,17 +125,17 @@ def _launcher() -> list[Finding]:
         return [Finding("launcher", "ok", "no variables of a launcher are set")]
     listed = " ".join(found)
     text = f"{listed} set: every program takes itself for a rank and waits for others"
-    cure = f"unset {listed}"
+    cure = "; ".join(_unset(name) for name in found)
     return [Finding("launcher", "problem", text, cure, "setup")]
 
 
 def _host_name() -> list[Finding]:
     name = socket.gethostname()
     page = "unsupported-gloo-device"
-    cure = (
-        f"add the line '127.0.0.1 {name or 'localhost'}' to the hosts file, or: "
-        "export GLOO_SOCKET_IFNAME=lo"
-    )
+    cure = f"add the line '127.0.0.1 {name or 'localhost'}' to the hosts file"
+    if sys.platform != "win32":  # there gloo finds the loopback by address
+        loopback = "lo0" if sys.platform == "darwin" else "lo"
+        cure += f", or: {_set('GLOO_SOCKET_IFNAME', loopback)}"
     if not name or not name.isascii():
         text = f"{name!r} is no name that gloo can look up"
         return [Finding("host name", "warning", text, cure, page)]
@@ -151,7 +162,7 @@ def _interface() -> list[Finding]:
     if not missing:
         return [Finding("network", "ok", f"GLOO_SOCKET_IFNAME={wanted} exists")]
     text = f"GLOO_SOCKET_IFNAME={wanted}, but there is only {', '.join(sorted(names))}"
-    cure = "unset GLOO_SOCKET_IFNAME"
+    cure = _unset("GLOO_SOCKET_IFNAME")
     return [Finding("network", "problem", text, cure, "unsupported-gloo-device")]
 
 
@@ -185,7 +196,7 @@ def _threads() -> list[Finding]:
     if given is None:
         text = f"{cores} cores, {logical} hardware threads; ranks share them equally"
         return [Finding("cores", "ok", text)]
-    cure = f"unset OMP_NUM_THREADS, or: export OMP_NUM_THREADS={max(1, cores // 2)}"
+    cure = _unset("OMP_NUM_THREADS") + "  (each rank then gets its share of the cores)"
     if not given.isascii() or not given.isdigit() or int(given) < 1:
         text = f"OMP_NUM_THREADS={given!r} is no number of threads"
         return [Finding("cores", "problem", text, cure, page)]
@@ -216,8 +227,8 @@ def _folders() -> list[Finding]:
     places = {"here": pathlib.Path(), "cache": pathlib.Path(cache).expanduser()}
     cures = {
         "here": "cd to a folder of your own, or: --runs-dir FOLDER",
-        "cache": "export DISTRINEWS_CACHE=FOLDER",
-        "temporary": "export TMPDIR=FOLDER  (Windows: set TEMP=FOLDER)",
+        "cache": _set("DISTRINEWS_CACHE", "FOLDER"),
+        "temporary": _set("TEMP" if sys.platform == "win32" else "TMPDIR", "FOLDER"),
     }
     try:
         places["temporary"] = pathlib.Path(tempfile.gettempdir())

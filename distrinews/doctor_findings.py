@@ -113,4 +113,4 @@ def judge_pair(told: dict[str, Any]) -> Finding:
         cure = getattr(known[0].entry, "cure", cure)
     # The last line that says what happened, not our own why, fix and more.
     lines = [line for line in error.splitlines() if line and not line.startswith("  ")]
-    return Finding("two ranks", "problem", lines[-1][:300], cure, page)
+    return Finding("two ranks", "problem", lines[-1][:200], cure, page)

@@ -75,6 +75,16 @@ def test_a_host_name_that_does_not_resolve_is_seen(
     assert "hosts file" in found.cure
 
 
+def test_a_cure_can_be_typed_into_powershell_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nonsense")
+    assert check("interface")[0].cure == "unset GLOO_SOCKET_IFNAME"
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert check("interface")[0].cure == "Remove-Item Env:GLOO_SOCKET_IFNAME"
+    assert doctor_checks._set("A", "b") == '$env:A = "b"'
+
+
 def test_a_host_name_of_another_machine_is_seen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -182,6 +182,17 @@ def test_the_command_prints_the_cure_or_says_that_nothing_matches() -> None:
     assert json.loads(call("nothing", "--json").stdout) == {"matches": []}
 
 
+def test_the_text_may_be_a_file_and_a_missing_one_is_told(
+    tmp_path: pathlib.Path,
+) -> None:
+    log = tmp_path / "log.txt"
+    log.write_bytes(b"\xff\xfe no text \x00 Duplicate GPU detected : rank 0")
+    assert "#duplicate-gpu" in call("", str(log)).stdout
+    missing = call("", str(tmp_path / "nowhere.txt"))
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert "nowhere.txt cannot be read" in missing.stderr
+
+
 def test_the_command_loads_no_torch() -> None:
     script = (
         "import sys, io\n"

@@ -115,7 +115,7 @@ def _intro(known: Catalogue) -> list[str]:
         f"{len(known.troubles)} troubles that people really had; {silent} of them "
         "raise nothing at all.",
         "Search this page for a piece of your message, or let a program search:",
-        "`python -m distrinews doctor match < my_traceback.txt`. Where it says",
+        "`python -m distrinews doctor match my_traceback.txt`. Where it says",
         f"*our run* the output is real; {reproduced} troubles are broken on purpose in "
         "`chapters/labs`.",
         "The others say what a run would need, and where they were reported.",
