@@ -142,7 +142,7 @@ def _host_name() -> list[Finding]:
     try:
         family, _, _, _, address = socket.getaddrinfo(name, None)[0]
     except (OSError, UnicodeError) as error:
-        text = f"{name!r} does not resolve ({error}); torchrun needs it"
+        text = f"{name!r} does not resolve ({error}); gloo looks it up"
         return [Finding("host name", "warning", text, cure, page)]
     try:
         with socket.socket(family) as probe:
