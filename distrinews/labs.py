@@ -131,7 +131,7 @@ def _act(ranks: dist.Ranks, story: Story, judge: str, timeout_s: float) -> None:
     if ranks.world_size > 1:
         # There is no public way to change a group's timeout (torch 2.13). WHY not from
         # the start: see START_TIMEOUT_S.
-        shorter: Any = torch_dist.distributed_c10d._set_pg_timeout  # type: ignore[attr-defined]
+        shorter: Any = torch_dist.distributed_c10d._set_pg_timeout
         shorter(timedelta(seconds=timeout_s))
     got = story(ranks)
     at_the_end_of_its_story(ranks)

@@ -74,7 +74,8 @@ TABLE = {
     "lab_player": "",
     "lab_rows": "dist",
     "labs": "console dist errors lab_player lab_rows",
-    "lab_desk": "errors lab_player",
+    "lab_sheets": "errors",
+    "lab_desk": "errors lab_player lab_sheets",
     # The model.
     "minilm": "errors",
     "model": "hub labels minilm settings",

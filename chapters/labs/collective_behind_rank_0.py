@@ -24,6 +24,7 @@ from distrinews import dist, labs
 def broken(ranks: dist.Ranks) -> float:
     loss = torch.tensor(1.0 + ranks.rank)
     if ranks.is_main:
+        print("rank 0 adds up the losses of all ranks, to print their mean")
         torch_dist.all_reduce(loss)
         print(f"mean loss over all ranks {loss.item() / ranks.world_size}")
     return loss.item() / ranks.world_size

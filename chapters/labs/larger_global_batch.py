@@ -35,7 +35,9 @@ def broken(ranks: dist.Ranks) -> list[int]:
 
 
 def fixed(ranks: dist.Ranks) -> list[int]:
-    per_rank = sharding.per_rank_batch_size(GLOBAL_BATCH_SIZE, ranks)
+    per_rank = sharding.per_rank_batch_size(
+        GLOBAL_BATCH_SIZE, world_size=ranks.world_size
+    )
     return rows_and_steps(per_rank, ranks)
 
 

@@ -40,6 +40,7 @@ def broken(ranks: dist.Ranks) -> nn.Module:
     replica = DistributedDataParallel(frozen_body())
     # ... some epochs later: now the body may learn, too.
     replica.module[0].requires_grad_(True)
+    print(f"rank {ranks.rank}: layer 0 thawed, it trains from now on")
     return train(replica, ranks)
 
 
@@ -47,6 +48,7 @@ def fixed(ranks: dist.Ranks) -> nn.Module:
     replica = DistributedDataParallel(frozen_body())
     net = replica.module
     net[0].requires_grad_(True)
+    print(f"rank {ranks.rank}: layer 0 thawed, wrapped anew")
     return train(DistributedDataParallel(net), ranks)
 
 

@@ -30,11 +30,13 @@ class Counter:
     num_sent = 0
 
     def __call__(
-        self, group: torch_dist.ProcessGroup | None, bucket: torch_dist.GradBucket
+        self,
+        group: torch_dist.ProcessGroup,
+        bucket: torch_dist.GradBucket,  # type: ignore[name-defined]
     ) -> torch.futures.Future[torch.Tensor]:
         """Send a bucket as DDP would, and count it."""
         self.num_sent += 1
-        return allreduce_hook(group, bucket)  # type: ignore[arg-type]
+        return allreduce_hook(group, bucket)
 
 
 def broken(ranks: dist.Ranks) -> int:

@@ -44,6 +44,7 @@ def train(ranks: dist.Ranks, meets: tuple[bool, bool]) -> nn.Module:
     for net.chosen in (0, 1):
         with sync.sync_if(meets[net.chosen], replica=replica):
             labs.loss_on(replica, labs.own_rows(ranks)).backward()
+        print(f"rank {ranks.rank}: micro-batch {net.chosen} used branch {net.chosen}")
     optimizer.step()
     return replica
 

@@ -33,6 +33,7 @@ def broken(ranks: dist.Ranks) -> nn.Module:
         replica.require_backward_grad_sync = number == 1
         loss.backward()
     optimizer.step()
+    print(f"rank {ranks.rank}: one step of 2 accumulated micro-batches")
     return replica
 
 
@@ -45,6 +46,7 @@ def fixed(ranks: dist.Ranks) -> nn.Module:
             loss = labs.loss_on(replica, micro_batch) / 2
             loss.backward()
     optimizer.step()
+    print(f"rank {ranks.rank}: one step of 2 accumulated micro-batches")
     return replica
 
 
