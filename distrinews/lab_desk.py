@@ -4,8 +4,8 @@ Promise: `run` and `fix` show what really happens; `check` judges a learner's ve
 the lab's own detector, whatever else the learner changed in the copy.
 
 Not here: what a lab is and how it is played (`distrinews.labs`), what its file says
-(`distrinews.lab_sheets`). This module loads no
-torch, so that a list or a mistyped name is answered at once.
+(`distrinews.lab_sheets`). This module loads no torch, so that a list or a mistyped name
+is answered at once.
 
 Guide: learn/labs.
 """
@@ -97,7 +97,8 @@ def run(name: str) -> int:
     )
     print(
         f"Next      cp {_shown(sheet.path)} my_fix.py, edit `broken` in it, then\n"
-        f"          python -m distrinews lab check {name} --file my_fix.py"
+        f"          python -m distrinews lab check {name} --file my_fix.py\n"
+        f"  more: troubleshooting/#{name.replace('_', '-')}"
     )
     return 0
 
@@ -223,7 +224,7 @@ def _versions() -> str:
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     torch = importlib.metadata.version("torch")
     python = platform.python_version()
-    return f"# torch {torch}, {today}, {platform.system()}, Python {python}"
+    return f"# torch {torch}, Python {python}, {platform.system()}, {today}"
 
 
 def normalised(text: str) -> str:

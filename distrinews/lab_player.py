@@ -19,6 +19,8 @@ from dataclasses import dataclass
 
 import psutil
 
+from distrinews.signals import first_signal_means_cleanup
+
 __all__ = ["LAUNCHER_VARIABLES", "Played", "play"]
 
 # After this a program is stopped by force.
@@ -51,9 +53,12 @@ def play(
     """
     began_s = time.monotonic()
     # WHY its own folder for temporary files: what a killed program leaves goes with it.
-    with tempfile.TemporaryDirectory(
-        prefix="distrinews-lab-", ignore_cleanup_errors=True
-    ) as own:
+    with (
+        first_signal_means_cleanup(),
+        tempfile.TemporaryDirectory(
+            prefix="distrinews-lab-", ignore_cleanup_errors=True
+        ) as own,
+    ):
         log = pathlib.Path(own) / "output.txt"
         # WHY a file and not a pipe: a process that was left behind would keep a pipe
         # open, and reading it to its end would wait for that process.

@@ -22,7 +22,6 @@ import importlib.util
 import math
 import os
 import pathlib
-import shutil
 import sys
 import tempfile
 import time
@@ -43,6 +42,7 @@ from distrinews.lab_rows import (
     small_data,
     small_model,
 )
+from distrinews.signals import first_signal_means_cleanup
 
 __all__ = [
     "ENDED",
@@ -110,20 +110,20 @@ class Lab:
     def _play(self, story: Story, judge: str) -> None:
         for name in LAUNCHER_VARIABLES:
             os.environ.pop(name, None)
-        own = tempfile.mkdtemp(prefix="distrinews-lab-")
-        os.environ[FOLDER_VARIABLE] = own
-        try:
+        with (
+            first_signal_means_cleanup(),
+            tempfile.TemporaryDirectory(prefix="distrinews-lab-") as own,
+        ):
+            os.environ[FOLDER_VARIABLE] = own
             if self.num_ranks == 0:
                 _judge(story(), judge, dist.current())
-            else:
-                dist.launch(
-                    _act,
-                    *(story, judge, self.timeout_s),
-                    num_ranks=self.num_ranks,
-                    timeout_s=START_TIMEOUT_S,
-                )
-        finally:
-            shutil.rmtree(own, ignore_errors=True)
+                return
+            dist.launch(
+                _act,
+                *(story, judge, self.timeout_s),
+                num_ranks=self.num_ranks,
+                timeout_s=START_TIMEOUT_S,
+            )
 
 
 def _act(ranks: dist.Ranks, story: Story, judge: str, timeout_s: float) -> None:

@@ -71,9 +71,9 @@ TABLE = {
     "sources": "errors file_sources newswire tables",
     "data": "errors dist files sources",
     # Failures to learn from.
-    "lab_player": "",
+    "lab_player": "signals",
     "lab_rows": "dist",
-    "labs": "console dist errors lab_player lab_rows",
+    "labs": "console dist errors lab_player lab_rows signals",
     "lab_sheets": "errors",
     "lab_desk": "errors lab_player lab_sheets",
     # The model.

@@ -41,10 +41,11 @@ def train(ranks: dist.Ranks, meets: tuple[bool, bool]) -> nn.Module:
     net = TwoBranches()
     replica = DistributedDataParallel(net, find_unused_parameters=True)
     optimizer = torch.optim.SGD(replica.parameters(), lr=0.1)
-    for net.chosen in (0, 1):
-        with sync.sync_if(meets[net.chosen], replica=replica):
+    for number, is_meeting in enumerate(meets):
+        net.chosen = number
+        with sync.sync_if(is_meeting, replica=replica):
             labs.loss_on(replica, labs.own_rows(ranks)).backward()
-        print(f"rank {ranks.rank}: micro-batch {net.chosen} used branch {net.chosen}")
+        print(f"rank {ranks.rank}: micro-batch {number} used branch {number}")
     optimizer.step()
     return replica
 
