@@ -29,6 +29,10 @@ def _dispatch(arguments: Sequence[str]) -> None:
     given = _parser().parse_args(arguments)
     if given.command == "doctor":
         sys.exit(_doctor(given))  # never loads torch: it may be what is broken
+    if given.command == "lab":
+        from distrinews import lab_desk
+
+        sys.exit(lab_desk.serve(given))
     from distrinews import commands  # loads torch
 
     if given.command == "predict":
@@ -116,6 +120,19 @@ def _parser() -> argparse.ArgumentParser:
         "path", nargs="?", type=pathlib.Path, help="the text [default: standard input]"
     )
     doctor.add_argument("--json", action="store_true", help="for programs")
+
+    lab = commands.add_parser("lab", help="DDP's classic failures, safely: break, fix")
+    acts = lab.add_subparsers(dest="act", required=True)
+    acts.add_parser("list", help="names, silent or loud, seconds")
+    for act, about in (
+        ("run", "play the broken version: see the symptom"),
+        ("fix", "show the cure as a diff, and play it"),
+        ("check", "let the lab's detector judge your version"),
+    ):
+        acts.add_parser(act, help=about).add_argument("name")
+    acts.choices["check"].add_argument("--file", help="your copy of the lab's file")
+    capture = acts.add_parser("capture", help="(developers) write the real output down")
+    capture.add_argument("names", nargs="*", help="none: all")
 
     # WHY no help of its own: each measurement has its own flags, and lists them.
     benchmark = commands.add_parser(

@@ -77,6 +77,12 @@ TABLE = {
     "file_sources": "cleaning errors hub labels parquet tables",
     "sources": "errors file_sources newswire tables",
     "data": "errors dist files sources",
+    # Failures to learn from.
+    "lab_player": "signals",
+    "lab_rows": "dist",
+    "labs": "console dist errors lab_player lab_rows signals",
+    "lab_sheets": "errors",
+    "lab_desk": "errors lab_player lab_sheets",
     # The model.
     "minilm": "errors",
     "model": "hub labels minilm settings",

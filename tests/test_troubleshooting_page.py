@@ -58,6 +58,15 @@ def test_what_is_written_by_hand_stays_and_its_headlines_reach_the_data() -> Non
     assert section in tool().renewed_page(longer, new_data)
 
 
+def test_what_a_merge_put_behind_the_generated_part_moves_up() -> None:
+    page, data = PAGE.read_text("utf-8"), DATA.read_text("utf-8")
+    section = "## Brand new { #brand-new }\n\nWritten by hand."
+    made = tool().renewed_page(f"{page}\n{section}\n", data)
+    assert made.index(section) < made.index(tool().START)
+    assert made.rstrip().endswith(tool().END)
+    assert tool().renewed_page(made, data) == made
+
+
 @pytest.mark.parametrize("found", [True, False])
 def test_real_output_is_shown_with_version_and_date_and_else_the_page_says_so(
     found: bool, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch

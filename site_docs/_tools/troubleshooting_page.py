@@ -55,7 +55,7 @@ def renewed_data(before: str, page: str) -> str:
         The data file as it should be.
     """
     told = json.loads(before)
-    by_hand = page.partition(START)[0]
+    by_hand = _by_hand(page)
     told["own"] = [
         {"slug": slug, "title": title, "weight": WEIGHTS.get(slug, 95)}
         for title, slug in OWN.findall(by_hand)
@@ -92,17 +92,22 @@ def renewed_page(before: str, data: str) -> str:
         data: The data file.
 
     Returns:
-        The page as it should be; what stands before the markers is untouched.
+        The page as it should be; what people wrote stands before the markers.
     """
     known = Catalogue.model_validate_json(data)
-    by_hand = before.partition(START)[0].rstrip()
-    parts = [by_hand, "", START, *_intro(known)]
+    parts = [_by_hand(before), "", START, *_intro(known)]
     for key, headline in known.groups.items():
         parts += ["", f"### {headline}"]
         for trouble in known.troubles:
             if trouble.group == key:
                 parts += ["", *_entry(trouble)]
     return "\n".join([*parts, "", END]) + "\n"
+
+
+def _by_hand(page: str) -> str:
+    """What people wrote, also if a merge put some of it behind the generated part."""
+    above, below = page.partition(START)[0], page.partition(END)[2]
+    return "\n\n".join(part.strip() for part in (above, below) if part.strip())
 
 
 def _intro(known: Catalogue) -> list[str]:
