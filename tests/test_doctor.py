@@ -214,6 +214,20 @@ def test_two_ranks_that_failed_are_explained_by_the_catalogue() -> None:
 # --- It never raises, and ends in time -------------------------------------------
 
 
+def test_the_doctor_itself_loads_nothing_that_may_be_broken() -> None:
+    script = "import sys, distrinews.doctor; print(*sys.modules)"
+    done = subprocess.run(
+        (sys.executable, "-c", script),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    loaded = set(done.stdout.split())
+    assert loaded & {"torch", "pydantic", "psutil", "numpy", "transformers"} == set()
+    assert "distrinews.doctor_checks" in loaded
+
+
 def test_a_check_that_raises_or_never_answers_becomes_a_finding(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
