@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from helpers.disks import mount_or_skip
-from helpers.running import Program
+from helpers.running import Program, wait_until
 
 from distrinews import doctor, doctor_checks, troubles
 from distrinews.doctor_checks import CHECKS
@@ -386,4 +386,17 @@ def test_a_probe_that_never_answers_is_ended_and_leaves_nothing(
     told = json.loads(program.out)
     assert faulty(told) & {"torch", "two ranks"}
     assert any("within" in f["text"] for f in told["findings"])
+    program.seconds_until_nothing_is_left(timeout_s=5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C as POSIX sends it")
+def test_ctrl_c_ends_the_doctor_and_its_ranks(start: Callable[..., Program]) -> None:
+    root = str(pathlib.Path(__file__).resolve().parents[1])
+    program = start(*DOCTOR, env={"PYTHONPATH": root})
+    # The doctor, the probe, its helper and two ranks.
+    wait_until(lambda: len(program.processes()) >= 4, timeout_s=30, what="the ranks")
+    program.press_ctrl_c()
+    assert program.exit_code(timeout_s=10) == 130
+    assert "Traceback" not in program.err
     program.seconds_until_nothing_is_left(timeout_s=5)
