@@ -91,6 +91,18 @@ def test_a_labs_file_name_does_not_give_the_answer_away() -> None:
         assert best(text.replace(name, "train").replace(slug, "x")) == slug
 
 
+def test_the_pages_figures_are_these() -> None:
+    page = (ROOT / "site_docs" / "howto" / "doctor.md").read_text("utf-8")
+    page = " ".join(page.split())
+    known, fresh, unrelated = (
+        (len(texts(name)) - len(wrong(name)), len(texts(name)))
+        for name in ("known.json", "fresh.json", "unrelated.json")
+    )
+    assert f"{known[0]} of {known[1]} texts that they were written with" in page
+    assert f"{fresh[0]} of {fresh[1]} that were gathered afterwards" in page
+    assert f"{unrelated[1] - unrelated[0]} of {unrelated[1]} unrelated" in page
+
+
 def test_without_its_rules_no_text_would_be_recognised() -> None:
     """Negative control: the figures come from the rules, not from the search."""
     told = json.loads((ROOT / "distrinews" / "troubles.json").read_text("utf-8"))
