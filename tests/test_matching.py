@@ -252,6 +252,17 @@ def test_the_rules_keep_to_what_both_languages_read_alike() -> None:
     assert {p: foreign(p) for p in patterns() if foreign(p)} == {}
 
 
+def test_no_rule_is_satisfied_by_a_few_letters() -> None:
+    short = [
+        (trouble.slug, rule.all)
+        for trouble in troubles.read().troubles
+        for rule in trouble.rules
+        if sum(len(pattern) for pattern in rule.all) < 10
+        or any(re.search(pattern, "") for pattern in rule.all)
+    ]
+    assert short == []
+
+
 @pytest.mark.parametrize(
     "pattern",
     [
