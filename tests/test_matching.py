@@ -71,6 +71,14 @@ def test_texts_that_were_not_used_to_write_the_rules_are_recognised() -> None:
     assert len(wrong("fresh.json")) <= 0.1 * len(texts("fresh.json"))
 
 
+def test_what_healthy_programs_print_is_not_taken_for_a_trouble() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    blocks = [b for b in readme.split("```")[1::2] if "accuracy" in b]
+    assert blocks
+    for block in blocks:
+        assert match(block) == []
+
+
 def captured() -> Iterator[tuple[str, str]]:
     for trouble in troubles.read().troubles:
         if trouble.captured is not None:
