@@ -24,7 +24,7 @@ from distrinews.signals import first_signal_means_cleanup
 __all__ = ["LAUNCHER_VARIABLES", "Played", "play"]
 
 # After this a program is stopped by force.
-LIMIT_S = 90.0
+LIMIT_S = 120.0
 LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 
 
@@ -73,10 +73,12 @@ def play(
                 start_new_session=True,  # so that all of it can be stopped
             )
         try:
-            _follow(process, log, deadline_s=began_s + LIMIT_S, echo=echo)
+            ended = _follow(process, log, deadline_s=began_s + LIMIT_S, echo=echo)
         finally:
             _stop(process)
         text = log.read_text(encoding="utf-8", errors="replace")
+    if not ended:
+        text += f"It did not end within {LIMIT_S:g} s and was stopped.\n"
     return Played(process.returncode, text, time.monotonic() - began_s)
 
 
@@ -98,8 +100,8 @@ def _follow(
     *,
     deadline_s: float,
     echo: bool,
-) -> None:
-    """Wait for the end, showing the output as it grows."""
+) -> bool:
+    """Wait for the end, showing the output as it grows; say whether it came."""
     with log.open(encoding="utf-8", errors="replace") as lines:
         running = True
         while running and time.monotonic() < deadline_s:
@@ -108,6 +110,7 @@ def _follow(
                 running = False
             if echo:
                 print(lines.read(), end="", flush=True)
+    return not running
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -64,7 +64,7 @@ NOTHING_WRONG = "-- the detector finds nothing wrong --"
 FOLDER_VARIABLE = "DISTRINEWS_LAB_FOLDER"
 # WHY so long: this is no wait of the lab's own. A busy machine may take a while to load
 # torch in every rank, and a lab must not call that a hang.
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 90.0
 
 
 Story = Callable[..., Any]
@@ -229,7 +229,7 @@ def expect(what: str, got: Any, *, want: Any) -> None:
         Traceback (most recent call last):
         ...
         distrinews.errors.WrongResultError: rows counted: 9 on rank 0; right is 8.
-          why:  nothing raised: only a comparison with what is known finds this.
+          why:  a program may end well and be wrong: compare it with what is known.
           fix:  edit `broken` in a copy of the lab until its check passes.
           more: troubleshooting/#labs
     """
@@ -242,7 +242,7 @@ def expect(what: str, got: Any, *, want: Any) -> None:
     wanted = " / ".join(dict.fromkeys(_text(value) for _, value, _ in everyone))
     raise WrongResultError(
         f"{what}: {held}; right is {wanted}.",
-        why="nothing raised: only a comparison with what is known finds this.",
+        why="a program may end well and be wrong: compare it with what is known.",
         fix="edit `broken` in a copy of the lab until its check passes.",
         page="labs",
     )

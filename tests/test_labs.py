@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import functools
 import json
+import os
 import pathlib
 import re
 import signal
@@ -16,6 +17,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
+import torch
 from helpers.running import Program, wait_until
 
 from distrinews import lab_desk, lab_sheets, labs
@@ -47,7 +49,7 @@ Start = Callable[..., Program]
 
 def finished(program: Program) -> Played:
     """Wait for a lab; nothing of it may be left: no process, no file."""
-    code = program.exit_code(timeout_s=120)
+    code = program.exit_code(timeout_s=150)
     program.seconds_until_nothing_is_left(timeout_s=2)
     assert program.temporary_files() == []
     return Played(code, program.out + program.err, 0.0)
@@ -57,6 +59,10 @@ def proves(name: str, state: str, start: Start) -> None:
     """The broken version shows exactly its symptom, the fixed one does not."""
     if name in TORCHRUN and sys.platform == "win32":
         pytest.skip("torchrun does not work with the official Windows wheels")
+    if name == "omp_one_thread" and os.cpu_count() == 1:
+        pytest.skip("one core: one thread a rank is right")
+    if name == "device_count_as_world_size" and torch.cuda.device_count() > 1:
+        pytest.skip("as many GPUs as ranks: right by luck")
     sheet = Sheet.read(name)
     played = finished(start(sheet.path, state))
     ended = labs.ENDED in played.text.splitlines()
@@ -72,8 +78,9 @@ def proves(name: str, state: str, start: Start) -> None:
         assert "Traceback" not in played.text
 
 
+@pytest.mark.labs
 @pytest.mark.slow
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(200)
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("name", CORE)
 def test_a_core_lab_breaks_as_it_says_and_its_cure_cures(
@@ -83,7 +90,7 @@ def test_a_core_lab_breaks_as_it_says_and_its_cure_cures(
 
 
 @pytest.mark.labs
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(200)
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("name", sorted(set(NAMES) - set(CORE)))
 def test_a_lab_breaks_as_it_says_and_its_cure_cures(
@@ -98,8 +105,8 @@ def test_a_lab_breaks_as_it_says_and_its_cure_cures(
 def test_there_are_enough_labs_and_the_core_is_among_them() -> None:
     silent = [name for name in NAMES if Sheet.read(name).is_silent]
     assert lab_sheets.names() == NAMES
-    assert len(NAMES) == 42
-    assert len(silent) == 21
+    assert len(NAMES) == 41
+    assert len(silent) == 20
     assert len(CORE) == 12
     assert set(CORE) <= set(NAMES)
 
@@ -200,7 +207,6 @@ NOT_NUMBERS = {  # their detectors compare models over ranks, or with another mo
     "marked_ready_twice",
     "module_prefix",
     "sync_flag_after_forward",
-    "unused_in_last_micro_step",
 }
 
 
@@ -245,7 +251,7 @@ def test_list_names_every_lab_without_loading_torch() -> None:
     )
     listed = [line.split()[0] for line in done.stdout.splitlines()[: len(NAMES)]]
     assert listed == NAMES
-    assert "42 labs, 21 of them silent" in done.stdout
+    assert "41 labs, 20 of them silent" in done.stdout
 
 
 def test_a_mistyped_name_gets_a_suggestion() -> None:

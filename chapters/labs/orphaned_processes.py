@@ -43,7 +43,7 @@ def still_there(code: str) -> bool:
     try:
         time.sleep(1.0)
         starter.kill()
-        starter.communicate()
+        starter.wait()
         psutil.wait_procs([rank], timeout=3.0)
         return rank.is_running()
     finally:
