@@ -22,6 +22,8 @@ from distrinews.troubles import Catalogue
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TEXTS = ROOT / "tests" / "data" / "tracebacks"
 CLI = (sys.executable, "-m", "distrinews", "doctor", "match")
+# Troubles that a single command shows.
+COMMANDS = sorted((ROOT / "site_docs" / "_tools" / "captured").glob("*.txt"))
 # The part of both languages' regular expressions that means the same in both: letters,
 # classes, repeats, alternatives, plain groups, \b, and these escapes.
 ESCAPES = set("bsSdw.()[]{}*+?|\\/^$'\"`-<>@")
@@ -88,8 +90,27 @@ def captured() -> Iterator[tuple[str, str]]:
 def test_every_labs_output_finds_its_entry() -> None:
     found = [(slug, best(text)) for slug, text in captured()]
     assert [each for each in found if each[0] != each[1]] == []
-    labs = list((ROOT / "chapters").glob("labs/captured/*.txt"))
-    assert len(found) == len(labs), "run site_docs/_tools/troubleshooting_page.py"
+    labs = list((ROOT / "chapters" / "labs" / "captured").glob("*.txt"))
+    assert len(found) == len(labs + COMMANDS), "run troubleshooting_page.py"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="commands of a Linux shell")
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: path.stem)
+def test_a_captured_command_still_says_what_the_page_shows(path: pathlib.Path) -> None:
+    command = re.findall(r"^\$ (.+)$", path.read_text("utf-8"), re.MULTILINE)[0]
+    allowed = subprocess.run(("unshare", "--mount", "true"), check=False)
+    if "unshare" in command and allowed.returncode != 0:
+        pytest.skip("this container may not change its mounts")
+    done = subprocess.run(
+        ("bash", "-c", re.sub(r"(?<![-\w])python(?= )", sys.executable, command)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert best(done.stdout) == path.stem.replace("_", "-"), done.stdout
 
 
 def test_a_labs_file_name_does_not_give_the_answer_away() -> None:

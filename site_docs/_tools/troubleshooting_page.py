@@ -22,6 +22,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = ROOT / "distrinews" / "troubles.json"
 PAGE = ROOT / "site_docs" / "troubleshooting.md"
 LABS = ROOT / "chapters" / "labs"
+# Output of single commands, for troubles that need no lab; the command stands in it.
+COMMANDS = ROOT / "site_docs" / "_tools" / "captured"
 START, END = "<!-- troubles: begin -->", "<!-- troubles: end -->"
 OWN = re.compile(r"^## (.+?) \{ #([a-z0-9-]+) \}$", re.MULTILINE)
 # A captured file begins with what it was captured with: "# torch 2.13.0, ..., DATE".
@@ -64,23 +66,31 @@ def renewed_data(before: str, page: str) -> str:
         name = trouble["slug"].replace("-", "_")
         lab = LABS / f"{name}.py"
         trouble["lab"] = name if lab.is_file() else None
-        trouble["captured"] = _captured(LABS / "captured" / f"{name}.txt", lab=lab)
+        trouble["captured"] = (
+            _captured(LABS / "captured" / f"{name}.txt", headline=_headline(lab))
+            if lab.is_file()
+            else _captured(COMMANDS / f"{name}.txt", headline="")
+        )
         trouble["reproduced"] = trouble["captured"] is not None
     return json.dumps(told, indent=1) + "\n"
 
 
-def _captured(path: pathlib.Path, *, lab: pathlib.Path) -> dict[str, Any] | None:
-    """A lab's output as the data file holds it: as `lab run` shows it."""
-    if not (path.is_file() and lab.is_file()):
+def _headline(lab: pathlib.Path) -> str:
+    """What `lab run` prints first; the captured file begins below it."""
+    about = ast.get_docstring(ast.parse(lab.read_text(encoding="utf-8"))) or ""
+    return about.partition("\n")[0] + "\n\n"
+
+
+def _captured(path: pathlib.Path, *, headline: str) -> dict[str, Any] | None:
+    """Captured output as the data file holds it: as it was on the screen."""
+    if not path.is_file():
         return None
     text = path.read_text(encoding="utf-8")
     head = HEAD.match(text)
     if head is None:
         raise SystemExit(f"{path}: the first line must be '# VERSIONS, YYYY-MM-DD'")
     origin = ", ".join(part for part in (head[1], head[3]) if part)
-    about = ast.get_docstring(ast.parse(lab.read_text(encoding="utf-8"))) or ""
-    # WHY: `lab run` prints the lab's headline first; the captured file begins below it.
-    shown = f"{about.partition(chr(10))[0]}\n\n{text[head.end() :]}".strip()
+    shown = (headline + text[head.end() :]).strip()
     return {"text": ANSI.sub("", shown), "origin": origin, "date": head[2]}
 
 
@@ -111,7 +121,7 @@ def _by_hand(page: str) -> str:
 
 
 def _intro(known: Catalogue) -> list[str]:
-    reproduced = sum(trouble.reproduced for trouble in known.troubles)
+    labs = sum(trouble.lab is not None for trouble in known.troubles)
     silent = sum(trouble.silent for trouble in known.troubles)
     lines = [
         "",
@@ -121,7 +131,7 @@ def _intro(known: Catalogue) -> list[str]:
         "raise nothing at all.",
         "Search this page for a piece of your message, or let a program search:",
         "`python -m distrinews doctor match my_traceback.txt`. Where it says",
-        f"*our run* the output is real; {reproduced} troubles are broken on purpose in "
+        f"*our run* the output is real; {labs} troubles are broken on purpose in "
         "`chapters/labs`.",
         "The others say what a run would need, and where they were reported.",
         "",
