@@ -55,7 +55,10 @@ def examine(checks: Sequence[Callable[[], list[Finding]]] = CHECKS) -> list[Find
     """
     with _Probe() as probe:  # runs while we look at the rest
         found = _look_at_all(checks)
-        found += probe.findings()
+        try:
+            found += probe.findings()
+        except Exception as error:  # whatever it was, the rest is worth telling
+            found.append(_torch_failed(f"{type(error).__name__}: {error}"))
     return found
 
 

@@ -245,6 +245,22 @@ def test_a_check_that_raises_or_never_answers_becomes_a_finding(
     assert "no answer within" in found[1].text
 
 
+def test_a_probe_that_talks_nonsense_becomes_a_finding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Nonsense(doctor._Probe):
+        def __enter__(self) -> doctor._Probe:
+            self._process = None
+            return self
+
+        def findings(self) -> list[Finding]:
+            raise KeyError("gloo")
+
+    monkeypatch.setattr(doctor, "_Probe", Nonsense)
+    [found] = doctor.examine(())
+    assert (found.level, "gloo" in found.text) == ("problem", True)
+
+
 def test_only_a_problem_makes_the_exit_code_1_and_json_holds_everything() -> None:
     warning = Finding("port", "warning", "taken", "take another", "address-in-use")
     problem = Finding("cores", "problem", "none", "buy one", "omp-one-thread")
