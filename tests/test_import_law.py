@@ -18,7 +18,9 @@ ANYTHING = "*"
 TABLE = {
     "__init__": "",
     "__main__": ANYTHING,
+    "command_line": ANYTHING,
     "commands": ANYTHING,
+    "measurements": ANYTHING,
     # On their own.
     "errors": "",
     "labels": "",
@@ -50,6 +52,13 @@ TABLE = {
     "touched_rows": "dist errors",
     "shared_memory": "dist errors group touched_rows",
     "wrong_sync": "dist",
+    # The catalogue and the doctor. They must work where torch does not.
+    "troubles": "",
+    "matching": "troubles",
+    "doctor_findings": "matching",
+    "doctor_checks": "doctor_findings",
+    "doctor": "doctor_checks doctor_findings",
+    "doctor_probe": "dist",
     "benchmark": "dist",
     "costmodel": "",
     "published": "",
@@ -84,6 +93,12 @@ TABLE = {
     "file_sources": "cleaning errors hub labels parquet tables",
     "sources": "errors file_sources newswire tables",
     "data": "errors dist files sources",
+    # Failures to learn from.
+    "lab_player": "signals",
+    "lab_rows": "dist",
+    "labs": "console dist errors lab_player lab_rows signals",
+    "lab_sheets": "errors",
+    "lab_desk": "errors lab_player lab_sheets",
     # The model.
     "minilm": "errors",
     "model": "hub labels minilm settings",
