@@ -267,6 +267,7 @@ def site(tmp_path: pathlib.Path) -> pathlib.Path:
     return copied
 
 
+@pytest.mark.slow
 def test_a_page_with_another_number_is_found(site: pathlib.Path) -> None:
     """Negative control of the check above."""
     page = site / "understand" / "faster-than-ddp.md"
@@ -279,6 +280,7 @@ def test_a_page_with_another_number_is_found(site: pathlib.Path) -> None:
     assert page.read_text(encoding="utf-8") == text
 
 
+@pytest.mark.slow
 def test_a_contributors_file_becomes_a_line_of_the_page(site: pathlib.Path) -> None:
     results_folder = site / "benchmarks" / "results"
     told = results.read(results_folder / "scaling.json")

@@ -64,16 +64,16 @@ def _speed_up(told: dict[str, Any]) -> str:
     rate, own_rate = weak["samples_per_s"], one["samples_per_s"]
     lines = [
         ["what", "definition", "measured"],
-        ["speed-up, strong", "T(1) / T(W)", f"{own_ms:.0f} / {ms:.0f} = {speedup:.2f}"],
+        ["speed-up, strong", "T(1) / T(W)", f"{own_ms:.0f} / {ms:.0f} = {speedup:.3f}"],
         [
             "efficiency",
             "S / W",
-            f"{speedup:.2f} / {num_ranks} = {strong['efficiency']:.2f}",
+            f"{speedup:.3f} / {num_ranks} = {strong['efficiency']:.2f}",
         ],
         [
             "serial fraction (Karp-Flatt)",
             "(1/S - 1/W) / (1 - 1/W)",
-            f"(1/{speedup:.2f} - 1/{num_ranks}) / (1 - 1/{num_ranks}) = "
+            f"(1/{speedup:.3f} - 1/{num_ranks}) / (1 - 1/{num_ranks}) = "
             f"{strong['serial_fraction']:.2f}",
         ],
         [
