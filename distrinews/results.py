@@ -203,11 +203,13 @@ def check_comparable(one: dict[str, Any], other: dict[str, Any]) -> None:
         )
 
 
-def check_publishable(path: pathlib.Path) -> dict[str, Any]:
+def check_publishable(path: pathlib.Path, *, noisy: bool = False) -> dict[str, Any]:
     """Refuse a file that could not stand beside the committed ones.
 
     Args:
         path: A record.
+        noisy: Whether to let pass what a busy machine measured; whoever shows it must
+            say so.
 
     Returns:
         The record.
@@ -224,9 +226,9 @@ def check_publishable(path: pathlib.Path) -> dict[str, Any]:
     untimed = [name for name, row in rows.items() if not _median_ms(row)]
     if untimed or not rows:
         _refuse(path, f"no time in {', '.join(untimed) or 'it'}")
-    noisy = [name for name, row in rows.items() if row.get("noisy")]
-    if noisy:
-        _refuse(path, f"the machine was too noisy while it timed {', '.join(noisy)}")
+    busy = [name for name, row in rows.items() if row.get("noisy")]
+    if busy and not noisy:
+        _refuse(path, f"the machine was too noisy while it timed {', '.join(busy)}")
     few = [n for n, r in rows.items() if len(r.get("all_ms") or []) < FEWEST_ROUNDS]
     if few:
         _refuse(path, f"{', '.join(few)}: fewer than {FEWEST_ROUNDS} rounds")

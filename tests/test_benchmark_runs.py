@@ -267,6 +267,7 @@ def site(tmp_path: pathlib.Path) -> pathlib.Path:
     return copied
 
 
+@pytest.mark.slow
 def test_a_page_with_another_number_is_found(site: pathlib.Path) -> None:
     """Negative control of the check above."""
     page = site / "understand" / "faster-than-ddp.md"
@@ -279,11 +280,14 @@ def test_a_page_with_another_number_is_found(site: pathlib.Path) -> None:
     assert page.read_text(encoding="utf-8") == text
 
 
+@pytest.mark.slow
 def test_a_contributors_file_becomes_a_line_of_the_page(site: pathlib.Path) -> None:
     results_folder = site / "benchmarks" / "results"
     told = results.read(results_folder / "scaling.json")
     told["environment"] |= {"cpu": "Their Chip 9", "num_cores": 64, "num_ranks": 8}
     told["figures"]["strong"]["speedup"] = 6.54
+    for row in told["figures"].values():
+        row["noisy"] = False
     theirs = results_folder / "scaling-theirs.json"
     results.write(theirs, told)
     call("-m", "distrinews", "benchmark", "check", theirs, folder=site.parent)
@@ -297,6 +301,13 @@ def test_a_contributors_file_becomes_a_line_of_the_page(site: pathlib.Path) -> N
     [line] = [line for line in after if "scaling-theirs.json" in line]
     cells = [cell.strip() for cell in line.split("|")]
     assert {"Their Chip 9, 64 cores", "8", "6.54x"} <= set(cells)
+    # From a busy machine it is shown as such, and refused as a contribution.
+    told["figures"]["weak"]["noisy"] = True
+    results.write(theirs, told)
+    call(tool, folder=site.parent)
+    assert "scaling-theirs.json (noisy)" in page.read_text(encoding="utf-8")
+    refused = ("-m", "distrinews", "benchmark", "check", theirs)
+    assert "too noisy" in call(*refused, folder=site.parent, expect=2).stderr
     # One that lacks what the page shows is an error by name.
     del told["figures"]["weak"]
     results.write(theirs, told)

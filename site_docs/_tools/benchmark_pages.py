@@ -39,6 +39,11 @@ def _scaling(told: dict[str, Any]) -> str:
     return f"{shown}\n\n{listed}"
 
 
+def _trace(told: dict[str, Any]) -> str:
+    parts = (recorded.table(told["figures"]), benchmark.noise(told["figures"]))
+    return "\n\n".join(filter(None, parts))
+
+
 def _one_process(told: dict[str, Any]) -> str:
     row = told["figures"]["one_process"]
     phases = [f"{row['phases_ms'].get(p, 0.0):.0f} ms" for p in benchmark.PHASES]
@@ -64,16 +69,16 @@ def _speed_up(told: dict[str, Any]) -> str:
     rate, own_rate = weak["samples_per_s"], one["samples_per_s"]
     lines = [
         ["what", "definition", "measured"],
-        ["speed-up, strong", "T(1) / T(W)", f"{own_ms:.0f} / {ms:.0f} = {speedup:.2f}"],
+        ["speed-up, strong", "T(1) / T(W)", f"{own_ms:.0f} / {ms:.0f} = {speedup:.3f}"],
         [
             "efficiency",
             "S / W",
-            f"{speedup:.2f} / {num_ranks} = {strong['efficiency']:.2f}",
+            f"{speedup:.3f} / {num_ranks} = {strong['efficiency']:.2f}",
         ],
         [
             "serial fraction (Karp-Flatt)",
             "(1/S - 1/W) / (1 - 1/W)",
-            f"(1/{speedup:.2f} - 1/{num_ranks}) / (1 - 1/{num_ranks}) = "
+            f"(1/{speedup:.3f} - 1/{num_ranks}) / (1 - 1/{num_ranks}) = "
             f"{strong['serial_fraction']:.2f}",
         ],
         [
@@ -135,7 +140,7 @@ RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "averaging": _averaging,
     "scaling": _scaling,
     "serving": _serving,
-    "trace": lambda told: recorded.table(told["figures"]),
+    "trace": _trace,
 }
 VIEWS: dict[str, Callable[[dict[str, Any]], str]] = {
     "one_process": _one_process,
@@ -193,7 +198,8 @@ def _machine(name: str, told: dict[str, Any]) -> list[str]:
     one, strong, weak = (found[way] for way in ("one_process", "strong", "weak"))
     gpus = env.get("device") == "cuda" and ", ".join(env["gpus"])
     return [
-        *(name, gpus or f"{env['cpu']}, {env['num_cores']} cores"),
+        name + " (noisy)" * any(row["noisy"] for row in (one, strong, weak)),
+        gpus or f"{env['cpu']}, {env['num_cores']} cores",
         f"{settings['preset']}, {settings['global_batch_size']}",
         *(str(env["num_ranks"]), f"{one['median_ms']:.0f} ms"),
         f"{strong['median_ms']:.0f} ms",
@@ -209,7 +215,7 @@ def _everybody() -> str:
         + ["ranks, same rows", "exposed", "speed-up", "weak"]
     ]
     for path in sorted(RESULTS.glob("scaling*.json")):
-        told = results.check_publishable(path)
+        told = results.check_publishable(path, noisy=True)
         if told["kind"] != "scaling":
             raise ResultError(
                 f"{path} is named like a scaling file and measures {told['kind']!r}.",
