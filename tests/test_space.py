@@ -33,7 +33,7 @@ from helpers.browsing import DESK, Visit, browser, free_port, wait_for_answer
 from helpers.running import HELPERS, Program, wait_until
 
 from distrinews import engines, files, inference, space, space_files
-from distrinews.__main__ import _parser
+from distrinews.command_line import _parser
 from distrinews.errors import (
     DistriNewsError,
     HubUnreachableError,
