@@ -17,8 +17,12 @@ import platform
 import socket
 import sys
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 import psutil
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "describe",
@@ -111,6 +115,8 @@ def peak_memory_bytes(device: torch.device | None = None) -> int:
         True
     """
     if device is not None and device.type == "cuda":
+        import torch  # WHY here, and below: serving may need no torch
+
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
@@ -131,6 +137,7 @@ def threads(number: int) -> Generator[None, None, None]:
         None.
 
     Examples:
+        >>> import torch
         >>> before = torch.get_num_threads()
         >>> with threads(1):
         ...     torch.get_num_threads()
@@ -138,6 +145,8 @@ def threads(number: int) -> Generator[None, None, None]:
         >>> torch.get_num_threads() == before
         True
     """
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     # WHY compute something: the threads are made by the first work they get.
