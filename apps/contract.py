@@ -59,10 +59,9 @@ NOT_BLANK = r"[^\s\u001c-\u001f\u0085\ufeff]"
 Text = Annotated[
     str,
     Field(
-        min_length=1,
         description="A headline, or a few sentences of news",
         examples=["Oil prices rise as a storm nears the coast"],
-        json_schema_extra={"pattern": NOT_BLANK},
+        json_schema_extra={"minLength": 1, "pattern": NOT_BLANK},
     ),
 ]
 

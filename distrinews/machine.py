@@ -115,7 +115,7 @@ def peak_memory_bytes(device: torch.device | None = None) -> int:
         True
     """
     if device is not None and device.type == "cuda":
-        import torch
+        import torch  # WHY here, and below: serving may need no torch
 
         return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":

@@ -9,6 +9,8 @@ folder's own requirements.txt; it takes minutes.
 from __future__ import annotations
 
 import contextlib
+import http.server
+import importlib.util
 import json
 import os
 import pathlib
@@ -17,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -30,6 +33,7 @@ from helpers.browsing import DESK, Visit, browser, free_port, wait_for_answer
 from helpers.running import HELPERS, Program, wait_until
 
 from distrinews import engines, files, inference, space, space_files
+from distrinews.command_line import _parser
 from distrinews.errors import (
     DistriNewsError,
     HubUnreachableError,
@@ -240,8 +244,9 @@ def start_space(
     home: pathlib.Path,
     work: pathlib.Path,
     zerogpu: bool = False,
+    platform: dict[str, str] | None = None,
 ) -> tuple[Program, str]:
-    """Start a built folder with what Spaces set."""
+    """Start a built folder with what Spaces set, and `platform` on top."""
     work.mkdir()
     with socket.socket() as probe:  # 7860 as on Spaces, unless somebody has it here
         taken = probe.connect_ex(("127.0.0.1", 7860)) == 0
@@ -265,6 +270,7 @@ def start_space(
             "PYTHONPATH": str(HELPERS / "stubs"),  # the platform's package
             "STUB_REPORT": str(work / "report.txt"),
         }
+    env |= platform or {}
     program = Program((python, "app.py"), folder=work, env=env, cwd=folder)
     return program, f"http://127.0.0.1:{port}"
 
@@ -425,6 +431,46 @@ def test_without_launch_zerogpu_would_get_no_report(
 
 
 @pytest.mark.slow
+def test_the_platforms_own_package_sends_its_report_once(
+    folders: dict[str, pathlib.Path],
+    environment: pathlib.Path,
+    hub_cache: pathlib.Path,
+    tmp_path: pathlib.Path,
+) -> None:
+    """With the real package `spaces`, where it is installed, but for its torch part."""
+    package = importlib.util.find_spec("spaces")
+    if package is None or package.origin is None:
+        pytest.skip("the package spaces is not installed")
+    came: list[str] = []
+
+    class Platform(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            came.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Platform)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    packages = pathlib.Path(package.origin).parents[1]
+    platform = {
+        "PYTHONPATH": f"{HELPERS / 'no_cuda'}{os.pathsep}{packages}",
+        "SPACES_ZERO_DEVICE_API_URL": f"http://127.0.0.1:{server.server_port}",
+    }
+    options: dict[str, Any] = {"home": hub_cache, "work": tmp_path / "run"}
+    options |= {"zerogpu": True, "platform": platform}
+    with running(folders["zerogpu"], environment, **options) as (program, _):
+        assert came == ["/startup-report"]
+        os.kill(program.process.pid, signal.SIGTERM)
+        assert program.exit_code(timeout_s=30) == 0, program.err
+        program.seconds_until_nothing_is_left(timeout_s=5)
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.slow
 def test_a_space_whose_model_cannot_be_had_says_so_and_ends(
     folders: dict[str, pathlib.Path],
     environment: pathlib.Path,
@@ -455,3 +501,14 @@ def test_other_weights_than_the_pinned_ones_are_refused(
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(ModelError, match="is damaged"):
         space.find_model(tmp_path)
+
+
+def test_the_guide_names_only_commands_that_exist() -> None:
+    guide = space_files.ROOT / "site_docs/howto/space.md"
+    lines = re.findall(r"python -m distrinews (.+)", guide.read_text("utf-8"))
+    assert len(lines) >= 1
+    for line in lines:
+        given = _parser().parse_args(line.split())
+        assert given.command == "space"
+    with pytest.raises(SystemExit):  # the control
+        _parser().parse_args([*lines[0].split(), "--speed"])
