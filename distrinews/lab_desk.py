@@ -254,6 +254,7 @@ def normalised(text: str) -> str:
         (r"\b([WEI])\d{4} \d\d:\d\d:\d\d\.\d+ \d+", r"\1 TIME PID"),
         (r"\d{4}-\d\d-\d\d[T_]\d\d:\d\d:\d\d(\.\d+)?", "TIME"),
         (r"\b0x[0-9a-f]{6,}", "0xADDRESS"),
+        (r"\x1b\[[0-9;]*m", ""),  # bold and colours
         (r"[ \t]+\n", "\n"),
     ):
         text = re.sub(pattern, short, text)

@@ -115,6 +115,8 @@ class Lab:
             tempfile.TemporaryDirectory(prefix="distrinews-lab-") as own,
         ):
             os.environ[FOLDER_VARIABLE] = own
+            # torch makes this folder when DDP is built (2.13), and leaves it there.
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.path.join(own, "inductor")
             if self.num_ranks == 0:
                 _judge(story(), judge, dist.current())
                 return

@@ -363,7 +363,7 @@ def test_a_lab_that_hangs_and_is_interrupted_leaves_nothing(
     words = (sys.executable, "-m", "distrinews", "lab", "run", path.stem)
     program = start(*(words if through == "the command" else (path,)))
     wait_until(
-        lambda: len(program.processes()) >= 3 and "batches" in program.out,
+        lambda: len(program.processes()) >= 3 and "in this epoch" in program.out,
         timeout_s=60,
         what="two ranks at work",
     )

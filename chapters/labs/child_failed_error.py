@@ -13,7 +13,7 @@ Question  With eight ranks: which of the eight tracebacks do you read?
 Source    https://github.com/pytorch/pytorch/issues/113546
 Concept   understand/failures
 Silent    no
-Takes     10 s
+Takes     8 s
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ Question  What would this line do on a machine with GPUs where `.to(device)` was
 Source    https://github.com/pytorch/pytorch/issues/46821
 Concept   understand/gradient-sync
 Silent    no
-Takes     6 s
+Takes     4 s
 """
 
 from __future__ import annotations

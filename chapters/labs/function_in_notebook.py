@@ -12,7 +12,7 @@ Question  Why does a lambda fail even in a file?
 Source    https://github.com/Lightning-AI/pytorch-lightning/issues/10511
 Concept   understand/processes-and-ranks
 Silent    no
-Takes     4 s
+Takes     3 s
 """
 
 from __future__ import annotations

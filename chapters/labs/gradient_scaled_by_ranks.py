@@ -12,7 +12,7 @@ Question  Adam would hide this for a while. Why, and what does it not hide?
 Source    https://github.com/texttron/tevatron/issues/143
 Concept   understand/gradient-sync
 Silent    yes
-Takes     6 s
+Takes     4 s
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ Question  What should a mean over all ranks be when there is one process?
 Source    https://github.com/zcablii/LSKNet/issues/54
 Concept   understand/processes-and-ranks
 Silent    no
-Takes     4 s
+Takes     3 s
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ Question  What would Adam forget? Would you see it in the loss?
 Source    https://github.com/huggingface/accelerate/issues/2016
 Concept   understand/checkpoints
 Silent    yes
-Takes     6 s
+Takes     4 s
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ Question  The second layer's weights are equal on both ranks. Why?
 Source    https://github.com/pytorch/pytorch/issues/12603
 Concept   understand/gradient-sync
 Silent    yes
-Takes     6 s
+Takes     4 s
 """
 
 from __future__ import annotations

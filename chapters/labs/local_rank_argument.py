@@ -10,7 +10,7 @@ Question  Why is an environment variable the better place for this number?
 Source    https://github.com/XPixelGroup/BasicSR/issues/626
 Concept   understand/processes-and-ranks
 Silent    no
-Takes     10 s
+Takes     8 s
 """
 
 from __future__ import annotations

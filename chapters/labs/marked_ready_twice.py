@@ -10,7 +10,7 @@ Question  What would the replicas hold if DDP sent the gradient after the first 
 Source    https://github.com/huggingface/accelerate/issues/3536
 Concept   understand/gradient-sync
 Silent    no
-Takes     6 s
+Takes     4 s
 """
 
 from __future__ import annotations

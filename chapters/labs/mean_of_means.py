@@ -10,7 +10,7 @@ Question  When are both numbers equal? Which line of your code makes sure of it?
 Source    https://github.com/huggingface/transformers/issues/34242
 Concept   understand/metrics-over-ranks
 Silent    yes
-Takes     6 s
+Takes     4 s
 """
 
 from __future__ import annotations

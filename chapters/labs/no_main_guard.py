@@ -12,7 +12,7 @@ Question  The same file runs well with "fork". Why, and why is fork no way out w
 Source    https://github.com/pytorch/pytorch/issues/5858
 Concept   understand/processes-and-ranks
 Silent    no
-Takes     4 s
+Takes     3 s
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ Question  Why does the sampler not use torch's global random numbers instead?
 Source    https://github.com/pytorch/pytorch/issues/31771
 Concept   understand/sharding
 Silent    yes
-Takes     6 s
+Takes     4 s
 """
 
 from __future__ import annotations

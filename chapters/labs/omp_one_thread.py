@@ -14,7 +14,7 @@ Question  Why does it have to be set before torch is imported to be sure?
 Source    https://github.com/pytorch/pytorch/issues/22260
 Concept   understand/processes-and-ranks
 Silent    yes
-Takes     6 s
+Takes     4 s
 """
 
 from __future__ import annotations

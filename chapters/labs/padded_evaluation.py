@@ -11,7 +11,7 @@ Question  Which row was counted twice, and which accuracy comes out with three r
 Source    https://github.com/pytorch/pytorch/issues/25162
 Concept   understand/exact-evaluation
 Silent    yes
-Takes     6 s
+Takes     4 s
 """
 
 from __future__ import annotations

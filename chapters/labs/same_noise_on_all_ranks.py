@@ -12,7 +12,7 @@ Question  Why must the sampler's seed stay the same on all ranks?
 Source    https://github.com/huggingface/transformers/issues/37932
 Concept   understand/sharding
 Silent    yes
-Takes     6 s
+Takes     4 s
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ Question  What does an epoch cost now, compared with one process?
 Source    https://github.com/huggingface/datasets/issues/5360
 Concept   understand/sharding
 Silent    yes
-Takes     6 s
+Takes     4 s
 """
 
 from __future__ import annotations

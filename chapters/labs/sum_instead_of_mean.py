@@ -9,7 +9,7 @@ Question  gloo has no ReduceOp.AVG. What would you use with nccl?
 Source    https://github.com/Liquid4All/liquid-finetune/pull/38
 Concept   understand/metrics-over-ranks
 Silent    yes
-Takes     6 s
+Takes     4 s
 """
 
 from __future__ import annotations

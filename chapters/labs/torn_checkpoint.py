@@ -12,7 +12,7 @@ Question  The barrier alone would do here. When does a program need the renaming
 Source    https://github.com/pytorch/pytorch/pull/194614
 Concept   understand/checkpoints
 Silent    no
-Takes     6 s
+Takes     4 s
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ Question  Who could have written the checkpoint that you downloaded?
 Source    https://github.com/alex-petrenko/sample-factory/issues/313
 Concept   understand/checkpoints
 Silent    no
-Takes     4 s
+Takes     3 s
 """
 
 from __future__ import annotations
