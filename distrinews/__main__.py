@@ -32,6 +32,8 @@ def _dispatch(arguments: Sequence[str]) -> None:
         commands.predict(given.model, texts=given.texts)
     elif given.command == "benchmark":
         commands.benchmark(given.what, arguments=given.flags)
+    elif given.command == "export":
+        commands.export(given)
     else:
         commands.evaluate(given)
 
@@ -65,6 +67,30 @@ def _parser() -> argparse.ArgumentParser:
         "--raw", action="store_true", help="leave AG News' broken characters as is"
     )
     evaluate.add_argument("--json", type=pathlib.Path, help="also write it here")
+
+    export = commands.add_parser(
+        "export", help="a model for another engine, or the folder of a model repository"
+    )
+    export.add_argument(
+        "--model", required=True, help="a run folder (runs/NAME) or an export"
+    )
+    export.add_argument(
+        "--engine",
+        action="append",
+        choices=("onnx-float32", "onnx-int8"),
+        help="make this model and compare it with torch float32; may be repeated",
+    )
+    export.add_argument(
+        "--out", type=pathlib.Path, help="copy the ONNX file here [default: beside it]"
+    )
+    export.add_argument(
+        "--hub", type=pathlib.Path, help="write the folder of a model repository here"
+    )
+    export.add_argument("--data", default="newswire", help="compare on its test rows")
+    export.add_argument(
+        "--test-rows", type=int, default=1000, help="rows [%(default)s]"
+    )
+    export.add_argument("--report", type=pathlib.Path, help="also write it as JSON")
 
     # WHY no help of its own: each measurement has its own flags, and lists them.
     benchmark = commands.add_parser(

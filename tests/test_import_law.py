@@ -69,15 +69,20 @@ TABLE = {
     "parquet": "errors labels tables",
     "file_sources": "cleaning errors hub labels parquet tables",
     "sources": "errors file_sources newswire tables",
-    "data": "errors dist files sources",
+    "data": "errors dist files machine sources",
     # The model.
     "minilm": "errors",
     "model": "hub labels minilm settings",
-    "export": "checkpoint files model",
     # Serving. Never dist, data, model: it needs neither ranks nor, with ONNX, torch.
     "exported": "errors files manifest",
-    "engines": "errors exported",
-    "inference": "engines errors exported machine",
+    "golden": "errors exported files newswire",
+    "onnx_graph": "",
+    "onnx_export": "errors exported files machine manifest onnx_graph",
+    "engines": "errors exported machine onnx_export",
+    "inference": "engines errors exported golden machine",
+    "parity": "engines exported golden inference onnx_export sources",
+    "export": "checkpoint engines errors exported files golden inference model "
+    "onnx_export parity",
     "admission": "",
     "batching": "admission",  # and no torch
     # A run. Training knows no data and no model: they are passed in.
