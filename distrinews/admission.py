@@ -42,8 +42,9 @@ class Limits:
     Attributes:
         max_batch_tokens: A batch is full when its items have so many tokens together.
         max_batch_items: Or when it holds so many items.
-        max_wait_ms: After a batch, wait so long for those it answered to ask again; pays
-            where a batch takes hardly longer than an item. An idle machine never waits.
+        max_wait_ms: After a batch, wait so long for those it answered to ask again;
+            pays where a batch takes hardly longer than an item. An idle machine never
+            waits.
         max_waiting: Items in the queue; one more is refused.
         deadline_s: From entering the queue to the answer.
 
