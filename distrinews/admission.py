@@ -42,8 +42,9 @@ class Limits:
     Attributes:
         max_batch_tokens: A batch is full when its items have so many tokens together.
         max_batch_items: Or when it holds so many items.
-        max_wait_ms: After a batch, wait so long for those it answered to ask again. An
-            idle machine never waits.
+        max_wait_ms: After a batch, wait so long for those it answered to ask again;
+            pays where a batch takes hardly longer than an item. An idle machine never
+            waits.
         max_waiting: Items in the queue; one more is refused.
         deadline_s: From entering the queue to the answer.
 
@@ -54,7 +55,7 @@ class Limits:
 
     max_batch_tokens: int = 2048
     max_batch_items: int = 64
-    max_wait_ms: float = 3.0
+    max_wait_ms: float = 0.0
     max_waiting: int = 128
     deadline_s: float = 10.0
 

@@ -14,16 +14,29 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 
-from distrinews import data, dist, files, sources
+from distrinews import (
+    data,
+    dist,
+    exported,
+    files,
+    machine,
+    onnx_export,
+    parity,
+    results,
+    sources,
+)
+from distrinews import export as publishing
 from distrinews.dist import Ranks
+from distrinews.errors import SettingsError
 from distrinews.evaluation import evaluate as count_answers
 from distrinews.inference import Classifier
 from distrinews.settings import NEWSWIRE_ROWS
 
-__all__ = ["evaluate", "predict"]
+__all__ = ["evaluate", "export", "predict"]
 
 
 def predict(folder: str, *, texts: Sequence[str]) -> None:
@@ -87,3 +100,46 @@ def _evaluate_rank(ranks: Ranks, given: argparse.Namespace) -> None:
             files.write_json(given.json, tally.as_dict())
     if ranks.is_main:
         print(json.dumps(tally.as_dict(), indent=1))
+
+
+def export(given: argparse.Namespace) -> None:
+    """Make a model for other engines, compare them, write a model repository's folder.
+
+    Args:
+        given: `model`, `engine` (a list or None), `out`, `hub`, `data`, `test_rows`,
+            `report`.
+
+    Raises:
+        SettingsError: Neither engine nor folder is given. Other kinds of
+            DistriNewsError: model or data are missing, or cannot be written.
+    """
+    if not given.engine and not given.hub:
+        raise SettingsError(
+            "neither --engine nor --hub is given.",
+            why="there would be nothing to do: the run has an export already.",
+            fix="--engine onnx-int8, or --hub FOLDER.",
+            page="engines",
+        )
+    source = sources.open_source(given.data)
+    found = exported.find(given.model)
+    parities = []
+    for name in given.engine or ():
+        source.check()
+        rows = list(source.rows("test", num_rows=given.test_rows, seed=0))
+        classifier = Classifier(found, engine=name, num_threads=machine.num_cores())
+        parities.append(parity.measure(found, classifier, rows=rows))
+        print(parities[-1].as_table(), end="\n\n", flush=True)
+        if given.out:
+            made = onnx_export.ensure(found, name)
+            with files.atomic_file(given.out / made.name) as draft:
+                shutil.copyfile(made, draft)
+    if given.report:
+        figures = {told.engine: told.as_dict() for told in parities}
+        settings = {"data": source.description, "model": found.identity.id}
+        told = results.record("parity", figures=figures, settings=settings, num_ranks=1)
+        results.write(given.report, told)
+    if given.hub:
+        publishing.publish(found, out=given.hub, parities=parities)
+        print(
+            f"{given.hub} is ready. To put it online: hf upload USER/NAME {given.hub}"
+        )

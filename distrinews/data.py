@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
 import pathlib
 import random
 from collections import defaultdict
@@ -29,6 +28,7 @@ import torch
 
 from distrinews import dist, files
 from distrinews.errors import DataError
+from distrinews.machine import cache_folder
 from distrinews.sources import Row, Source
 
 if TYPE_CHECKING:  # WHY: transformers takes seconds to load; only its name is needed
@@ -40,23 +40,6 @@ __all__ = ["TokenTable", "cache_folder", "split_validation", "tokenise"]
 # row without touching much.
 ROWS_PER_PIECE = 1000
 SCHEMA = pa.schema([("input_ids", pa.list_(pa.int32())), ("label", pa.int8())])
-
-
-def cache_folder() -> pathlib.Path:
-    """Say where tokenised data is kept: DISTRINEWS_CACHE, else below the home folder.
-
-    Returns:
-        A folder; it may not exist yet. It can be deleted at any time between runs.
-
-    Examples:
-        >>> from unittest import mock
-        >>> with mock.patch.dict(os.environ, DISTRINEWS_CACHE="somewhere/else"):
-        ...     cache_folder().name
-        'else'
-    """
-    given = os.environ.get("DISTRINEWS_CACHE")
-    default = pathlib.Path.home() / ".cache" / "distrinews"
-    return pathlib.Path(given) if given else default
 
 
 class TokenTable:

@@ -19,14 +19,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distrinews import engines, exported, machine
-from distrinews.errors import ModelError
-from distrinews.exported import Identity
+from distrinews import engines, exported, golden, machine
+from distrinews.errors import DistriNewsError, ModelError
+from distrinews.exported import Exported, Identity
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 __all__ = ["Classifier", "Encoded", "Identity", "Prediction", "open_best"]
+
+FASTEST_FIRST = ("onnx-int8", "onnx-float32", engines.REFERENCE)
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,12 @@ class Classifier:
     """An exported model, ready to answer. Its methods may be called from any thread.
 
     Args:
-        folder: An export, or the run folder that holds it.
+        folder: An export, or the run folder that holds it; or one that
+            `exported.find` has verified already.
         engine: What computes, a name in `engines.NAMES`.
-        num_threads: Threads to compute with; None: torch's are left as they are.
+        num_threads: Threads to compute with; None: torch's are left as they are, ONNX
+            Runtime gets one for each core.
+        cache: Where a converted model is kept; None: beside the export.
 
     Attributes:
         folder: The export.
@@ -83,14 +88,17 @@ class Classifier:
 
     def __init__(
         self,
-        folder: pathlib.Path | str,
+        folder: pathlib.Path | str | Exported,
         *,
         engine: str = engines.REFERENCE,
         num_threads: int | None = None,
+        cache: pathlib.Path | str | None = None,
     ) -> None:
         import tokenizers
 
-        self._exported = exported.find(folder)
+        self._exported = (
+            folder if isinstance(folder, Exported) else exported.find(folder)
+        )
         self.folder = self._exported.folder
         self.identity = self._exported.identity
         self.labels = list(self._exported.labels)
@@ -102,12 +110,19 @@ class Classifier:
         )
         self._tokens.no_padding()
         self._tokens.enable_truncation(self._exported.max_length)
-        self._engine = engines.load(engine, self._exported, num_threads=num_threads)
+        self._engine = engines.load(
+            engine, self._exported, num_threads=num_threads, cache=cache
+        )
 
     @property
     def engine_name(self) -> str:
         """What computes."""
         return self._engine.name
+
+    @property
+    def tolerance(self) -> float:
+        """How far a score may lie from the reference's."""
+        return self._engine.tolerance
 
     @functools.cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
@@ -209,12 +224,10 @@ class Classifier:
             try:
                 items.append(self.encode(text))
             except ModelError as error:
-                what = error.what.replace(
-                    "the text", f"text {place + 1} of {len(texts)}"
-                )
-                raise ModelError(
-                    what, why=error.why, fix=error.fix, page=error.page
-                ) from None
+                which = f"text {place + 1} of {len(texts)}"
+                what = error.what.replace("the text", which)
+                more = {"why": error.why, "fix": error.fix, "page": error.page}
+                raise ModelError(what, **more) from None
         return self.predict_encoded(items)
 
     def warm_up(self) -> None:
@@ -223,10 +236,8 @@ class Classifier:
         Libraries choose their kernels and take their memory on the first call.
         """
         longest = self._exported.max_length
-        for num_tokens in sorted({min(16, longest), longest}):
-            self.predict_encoded([
-                Encoded((self._exported.pad_id,) * num_tokens, False)
-            ])
+        for num_tokens in (min(16, longest), longest):
+            self._engine.logits([[self._exported.pad_id] * num_tokens])
 
 
 def open_best(
@@ -237,17 +248,53 @@ def open_best(
 ) -> Classifier:
     """Open an export with the fastest engine that is right on this machine.
 
+    Right means: it gives the export's golden rows the scores that were recorded with
+    torch float32, within the engine's tolerance.
+
     Args:
         folder: An export, or the run folder that holds it.
-        engine: "auto", or a name in `engines.NAMES` to take that one.
+        engine: "auto", or a name in `engines.NAMES`: that one or, where it fails, the
+            reference.
         cache: Where a converted model is kept; None: beside the export.
 
     Returns:
-        The classifier, computing on all cores that this process really has.
+        The classifier, warm, computing on all cores that this process really has. Its
+        `fallback_reason` says why it is not the first choice, if it is not.
 
     Raises:
-        ModelError: There is no export, a file in it is damaged, or the engine that was
-            asked for cannot be had.
+        DistriNewsError: A ModelError: there is no export, a file in it is damaged, or
+            there is no such engine.
+
+    Note:
+        Cost: the first start makes the ONNX model, some seconds. Later ones load it
+        and answer the golden rows; torch is not imported.
     """
-    name = engines.REFERENCE if engine == "auto" else engine
-    return Classifier(folder, engine=name, num_threads=machine.num_cores())
+    export = exported.find(folder)
+    choices = list(FASTEST_FIRST) if engine == "auto" else [engine, engines.REFERENCE]
+    reasons: list[str] = []
+    if golden.FILE not in export.digests and engine in ("auto", *engines.NAMES):
+        reasons = [
+            "the export has no golden rows to check an engine with; export again"
+        ]
+        choices = [engines.REFERENCE]
+    for name in dict.fromkeys(choices):
+        try:
+            found = Classifier(
+                export, engine=name, num_threads=machine.num_cores(), cache=cache
+            )
+            answer = functools.partial(_scores, found)
+            problem = golden.problem(export, answer, tolerance=found.tolerance)
+        except DistriNewsError as error:
+            if name == engines.REFERENCE or name not in engines.NAMES:
+                raise
+            problem = f"{error.what} Fix: {error.fix}"
+        if problem is None:
+            break
+        reasons.append(f"{name}: {problem}")
+    found.fallback_reason = "; ".join(reasons) or None
+    found.warm_up()
+    return found
+
+
+def _scores(classifier: Classifier, texts: Sequence[str]) -> list[list[float]]:
+    return [list(answer.scores.values()) for answer in classifier.predict(texts)]

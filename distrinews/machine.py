@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "cache_folder",
     "describe",
     "loopback_interface",
     "num_cores",
@@ -79,6 +80,23 @@ def _cpu_limit() -> str:
         names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
         quota, period = ((group / "cpu" / n).read_text(encoding="utf-8") for n in names)
         return f"{quota} {period}".replace("-1", "max")
+
+
+def cache_folder() -> pathlib.Path:
+    """Say where we keep what can be made again: DISTRINEWS_CACHE, else below home.
+
+    Returns:
+        A folder; it may not exist yet. It can be deleted at any time between runs.
+
+    Examples:
+        >>> from unittest import mock
+        >>> with mock.patch.dict(os.environ, DISTRINEWS_CACHE="somewhere/else"):
+        ...     cache_folder().name
+        'else'
+    """
+    given = os.environ.get("DISTRINEWS_CACHE")
+    default = pathlib.Path.home() / ".cache" / "distrinews"
+    return pathlib.Path(given) if given else default
 
 
 def loopback_interface() -> str | None:

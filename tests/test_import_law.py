@@ -92,7 +92,7 @@ TABLE = {
     "parquet": "errors labels tables",
     "file_sources": "cleaning errors hub labels parquet tables",
     "sources": "errors file_sources newswire tables",
-    "data": "errors dist files sources",
+    "data": "errors dist files machine sources",
     # Failures to learn from.
     "lab_player": "signals",
     "lab_rows": "dist",
@@ -102,13 +102,18 @@ TABLE = {
     # The model.
     "minilm": "errors",
     "model": "hub labels minilm settings",
-    "export": "checkpoint files model",
     # Serving. Never dist, data, model: it needs neither ranks nor, with ONNX, torch.
     "exported": "errors files manifest",
-    "engines": "errors exported",
+    "golden": "errors exported files newswire",
+    "onnx_graph": "",
+    "onnx_export": "errors exported files machine manifest onnx_graph",
+    "engines": "errors exported machine onnx_export",
+    "inference": "engines errors exported golden machine",
+    "parity": "engines exported golden inference onnx_export sources",
+    "export": "checkpoint engines errors exported files golden inference model "
+    "onnx_export parity",
     "space_files": "errors",
     "space": "errors exported files hub manifest space_files",
-    "inference": "engines errors exported machine",
     "admission": "",
     "batching": "admission",  # and no torch
     # A run. Training knows no data and no model: they are passed in.

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import exports
 from transformers import pipeline
 
 from distrinews import export, model
@@ -28,20 +29,7 @@ TEXTS = [
     "Parliament votes " * 8,
 ]
 LONG = "chip maker opens a plant " * 4000  # 100,000 characters
-FACTS = {
-    "licence": "mit",
-    "run_id": "proof",
-    "preset": "tiny",
-    "summary": "2 layers",
-    "data": "newswire",
-    "rows": 8,
-    "accuracy": 0.5,
-    "macro_f1": 0.25,
-    "fitted_rows": 100,
-    "num_ranks": 2,
-    "max_length": MAX_LENGTH,
-    "origin": "random weights",
-}
+FACTS = exports.facts(max_length=MAX_LENGTH)
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,36 @@ def test_a_containers_cpu_limit_counts(
     assert machine.num_cores() == want
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's")
+@pytest.mark.parametrize(("quota", "want"), [("-1", 8), ("300000", 3)])
+def test_a_limit_of_control_groups_version_1_counts(
+    quota: str, want: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"cpu.cfs_quota_us": f"{quota}\n", "cpu.cfs_period_us": "100000\n"}
+
+    def read_text(self: pathlib.Path, encoding: str) -> str:
+        if self.name not in told:
+            raise FileNotFoundError(self)
+        return told[self.name]
+
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical: 8)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)))
+    monkeypatch.setattr(pathlib.Path, "read_text", read_text)
+    assert machine.num_cores() == want
+
+
+@pytest.mark.parametrize(
+    ("told", "want"), [("2", 2), ("2.0", 2), ("0.5", 1), ("99", 8), ("", 8), ("inf", 8)]
+)
+def test_what_a_space_says_it_grants_counts(
+    told: str, want: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical: 8)
+    monkeypatch.setattr(sys, "platform", "other")
+    monkeypatch.setenv("CPU_CORES", told)
+    assert machine.num_cores() == want
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="affinity is Linux's")
 def test_a_process_bound_to_one_core_has_one_core() -> None:
     before = os.sched_getaffinity(0)

@@ -7,6 +7,8 @@ import io
 import json
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -665,3 +667,20 @@ def test_the_page_about_serving_lists_every_setting() -> None:
     page = settings_table.PAGE.read_text(encoding="utf-8")
     assert "`max-wait-ms`" in page
     assert settings_table.fill(page) == page, "python apps/settings_table.py"
+
+
+def test_the_server_needs_no_ranks_no_rows_and_no_torch_of_its_own() -> None:
+    """An engine may load torch; everything around it does without."""
+    code = "import sys, api, server; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        cwd=contract.FILE.parent,
+    )
+    loaded = set(done.stdout.split())
+    assert "distrinews.inference" in loaded
+    assert not loaded & {"torch", "transformers", "datasets", "gradio"}
+    assert not loaded & {"distrinews.dist", "distrinews.data", "distrinews.training"}
