@@ -71,7 +71,9 @@ def _parser() -> argparse.ArgumentParser:
         "benchmark", help="measure, or compare two measurements", add_help=False
     )
     benchmark.add_argument(
-        "what", choices=("averaging", "compare"), help="--help after it lists its flags"
+        "what",
+        choices=("averaging", "peers", "compare"),
+        help="--help after it lists its flags",
     )
     benchmark.add_argument("flags", nargs=argparse.REMAINDER)
     return parser

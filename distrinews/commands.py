@@ -17,7 +17,17 @@ import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 
-from distrinews import averaging, data, dist, files, machine, news, results, sources
+from distrinews import (
+    averaging,
+    data,
+    dist,
+    files,
+    machine,
+    news,
+    peers,
+    results,
+    sources,
+)
 from distrinews import benchmark as timing
 from distrinews.dist import Ranks
 from distrinews.errors import SettingsError
@@ -96,13 +106,14 @@ def benchmark(what: str, *, arguments: Sequence[str]) -> None:
     """Measure something on this machine, or compare two measurements.
 
     Args:
-        what: "averaging": ways of averaging gradients beside torch DDP; "compare": two
-            files.
+        what: "averaging": ways of averaging gradients beside torch DDP; "peers": other
+            libraries beside this one; "compare": two files.
         arguments: The measurement's flags, or the two files.
 
     Raises:
         SettingsError: A flag is not usable; nothing was overwritten.
         ResultError: A file is not usable.
+        SetupError: A library to compare with is not installed.
     """
     if what == "compare":
         parser = argparse.ArgumentParser(prog="distrinews benchmark compare")
@@ -110,15 +121,20 @@ def benchmark(what: str, *, arguments: Sequence[str]) -> None:
         given = parser.parse_args(arguments)
         print(timing.draw_table(results.compare(*given.files)))
         return
-    about = averaging.__doc__ or ""
-    settings = parse(BenchmarkSettings, about=about, arguments=arguments)
+    kind, module = {
+        "averaging": (BenchmarkSettings, averaging),
+        "peers": (peers.PeerSettings, peers),
+    }[what]
+    settings = parse(kind, about=module.__doc__ or "", arguments=arguments)
     if settings.num_ranks < 2:
         raise SettingsError(
-            f"--num-ranks {settings.num_ranks}: averaging needs at least two ranks.",
+            f"--num-ranks {settings.num_ranks}: {what} needs at least two ranks.",
             why="one rank's gradients already are the mean.",
             fix="use --num-ranks 2.",
             page="settings",
         )
     news.check(settings, world_size=settings.num_ranks)
     timing.warn_if_crowded(settings.num_ranks, num_cores=machine.num_cores())
-    dist.launch(averaging.story, settings, num_ranks=settings.num_ranks)
+    if isinstance(settings, peers.PeerSettings):
+        peers.check(settings)
+    dist.launch(module.story, settings, num_ranks=settings.num_ranks)

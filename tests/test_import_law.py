@@ -73,6 +73,7 @@ TABLE = {
     # The model.
     "minilm": "errors",
     "model": "hub labels minilm settings",
+    "first_token": "errors",
     "export": "checkpoint files model",
     "inference": "checkpoint errors model",  # never dist, data: serving needs neither
     # A run. Training knows no data and no model: they are passed in.
@@ -85,6 +86,11 @@ TABLE = {
     "runs": "checkpoint dist errors files machine metrics resuming runlog settings "
     "training",
     "news": "data dist errors files model settings sharding sources",
+    "peer_job": "dist news settings",
+    "peer_loops": "evaluation first_token peer_job shared_memory touched_rows training",
+    "peer_report": "benchmark",
+    "peers": "dist errors evaluation model news peer_job peer_loops peer_report "
+    "results settings sync training",
     "report": "dist evaluation export files inference labels machine metrics model "
     "news runs",
 }
