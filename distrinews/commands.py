@@ -22,6 +22,7 @@ from distrinews import (
     data,
     dist,
     files,
+    gain,
     machine,
     news,
     peers,
@@ -106,8 +107,9 @@ def benchmark(what: str, *, arguments: Sequence[str]) -> None:
     """Measure something on this machine, or compare two measurements.
 
     Args:
-        what: "averaging": ways of averaging gradients beside torch DDP; "peers": other
-            libraries beside this one; "compare": two files.
+        what: "averaging": ways of averaging gradients beside torch DDP; "balance":
+            batches of like length beside shuffled ones; "peers": other libraries beside
+            this one; "compare": two files.
         arguments: The measurement's flags, or the two files.
 
     Raises:
@@ -123,13 +125,14 @@ def benchmark(what: str, *, arguments: Sequence[str]) -> None:
         return
     kind, module = {
         "averaging": (BenchmarkSettings, averaging),
+        "balance": (BenchmarkSettings, gain),
         "peers": (peers.PeerSettings, peers),
     }[what]
     settings = parse(kind, about=module.__doc__ or "", arguments=arguments)
     if settings.num_ranks < 2:
         raise SettingsError(
             f"--num-ranks {settings.num_ranks}: {what} needs at least two ranks.",
-            why="one rank's gradients already are the mean.",
+            why="it is about what ranks do together.",
             fix="use --num-ranks 2.",
             page="settings",
         )

@@ -59,7 +59,8 @@ TABLE = {
     "averaging": "benchmark dist model news results settings shared_memory sync "
     "touched_rows training",
     "scaling": "benchmark dist news settings sync training",
-    "gain": "dist model news pace settings sharding training",
+    "gain": "benchmark dist model news pace results settings shared_memory sharding "
+    "touched_rows training",
     "ladder": "dist model news settings sync training",
     "manifest": "errors files",
     "checkpoint": "dist errors files manifest",
