@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     benchmark.add_argument(
         "what",
-        choices=("averaging", "balance", "peers", "compare"),
+        choices=("averaging", "balance", "data", "peers", "compare"),
         help="--help after it lists its flags",
     )
     benchmark.add_argument("flags", nargs=argparse.REMAINDER)

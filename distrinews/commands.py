@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from distrinews import (
     averaging,
     data,
+    datapath,
     dist,
     files,
     gain,
@@ -108,7 +109,8 @@ def benchmark(what: str, *, arguments: Sequence[str]) -> None:
 
     Args:
         what: "averaging": ways of averaging gradients beside torch DDP; "balance":
-            batches of like length beside shuffled ones; "peers": other libraries beside
+            batches of like length beside shuffled ones; "data": memory and
+            time of reading rows; "peers": other libraries beside
             this one; "compare": two files.
         arguments: The measurement's flags, or the two files.
 
@@ -122,6 +124,10 @@ def benchmark(what: str, *, arguments: Sequence[str]) -> None:
         parser.add_argument("files", nargs=2, type=pathlib.Path, metavar="FILE.json")
         given = parser.parse_args(arguments)
         print(timing.draw_table(results.compare(*given.files)))
+        return
+    if what == "data":
+        about = datapath.__doc__ or ""
+        datapath.run(parse(datapath.DataPathSettings, about=about, arguments=arguments))
         return
     kind, module = {
         "averaging": (BenchmarkSettings, averaging),

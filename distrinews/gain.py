@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -134,7 +135,7 @@ def _replicate(net: nn.Module, ranks: Ranks, *, averaging: str) -> nn.Module:
     )
 
 
-def _padding(sampler: sharding.GlobalBatchSampler, lengths: list[int]) -> float:
+def _padding(sampler: sharding.GlobalBatchSampler, lengths: np.ndarray) -> float:
     """Padding and waiting: every rank of a step takes as long as its widest batch."""
     return sharding.padding_share(lengths, [batch.tolist() for batch in sampler.plan()])
 
