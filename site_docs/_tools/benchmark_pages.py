@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from distrinews import averaging, results, scaling
+from distrinews import averaging, datapath, gain, peer_report, results, scaling
 
 SITE = pathlib.Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"(<!-- from (\S+\.json) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -32,8 +32,24 @@ def _scaling(told: dict[str, Any]) -> str:
     return f"{shown}\n\n{listed}"
 
 
+def _peers(told: dict[str, Any]) -> str:
+    num_rows = told["settings"]["validation_rows"]
+    return peer_report.table(told["figures"], num_rows=num_rows)
+
+
+def _data(told: dict[str, Any]) -> str:
+    found = told["figures"]
+    return (
+        f"{datapath.table(found)}\n\nMost by least over these sizes: memory "
+        f"{found['memory_ratio']:.2f}x, time per row {found['time_ratio']:.2f}x."
+    )
+
+
 RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "averaging": _averaging,
+    "balance": lambda told: gain.table(told["figures"]),
+    "data": _data,
+    "peers": _peers,
     "scaling": _scaling,
 }
 
@@ -50,7 +66,10 @@ def render(text: str) -> str:
 
     def renewed(match: re.Match[str]) -> str:
         opening, name, closing = match.groups()
-        told = results.read(SITE / "benchmarks" / "results" / name)
+        path = SITE / "benchmarks" / "results" / name
+        if not path.exists():
+            return f"{opening}\nNot measured yet.\n\n{closing}"
+        told = results.read(path)
         env = told["environment"]
         origin = (
             f"Measured on {told['date']}: {env['cpu']}, {env['num_cores']} cores, "
