@@ -4,11 +4,8 @@ Promise: each size is prepared and read in a process of its own, from the first 
 the last batch, while a watch looks at its memory every few milliseconds; the time of a
 row is that of all sizes taking turns in one process.
 
-Memory here is what would be given back if the process ended (the unique set size),
-without the pages of the mapped table: all ranks share those, and the system takes them
-back whenever it likes.
-
-Not here: the data path itself (`distrinews.data`, `distrinews.sharding`).
+Not here: the data path itself (`distrinews.data`, `distrinews.sharding`), looking at
+memory (`distrinews.memory_watch`).
 
 Letters used for shapes: N = rows.
 Guide: benchmarks/data-path.
@@ -16,22 +13,29 @@ Guide: benchmarks/data-path.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import pathlib
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
-import psutil
 from pydantic import Field
 from tqdm import tqdm
 
-from distrinews import benchmark, data, dist, files, news, results, sharding, training
+from distrinews import (
+    benchmark,
+    data,
+    dist,
+    files,
+    memory_watch,
+    news,
+    results,
+    sharding,
+    training,
+)
 from distrinews.dist import Ranks
 from distrinews.news import News
 from distrinews.settings import BenchmarkSettings
@@ -44,12 +48,9 @@ __all__ = [
     "sizes",
     "table",
     "time_rows",
-    "unique_bytes",
-    "watched",
 ]
 
 SMALLEST = 10_000
-LOOK_EVERY_S = 0.02
 BATCHES_PER_ROUND = 100
 
 
@@ -90,59 +91,6 @@ def sizes(largest: int) -> list[int]:
     return [*chosen, largest]
 
 
-def unique_bytes(*, mapped: pathlib.Path | None = None) -> int:
-    """Measure the memory that only this process has.
-
-    Args:
-        mapped: A folder; pages of the files below it do not count. None: all count.
-
-    Returns:
-        Bytes.
-
-    Note:
-        Cost: about 10 ms on Linux, where the kernel walks over all pages. Which file a
-        page belongs to is known there only; elsewhere unwritten pages of a mapped file
-        are not part of this number in the first place.
-    """
-    process = psutil.Process()
-    unique = int(process.memory_full_info().uss)
-    if mapped is None or not psutil.LINUX:
-        return unique
-    # WHY subtract: a page that only this process has looked at so far counts as its
-    # own, although it is the file's.
-    return unique - sum(
-        one.private_clean + one.private_dirty
-        for one in process.memory_maps(grouped=True)
-        if pathlib.Path(one.path).is_relative_to(mapped)
-    )
-
-
-@contextlib.contextmanager
-def watched(mapped: pathlib.Path) -> Generator[list[int], None, None]:
-    """Look at this process's memory all the time, in a thread.
-
-    Args:
-        mapped: As for `unique_bytes`.
-
-    Yields:
-        A list that grows: bytes at each look; the first one before the block.
-    """
-    seen, over = [unique_bytes(mapped=mapped)], threading.Event()
-
-    def look() -> None:
-        while not over.wait(LOOK_EVERY_S):
-            seen.append(unique_bytes(mapped=mapped))
-
-    watcher = threading.Thread(target=look, daemon=True)
-    watcher.start()
-    try:
-        yield seen
-    finally:
-        over.set()
-        watcher.join()
-        seen.append(unique_bytes(mapped=mapped))
-
-
 def read_one_size(
     ranks: Ranks,
     settings: DataPathSettings,
@@ -163,7 +111,7 @@ def read_one_size(
     # What every run pays, whatever it reads, is there before the first look.
     _read(_load(settings, SMALLEST), ranks, settings=settings, num_batches=10)
     began_s = time.perf_counter()
-    with watched(data.cache_folder()) as seen:
+    with memory_watch.watched(data.cache_folder()) as seen:
         stories = _load(settings, settings.train_rows or SMALLEST)
         prepare_s = time.perf_counter() - began_s
         kept = prepare(stories) if prepare else None

@@ -3,58 +3,42 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from helpers.command import call
 from helpers.running import HELPERS
 
-from distrinews import datapath, results
+from distrinews import datapath, memory_watch, results
 from distrinews.minilm import PACKAGE
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 FEW, MANY = 10_000, 50_000
 pytestmark = [pytest.mark.timeout(200), pytest.mark.usefixtures("own_cache")]
-
-
-def call(*words: object, folder: pathlib.Path) -> str:
-    pytest.importorskip(PACKAGE)
-    done = subprocess.run(
-        [sys.executable, *(str(word) for word in words)],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=180,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.mark.slow
 def test_five_times_the_rows_need_a_tenth_more_memory_at_most(
     tmp_path: pathlib.Path,
 ) -> None:
+    pytest.importorskip(PACKAGE)
     path = tmp_path / "d.json"
     words = ("--largest-rows", MANY, "--num-rounds", 3, "--json", path)
-    shown = call("-m", "distrinews", "benchmark", "data", *words, folder=tmp_path)
+    done = call("-m", "distrinews", "benchmark", "data", *words, folder=tmp_path)
     found = results.read(path, kind="data")["figures"]
     assert [row["num_rows"] for row in found["sizes"]] == [FEW, MANY]
     assert found["memory_ratio"] < 1.10
     # WHY not 1.15: that is judged where the machine is quiet, from the committed file.
     assert found["time_ratio"] < 2
-    assert shown.strip() == datapath.table(found).strip()
+    assert done.stdout.strip() == datapath.table(found).strip()
 
 
 @pytest.mark.slow
 def test_a_copy_of_the_rows_in_lists_is_found(tmp_path: pathlib.Path) -> None:
     """Negative control of the measurement above."""
+    pytest.importorskip(PACKAGE)
     peaks: list[int] = []
     for size in (FEW, MANY):
         path = tmp_path / f"{size}.json"
@@ -68,13 +52,13 @@ def test_pages_of_a_mapped_file_do_not_count_and_a_copy_does(
 ) -> None:
     size = 64 * 2**20
     (tmp_path / "table").write_bytes(np.ones(size, np.uint8).tobytes())
-    with datapath.watched(tmp_path) as seen:
+    with memory_watch.watched(tmp_path) as seen:
         view = np.frombuffer(
             pa.memory_map(str(tmp_path / "table")).read_buffer(), np.uint8
         )
         assert view.sum() == size  # every page was looked at
     assert max(seen) - seen[0] < size / 4
-    with datapath.watched(tmp_path) as seen:  # negative control
+    with memory_watch.watched(tmp_path) as seen:  # negative control
         copy = view.copy()
     assert max(seen) - seen[0] > size * 3 / 4
     del copy

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
 import torch
+from helpers.command import call
 
 from distrinews import dist, gain, news, results, sharding, training
 from distrinews.settings import DistributedSettings
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 ALONE = dist.Ranks(0, 0, 1, torch.device("cpu"))
 FEW = DistributedSettings(
     preset="tiny", train_rows=340, validation_rows=20, test_rows=20
@@ -70,17 +67,9 @@ def test_every_combination_is_measured_and_only_the_sampler_differs(
     path = tmp_path / "b.json"
     words = ("--preset", "tiny", "--num-rounds", 1, "--train-rows", 340)
     more = ("--validation-rows", 20, "--test-rows", 20, "--json", path)
-    done = subprocess.run(
-        [sys.executable, "-m", "distrinews", "benchmark", "balance"]
-        + [str(word) for word in (*words, *more)],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=110,
-        check=False,
+    done = call(
+        *("-m", "distrinews", "benchmark", "balance"), *words, *more, folder=tmp_path
     )
-    assert done.returncode == 0, done.stdout + done.stderr
     found = results.read(path, kind="balance")["figures"]
     assert set(found) == {f"{a}_{n}" for a in gain.AVERAGINGS for n in (16, 32)}
     for row in found.values():

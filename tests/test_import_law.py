@@ -87,7 +87,9 @@ TABLE = {
     "runs": "checkpoint dist errors files machine metrics resuming runlog settings "
     "training",
     "news": "data dist errors files model settings sharding sources",
-    "datapath": "benchmark data dist files news results settings sharding training",
+    "memory_watch": "",
+    "datapath": "benchmark data dist files memory_watch news results settings sharding "
+    "training",
     "peer_job": "dist news settings",
     "peer_loops": "evaluation first_token peer_job shared_memory touched_rows training",
     "peer_report": "benchmark",

@@ -5,39 +5,20 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
-import os
 import pathlib
-import subprocess
-import sys
 from typing import Any
 
 import pytest
+from helpers.command import call
 from helpers.running import HELPERS
 
 from distrinews import peer_report, peers, results
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 NUM_EVALUATED = 203
 needs_peers = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in peers.PACKAGES),
     reason='needs pip install -e ".[bench]"',
 )
-
-
-def call(
-    *words: object, folder: pathlib.Path, expect: int = 0
-) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, *(str(word) for word in words)],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=220,
-        check=False,
-    )
-    assert done.returncode == expect, done.stdout + done.stderr
-    return done
 
 
 @pytest.mark.slow
