@@ -1,10 +1,11 @@
-"""What `python -m distrinews` does: predict, evaluate, benchmark.
+"""What `python -m distrinews` does with a trained model: predict, evaluate, export.
 
 Promise: each command prints its result on standard output and nothing else there, so
 that it can be piped on.
 
-Not here: the arguments (`distrinews.__main__`). This is a module of its own because
-spawned ranks find their function by importing its module, and `__main__` is theirs.
+Not here: the arguments (`distrinews.command_line`), measuring
+(`distrinews.measurements`). This is a module of its own because spawned ranks find
+their function by importing its module, and `__main__` is theirs.
 
 Guide: reference/command-line.
 """
@@ -17,28 +18,13 @@ import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 
-from distrinews import (
-    averaging,
-    data,
-    datapath,
-    dist,
-    files,
-    gain,
-    machine,
-    news,
-    peers,
-    results,
-    sources,
-)
-from distrinews import benchmark as timing
+from distrinews import data, dist, files, sources
 from distrinews.dist import Ranks
-from distrinews.errors import SettingsError
 from distrinews.evaluation import evaluate as count_answers
-from distrinews.flags import parse
 from distrinews.inference import Classifier
-from distrinews.settings import NEWSWIRE_ROWS, BenchmarkSettings
+from distrinews.settings import NEWSWIRE_ROWS
 
-__all__ = ["benchmark", "evaluate", "predict"]
+__all__ = ["evaluate", "predict"]
 
 
 def predict(folder: str, *, texts: Sequence[str]) -> None:
@@ -102,48 +88,3 @@ def _evaluate_rank(ranks: Ranks, given: argparse.Namespace) -> None:
             files.write_json(given.json, tally.as_dict())
     if ranks.is_main:
         print(json.dumps(tally.as_dict(), indent=1))
-
-
-def benchmark(what: str, *, arguments: Sequence[str]) -> None:
-    """Measure something on this machine, or compare two measurements.
-
-    Args:
-        what: "averaging": ways of averaging gradients beside torch DDP; "balance":
-            batches of like length beside shuffled ones; "data": memory and
-            time of reading rows; "peers": other libraries beside
-            this one; "compare": two files.
-        arguments: The measurement's flags, or the two files.
-
-    Raises:
-        SettingsError: A flag is not usable; nothing was overwritten.
-        ResultError: A file is not usable.
-        SetupError: A library to compare with is not installed.
-    """
-    if what == "compare":
-        parser = argparse.ArgumentParser(prog="distrinews benchmark compare")
-        parser.add_argument("files", nargs=2, type=pathlib.Path, metavar="FILE.json")
-        given = parser.parse_args(arguments)
-        print(timing.draw_table(results.compare(*given.files)))
-        return
-    if what == "data":
-        about = datapath.__doc__ or ""
-        datapath.run(parse(datapath.DataPathSettings, about=about, arguments=arguments))
-        return
-    kind, module = {
-        "averaging": (BenchmarkSettings, averaging),
-        "balance": (BenchmarkSettings, gain),
-        "peers": (peers.PeerSettings, peers),
-    }[what]
-    settings = parse(kind, about=module.__doc__ or "", arguments=arguments)
-    if settings.num_ranks < 2:
-        raise SettingsError(
-            f"--num-ranks {settings.num_ranks}: {what} needs at least two ranks.",
-            why="it is about what ranks do together.",
-            fix="use --num-ranks 2.",
-            page="settings",
-        )
-    news.check(settings, world_size=settings.num_ranks)
-    timing.warn_if_crowded(settings.num_ranks, num_cores=machine.num_cores())
-    if isinstance(settings, peers.PeerSettings):
-        peers.check(settings)
-    dist.launch(module.story, settings, num_ranks=settings.num_ranks)

@@ -3,34 +3,48 @@
 Training scale, inference simplicity: one process, no process group. A forward pass
 needs no gradient, so there is nothing to average and nobody to wait for.
 
-Not here: training, HTTP.
+Not here: training, HTTP, what computes (`distrinews.engines`).
 
-Letters used for shapes: B = texts, C = classes, T = tokens.
+Letters used for shapes: B = texts, C = classes.
 Guide: understand/training-and-inference.
 """
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+import numpy as np
 
-from distrinews import checkpoint, model
-from distrinews.errors import CheckpointError, ModelError
+from distrinews import engines, exported, machine
+from distrinews.errors import ModelError
+from distrinews.exported import Identity
 
-__all__ = ["Classifier", "Prediction"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-BATCH_SIZE = 32
-# What an answer depends on; the manifest must vouch for each.
-NEEDED = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+__all__ = ["Classifier", "Encoded", "Identity", "Prediction", "open_best"]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A text as the model reads it.
+
+    Attributes:
+        ids: Token ids, cut at the model's longest.
+        truncated: Whether something was cut off.
+    """
+
+    ids: tuple[int, ...]
+    truncated: bool
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens the model will read."""
+        return len(self.ids)
 
 
 @dataclass(frozen=True)
@@ -49,28 +63,134 @@ class Prediction:
 
 
 class Classifier:
-    """An exported model, ready to answer.
+    """An exported model, ready to answer. Its methods may be called from any thread.
 
     Args:
         folder: An export, or the run folder that holds it.
+        engine: What computes, a name in `engines.NAMES`.
+        num_threads: Threads to compute with; None: torch's are left as they are.
+
+    Attributes:
+        folder: The export.
+        identity: Which model answers.
+        labels: Class names, in the order of the scores [C].
+        fallback_reason: Why `open_best` did not take a faster engine; None if it did.
 
     Raises:
-        ModelError: There is no export, or a file in it is damaged.
+        ModelError: There is no export, a file in it is damaged, or the engine cannot
+            be had.
     """
 
-    def __init__(self, folder: pathlib.Path | str) -> None:
-        self.folder = _find_export(pathlib.Path(folder))
-        model.silence_library_bars()
-        # WHY local_files_only: a mistyped path must not become a question to the Hub.
-        self.tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(
-            self.folder, local_files_only=True
+    def __init__(
+        self,
+        folder: pathlib.Path | str,
+        *,
+        engine: str = engines.REFERENCE,
+        num_threads: int | None = None,
+    ) -> None:
+        import tokenizers
+
+        self._exported = exported.find(folder)
+        self.folder = self._exported.folder
+        self.identity = self._exported.identity
+        self.labels = list(self._exported.labels)
+        self.fallback_reason: str | None = None
+        # WHY not transformers' tokenizer: this is the same one (tokenizer.json), and
+        # importing transformers takes seconds and 100 MB.
+        self._tokens = tokenizers.Tokenizer.from_file(
+            str(self.folder / exported.TOKENIZER)
         )
-        self.net: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-            self.folder, local_files_only=True, use_safetensors=True
+        self._tokens.no_padding()
+        self._tokens.enable_truncation(self._exported.max_length)
+        self._engine = engines.load(engine, self._exported, num_threads=num_threads)
+
+    @property
+    def engine_name(self) -> str:
+        """What computes."""
+        return self._engine.name
+
+    @functools.cached_property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """The tokenizer as transformers opens it; loaded when first asked for."""
+        from transformers import AutoTokenizer
+
+        fast: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(
+            self.folder, local_files_only=True, trust_remote_code=False
         )
-        self.net.eval()  # dropout off: the same text gets the same answer
-        names = self.net.config.id2label
-        self.labels = [names[index] for index in range(len(names))]
+        return fast
+
+    @property
+    def net(self) -> PreTrainedModel:
+        """The torch model; only the engine torch-float32 has one."""
+        if not isinstance(self._engine, engines.TorchEngine):
+            raise ModelError(
+                f"the engine {self.engine_name} holds no torch model.",
+                why="it computes without torch.",
+                fix='Classifier(folder, engine="torch-float32").net',
+                page="engines",
+            )
+        return self._engine.net
+
+    def encode(self, text: str) -> Encoded:
+        """Turn one text into token ids, as it comes: no repair, no clean-up.
+
+        Why apart from predicting: what is wrong with a text is found before it shares
+        a batch with others.
+
+        Args:
+            text: One text; a longer one is cut at the model's maximum length.
+
+        Returns:
+            Token ids, and whether they were cut.
+
+        Raises:
+            ModelError: The text has no characters to judge, or some that are none.
+        """
+        if not text.strip():
+            raise ModelError(
+                "the text is empty.",
+                why="the model would answer, and the answer would mean nothing.",
+                fix='python -m distrinews predict --model runs/... "a headline"',
+                page="predict",
+            )
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ModelError(
+                f"character {error.start + 1} of the text is half of a pair.",
+                why="a lone surrogate is no character; no tokenizer can read it.",
+                fix='text.encode("utf-8", "replace").decode("utf-8")',
+                page="predict",
+            ) from None
+        found = self._tokens.encode(text)
+        return Encoded(tuple(found.ids), truncated=bool(found.overflowing))
+
+    def predict_encoded(self, items: Sequence[Encoded]) -> list[Prediction]:
+        """Classify texts that were encoded before.
+
+        Args:
+            items: B texts, as `encode` returned them.
+
+        Returns:
+            B predictions, in the order of the items. A text's scores do not depend on
+            its neighbours (torch float32: up to rounding, below 1e-5).
+        """
+        if not items:
+            return []
+        logits = self._engine.logits([item.ids for item in items])  # [B, C]
+        # WHY float64: four float32 probabilities may add up to 1.0000001.
+        powers = np.exp(
+            logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+        )  # [B, C]
+        scores = powers / powers.sum(axis=1, keepdims=True)
+        return [
+            Prediction(
+                label=self.labels[int(row.argmax())],
+                scores=dict(zip(self.labels, row.tolist(), strict=True)),
+                truncated=item.truncated,
+            )
+            for row, item in zip(scores, items, strict=True)
+        ]
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Classify texts, as they come: no repair, no clean-up.
@@ -84,65 +204,50 @@ class Classifier:
         Raises:
             ModelError: A text has no characters to judge.
         """
+        items = []
         for place, text in enumerate(texts):
-            if not text.strip():
-                raise ModelError(
-                    f"text {place + 1} of {len(texts)} is empty.",
-                    why="the model would answer, and the answer would mean nothing.",
-                    fix='python -m distrinews predict --model runs/... "a headline"',
-                    page="predict",
+            try:
+                items.append(self.encode(text))
+            except ModelError as error:
+                what = error.what.replace(
+                    "the text", f"text {place + 1} of {len(texts)}"
                 )
-        answers: list[Prediction] = []
-        for start in range(0, len(texts), BATCH_SIZE):
-            answers += self._predict_batch(list(texts[start : start + BATCH_SIZE]))
-        return answers
+                raise ModelError(
+                    what, why=error.why, fix=error.fix, page=error.page
+                ) from None
+        return self.predict_encoded(items)
 
-    def _predict_batch(self, texts: list[str]) -> list[Prediction]:
-        cut = [len(ids) for ids in self.tokenizer(texts)["input_ids"]]
-        inputs = self.tokenizer(
-            texts, truncation=True, padding=True, return_tensors="pt"
-        )  # input_ids, attention_mask: [B, T]
-        with torch.inference_mode():
-            logits = self.net(**inputs).logits  # [B, C]
-        limit = self.tokenizer.model_max_length
-        return [
-            Prediction(
-                label=self.labels[int(row.argmax())],
-                scores=dict(zip(self.labels, row.tolist(), strict=True)),
-                truncated=length > limit,
-            )
-            for row, length in zip(logits.softmax(dim=1), cut, strict=True)
-        ]
+    def warm_up(self) -> None:
+        """Compute once, a short and a long text, so that the first user need not wait.
+
+        Libraries choose their kernels and take their memory on the first call.
+        """
+        longest = self._exported.max_length
+        for num_tokens in sorted({min(16, longest), longest}):
+            self.predict_encoded([
+                Encoded((self._exported.pad_id,) * num_tokens, False)
+            ])
 
 
-def _find_export(folder: pathlib.Path) -> pathlib.Path:
-    """The export itself, its files verified."""
-    export = folder / "export" if (folder / "export").is_dir() else folder
-    if not (export / checkpoint.MANIFEST).is_file():
-        runs = sorted(pathlib.Path("runs").glob("*/export"))
-        known = f"--model {runs[-1].parent}" if runs else "train one: see the README"
-        raise ModelError(
-            f"{folder} holds no exported model.",
-            why="a prediction needs weights, tokenizer and label names.",
-            fix=known,
-            page="predict",
-        )
-    try:
-        listed = checkpoint.verify(export, nothing_else=False)["files"]
-        # WHY: without this, a manifest that lists no weights would vouch for any.
-        missing = sorted(NEEDED - listed.keys())
-        if missing:
-            raise CheckpointError(
-                f"{export} lists no {missing}.",
-                why="unlisted files could be anything.",
-                fix="export again.",
-                page="predict",
-            )
-    except CheckpointError as error:
-        raise ModelError(
-            error.what,
-            why="its answers would not be those that were measured.",
-            fix="export again, or fetch the folder again.",
-            page="predict",
-        ) from error
-    return export
+def open_best(
+    folder: pathlib.Path | str,
+    *,
+    engine: str = "auto",
+    cache: pathlib.Path | str | None = None,
+) -> Classifier:
+    """Open an export with the fastest engine that is right on this machine.
+
+    Args:
+        folder: An export, or the run folder that holds it.
+        engine: "auto", or a name in `engines.NAMES` to take that one.
+        cache: Where a converted model is kept; None: beside the export.
+
+    Returns:
+        The classifier, computing on all cores that this process really has.
+
+    Raises:
+        ModelError: There is no export, a file in it is damaged, or the engine that was
+            asked for cannot be had.
+    """
+    name = engines.REFERENCE if engine == "auto" else engine
+    return Classifier(folder, engine=name, num_threads=machine.num_cores())

@@ -16,9 +16,9 @@ import pathlib
 import platform
 import socket
 import sys
+from collections.abc import Generator
 
 import psutil
-import torch
 
 __all__ = [
     "describe",
@@ -26,6 +26,7 @@ __all__ = [
     "num_cores",
     "peak_memory_bytes",
     "program_start_s",
+    "threads",
 ]
 
 PACKAGES = (
@@ -47,7 +48,8 @@ def num_cores() -> int:
     of its host's cores. Threads beyond that number slow each other down.
 
     Returns:
-        Cores, after affinity and a container's CPU limit.
+        Cores, after affinity, a container's CPU limit and `CPU_CORES`, by which Hugging
+        Face Spaces say what they grant.
 
     Examples:
         >>> num_cores() >= 1
@@ -57,11 +59,22 @@ def num_cores() -> int:
     if sys.platform == "linux":
         counts.append(len(os.sched_getaffinity(0)))
         with contextlib.suppress(OSError, ValueError):
-            # A container's CPU limit, as "microseconds of CPU per period".
-            limit = pathlib.Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8")
-            quota, period = limit.split()
+            quota, period = _cpu_limit().split()
             counts.append(int(quota) // int(period))  # "max" is a ValueError: no limit
+    with contextlib.suppress(ValueError, OverflowError):
+        counts.append(int(float(os.environ.get("CPU_CORES", "none"))))
     return max(1, min(counts))
+
+
+def _cpu_limit() -> str:
+    """A container's CPU limit, as "microseconds of CPU" and "per period"."""
+    group = pathlib.Path("/sys/fs/cgroup")
+    try:
+        return (group / "cpu.max").read_text(encoding="utf-8")
+    except FileNotFoundError:  # control groups of version 1 have two files
+        names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        quota, period = ((group / "cpu" / n).read_text(encoding="utf-8") for n in names)
+        return f"{quota} {period}".replace("-1", "max")
 
 
 def loopback_interface() -> str | None:
@@ -83,22 +96,56 @@ def loopback_interface() -> str | None:
     return next((name for name in ("lo", "lo0") if name in names), None)
 
 
-def peak_memory_bytes() -> int:
-    """Measure the most memory this process has had resident so far, in bytes.
+def peak_memory_bytes(device: torch.device | None = None) -> int:
+    """Measure the most memory this process has needed so far, in bytes.
+
+    Args:
+        device: Where its replica lives; None for the CPU.
 
     Returns:
-        Resident bytes on the CPU side. GPU memory is not part of it.
+        On a GPU what torch has had allocated there, else the resident bytes of the
+        process.
 
     Examples:
         >>> peak_memory_bytes() > 10_000_000
         True
     """
+    if device is not None and device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
     import resource  # exists on POSIX only
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts KiB
+
+
+@contextlib.contextmanager
+def threads(number: int) -> Generator[None, None, None]:
+    """Compute with so many threads for the length of the block.
+
+    Args:
+        number: Of threads of this process.
+
+    Yields:
+        None.
+
+    Examples:
+        >>> before = torch.get_num_threads()
+        >>> with threads(1):
+        ...     torch.get_num_threads()
+        1
+        >>> torch.get_num_threads() == before
+        True
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    # WHY compute something: the threads are made by the first work they get.
+    torch.ones(512, 512).mm(torch.ones(512, 512))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def describe() -> dict[str, object]:
@@ -109,9 +156,12 @@ def describe() -> dict[str, object]:
         bytes, GPU names, package versions.
 
     Examples:
+        >>> import torch
         >>> describe()["packages"]["torch"] == torch.__version__
         True
     """
+    import torch  # WHY here: serving counts cores, and may need no torch
+
     versions: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
