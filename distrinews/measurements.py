@@ -17,9 +17,12 @@ from typing import Any
 
 from distrinews import (
     averaging,
+    datapath,
     dist,
     forecast,
+    gain,
     machine,
+    peers,
     preflight,
     recorded,
     results,
@@ -51,6 +54,7 @@ def measure(what: str, *, arguments: Sequence[str]) -> None:
         "calibrate": _calibrate,
         "check": _check,
         "compare": _compare,
+        "data": _data,
         "predict": _predict,
     }
     if what in apart:
@@ -79,10 +83,19 @@ def _predict(arguments: Sequence[str]) -> None:
     forecast.story(parse(PredictionSettings, about=about, arguments=arguments))
 
 
+def _data(arguments: Sequence[str]) -> None:
+    about = datapath.__doc__ or ""
+    settings = parse(datapath.DataPathSettings, about=about, arguments=arguments)
+    preflight.check(settings, kind="data", world_size=settings.num_ranks)
+    datapath.run(settings)
+
+
 def _together(what: str, arguments: Sequence[str]) -> None:
     """What several ranks measure, with flags that derive from chapter 06's."""
     kinds: dict[str, tuple[type[BenchmarkSettings], Any]] = {
         "averaging": (BenchmarkSettings, averaging),
+        "balance": (BenchmarkSettings, gain),
+        "peers": (peers.PeerSettings, peers),
         "trace": (BenchmarkSettings, recorded),
     }
     kind, module = kinds[what]
@@ -94,6 +107,8 @@ def _together(what: str, arguments: Sequence[str]) -> None:
             fix="use --num-ranks 2.",
             page="settings",
         )
+    if isinstance(settings, peers.PeerSettings):
+        peers.check(settings)
     preflight.check(settings, kind=what, world_size=settings.num_ranks)
     dist.launch(module.story, settings, num_ranks=settings.num_ranks)
 

@@ -82,7 +82,8 @@ TABLE = {
     "touched_rows training",
     "scaling": "benchmark predictions",
     "scaling_run": "benchmark dist errors machine news settings sharding sync training",
-    "gain": "dist model news pace settings sharding training",
+    "gain": "benchmark dist model news pace results settings shared_memory sharding "
+    "touched_rows training",
     "ladder": "dist model news settings sync training",
     "manifest": "errors files",
     "checkpoint": "dist errors files manifest",
@@ -102,6 +103,7 @@ TABLE = {
     # The model.
     "minilm": "errors",
     "model": "hub labels minilm settings",
+    "first_token": "errors",
     # Serving. Never dist, data, model: it needs neither ranks nor, with ONNX, torch.
     "exported": "errors files manifest",
     "golden": "errors exported files newswire",
@@ -126,6 +128,14 @@ TABLE = {
     "runs": "checkpoint dist errors files machine metrics resuming runlog settings "
     "training",
     "news": "data dist errors files model settings sharding sources",
+    "memory_watch": "",
+    "datapath": "benchmark data dist files memory_watch news results settings sharding "
+    "training",
+    "peer_job": "dist news settings",
+    "peer_loops": "evaluation first_token peer_job shared_memory touched_rows training",
+    "peer_report": "benchmark",
+    "peers": "dist errors evaluation model news peer_job peer_loops peer_report "
+    "results settings sync training",
     "report": "dist evaluation export files inference labels machine metrics model "
     "news runs",
 }

@@ -16,7 +16,16 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from distrinews import averaging, benchmark, recorded, results, scaling
+from distrinews import (
+    averaging,
+    benchmark,
+    datapath,
+    gain,
+    peer_report,
+    recorded,
+    results,
+    scaling,
+)
 from distrinews.errors import ResultError
 
 SITE = pathlib.Path(__file__).resolve().parent.parent
@@ -42,6 +51,19 @@ def _scaling(told: dict[str, Any]) -> str:
 def _trace(told: dict[str, Any]) -> str:
     parts = (recorded.table(told["figures"]), benchmark.noise(told["figures"]))
     return "\n\n".join(filter(None, parts))
+
+
+def _peers(told: dict[str, Any]) -> str:
+    num_rows = told["settings"]["validation_rows"]
+    return peer_report.table(told["figures"], num_rows=num_rows)
+
+
+def _data(told: dict[str, Any]) -> str:
+    found = told["figures"]
+    return (
+        f"{datapath.table(found)}\n\nMost by least over these sizes: memory "
+        f"{found['memory_ratio']:.2f}x, time per row {found['time_ratio']:.2f}x."
+    )
 
 
 def _one_process(told: dict[str, Any]) -> str:
@@ -138,6 +160,9 @@ def _serving(told: dict[str, Any]) -> str:
 
 RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
     "averaging": _averaging,
+    "balance": lambda told: gain.table(told["figures"]),
+    "data": _data,
+    "peers": _peers,
     "scaling": _scaling,
     "serving": _serving,
     "trace": _trace,
@@ -178,6 +203,8 @@ def render(text: str) -> str:
 
 def _block(opening: str, name: str, view: str | None, closing: str) -> str:
     """One file's numbers, and where they come from."""
+    if not (RESULTS / name).exists():
+        return f"{opening}\nNot measured yet.\n\n{closing}"
     told = results.read(RESULTS / name)
     env = told["environment"]
     origin = (
