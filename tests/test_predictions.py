@@ -388,6 +388,18 @@ def test_a_file_from_kaggle_replaces_the_prediction(tmp_path: pathlib.Path) -> N
 
 @needs_record
 @pytest.mark.slow
+def test_what_was_not_measured_is_called_so(tmp_path: pathlib.Path) -> None:
+    copy = site_copy(tmp_path)
+    page, tool = copy / "benchmarks" / "t4.md", copy / "_tools" / "benchmark_pages.py"
+    (copy / "benchmarks" / "results" / "prediction.json").unlink()
+    call(tool, folder=tmp_path)
+    text = page.read_text(encoding="utf-8")
+    assert text.count("**Not measured yet.** (prediction.json)") == 2
+    assert "samples/s" not in text
+
+
+@needs_record
+@pytest.mark.slow
 def test_a_file_from_another_machine_is_refused_and_the_page_stays(
     tmp_path: pathlib.Path,
 ) -> None:

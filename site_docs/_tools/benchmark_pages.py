@@ -3,7 +3,8 @@
 A page holds `<!-- from FILE.json -->` and `<!-- end -->`; what is between them is made
 from site_docs/benchmarks/results/FILE.json. `<!-- from FILE.json PART -->` shows a part
 of a record that several pages share. `<!-- from MINE.json or FILE.json PART -->` shows
-what was measured as soon as results/MINE.json exists, until then the other. `python
+what was measured as soon as results/MINE.json exists, until then the other. A block
+whose file does not exist says so: "not measured" is a legal value. `python
 site_docs/_tools/benchmark_pages.py` renews all pages; with `--check` it only says which
 are stale, with exit code 1.
 """
@@ -129,6 +130,8 @@ def render(text: str) -> str:
         if mine and (folder / mine).exists():
             name, part = mine, None
             _check_gpu(mine, results.read(folder / mine, kind="scaling"))
+        if not (folder / name).exists():
+            return f"{opening}\n**Not measured yet.** ({name})\n\n{closing}"
         told = results.read(folder / name)
         drawn = RENDERERS[f"{told['kind']} {part}" if part else told["kind"]](told)
         return f"{opening}\n{drawn}\n\n{_origin(name, told)}\n\n{closing}"
