@@ -3,9 +3,13 @@
 A page holds `<!-- from FILE.json -->` and `<!-- end -->`; what is between them is made
 from site_docs/benchmarks/results/FILE.json. `<!-- from FILE.json as VIEW -->` shows
 another part of the same file, `<!-- all scaling -->` a line for every scaling*.json:
-whoever adds a file there is on the page. `python site_docs/_tools/benchmark_pages.py`
-renews all pages; with `--check` it only says which are stale, with exit code 1. A file
-that may not be published is an error.
+whoever adds a file there is on the page. `<!-- from MINE.json or FILE.json as VIEW -->`
+shows what was measured as soon as MINE.json exists, until then the other. A block whose
+file does not exist says so: "not measured" is a legal value; a file that may not be
+published is an error.
+
+`python site_docs/_tools/benchmark_pages.py` renews all pages; with `--check` it only
+says which are stale, with exit code 1.
 """
 
 from __future__ import annotations
@@ -13,179 +17,21 @@ from __future__ import annotations
 import pathlib
 import re
 import sys
-from collections.abc import Callable
 from typing import Any
 
-from distrinews import (
-    averaging,
-    benchmark,
-    datapath,
-    gain,
-    peer_report,
-    recorded,
-    results,
-    scaling,
-)
+import measured_blocks
+
+from distrinews import benchmark, results
 from distrinews.errors import ResultError
 
 SITE = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = SITE / "benchmarks" / "results"
 BLOCK = re.compile(
-    r"(<!-- from (\S+\.json)(?: as (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL
+    r"(<!-- from (?:(\S+\.json) or )?(\S+\.json)(?: as (\w+))? -->\n)"
+    r".*?(<!-- end -->)",
+    re.DOTALL,
 )
 ALL = re.compile(r"(<!-- all scaling -->\n).*?(<!-- end -->)", re.DOTALL)
-
-
-def _averaging(told: dict[str, Any]) -> str:
-    return averaging.table(told["figures"])
-
-
-def _scaling(told: dict[str, Any]) -> str:
-    num_ranks = told["environment"]["num_ranks"]
-    shown = scaling.table(told["figures"], world_size=num_ranks)
-    words = scaling.explain(told["figures"], world_size=num_ranks)
-    listed = "\n".join(f"- {line}" for line in words.splitlines())
-    return f"{shown}\n\n{listed}"
-
-
-def _trace(told: dict[str, Any]) -> str:
-    parts = (recorded.table(told["figures"]), benchmark.noise(told["figures"]))
-    return "\n\n".join(filter(None, parts))
-
-
-def _peers(told: dict[str, Any]) -> str:
-    num_rows = told["settings"]["validation_rows"]
-    return peer_report.table(told["figures"], num_rows=num_rows)
-
-
-def _data(told: dict[str, Any]) -> str:
-    found = told["figures"]
-    return (
-        f"{datapath.table(found)}\n\nMost by least over these sizes: memory "
-        f"{found['memory_ratio']:.2f}x, time per row {found['time_ratio']:.2f}x."
-    )
-
-
-def _one_process(told: dict[str, Any]) -> str:
-    row = told["figures"]["one_process"]
-    phases = [f"{row['phases_ms'].get(p, 0.0):.0f} ms" for p in benchmark.PHASES]
-    lines = [
-        ["threads", "step", *benchmark.PHASES, "samples/s", "tokens/s", "padding"],
-        [
-            *(str(row["threads"][0]), f"{row['median_ms']:.0f} ms", *phases),
-            f"{row['samples_per_s']:.1f}",
-            f"{row['tokens_per_s']:,.0f}",
-            f"{row['padding_share']:.0%}",
-        ],
-    ]
-    return benchmark.draw_table(lines)
-
-
-def _speed_up(told: dict[str, Any]) -> str:
-    """The definitions with the measured numbers in them."""
-    one, strong, weak = (
-        told["figures"][name] for name in ("one_process", "strong", "weak")
-    )
-    num_ranks = told["environment"]["num_ranks"]
-    ms, own_ms, speedup = strong["median_ms"], one["median_ms"], strong["speedup"]
-    rate, own_rate = weak["samples_per_s"], one["samples_per_s"]
-    lines = [
-        ["what", "definition", "measured"],
-        ["speed-up, strong", "T(1) / T(W)", f"{own_ms:.0f} / {ms:.0f} = {speedup:.3f}"],
-        [
-            "efficiency",
-            "S / W",
-            f"{speedup:.3f} / {num_ranks} = {strong['efficiency']:.2f}",
-        ],
-        [
-            "serial fraction (Karp-Flatt)",
-            "(1/S - 1/W) / (1 - 1/W)",
-            f"(1/{speedup:.3f} - 1/{num_ranks}) / (1 - 1/{num_ranks}) = "
-            f"{strong['serial_fraction']:.2f}",
-        ],
-        [
-            "speed-up, weak",
-            "rows/s of W ranks / rows/s of one",
-            f"{rate:.1f} / {own_rate:.1f} = {weak['speedup']:.2f}",
-        ],
-    ]
-    return benchmark.draw_table(lines)
-
-
-def _where(told: dict[str, Any]) -> str:
-    """Phase by phase: what W ranks take longer or shorter than one process."""
-    one, strong = told["figures"]["one_process"], told["figures"]["strong"]
-    lines = [["phase", "one process", "ranks", "difference"]]
-    for phase in benchmark.PHASES:
-        pair = [row["phases_ms"].get(phase, 0.0) for row in (one, strong)]
-        shown = [f"{ms:.0f} ms" for ms in pair]
-        lines.append([phase, *shown, f"{pair[1] - pair[0]:+.0f} ms"])
-    return benchmark.draw_table(lines)
-
-
-def _serving(told: dict[str, Any]) -> str:
-    lines = [
-        "| Server | Requests/s (slowest to fastest round) | p50 | p99 |",
-        "|---|---|---|---|",
-    ]
-    names = {
-        "distrinews": "`apps/api.py`, as it starts by default",
-        "naive": "transformers pipeline in a FastAPI `def` route",
-        "litserve": "the same pipeline in LitServe, batching on",
-    }
-    for name, row in told["figures"]["side_by_side"].items():
-        lines.append(
-            f"| {names[name]} | {row['per_s']:.0f} ({row['slowest_per_s']:.0f} to "
-            f"{row['fastest_per_s']:.0f}) | {row['p50_ms']:.0f} ms "
-            f"| {row['p99_ms']:.0f} ms |"
-        )
-    load = told["figures"]["overload"]
-    lines += [
-        "",
-        f"At {load['offered_by_capacity']:.1f} times what it can do, for "
-        f"{told['settings']['overload_s']:.0f} s:",
-        "",
-        f"- accepted {load['accepted']:,} requests, refused {load['refused']:,} with "
-        f"503, left {load['neither']} without an answer",
-        f"- p99 of the accepted {load['accepted_p99_s']:.2f} s (deadline "
-        f"{load['deadline_s']:.0f} s), of the refused {load['refused_p99_s']:.2f} s",
-        f"- resident memory {load['rss_mib_before']:.0f} MiB before, "
-        f"{load['rss_mib_after']:.0f} MiB after",
-        f"- two seconds after the flood: {load['refused_after_2_s']} refused, median "
-        f"{load['median_ms_after_2_s']:.0f} ms (before: "
-        f"{load['median_ms_before']:.0f} ms)",
-    ]
-    return "\n".join(lines)
-
-
-RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "averaging": _averaging,
-    "balance": lambda told: gain.table(told["figures"]),
-    "data": _data,
-    "peers": _peers,
-    "scaling": _scaling,
-    "serving": _serving,
-    "trace": _trace,
-}
-VIEWS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "one_process": _one_process,
-    "speed_up": _speed_up,
-    "where": _where,
-}
-
-
-def _what(told: dict[str, Any]) -> str:
-    """What was measured, in a few words."""
-    chosen = told["settings"]
-    if told["kind"] == "serving":
-        return (
-            f"model {chosen['model']}, engine {chosen['engine']}, "
-            f"{chosen['num_connections']} connections"
-        )
-    return (
-        f"preset {chosen['preset']}, {chosen['global_batch_size']} rows a step over "
-        f"{told['environment']['num_ranks']} ranks"
-    )
 
 
 def render(text: str) -> str:
@@ -197,24 +43,34 @@ def render(text: str) -> str:
     Returns:
         The page with its blocks renewed.
     """
-    filled = BLOCK.sub(lambda match: _block(*match.groups()), text)
+    filled = BLOCK.sub(_block, text)
     return ALL.sub(lambda match: f"{match[1]}\n{_everybody()}\n\n{match[2]}", filled)
 
 
-def _block(opening: str, name: str, view: str | None, closing: str) -> str:
+def _block(match: re.Match[str]) -> str:
     """One file's numbers, and where they come from."""
+    opening, mine, name, view, closing = match.groups()
+    if mine and (RESULTS / mine).exists():
+        name, view = mine, None
+        _check_gpu(mine, results.read(RESULTS / mine, kind="scaling"))
     if not (RESULTS / name).exists():
-        return f"{opening}\nNot measured yet.\n\n{closing}"
+        return f"{opening}\n**Not measured yet.** ({name})\n\n{closing}"
     told = results.read(RESULTS / name)
-    env = told["environment"]
-    origin = (
-        f"Measured on {told['date']}: {env['cpu']}, {env['num_cores']} cores, "
-        f"torch {env['packages']['torch']}, {_what(told)}, "
-        f"{told['settings']['num_rounds']} rounds in "
-        f"turn ({name}, commit {told['commit'][:7]})."
-    )
-    shown = (VIEWS[view] if view else RENDERERS[told["kind"]])(told)
-    return f"{opening}\n{shown}\n\n{origin}\n\n{closing}"
+    drawn = measured_blocks.draw(told, view=view)
+    where = measured_blocks.origin(name, told)
+    return f"{opening}\n{drawn}\n\n{where}\n\n{closing}"
+
+
+def _check_gpu(name: str, told: dict[str, Any]) -> None:
+    """Refuse a file named after a GPU (t4_...) that was measured on another machine."""
+    gpu = name.partition("_")[0].upper()
+    if not any(gpu in one for one in told["environment"].get("gpus") or []):
+        raise ResultError(
+            f"{name} was not measured on a {gpu}: {results.hardware(told)}.",
+            why="the page would show another machine's numbers under that name.",
+            fix="measure there (on Kaggle choose GPU T4 x2), or give it another name.",
+            page="benchmark-files",
+        )
 
 
 def _machine(name: str, told: dict[str, Any]) -> list[str]:
