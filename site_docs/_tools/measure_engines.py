@@ -141,5 +141,76 @@ def versions(*packages: str) -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in packages}
 
 
+def table(told: dict[str, Any]) -> str:
+    """Draw the figures for the page.
+
+    Args:
+        told: What this program wrote.
+
+    Returns:
+        Markdown.
+    """
+    figures = told["figures"]
+    int8, float32 = figures["onnx-int8"], figures["onnx-float32"]
+    first = figures["starts"]["first, int8 is made"]
+    lines = [
+        "| engine | accuracy | same label | per text | file | ready | resident |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        _engine_line(
+            "torch-float32",
+            [f"{int8['reference_accuracy']:.4f}", "", int8["reference_ms_per_text"]],
+            int8["reference_bytes"],
+            figures["starts"]["later, torch-float32"],
+        ),
+        _engine_line(
+            "onnx-float32",
+            ["", f"{float32['label_agreement']:.2%}", float32["ms_per_text"]],
+            float32["num_bytes"],
+            None,
+        ),
+        _engine_line(
+            "onnx-int8",
+            [
+                f"{int8['accuracy']:.4f}",
+                f"{int8['label_agreement']:.2%}",
+                int8["ms_per_text"],
+            ],
+            int8["num_bytes"],
+            figures["starts"]["later, onnx-int8"],
+        ),
+    ]
+    plain = figures["int8 in plain batches of equal length"]
+    facts = [
+        f"Accuracy and speed on {int8['num_texts']} test rows of AG News "
+        f"(onnx-float32: the first {float32['num_texts']}), both engines taking turns.",
+        f"Largest difference of a score from torch float32: int8 "
+        f"{int8['largest_difference']:.3f}, mean {int8['mean_difference']:.4f}; "
+        f"onnx-float32 {float32['largest_difference']:.1e}.",
+        f"The first start, which makes the int8 model: {first['ready_s']:.1f} s, "
+        f"{first['resident_bytes'] / 2**20:.0f} MiB.",
+        f"int8, each text alone against the same text among 31 random others: "
+        f"{int8['label_flips_in_company']:.2%} of the labels differ, largest "
+        f"difference of a score {int8['largest_difference_in_company']:g}.",
+        f"The same int8 file in plain batches of texts of equal length: "
+        f"{plain['label_flips']} of {plain['num_texts']} labels differ "
+        f"({plain['label_flips_share']:.2%}), largest difference of a score "
+        f"{plain['largest_difference']:.3f}.",
+    ]
+    return "\n".join(lines) + "\n\n" + "\n".join(f"- {fact}" for fact in facts)
+
+
+def _engine_line(
+    name: str, cells: list[Any], num_bytes: int, starts: dict[str, Any] | None
+) -> str:
+    accuracy, same, ms = cells
+    ready = resident = ""
+    if starts:
+        ready = f"{max(starts['ready_s']):.1f} s"
+        resident = f"{max(starts['resident_bytes']) / 2**20:.0f} MiB"
+    size = f"{num_bytes / 1e6:.0f} MB"
+    cells = [name, accuracy, same, f"{ms:.2f} ms", size, ready, resident]
+    return "| " + " | ".join(cells) + " |"
+
+
 if __name__ == "__main__":
     main()
