@@ -10,7 +10,7 @@ Left out  What the model learns; it is not trained far enough to judge.
 Run       python chapters/06_ddp_benchmark.py
           python chapters/06_ddp_benchmark.py --preset tiny --num-rounds 20
           bash chapters/launch.sh chapters/06_ddp_benchmark.py    Kaggle's two GPUs
-Expect    A table, what it means for your machine, a picture, a report.
+Expect    A table, what it means for your machine, a picture, a timeline, a report.
 Takes     Two to four minutes on two CPU cores.
 """
 
@@ -20,17 +20,21 @@ from distrinews import console
 
 console.quiet_interrupts()  # before the slow imports: Ctrl-C ends them quietly
 
+from tqdm import tqdm
+
 from distrinews import (
-    benchmark,
     dist,
     files,
     machine,
     model,
     news,
     plots,
+    preflight,
+    recorded,
     results,
     runs,
     scaling,
+    scaling_run,
     training,
 )
 from distrinews.flags import parse
@@ -40,6 +44,8 @@ from distrinews.settings import BenchmarkSettings
 def measure(ranks: dist.Ranks, settings: BenchmarkSettings) -> None:
     """The story of one rank. Every rank runs exactly these lines."""
     run = runs.begin(settings, ranks=ranks)
+    num_steps = scaling_run.num_steps(settings) + recorded.NUM_STEPS
+    bar = tqdm(total=num_steps, desc="load", disable=not ranks.is_main)
 
     # --8<-- [start:measure]
     # 1. The same model, the same rows ---------------------------------------------
@@ -50,33 +56,41 @@ def measure(ranks: dist.Ranks, settings: BenchmarkSettings) -> None:
     # 2. Taking turns ----------------------------------------------------------------
     # WHY in turn, within one run: a machine that grows warm, or a neighbour that gets
     # busy, then slows all of them alike.
-    told = scaling.measure(
-        net, stories, ranks, settings=settings, num_rounds=settings.num_rounds
-    )
+    bar.unpause()  # the time left is judged by steps, not by loading
+    bar.set_description("time steps")
+    told = scaling_run.measure(net, stories, ranks, settings=settings, title=bar)
+    work = scaling_run.work(net, stories, ranks, settings=settings)
     # --8<-- [end:measure]
 
-    # 3. What it means -----------------------------------------------------------------
-    size, world_size = settings.global_batch_size, ranks.world_size
-    found = scaling.figures(told, world_size=world_size, global_batch_size=size)
+    # 3. Watched -----------------------------------------------------------------------
+    # WHY after the timing: what is watched is a little slower.
+    bar.set_description("record steps")
+    recorded.record(net, stories, ranks, settings=settings, folder=run.folder)
+    bar.update(recorded.NUM_STEPS)
+    bar.close()
     if not ranks.is_main:
         return  # no collective below this line
-    table = scaling.table(found, world_size=world_size)
-    words = scaling.explain(found, world_size=world_size)
+
+    # 4. What it means -----------------------------------------------------------------
+    found = scaling.figures(told, work=work)
+    table = scaling.table(found, world_size=ranks.world_size)
+    words = scaling.explain(found, world_size=ranks.world_size)
     print(f"{table}\n\n{words}\n")
 
-    # 4. Kept: numbers, picture, report ------------------------------------------------
-    results.keep(
-        settings,
-        "scaling",
-        figures=found,
-        ranks=ranks,
-        otherwise=run.folder / "scaling.json",
+    # 5. Kept: numbers, picture, report ------------------------------------------------
+    path = run.folder / "scaling.json"
+    results.keep(settings, "scaling", figures=found, ranks=ranks, always=path)
+    title = (
+        f"{settings.preset}, {settings.global_batch_size} rows a step, "
+        f"{machine.describe()['cpu']}, {ranks.device.type}"
     )
-    cpu = machine.describe()["cpu"]
-    title = f"{settings.preset}, {size} rows a step, {cpu}, {ranks.device.type}"
-    plots.draw_steps(found, run.folder, world_size=world_size, title=title)
+    plots.draw_steps(found, run.folder, world_size=ranks.world_size, title=title)
     report = run.folder / "report.md"
-    text = f"# {title}\n\n{table}\n\n{words}\n\n![steps](steps.svg)\n"
+    text = (
+        f"# {title}\n\n{table}\n\n{words}\n\n![steps](steps.svg)\n\n"
+        "[What every rank did when](timeline.html); `timeline.perfetto.json` opens in "
+        "https://ui.perfetto.dev\n"
+    )
     with files.atomic_file(report) as draft:
         draft.write_text(text, encoding="utf-8")
     print(report)
@@ -85,8 +99,7 @@ def measure(ranks: dist.Ranks, settings: BenchmarkSettings) -> None:
 def main() -> None:
     settings = parse(BenchmarkSettings, about=__doc__)
     num_ranks = dist.launched_world_size() or settings.num_ranks
-    news.check(settings, world_size=num_ranks)
-    benchmark.warn_if_crowded(num_ranks, num_cores=machine.num_cores())
+    preflight.check(settings, kind="scaling", world_size=num_ranks)
     dist.launch(measure, settings, num_ranks=num_ranks)
 
 

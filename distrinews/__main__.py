@@ -1,106 +1,31 @@
-"""`python -m distrinews`: use a trained model from the command line.
+"""`python -m distrinews`: use a trained model, look at this machine, find a cure.
 
-Not here: what the commands do (`distrinews.commands`), training (`chapters/`).
+Not here: the commands and their arguments (`distrinews.command_line`), training
+(`chapters/`).
 
 Guide: reference/command-line.
 """
 
 from __future__ import annotations
 
-import argparse
-import pathlib
 import sys
-from collections.abc import Sequence
 
-from distrinews import __version__, console
+from distrinews import command_line, console
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the command that the arguments name."""
-    # WHY no heavy import above: `--help` and a mistyped command answer at once.
     console.quiet_interrupts()
-    console.run(lambda: _dispatch(sys.argv[1:]))
+    console.run(_run)
 
 
-def _dispatch(arguments: Sequence[str]) -> None:
-    given = _parser().parse_args(arguments)
-    from distrinews import commands  # loads torch
-
-    if given.command == "predict":
-        commands.predict(given.model, texts=given.texts)
-    elif given.command == "benchmark":
-        commands.benchmark(given.what, arguments=given.flags)
-    elif given.command == "export":
-        commands.export(given)
-    else:
-        commands.evaluate(given)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="distrinews", description=__doc__)
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True)
-
-    predict = commands.add_parser(
-        "predict", help="label and probabilities for texts, one line each"
-    )
-    predict.add_argument(
-        "--model", required=True, help="a run folder (runs/NAME) or an export"
-    )
-    predict.add_argument(
-        "texts", nargs="*", help="headlines; none: one per line of standard input"
-    )
-
-    evaluate = commands.add_parser(
-        "evaluate", help="exact accuracy of a model on test rows, over N ranks"
-    )
-    evaluate.add_argument(
-        "--model", required=True, help="a run folder (runs/NAME) or an export"
-    )
-    evaluate.add_argument("--data", default="newswire", help="as in chapter 05")
-    evaluate.add_argument("--test-rows", type=int, help="rows [default: all]")
-    evaluate.add_argument("--seed", type=int, default=0, help="chooses the rows")
-    evaluate.add_argument("--num-ranks", type=int, default=1, help="processes")
-    evaluate.add_argument(
-        "--raw", action="store_true", help="leave AG News' broken characters as is"
-    )
-    evaluate.add_argument("--json", type=pathlib.Path, help="also write it here")
-
-    export = commands.add_parser(
-        "export", help="a model for another engine, or the folder of a model repository"
-    )
-    export.add_argument(
-        "--model", required=True, help="a run folder (runs/NAME) or an export"
-    )
-    export.add_argument(
-        "--engine",
-        action="append",
-        choices=("onnx-float32", "onnx-int8"),
-        help="make this model and compare it with torch float32; may be repeated",
-    )
-    export.add_argument(
-        "--out", type=pathlib.Path, help="copy the ONNX file here [default: beside it]"
-    )
-    export.add_argument(
-        "--hub", type=pathlib.Path, help="write the folder of a model repository here"
-    )
-    export.add_argument("--data", default="newswire", help="compare on its test rows")
-    export.add_argument(
-        "--test-rows", type=int, default=1000, help="rows [%(default)s]"
-    )
-    export.add_argument("--report", type=pathlib.Path, help="also write it as JSON")
-
-    # WHY no help of its own: each measurement has its own flags, and lists them.
-    benchmark = commands.add_parser(
-        "benchmark", help="measure, or compare two measurements", add_help=False
-    )
-    benchmark.add_argument(
-        "what", choices=("averaging", "compare"), help="--help after it lists its flags"
-    )
-    benchmark.add_argument("flags", nargs=argparse.REMAINDER)
-    return parser
+def _run() -> None:
+    code = command_line.run(sys.argv[1:])
+    # WHY only then: a rank of torchrun's that succeeded must end by `console.leave`.
+    if code:
+        sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ Guide: understand/faster-than-ddp.
 from __future__ import annotations
 
 import copy
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -180,10 +179,10 @@ def figures(
     """
     found = {}
     for name, rounds in told.items():
-        pairs = zip(rounds, told["torch_ddp"], strict=True)
-        ratio = statistics.median(a["total"] / b["total"] for a, b in pairs)
+        ratio, interval = benchmark.paired_ratio(rounds, told["torch_ddp"])
         found[name] = benchmark.summarise(rounds) | {
-            "ratio_to_ddp": round(ratio, 4),
+            "ratio_to_ddp": ratio,
+            "ratio_interval": interval,
             "max_abs_diff": gaps.get(name),
         }
     return found
@@ -224,12 +223,11 @@ def story(ranks: Ranks, settings: BenchmarkSettings) -> None:
         ranks: Who this process is.
         settings: What to measure.
     """
-    with dist.raise_together():
-        stories = news.load(settings)
+    stories = news.load(settings)
     training.seed_weights(settings.seed)
     net = model.from_settings(settings, stories.tokenizer).to(ranks.device)
     found = measure(net, stories, ranks, settings=settings)
     with dist.raise_together():
         if ranks.is_main:
-            print(table(found))
+            print("\n\n".join(filter(None, (table(found), benchmark.noise(found)))))
             results.keep(settings, "averaging", figures=found, ranks=ranks)

@@ -84,7 +84,9 @@ def per_rank_batch_size(
     return global_batch_size // parts
 
 
-def padding_share(lengths: Sequence[int], batches: Sequence[Sequence[int]]) -> float:
+def padding_share(
+    lengths: Sequence[int] | np.ndarray, batches: Sequence[Sequence[int]]
+) -> float:
     """Say how much of what a model computes is padding.
 
     Args:
@@ -100,8 +102,10 @@ def padding_share(lengths: Sequence[int], batches: Sequence[Sequence[int]]) -> f
         >>> padding_share([2, 4, 4, 2], [[0, 3], [1, 2]])
         0.0
     """
-    text = sum(lengths[row] for batch in batches for row in batch)
-    places = sum(len(batch) * max(lengths[row] for row in batch) for batch in batches)
+    tokens = np.asarray(lengths, dtype=np.int64)
+    widths = [tokens[np.asarray(batch)] for batch in batches if len(batch)]
+    text = sum(int(found.sum()) for found in widths)
+    places = sum(len(found) * int(found.max()) for found in widths)
     return 1 - text / places if places else 0.0
 
 
@@ -158,6 +162,10 @@ class GlobalBatchSampler(Position, Sampler[list[int]]):
             done = self.steps_per_epoch
         return max(0, self.steps_per_epoch - done) * self.accumulation_steps
 
+    def _shuffle(self, dice: torch.Generator) -> np.ndarray:
+        # WHY 4 bytes a row: plans of long epochs stay in memory. The order is torch's.
+        return torch.randperm(self.num_rows, generator=dice).numpy().astype(np.int32)
+
     def _dice(self) -> torch.Generator:
         # WHY a generator of its own: the global one also feeds dropout, which differs
         # by rank; the order must not.
@@ -209,7 +217,7 @@ class ShuffledBatchSampler(GlobalBatchSampler):
         Returns:
             Rows [G] for each step.
         """
-        order = torch.randperm(self.num_rows, generator=self._dice()).numpy()
+        order = self._shuffle(self._dice())
         whole = self.steps_per_epoch * self.global_batch_size
         return list(order[:whole].reshape(-1, self.global_batch_size))
 
@@ -253,7 +261,7 @@ class LengthBalancedBatchSampler(GlobalBatchSampler):
 
     def __init__(
         self,
-        lengths: Sequence[int],
+        lengths: Sequence[int] | np.ndarray,
         ranks: Ranks,
         *,
         global_batch_size: int,
@@ -295,7 +303,7 @@ class LengthBalancedBatchSampler(GlobalBatchSampler):
             Rows for each step, short ones first within it.
         """
         dice, size = self._dice(), self.global_batch_size
-        order = torch.randperm(self.num_rows, generator=dice).numpy()
+        order = self._shuffle(dice)
         whole = self.num_rows // size * size
         batches: list[np.ndarray] = []
         for start in range(0, whole, self.pool_batches * size):

@@ -1,10 +1,11 @@
-"""What `python -m distrinews` does: predict, evaluate, export, benchmark.
+"""What `python -m distrinews` does with a trained model: predict, evaluate, export.
 
 Promise: each command prints its result on standard output and nothing else there, so
 that it can be piped on.
 
-Not here: the arguments (`distrinews.__main__`). This is a module of its own because
-spawned ranks find their function by importing its module, and `__main__` is theirs.
+Not here: the arguments (`distrinews.command_line`), measuring
+(`distrinews.measurements`). This is a module of its own because spawned ranks find
+their function by importing its module, and `__main__` is theirs.
 
 Guide: reference/command-line.
 """
@@ -13,34 +14,29 @@ from __future__ import annotations
 
 import argparse
 import json
-import pathlib
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
 
 from distrinews import (
-    averaging,
     data,
     dist,
     exported,
     files,
     machine,
-    news,
     onnx_export,
     parity,
     results,
     sources,
 )
-from distrinews import benchmark as timing
 from distrinews import export as publishing
 from distrinews.dist import Ranks
 from distrinews.errors import SettingsError
 from distrinews.evaluation import evaluate as count_answers
-from distrinews.flags import parse
 from distrinews.inference import Classifier
-from distrinews.settings import NEWSWIRE_ROWS, BenchmarkSettings
+from distrinews.settings import NEWSWIRE_ROWS
 
-__all__ = ["benchmark", "evaluate", "export", "predict"]
+__all__ = ["evaluate", "export", "predict"]
 
 
 def predict(folder: str, *, texts: Sequence[str]) -> None:
@@ -147,35 +143,3 @@ def export(given: argparse.Namespace) -> None:
         print(
             f"{given.hub} is ready. To put it online: hf upload USER/NAME {given.hub}"
         )
-
-
-def benchmark(what: str, *, arguments: Sequence[str]) -> None:
-    """Measure something on this machine, or compare two measurements.
-
-    Args:
-        what: "averaging": ways of averaging gradients beside torch DDP; "compare": two
-            files.
-        arguments: The measurement's flags, or the two files.
-
-    Raises:
-        SettingsError: A flag is not usable; nothing was overwritten.
-        ResultError: A file is not usable.
-    """
-    if what == "compare":
-        parser = argparse.ArgumentParser(prog="distrinews benchmark compare")
-        parser.add_argument("files", nargs=2, type=pathlib.Path, metavar="FILE.json")
-        given = parser.parse_args(arguments)
-        print(timing.draw_table(results.compare(*given.files)))
-        return
-    about = averaging.__doc__ or ""
-    settings = parse(BenchmarkSettings, about=about, arguments=arguments)
-    if settings.num_ranks < 2:
-        raise SettingsError(
-            f"--num-ranks {settings.num_ranks}: averaging needs at least two ranks.",
-            why="one rank's gradients already are the mean.",
-            fix="use --num-ranks 2.",
-            page="settings",
-        )
-    news.check(settings, world_size=settings.num_ranks)
-    timing.warn_if_crowded(settings.num_ranks, num_cores=machine.num_cores())
-    dist.launch(averaging.story, settings, num_ranks=settings.num_ranks)

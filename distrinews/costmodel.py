@@ -24,6 +24,7 @@ Guide: understand/performance.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,7 @@ __all__ = [
     "fit_link",
     "predict",
     "ring_s",
+    "tree_s",
 ]
 
 
@@ -49,8 +51,8 @@ class Link:
         alpha_s: Fixed seconds of one message.
         bytes_per_s: Bandwidth of one rank's sending, while it receives as much.
         contention: Seconds of computing lost per second of communication in the
-            background; 0 where the network card does it, up to 1 where the same cores
-            do.
+            background; 0 where the network card does it, about 1 where the same cores
+            do, more where each also takes the other's cache and memory bandwidth.
     """
 
     alpha_s: float
@@ -147,11 +149,36 @@ def ring_s(num_bytes: float, *, world_size: int, link: Link) -> float:
     return messages * (link.alpha_s + num_bytes / world_size / link.bytes_per_s)
 
 
+def tree_s(num_bytes: float, *, world_size: int, link: Link) -> float:
+    """Say how long an all-reduce over a tree takes, in a pipeline of small pieces.
+
+    Args:
+        num_bytes: Of the tensor.
+        world_size: W.
+        link: How the ranks reach each other.
+
+    Returns:
+        Seconds; 0 alone. Up and down log2(W) levels, where a ring goes round all W.
+
+    Source:
+        Sanders, Speck and Traeff 2009, whose two trees at once nccl uses since 2.4.
+
+    Examples:
+        >>> tree_s(100.0, world_size=8, link=Link(alpha_s=1.0, bytes_per_s=50.0))
+        10.0
+    """
+    if world_size == 1:
+        return 0.0
+    levels = math.ceil(math.log2(world_size))
+    return 2 * levels * link.alpha_s + 2 * num_bytes / link.bytes_per_s
+
+
 def buckets_of(
     gradient_bytes: Sequence[int],
     *,
     first_bytes: int = 1024 * 1024,
     bucket_bytes: int = 25 * 1024 * 1024,
+    work: Sequence[float] | None = None,
 ) -> list[tuple[float, int]]:
     """Cut gradients into DDP's buckets, and say when in backward each is full.
 
@@ -159,22 +186,26 @@ def buckets_of(
         gradient_bytes: Of each parameter, in the order of the forward.
         first_bytes: When the first bucket is full.
         bucket_bytes: When any other is.
+        work: How long backward computes each gradient, in any unit; None: in
+            proportion to its bytes. That holds for matrices. An embedding's gradient
+            costs nearly nothing, however large its table is: give 0.
 
     Returns:
-        For each bucket (the part of all gradients that exist by then, its bytes). A
-        bucket is ready when its last gradient is; that a gradient takes time in
-        proportion to its bytes holds for matrices, and not for embeddings, which cost
-        nearly nothing: count those as nothing by passing them first.
+        For each bucket (the part of backward that is over by then, its bytes). A
+        bucket is ready when its last gradient is.
 
     Examples:
         >>> buckets_of([60, 30, 10], first_bytes=5, bucket_bytes=40)
         [(0.1, 10), (1.0, 90)]
+        >>> buckets_of([60, 30, 10], first_bytes=5, bucket_bytes=30, work=[0, 30, 10])
+        [(0.25, 10), (1.0, 30), (1.0, 60)]
     """
-    total = sum(gradient_bytes)
+    work = gradient_bytes if work is None else work
+    total = sum(work)
     buckets: list[tuple[float, int]] = []
-    held, seen = 0, 0
-    for num_bytes in reversed(gradient_bytes):
-        held, seen = held + num_bytes, seen + num_bytes
+    held, seen = 0, 0.0
+    for num_bytes, one in zip(reversed(gradient_bytes), reversed(work), strict=True):
+        held, seen = held + num_bytes, seen + one
         if held >= (bucket_bytes if buckets else first_bytes):
             buckets.append((seen / total, held))
             held = 0
@@ -191,6 +222,7 @@ def predict(
     world_size: int,
     rows: int,
     tokens: float,
+    trees: bool = False,
 ) -> Prediction:
     """Predict one step of W ranks.
 
@@ -201,6 +233,8 @@ def predict(
         world_size: W.
         rows: B of the rank that has most to do.
         tokens: T of that rank: all wait for it.
+        trees: Whether each bucket may go over a tree where that is faster, as nccl
+            chooses; else all go round a ring.
 
     Returns:
         The step in its parts.
@@ -219,6 +253,9 @@ def predict(
     if world_size > 1:
         for ready, num_bytes in buckets:
             takes_s = ring_s(num_bytes, world_size=world_size, link=link)
+            if trees:
+                other_s = tree_s(num_bytes, world_size=world_size, link=link)
+                takes_s = min(takes_s, other_s)
             # In order: it waits for its last gradient and for the bucket before it.
             arrived_s = max(arrived_s, ready * backward_s) + takes_s
             travel_s += takes_s

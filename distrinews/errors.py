@@ -15,6 +15,7 @@ __all__ = [
     "DataError",
     "DistriNewsError",
     "HubUnreachableError",
+    "LabError",
     "MissingGradientError",
     "ModelError",
     "OutputError",
@@ -23,6 +24,7 @@ __all__ = [
     "ResultError",
     "SettingsError",
     "SetupError",
+    "WrongResultError",
 ]
 
 
@@ -107,6 +109,14 @@ class ReplicasDifferError(DistriNewsError, RuntimeError):
 
 class ResultError(DistriNewsError, ValueError):
     """A file of measurements is damaged, or may not be compared with another."""
+
+
+class LabError(DistriNewsError, ValueError):
+    """A lab was asked for that is not there, or its file lacks something."""
+
+
+class WrongResultError(DistriNewsError, RuntimeError):
+    """A program ended well, and its result is wrong: a lab's detector found it."""
 
 
 class RankFailedError(DistriNewsError, RuntimeError):

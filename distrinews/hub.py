@@ -31,7 +31,11 @@ _ANSWER_DEADLINE_S = 8.0
 
 
 def snapshot(
-    repo_id: str, *, repo_type: str, allow_patterns: list[str] | None = None
+    repo_id: str,
+    *,
+    repo_type: str,
+    allow_patterns: list[str] | None = None,
+    revision: str | None = None,
 ) -> Path:
     """Return the local folder of a Hub repository; download it if it is not here.
 
@@ -40,6 +44,7 @@ def snapshot(
         repo_type: `"dataset"` or `"model"`.
         allow_patterns: Only files that match one of these, e.g. `["*.json"]`; None for
             all. A cached copy counts only if it has a file for every pattern.
+        revision: A commit; None for the newest.
 
     Returns:
         The snapshot folder. Its name is the commit, so it can stand in a fingerprint.
@@ -52,16 +57,21 @@ def snapshot(
         Cost: a few file look-ups when cached; else one probe, then the download.
     """
     cached = cached_snapshot(
-        repo_id, repo_type=repo_type, allow_patterns=allow_patterns
+        repo_id, repo_type=repo_type, allow_patterns=allow_patterns, revision=revision
     )
     if cached is not None:
         return cached
-    check_reachable(repo_id, repo_type=repo_type, allow_patterns=allow_patterns)
+    check_reachable(
+        repo_id, repo_type=repo_type, allow_patterns=allow_patterns, revision=revision
+    )
     from huggingface_hub import snapshot_download
 
     try:
         folder = snapshot_download(
-            repo_id, repo_type=repo_type, allow_patterns=allow_patterns
+            repo_id,
+            repo_type=repo_type,
+            allow_patterns=allow_patterns,
+            revision=revision,
         )
     except Exception as error:
         # WHY every kind: what arrives here depends on the HTTP library below
@@ -73,7 +83,11 @@ def snapshot(
 
 
 def cached_snapshot(
-    repo_id: str, *, repo_type: str, allow_patterns: list[str] | None = None
+    repo_id: str,
+    *,
+    repo_type: str,
+    allow_patterns: list[str] | None = None,
+    revision: str | None = None,
 ) -> Path | None:
     """Return the copy of a Hub repository that is on this disk, if it is complete.
 
@@ -81,6 +95,7 @@ def cached_snapshot(
         repo_id: As on the Hub.
         repo_type: `"dataset"` or `"model"`.
         allow_patterns: As for `snapshot`.
+        revision: As for `snapshot`.
 
     Returns:
         The snapshot folder, or None.
@@ -97,6 +112,7 @@ def cached_snapshot(
                 repo_id,
                 repo_type=repo_type,
                 allow_patterns=allow_patterns,
+                revision=revision,
                 local_files_only=True,
             )
         )
@@ -112,7 +128,11 @@ def cached_snapshot(
 
 
 def check_reachable(
-    repo_id: str, *, repo_type: str, allow_patterns: list[str] | None = None
+    repo_id: str,
+    *,
+    repo_type: str,
+    allow_patterns: list[str] | None = None,
+    revision: str | None = None,
 ) -> None:
     """Make sure that `snapshot` will find a copy here or a Hub that answers.
 
@@ -123,6 +143,7 @@ def check_reachable(
         repo_id: As on the Hub.
         repo_type: `"dataset"` or `"model"`.
         allow_patterns: As for `snapshot`.
+        revision: As for `snapshot`.
 
     Raises:
         HubUnreachableError: Neither. Within 10 seconds.
@@ -130,7 +151,9 @@ def check_reachable(
     Note:
         Cost: nothing but file look-ups when cached; else one request.
     """
-    if cached_snapshot(repo_id, repo_type=repo_type, allow_patterns=allow_patterns):
+    if cached_snapshot(
+        repo_id, repo_type=repo_type, allow_patterns=allow_patterns, revision=revision
+    ):
         return
     from huggingface_hub import constants
 
@@ -140,6 +163,8 @@ def check_reachable(
     # WHY ask ourselves first: huggingface_hub's own first request has no timeout (seen
     # in 2.4), so a Hub that accepts and never answers would hold it for ever.
     url = f"{constants.ENDPOINT}/api/{repo_type}s/{repo_id}"
+    if revision is not None:
+        url += f"/revision/{revision}"
     problem = _probe(url)
     if problem is not None:
         _raise_unreachable(repo_id, repo_type, f"{url}: {problem}")

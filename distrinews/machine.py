@@ -16,8 +16,13 @@ import pathlib
 import platform
 import socket
 import sys
+from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 import psutil
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "cache_folder",
@@ -26,6 +31,7 @@ __all__ = [
     "num_cores",
     "peak_memory_bytes",
     "program_start_s",
+    "threads",
 ]
 
 PACKAGES = (
@@ -112,22 +118,61 @@ def loopback_interface() -> str | None:
     return next((name for name in ("lo", "lo0") if name in names), None)
 
 
-def peak_memory_bytes() -> int:
-    """Measure the most memory this process has had resident so far, in bytes.
+def peak_memory_bytes(device: torch.device | None = None) -> int:
+    """Measure the most memory this process has needed so far, in bytes.
+
+    Args:
+        device: Where its replica lives; None for the CPU.
 
     Returns:
-        Resident bytes on the CPU side. GPU memory is not part of it.
+        On a GPU what torch has had allocated there, else the resident bytes of the
+        process.
 
     Examples:
         >>> peak_memory_bytes() > 10_000_000
         True
     """
+    if device is not None and device.type == "cuda":
+        import torch  # WHY here, and below: serving may need no torch
+
+        return torch.cuda.max_memory_allocated(device)
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
     import resource  # exists on POSIX only
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts KiB
+
+
+@contextlib.contextmanager
+def threads(number: int) -> Generator[None, None, None]:
+    """Compute with so many threads for the length of the block.
+
+    Args:
+        number: Of threads of this process.
+
+    Yields:
+        None.
+
+    Examples:
+        >>> import torch
+        >>> before = torch.get_num_threads()
+        >>> with threads(1):
+        ...     torch.get_num_threads()
+        1
+        >>> torch.get_num_threads() == before
+        True
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    # WHY compute something: the threads are made by the first work they get.
+    torch.ones(512, 512).mm(torch.ones(512, 512))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def describe() -> dict[str, object]:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from distrinews import data, dist, files, model, sharding, sources
@@ -41,7 +42,7 @@ class News:
         description: The source in one line.
         tokenizer: As the texts were tokenised with.
         train: All rows taken from the training split.
-        fit_rows: Rows of `train` to train on.
+        fit_rows: Rows of `train` to train on, int32 [N].
         validation_rows: Rows of `train` set aside to judge epochs by.
         test: The test rows, to be looked at once.
     """
@@ -49,14 +50,15 @@ class News:
     description: str
     tokenizer: PreTrainedTokenizerFast
     train: data.TokenTable
-    fit_rows: list[int]
+    fit_rows: np.ndarray
     validation_rows: list[int]
     test: data.TokenTable
 
     @property
-    def fit_lengths(self) -> list[int]:
-        """Tokens of each row to train on [N]."""
-        return [int(length) for length in self.train.lengths[self.fit_rows]]
+    def fit_lengths(self) -> np.ndarray:
+        """Tokens of each row to train on, int32 [N]."""
+        lengths: np.ndarray = self.train.lengths[self.fit_rows]
+        return lengths
 
     def fit_batch(
         self, places: Sequence[int], *, device: torch.device
@@ -70,7 +72,7 @@ class News:
         Returns:
             As `TokenTable.batch`.
         """
-        return self.train.batch([self.fit_rows[p] for p in places], device=device)
+        return self.train.batch(self.fit_rows[places], device=device)
 
 
 def check(settings: TrainSettings, *, world_size: int) -> None:
@@ -129,7 +131,7 @@ def load(settings: TrainSettings) -> News:
         train.labels, num_rows=settings.validation_rows, seed=settings.seed
     )
     _check_enough(len(fit_rows), settings)
-    if len({int(label) for label in train.labels[fit_rows]}) < 2:
+    if len(np.unique(train.labels[fit_rows])) < 2:
         raise DataError(
             f"all {len(fit_rows)} training rows are of one class.",
             why="a model that always says this class would be right every time.",

@@ -85,7 +85,7 @@ class Pace:
             sum(self.steps_ms) / 1000,
             statistics.median(self.steps_ms or [0.0]),
             max(self.steps_ms, default=0.0),
-            self._peak_memory_bytes(),
+            machine.peak_memory_bytes(self.ranks.device),
         )
         rows, seconds, medians, longest, memory = zip(
             *dist.gather_objects(mine), strict=True
@@ -105,8 +105,3 @@ class Pace:
         # to give the orders.
         if self.ranks.device.type == "cuda":
             torch.cuda.synchronize(self.ranks.device)
-
-    def _peak_memory_bytes(self) -> int:
-        if self.ranks.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.ranks.device)
-        return machine.peak_memory_bytes()

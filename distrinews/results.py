@@ -25,6 +25,7 @@ from distrinews.settings import BenchmarkSettings
 __all__ = [
     "SCHEMA",
     "check_comparable",
+    "check_publishable",
     "compare",
     "hardware",
     "keep",
@@ -45,6 +46,8 @@ NEEDED = {
 }
 # What makes two machines the same for a comparison.
 HARDWARE = ("cpu", "num_cores", "gpus")
+# Rounds below which a published median means little.
+FEWEST_ROUNDS = 5
 
 
 def record(
@@ -96,7 +99,7 @@ def keep(
     *,
     figures: dict[str, Any],
     ranks: Ranks,
-    otherwise: pathlib.Path | None = None,
+    always: pathlib.Path | None = None,
 ) -> None:
     """Write what was measured to the file that the settings name.
 
@@ -104,22 +107,24 @@ def keep(
         settings: What was measured with; `json_path` names the file.
         kind: What was measured.
         figures: Plain values.
-        ranks: How many took part.
-        otherwise: The file if the settings name none; None for no file at all.
+        ranks: How many took part, and on which kind of device.
+        always: A file that is written first, whatever the settings name: what was
+            measured is kept also when their file cannot be written.
 
     Raises:
         OSError: As `write`. On this rank only.
     """
-    path = pathlib.Path(settings.json_path) if settings.json_path else otherwise
-    if path is None:
-        return
     told = record(
         kind,
         figures=figures,
         settings=settings.model_dump(exclude={"run_name", "runs_dir", "json_path"}),
         num_ranks=ranks.world_size,
     )
-    write(path, told)
+    told["environment"]["device"] = ranks.device.type
+    named = pathlib.Path(settings.json_path) if settings.json_path else None
+    for path in (always, named):
+        if path is not None:
+            write(path, told)
 
 
 def read(path: pathlib.Path, *, kind: str | None = None) -> dict[str, Any]:
@@ -161,13 +166,14 @@ def hardware(told: dict[str, Any]) -> dict[str, Any]:
         told: A record.
 
     Returns:
-        Processor, cores and GPUs.
+        Processor, cores, GPUs, and which of them computed.
 
     Examples:
         >>> hardware({"environment": {"cpu": "x", "num_cores": 2, "memory_bytes": 5}})
-        {'cpu': 'x', 'num_cores': 2, 'gpus': None}
+        {'cpu': 'x', 'num_cores': 2, 'gpus': None, 'device': 'cpu'}
     """
-    return {name: told["environment"].get(name) for name in HARDWARE}
+    found = {name: told["environment"].get(name) for name in HARDWARE}
+    return found | {"device": told["environment"].get("device", "cpu")}
 
 
 def check_comparable(one: dict[str, Any], other: dict[str, Any]) -> None:
@@ -195,6 +201,44 @@ def check_comparable(one: dict[str, Any], other: dict[str, Any]) -> None:
             fix="measure both on the same machine, in one run if you can.",
             page="benchmark-files",
         )
+
+
+def check_publishable(path: pathlib.Path, *, noisy: bool = False) -> dict[str, Any]:
+    """Refuse a file that could not stand beside the committed ones.
+
+    Args:
+        path: A record.
+        noisy: Whether to let pass what a busy machine measured; whoever shows it must
+            say so.
+
+    Returns:
+        The record.
+
+    Raises:
+        ResultError: It is damaged, nobody could repeat it (files differed from the
+            commit), or its machine was too noisy. On this rank only.
+    """
+    told = read(path)
+    commit = told["commit"]
+    if len(commit) != 40:
+        _refuse(path, f"its commit is {commit!r}: nobody could check out what was run")
+    rows = {n: r for n, r in told["figures"].items() if isinstance(r, dict)}
+    untimed = [name for name, row in rows.items() if not _median_ms(row)]
+    if untimed or not rows:
+        _refuse(path, f"no time in {', '.join(untimed) or 'it'}")
+    busy = [name for name, row in rows.items() if row.get("noisy")]
+    if busy and not noisy:
+        _refuse(path, f"the machine was too noisy while it timed {', '.join(busy)}")
+    few = [n for n, r in rows.items() if len(r.get("all_ms") or []) < FEWEST_ROUNDS]
+    if few:
+        _refuse(path, f"{', '.join(few)}: fewer than {FEWEST_ROUNDS} rounds")
+    return told
+
+
+def _median_ms(row: dict[str, Any]) -> float | None:
+    """A row's time; None for what is none."""
+    ms = row.get("median_ms")
+    return float(ms) if isinstance(ms, int | float) and ms > 0 else None
 
 
 def _numbers(value: Any) -> list[float]:
@@ -233,7 +277,8 @@ def compare(path: pathlib.Path, other_path: pathlib.Path) -> list[list[str]]:
         other_path: Another.
 
     Returns:
-        Lines of a table: name, milliseconds of both, the second by the first.
+        Lines of a table: name, milliseconds of both, the second by the first; "noisy"
+        where a machine was too busy for the ratio to mean much.
 
     Raises:
         ResultError: One is damaged, they are from different hardware or of different
@@ -243,12 +288,11 @@ def compare(path: pathlib.Path, other_path: pathlib.Path) -> list[list[str]]:
     check_comparable(one, other)
     lines = [["figure", path.name, other_path.name, "ratio"]]
     for name, row in one["figures"].items():
-        pair = [row, other["figures"].get(name)]
-        times = [
-            r["median_ms"] for r in pair if isinstance(r, dict) and r.get("median_ms")
-        ]
+        pair = [r for r in (row, other["figures"].get(name)) if isinstance(r, dict)]
+        times = [ms for ms in map(_median_ms, pair) if ms]
         if len(times) == 2:
-            ratio = f"{times[1] / times[0]:.2f}x"
+            noisy = any(r.get("noisy") for r in pair)
+            ratio = f"{times[1] / times[0]:.2f}x" + " (noisy)" * noisy
             lines.append([name, *(f"{ms:.1f} ms" for ms in times), ratio])
     if len(lines) == 1:
         _refuse(other_path, f"it has no timed figure in common with {path.name}")

@@ -296,6 +296,11 @@ class BenchmarkSettings(DistributedSettings):
         9
     """
 
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto",
+        description="where to compute: auto (GPUs where every rank has its own), cpu, "
+        "or cuda, which is refused where there are too few",
+    )
     num_rounds: int = Field(
         9, gt=0, le=1000, description="times that each way is timed [rounds]"
     )
@@ -303,6 +308,6 @@ class BenchmarkSettings(DistributedSettings):
         None,
         alias="json",
         min_length=1,
-        description="where to write the numbers [default: scaling.json in the run's "
-        "folder]",
+        description="where to write the numbers, too; a file that is there is replaced "
+        "only by a measurement of its kind and hardware",
     )

@@ -1,10 +1,9 @@
-"""Draw what `distrinews.trace` recorded: a lane per rank, and who never came.
+"""Read what `distrinews.trace` recorded, and say who never came.
 
-Promise: one HTML file that needs nothing else, a file for Perfetto
-(https://ui.perfetto.dev), and, after a hang or a kill, one sentence that names the
-rank that never joined a call, and where it was last.
+Promise: after a hang or a kill, one sentence that names the rank that never joined a
+call, and where it was last.
 
-Not here: recording (`distrinews.trace`).
+Not here: recording (`distrinews.trace`), drawing (`distrinews.lanes`).
 
 Guide: understand/timeline.
 """
@@ -12,20 +11,14 @@ Guide: understand/timeline.
 from __future__ import annotations
 
 import contextlib
-import html
 import json
 import pathlib
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from distrinews import files
 from distrinews.errors import ResultError
 
-__all__ = ["Event", "diagnose", "read", "write_html", "write_perfetto"]
-
-LANE_PX, WIDTH_PX, LEFT_PX = 64, 1100, 70
-COLOURS = {"forward": "#56B4E9", "backward": "#0072B2", "optimizer": "#009E73"}
-OTHER, TRAVELS, NEVER_ENDED = "#BBBBBB", "#D55E00", "#CC0000"
+__all__ = ["Event", "diagnose", "read"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +27,8 @@ class Event:
 
     Attributes:
         rank: Who.
-        kind: "phase" or "collective".
+        kind: "phase"; "collective", which every rank must call; or "message", which
+            only some do.
         name: Which.
         start_s: When, since the first event of any rank.
         end_s: Until when; None if it never ended.
@@ -135,7 +129,6 @@ def diagnose(told: dict[int, list[Event]], *, world_size: int) -> str:
                 f"rank {rank} called {names[rank]} {calls[rank][number].site}"
                 for rank in names
             )
-    waiting = [r for r, own in calls.items() if own and own[-1].end_s is None]
     missing = [
         rank
         for rank, own in calls.items()
@@ -149,8 +142,18 @@ def diagnose(told: dict[int, list[Event]], *, world_size: int) -> str:
             f"rank {whom} waits in call {fewest}, {call.name} {call.site}, which ranks "
             f"{missing} never joined. {last}"
         )
-    if waiting:
-        return f"all ranks are in call {fewest - 1}; ranks {waiting} never left it."
+    return _unfinished(told)
+
+
+def _unfinished(told: dict[int, list[Event]]) -> str:
+    """All ranks made the same calls: say which did not come back from one."""
+    waiting = {
+        rank: next((e for e in events if e.kind != "phase" and e.end_s is None), None)
+        for rank, events in told.items()
+    }
+    named = [f"rank {r} in {e.name} {e.site}" for r, e in waiting.items() if e]
+    if named:
+        return f"a call never ended: {'; '.join(named)}."
     return "every call ended on every rank."
 
 
@@ -160,123 +163,6 @@ def _last(rank: int, events: list[Event]) -> str:
     event = max(events, key=lambda one: one.start_s)
     state = "ended" if event.end_s is not None else "is still in"
     return f"Rank {rank} {state} {event.name} {event.site}".strip() + "."
-
-
-def write_perfetto(told: dict[int, list[Event]], path: pathlib.Path) -> None:
-    """Write the file that https://ui.perfetto.dev and chrome://tracing open.
-
-    Args:
-        told: What `read` returned.
-        path: The file.
-
-    Raises:
-        OSError: It could not be written, as the OutputError that names the cure.
-    """
-    until = _until(told)
-    events: list[dict[str, Any]] = []
-    for rank, own in told.items():
-        name = {"name": f"rank {rank}"}
-        events.append({"name": "process_name", "ph": "M", "pid": rank, "args": name})
-        events += [
-            {
-                "name": event.name + (" (never ended)" * (event.end_s is None)),
-                "cat": event.kind,
-                "ph": "X",
-                "pid": rank,
-                "tid": 0 if event.kind == "phase" else 1,
-                "ts": round(1e6 * event.start_s, 3),
-                "dur": round(1e6 * ((event.end_s or until) - event.start_s), 3),
-                "args": {"bytes": event.num_bytes, "site": event.site},
-            }
-            for event in own
-        ]
-    files.write_json(path, {"traceEvents": events, "displayTimeUnit": "ms"})
-
-
-def write_html(
-    told: dict[int, list[Event]], path: pathlib.Path, *, title: str, verdict: str
-) -> None:
-    """Draw the lanes into one HTML file that needs nothing else.
-
-    Args:
-        told: What `read` returned.
-        path: The file.
-        title: Above the picture.
-        verdict: Below it: what `diagnose` says.
-
-    Raises:
-        OSError: It could not be written, as the OutputError that names the cure.
-    """
-    until = max(_until(told), 1e-9)
-    height = LANE_PX * len(told) + 40
-    shapes = []
-    for lane, (rank, events) in enumerate(told.items()):
-        top = lane * LANE_PX + 10
-        shapes.append(f'<text x="4" y="{top + 30}">rank {rank}</text>')
-        shapes += [_shape(event, top=top, until=until) for event in events]
-    ticks = "".join(
-        f'<text x="{LEFT_PX + part * WIDTH_PX / 10:.0f}" y="{height - 8}" '
-        f'class="tick">{1000 * until * part / 10:.0f} ms</text>'
-        for part in range(11)
-    )
-    text = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>
-<style>
-body {{ font: 15px system-ui, sans-serif; margin: 1.5rem; color: #222; }}
-svg {{ border: 1px solid #ddd; width: 100%; height: auto; }}
-svg text {{ font: 12px system-ui, sans-serif; }}
-.tick {{ fill: #666; text-anchor: middle; }}
-rect:hover {{ stroke: #000; }}
-.key span {{ display: inline-block; margin-right: 1.2em; }}
-.key i {{ display: inline-block; width: 1em; height: 1em; margin-right: .3em; }}
-</style></head><body>
-<h1>{html.escape(title)}</h1>
-<p class="key">{_key()}</p>
-<svg viewBox="0 0 {LEFT_PX + WIDTH_PX + 30} {height}" role="img"
- aria-label="a lane per rank">{"".join(shapes)}{ticks}</svg>
-<p>{html.escape(verdict)}</p>
-<p>In each lane above: computing. Below: what travels. Point at a bar to see what it is,
-how many bytes, and where in the program.</p>
-</body></html>
-"""
-    with files.atomic_file(path) as draft:
-        draft.write_text(text, encoding="utf-8")
-
-
-def _shape(event: Event, *, top: int, until: float) -> str:
-    """A bar, with what it is as its tooltip."""
-    end_s = until if event.end_s is None else event.end_s
-    left = LEFT_PX + WIDTH_PX * event.start_s / until
-    width = max(0.6, WIDTH_PX * (end_s - event.start_s) / until)
-    travels = event.kind == "collective"
-    colour = TRAVELS if travels else COLOURS.get(event.name, OTHER)
-    if event.end_s is None:
-        colour = NEVER_ENDED
-    took = f"{1000 * (end_s - event.start_s):.2f} ms"
-    if event.end_s is None:
-        took = "never ended"
-    size = f", {event.num_bytes:,} bytes" if event.num_bytes else ""
-    tip = html.escape(f"rank {event.rank}: {event.name}, {took}{size} {event.site}")
-    y, height = (top + 26, 18) if travels else (top, 24)
-    return (
-        f'<rect x="{left:.2f}" y="{y}" width="{width:.2f}" height="{height}" '
-        f'fill="{colour}"><title>{tip}</title></rect>'
-    )
-
-
-def _key() -> str:
-    colours = COLOURS | {"other": OTHER, "travels": TRAVELS, "never ended": NEVER_ENDED}
-    return "".join(
-        f'<span><i style="background:{colour}"></i>{name}</span>'
-        for name, colour in colours.items()
-    )
-
-
-def _until(told: dict[int, list[Event]]) -> float:
-    return max(
-        (event.end_s or event.start_s for events in told.values() for event in events),
-        default=0.0,
-    )
 
 
 def _refuse(path: pathlib.Path, reason: str) -> NoReturn:

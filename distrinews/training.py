@@ -16,6 +16,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
@@ -120,7 +121,7 @@ def plan(settings: TrainSettings, *, num_rows: int) -> Plan:
 
 
 def build_sampler(
-    lengths: Sequence[int], ranks: Ranks, *, settings: DistributedSettings
+    lengths: Sequence[int] | np.ndarray, ranks: Ranks, *, settings: DistributedSettings
 ) -> sharding.ShuffledBatchSampler | sharding.LengthBalancedBatchSampler:
     """Build what tells this rank which rows to read in each step.
 

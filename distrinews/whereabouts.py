@@ -115,7 +115,8 @@ def innermost(
         for f in frames
         if "site-packages" not in f.filename
         and "dist-packages" not in f.filename
-        and not f.filename.startswith((PYTHON_LIBRARY, "<frozen"))
+        # "<string>" is the line by which multiprocessing starts a process.
+        and not f.filename.startswith((PYTHON_LIBRARY, "<frozen", "<string>"))
     ]
     if users_only:
         own = [f for f in own if not f.filename.startswith(THIS_LIBRARY)] or own

@@ -10,6 +10,10 @@ import pytest
 import torch
 from helpers.running import Program
 
+# WHY: pytest would import them to look for doctests, and some are programs that need an
+# optional package or take the place of one.
+collect_ignore = ["helpers"]
+
 LAUNCHER_VARIABLES = (
     "RANK",
     "LOCAL_RANK",

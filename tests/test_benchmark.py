@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from distrinews import benchmark, dist, results
+from distrinews import benchmark, dist, preflight, results, scaling, scaling_run
 from distrinews.benchmark import PhaseClock
-from distrinews.errors import ResultError
+from distrinews.errors import OutputError, ResultError, SettingsError
 
 ALONE = dist.Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
 
@@ -61,6 +62,233 @@ def test_a_noisy_machine_is_called_noisy() -> None:
     assert not benchmark.summarise(calm)["noisy"]
     assert benchmark.summarise(wild)["noisy"]
     assert benchmark.summarise(calm)["median_ms"] == 10.0
+    told = {"calm": benchmark.summarise(calm), "wild": benchmark.summarise(wild)}
+    assert "busy with something else (wild:" in benchmark.noise(told)
+    assert benchmark.noise({"calm": told["calm"]}) == ""
+
+
+class FakeEvent:
+    """A CUDA event on a GPU that is later than the orders it is given.
+
+    Each order takes the CPU no time and the GPU 5 ms; an event can be read only after
+    somebody has waited for the GPU.
+    """
+
+    gpu_ms, synchronised = 0.0, False
+
+    def __init__(self, *, enable_timing: bool) -> None:
+        assert enable_timing  # without it elapsed_time raises
+        self.at_ms: float | None = None
+
+    def record(self) -> None:
+        FakeEvent.synchronised = False
+        self.at_ms = FakeEvent.gpu_ms
+
+    def elapsed_time(self, later: FakeEvent) -> float:
+        assert FakeEvent.synchronised, "read before it happened"
+        assert self.at_ms is not None
+        assert later.at_ms is not None
+        return later.at_ms - self.at_ms
+
+    @classmethod
+    def synchronize(cls) -> None:
+        cls.synchronised = True
+
+    @classmethod
+    def order(cls) -> None:
+        cls.gpu_ms += 5.0
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> dist.Ranks:
+    monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
+    monkeypatch.setattr(torch.cuda, "synchronize", FakeEvent.synchronize)
+    return dist.Ranks(0, 0, 1, torch.device("cuda", 0))
+
+
+def test_on_a_gpu_the_gpu_tells_the_time_and_is_waited_for(gpu: dist.Ranks) -> None:
+    clock = PhaseClock(gpu)
+    FakeEvent.order()
+    clock.restart()  # what came before was preparation
+    for phase, orders in (("forward", 2), ("backward", 4), ("forward", 1)):
+        with clock.phase(phase):
+            for _ in range(orders):
+                FakeEvent.order()
+    FakeEvent.order()  # between the phases
+    assert clock.read_ms() == {"forward": 15.0, "backward": 20.0, "total": 40.0}
+
+
+def test_a_clock_that_does_not_wait_for_the_gpu_is_found(
+    gpu: dist.Ranks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative control: the fake GPU notices who reads too early."""
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    clock = PhaseClock(gpu)
+    with pytest.raises(AssertionError, match="before it happened"):
+        clock.read_ms()
+
+
+def test_a_ratio_is_that_of_pairs_and_its_interval_holds_the_median() -> None:
+    # The machine slows down tenfold under way; the way takes 1.1 times as long, always.
+    base = [{"total": 1.5**number} for number in range(20)]
+    slower = [{"total": 1.1 * one["total"]} for one in base]
+    assert benchmark.paired_ratio(slower, base) == (1.1, [1.1, 1.1])
+    # 20 rounds: the 6th to the 15th of the sorted ratios hold the true median with
+    # 0.9586 (binomial distribution, by a table); one further out on either side here.
+    mixed = [{"total": float(k)} for k in range(1, 21)]
+    ratio, (low, high) = benchmark.paired_ratio(mixed, [{"total": 1.0}] * 20)
+    assert (ratio, low, high) == (10.5, 5.0, 16.0)
+
+
+# --- What the times mean --------------------------------------------------------
+
+
+def timed(forward: float, backward: float, optimizer: float) -> list[dict[str, float]]:
+    phases = {"forward": forward, "backward": backward, "optimizer": optimizer}
+    return [phases | {"total": sum(phases.values())}] * 5
+
+
+def found(backward_ms: float) -> dict[str, Any]:
+    """One process: 200 ms. Two ranks: 50 + backward + 10 ms for the same 32 rows."""
+    told = {
+        "one_process": timed(60.0, 130.0, 10.0),
+        "strong": timed(50.0, backward_ms, 10.0),
+        "strong_unsynced": timed(50.0, 60.0, 10.0),
+        "weak": timed(60.0, 140.0, 10.0),
+        "weak_unsynced": timed(60.0, 150.0, 10.0),
+    }
+    one = {"rows": 32, "tokens": 800, "padding_share": 0.2, "threads": [2]}
+    two = one | {
+        "threads": [1, 1],
+        "peak_memory_bytes": [2**30, 2**31],
+        "gradient_bytes": [50_000_000, 25_000_000],
+    }
+    weak = two | {"rows": 64, "tokens": 1600}
+    return scaling.figures(told, work={"one_process": one, "strong": two, "weak": weak})
+
+
+def test_speed_up_efficiency_and_serial_fraction_are_those_of_the_textbook() -> None:
+    told = found(65.0)
+    strong, weak = told["strong"], told["weak"]
+    assert strong["median_ms"] == 125.0
+    assert strong["speedup"] == 1.6  # 200 / 125
+    assert strong["efficiency"] == 0.8
+    assert strong["serial_fraction"] == 0.25  # (1/1.6 - 1/2) / (1 - 1/2)
+    # Amdahl's law with that fraction gives the speed-up back.
+    assert strong["speedup"] == pytest.approx(1 / (0.25 + (1 - 0.25) / 2))
+    assert strong["phases_ms"]["communication"] == 5.0
+    assert strong["phases_ms"]["backward"] == 60.0
+    assert strong["samples_per_s"] == 256.0  # 32 rows in 125 ms
+    assert strong["tokens_per_s"] == 6400.0
+    assert weak["speedup"] == pytest.approx(64 / 210 * 200 / 32, abs=1e-3)
+    assert weak["phases_ms"]["communication"] == 0.0  # not below, by noise
+    assert told["one_process"]["efficiency"] == 1.0
+
+
+def test_the_explanation_speaks_of_these_numbers_and_marks_what_is_predicted() -> None:
+    words = scaling.explain(found(65.0), world_size=2)
+    for said in (
+        "One process with 2 threads takes 200 ms",
+        "2 ranks with 1 thread each take 125 ms for the same rows: 1.60x",
+        "Of each 125 ms, 5 ms are exposed",
+        "is 0.25: as if 25% of",
+        "more than 4.0x (Amdahl)",
+        "20% of what the ranks compute is padding",
+        "at most 2.0 GiB",
+    ):
+        assert said in words
+    assert "does not pay" not in words
+    # (60 + 130) / 2 ms of computing, 10 ms of optimizer. A layer and an embedding are
+    # ready when backward is over: 75 MB at 3.125 GB/s are 24 ms.
+    predicted = next(w for w in words.splitlines() if "25 Gbit/s" in w)
+    assert predicted.startswith("Predicted, not measured")
+    assert "129 ms, of which 24 ms are exposed, so 1.55x" in predicted
+
+
+def test_where_ddp_does_not_pay_the_explanation_says_so() -> None:
+    """Also the negative control of the proof above: other numbers, other words."""
+    words = scaling.explain(found(260.0), world_size=2)
+    assert "DDP does not pay here" in words
+    assert "above 1, the ranks add more than they divide" in words
+
+
+def test_one_rank_alone_is_told_that_there_is_nothing_to_compare() -> None:
+    rounds = timed(1.0, 2.0, 3.0)
+    one = {"rows": 4, "tokens": 9, "padding_share": 0.0, "threads": [2]}
+    alone = one | {"peak_memory_bytes": [1], "gradient_bytes": [4]}
+    told = scaling.figures(
+        dict.fromkeys(scaling_run.WAYS, rounds),
+        work={"one_process": one, "strong": alone, "weak": alone},
+    )
+    assert "serial_fraction" not in told["strong"]
+    assert "take --num-ranks 2" in scaling.explain(told, world_size=1)
+    assert scaling.table(told, world_size=1).count("1.00x") == 3
+
+
+# --- Refused before it is measured ----------------------------------------------
+
+
+def test_a_gpu_run_without_gpus_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SettingsError, match=r"cuda: 2 rank\(s\).*sees 0 CUDA GPU"):
+        preflight.check_device("cuda", world_size=2)
+    assert preflight.check_device("auto", world_size=2) == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(SettingsError, match="sees 1 CUDA GPU"):
+        preflight.check_device("cuda", world_size=2)
+    # Negative control: with enough of them it is not refused.
+    assert preflight.check_device("cuda", world_size=1) == "cuda"
+    assert preflight.check_device("auto", world_size=2) == "cpu"
+
+
+def test_a_cpu_run_hides_the_gpus_from_its_ranks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert preflight.check_device("cpu", world_size=1) == "cpu"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+@pytest.mark.parametrize(
+    ("there", "says"),
+    [
+        ("my diary", "cannot be read"),
+        ({"schema": 2}, "its schema is 2"),
+        ({"kind": "peers"}, "a measurement of 'peers'"),
+        ({"environment": {"cpu": "a faster one"}}, "different hardware"),
+    ],
+)
+def test_a_file_that_would_be_lost_stays_and_is_named(
+    there: str | dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "r.json"
+    text = there if isinstance(there, str) else json.dumps(good(**there))
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ResultError, match=rf"r\.json exists and would be lost.*{says}"):
+        preflight.check_target(path, kind="steps")
+    assert path.read_text(encoding="utf-8") == text
+
+
+def test_a_measurement_of_the_same_kind_and_hardware_may_be_replaced(
+    tmp_path: Path,
+) -> None:
+    """Negative control: not everything is refused."""
+    path = tmp_path / "new" / "r.json"
+    preflight.check_target(path, kind="steps")
+    assert not path.exists()
+    results.write(path, good())
+    preflight.check_target(path, kind="steps")
+    with pytest.raises(ResultError, match="different hardware"):
+        preflight.check_target(path, kind="steps", device="cuda")
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_measuring(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    with pytest.raises(OutputError, match="could not be written"):
+        preflight.check_target(tmp_path / "file" / "r.json", kind="steps")
 
 
 # --- Files ----------------------------------------------------------------------
@@ -106,11 +334,35 @@ def test_a_damaged_or_foreign_file_is_refused_by_name(
         results.read(path, kind="steps")
 
 
+def test_what_nobody_could_repeat_is_not_published(tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+    row = {"median_ms": 5.0, "noisy": False, "all_ms": [5.0] * 9}
+    fine = good(commit="a" * 40, figures={"way": row})
+    for changes, says in (
+        ({"commit": "unknown"}, "nobody could check out"),
+        ({"commit": "a" * 40 + "+"}, "nobody could check out"),
+        ({"figures": {"way": row | {"noisy": True}}}, "too noisy while it timed way"),
+        ({"figures": {"way": row | {"all_ms": [5.0] * 3}}}, "fewer than 5 rounds"),
+        ({"figures": {"way": row | {"median_ms": "fast"}}}, "no time in way"),
+        ({"figures": {"way": row | {"median_ms": -1}}}, "no time in way"),
+        ({"figures": {}}, "no time in it"),
+    ):
+        results.write(path, fine | changes)
+        with pytest.raises(ResultError, match=says):
+            results.check_publishable(path)
+    results.write(path, fine)
+    assert results.check_publishable(path) == fine  # negative control
+
+
 def test_only_the_same_hardware_is_compared() -> None:
     results.check_comparable(good(), good(settings={"rows": 3}))
     faster = good()
     faster["environment"] = faster["environment"] | {"cpu": "a faster one"}
     with pytest.raises(ResultError, match="different hardware"):
         results.check_comparable(good(), faster)
+    on_gpu = good()
+    on_gpu["environment"] = on_gpu["environment"] | {"device": "cuda"}
+    with pytest.raises(ResultError, match="different hardware"):
+        results.check_comparable(good(), on_gpu)
     with pytest.raises(ResultError, match="the other 'peers'"):
         results.check_comparable(good(), good(kind="peers"))

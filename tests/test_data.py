@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -313,7 +314,7 @@ LABELS = [0, 0, 1, 0, 0, 1, 0, 0, 1, 2] * 10
 
 def test_the_split_is_disjoint_and_complete_and_gives_each_class_its_share() -> None:
     train, validation = data.split_validation(LABELS, num_rows=20, seed=0)
-    assert sorted(train + validation) == list(range(100))
+    assert sorted([*train, *validation]) == list(range(100))
     counts = Counter(LABELS[row] for row in validation)
     assert counts == {0: 12, 1: 6, 2: 2}  # a fifth of 60, 30 and 10
 
@@ -355,3 +356,34 @@ def test_a_split_that_leaves_one_side_empty_is_a_data_error(
 ) -> None:
     with pytest.raises(DataError, match=r"cannot be cut[\s\S]*--train-rows 100"):
         data.split_validation([0] * rows, num_rows=wanted, seed=0)
+
+
+def drawn_with_lists(
+    labels: list[int], num_rows: int, seed: int
+) -> tuple[list[int], list[int]]:
+    """The same draw, written with lists: what runs before this version set aside."""
+    by_class: dict[int, list[int]] = {}
+    for row, label in enumerate(labels):
+        by_class.setdefault(label, []).append(row)
+    dice = random.Random(seed)
+    ranked = []
+    for rows in by_class.values():
+        dice.shuffle(rows)
+        ranked += [((n + 0.5) / len(rows), row) for n, row in enumerate(rows)]
+    chosen = sorted(row for _, row in sorted(ranked)[:num_rows])
+    return [row for row in range(len(labels)) if row not in chosen], chosen
+
+
+@pytest.mark.parametrize("num_rows", [4, 50, 333])
+@pytest.mark.parametrize("seed", range(4))
+def test_arrays_set_aside_the_very_rows_that_lists_did(
+    num_rows: int, seed: int
+) -> None:
+    labels = [random.Random(f"{seed} {n}").randrange(4) for n in range(num_rows)]
+    for wanted in (1, num_rows // 3, num_rows - 1):
+        fit, aside = data.split_validation(labels, num_rows=wanted, seed=seed)
+        assert (fit.tolist(), aside) == drawn_with_lists(labels, wanted, seed)
+    # Negative control: another seed draws others, if there is a choice.
+    others = drawn_with_lists(labels, num_rows // 3, seed + 1)
+    found = data.split_validation(labels, num_rows=num_rows // 3, seed=seed)
+    assert num_rows == 4 or found[1] != others[1]

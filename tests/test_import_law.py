@@ -18,7 +18,9 @@ ANYTHING = "*"
 TABLE = {
     "__init__": "",
     "__main__": ANYTHING,
+    "command_line": ANYTHING,
     "commands": ANYTHING,
+    "measurements": ANYTHING,
     # On their own.
     "errors": "",
     "labels": "",
@@ -50,16 +52,38 @@ TABLE = {
     "touched_rows": "dist errors",
     "shared_memory": "dist errors group touched_rows",
     "wrong_sync": "dist",
+    # The catalogue and the doctor. They must work where torch does not.
+    "troubles": "",
+    "matching": "troubles",
+    "doctor_findings": "matching",
+    "doctor_checks": "doctor_findings",
+    "doctor": "doctor_checks doctor_findings",
+    "doctor_probe": "dist",
     "benchmark": "dist",
     "costmodel": "",
+    "published": "",
+    "predictions": "calibration costmodel published sizes",
+    "many_ranks": "benchmark predictions published",
+    "forecast": "benchmark many_ranks plots predictions published results settings",
+    "sizes": "",
+    "calibration": "benchmark costmodel sizes",
+    "stations": "calibration settings",
+    "stopwatch": "benchmark calibration dist group machine results settings sizes "
+    "stations sync training",
     "trace": "dist whereabouts",
-    "timeline": "errors files",
+    "timeline": "errors",
+    "lanes": "files timeline",
+    "recorded": "benchmark dist errors files lanes model news results scaling_run "
+    "settings timeline trace training",
+    "preflight": "benchmark errors files machine news results settings",
     "results": "dist errors files machine settings",
     "plots": "benchmark files",
     "averaging": "benchmark dist model news results settings shared_memory sync "
     "touched_rows training",
-    "scaling": "benchmark dist news settings sync training",
-    "gain": "dist model news pace settings sharding training",
+    "scaling": "benchmark predictions",
+    "scaling_run": "benchmark dist errors machine news settings sharding sync training",
+    "gain": "benchmark dist model news pace results settings shared_memory sharding "
+    "touched_rows training",
     "ladder": "dist model news settings sync training",
     "manifest": "errors files",
     "checkpoint": "dist errors files manifest",
@@ -70,9 +94,16 @@ TABLE = {
     "file_sources": "cleaning errors hub labels parquet tables",
     "sources": "errors file_sources newswire tables",
     "data": "errors dist files machine sources",
+    # Failures to learn from.
+    "lab_player": "signals",
+    "lab_rows": "dist",
+    "labs": "console dist errors lab_player lab_rows signals",
+    "lab_sheets": "errors",
+    "lab_desk": "errors lab_player lab_sheets",
     # The model.
     "minilm": "errors",
     "model": "hub labels minilm settings",
+    "first_token": "errors",
     # Serving. Never dist, data, model: it needs neither ranks nor, with ONNX, torch.
     "exported": "errors files manifest",
     "golden": "errors exported files newswire",
@@ -83,6 +114,10 @@ TABLE = {
     "parity": "engines exported golden inference onnx_export sources",
     "export": "checkpoint engines errors exported files golden inference model "
     "onnx_export parity",
+    "space_files": "errors",
+    "space": "errors exported files hub manifest space_files",
+    "admission": "",
+    "batching": "admission",  # and no torch
     # A run. Training knows no data and no model: they are passed in.
     "evaluation": "data dist errors metrics sharding",
     "training": "dist settings sharding",
@@ -93,6 +128,14 @@ TABLE = {
     "runs": "checkpoint dist errors files machine metrics resuming runlog settings "
     "training",
     "news": "data dist errors files model settings sharding sources",
+    "memory_watch": "",
+    "datapath": "benchmark data dist files memory_watch news results settings sharding "
+    "training",
+    "peer_job": "dist news settings",
+    "peer_loops": "evaluation first_token peer_job shared_memory touched_rows training",
+    "peer_report": "benchmark",
+    "peers": "dist errors evaluation model news peer_job peer_loops peer_report "
+    "results settings sync training",
     "report": "dist evaluation export files inference labels machine metrics model "
     "news runs",
 }

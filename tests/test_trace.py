@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import re
+import signal
+import sys
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +20,10 @@ import torch.distributed as torch_dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distrinews import dist, timeline, trace
+from distrinews import dist, lanes, timeline, trace
 from distrinews.errors import RankFailedError, ResultError
 
+ALONE = dist.Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
 pytestmark = pytest.mark.timeout(120)
 
 
@@ -44,7 +51,11 @@ def train(ranks: dist.Ranks, out: Path) -> None:
     assert torch_dist.all_reduce is before
     # WHY keep the wrapper: without it nothing would average in backward.
     again, unwatched = replicated()
-    unwatched(rows).square().mean().backward()
+    for one, wrapper in ((net, replica), (again, unwatched)):
+        one.zero_grad()
+        with wrapper.no_sync():  # what adds up locally is averaged once, with the last
+            wrapper(rows + 1).square().mean().backward()
+        wrapper(rows).square().mean().backward()
     pairs = zip(net.parameters(), again.parameters(), strict=True)
     equal = [torch.equal(one.grad, other.grad) for one, other in pairs]
     (out / f"equal-{ranks.rank}.json").write_text(json.dumps(equal))
@@ -66,7 +77,8 @@ def test_every_call_is_seen_once_with_its_bytes_and_its_line(recorded: Path) -> 
         buckets = [event for event in events if event.name.startswith("bucket")][1:]
         assert len(buckets) >= 2
         assert sum(event.num_bytes for event in buckets) == 4 * 4 * 400 * 401
-        calls = [event for event in events if event.site.startswith("(agreement.py")]
+        # The line of the story, not the one in the library that it calls.
+        calls = [e for e in events if re.search(r"test_trace.py:\d+ in train", e.site)]
         assert [event.name for event in calls] == ["all_reduce", "all_gather_object"]
         assert calls[0].num_bytes == 8
         assert all(event.end_s is not None for event in events), rank
@@ -83,6 +95,22 @@ def test_a_watched_replica_has_the_gradients_of_an_unwatched_one(
         assert all(json.loads((recorded / f"equal-{rank}.json").read_text()))
 
 
+def forget_to_divide(ranks: dist.Ranks, out: Path) -> None:
+    torch.Tensor.register_post_accumulate_grad_hook = (  # type: ignore[assignment]
+        lambda *_: None
+    )
+    train(ranks, out)
+
+
+@pytest.mark.slow
+def test_a_watched_replica_that_sums_instead_of_averaging_is_found(
+    tmp_path: Path,
+) -> None:
+    """Negative control of the proof above."""
+    dist.launch(forget_to_divide, tmp_path, num_ranks=2, timeout_s=60)
+    assert not any(json.loads((tmp_path / "equal-0.json").read_text()))
+
+
 def test_without_a_hang_the_diagnosis_is_silent(recorded: Path) -> None:
     told = timeline.read(recorded)
     assert timeline.diagnose(told, world_size=2) == "every call ended on every rank."
@@ -93,15 +121,43 @@ def test_the_pictures_hold_every_event(recorded: Path, tmp_path: Path) -> None:
     told = timeline.read(recorded)
     num_events = sum(len(events) for events in told.values())
     page, perfetto = tmp_path / "t.html", tmp_path / "t.json"
-    timeline.write_html(told, page, title="a <step>", verdict="fine")
-    timeline.write_perfetto(told, perfetto)
+    lanes.write_html(told, page, title="a <step>", verdict="fine")
+    lanes.write_perfetto(told, perfetto)
     text = page.read_text(encoding="utf-8")
     assert text.count("<rect") == num_events
     assert "a &lt;step&gt;" in text
     assert "http" not in text  # self-contained
+    # The exposed part is drawn and told, per rank: it lies in backward's second half.
+    assert text.count("waits") == 2
+    assert text.count("<path") == 4  # two steps of two ranks
     events = json.loads(perfetto.read_text(encoding="utf-8"))["traceEvents"]
-    assert sum(event["ph"] == "X" for event in events) == num_events
-    assert all(event["dur"] >= 0 for event in events if event["ph"] == "X")
+    bars = [event for event in events if event["ph"] == "X"]
+    assert len(bars) == num_events
+    assert {event["ph"] for event in events} == {"X", "M"}
+    for bar in bars:  # microseconds since the first event of any rank
+        assert type(bar["pid"]) is type(bar["tid"]) is int
+        assert bar["ts"] >= 0
+        assert bar["dur"] >= 0
+    forward = next(e for e in told[1] if e.name == "forward")
+    twin = next(b for b in bars if b["pid"] == 1 and b["name"] == "forward")
+    assert forward.end_s is not None
+    assert twin["ts"] == pytest.approx(1e6 * forward.start_s, abs=1)
+    assert twin["dur"] == pytest.approx(1e6 * (forward.end_s - forward.start_s), abs=1)
+    check_nesting(bars)
+    spoilt = [*bars, bars[0] | {"ts": bars[0]["ts"] - 1}]
+    with pytest.raises(AssertionError, match="overlap"):  # negative control
+        check_nesting(spoilt)
+
+
+def check_nesting(bars: list[dict[str, Any]]) -> None:
+    """Bars of one thread follow each other or hold each other (trace event format)."""
+    for one, other in itertools.combinations(bars, 2):
+        if (one["pid"], one["tid"]) != (other["pid"], other["tid"]):
+            continue
+        first, second = sorted((one, other), key=lambda b: (b["ts"], -b["dur"]))
+        end, other_end = (b["ts"] + b["dur"] for b in (first, second))
+        apart, holds = second["ts"] >= end - 1e-3, other_end <= end + 1e-3
+        assert apart or holds, f"overlap: {one}, {other}"
 
 
 def skip_a_call(ranks: dist.Ranks, out: Path) -> None:
@@ -117,7 +173,24 @@ def call_another(ranks: dist.Ranks, out: Path) -> None:
     with trace.recording(out, ranks):
         dist.sum_over_ranks(1)
         if ranks.rank == 1:
+            torch_dist.broadcast(torch.zeros(1), src=1)
+        dist.sum_over_ranks(2)
+        torch_dist.barrier()
+
+
+def wait_for_a_message(ranks: dist.Ranks, out: Path) -> None:
+    with trace.recording(out, ranks):
+        if ranks.rank == 1:
             torch_dist.recv(torch.zeros(1), src=0)
+        dist.sum_over_ranks(2)
+
+
+def be_killed(ranks: dist.Ranks, out: Path) -> None:
+    with trace.recording(out, ranks) as recorder:
+        dist.sum_over_ranks(1)
+        with recorder.phase("forward"):
+            if ranks.rank == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
         dist.sum_over_ranks(2)
 
 
@@ -127,22 +200,126 @@ def call_another(ranks: dist.Ranks, out: Path) -> None:
     [
         (
             skip_a_call,
-            r"rank 0 waits in call 1, all_reduce \(agreement\.py:\d+ in _all_reduce\), "
-            r"which ranks \[1\] never joined\. Rank 1 is still in reading a huge file",
+            r"rank 0 waits in call 1, all_reduce \(test_trace\.py:\d+ in skip_a_call\)"
+            r", which ranks \[1\] never joined\. Rank 1 is still in reading a huge",
         ),
         (
             call_another,
-            r"call 1 differs: rank 0 called all_reduce .*1 called recv",
+            r"call 1 differs: rank 0 called all_reduce .*1 called broadcast",
+        ),
+        (
+            wait_for_a_message,
+            r"rank 0 waits in call 0, all_reduce .*, which ranks \[1\] never joined\. "
+            r"Rank 1 is still in recv \(test_trace\.py:\d+ in wait_for_a_message\)",
+        ),
+        pytest.param(
+            be_killed,
+            r"rank 0 waits in call 1, all_reduce .*, which ranks \[1\] never joined\. "
+            r"Rank 1 is still in forward",
+            marks=pytest.mark.skipif(
+                sys.platform == "win32", reason="Windows has no SIGKILL"
+            ),
         ),
     ],
 )
-def test_after_a_hang_the_record_names_who_never_came(
+def test_after_a_hang_or_a_kill_the_record_names_who_never_came(
     story: Callable[..., None], says: str, tmp_path: Path
 ) -> None:
     with pytest.raises(RankFailedError):
         dist.launch(story, tmp_path, num_ranks=2, timeout_s=4)
     told = timeline.read(tmp_path)
     assert re.search(says, timeline.diagnose(told, world_size=2))
+
+
+def send_around(ranks: dist.Ranks, out: Path) -> None:
+    """What is allowed: messages between two of three, and a call of a subgroup."""
+    pair = torch_dist.new_group([0, 2])
+    with trace.recording(out, ranks):
+        if ranks.rank == 0:
+            torch_dist.send(torch.ones(2), dst=1)
+        if ranks.rank == 1:
+            torch_dist.recv(torch.ones(2), src=0)
+        if ranks.rank != 1:
+            torch_dist.all_reduce(torch.ones(3), group=pair)
+        torch_dist.barrier()
+        time.sleep(0.2 * ranks.rank)  # the others' calls return, their results are late
+        work = torch_dist.all_reduce(torch.ones(250_000), async_op=True)
+        work.wait()
+        dist.sum_over_ranks(1)
+
+
+@pytest.mark.slow
+def test_messages_and_subgroups_are_no_missing_calls(tmp_path: Path) -> None:
+    dist.launch(send_around, tmp_path, num_ranks=3, timeout_s=60)
+    told = timeline.read(tmp_path)
+    assert timeline.diagnose(told, world_size=3) == "every call ended on every rank."
+    names = {
+        rank: [(event.kind[0], event.name) for event in events]
+        for rank, events in told.items()
+    }
+    both = [("c", "barrier"), *[("c", "all_reduce")] * 2]
+    assert names[0] == [("m", "send"), ("m", "all_reduce"), *both]
+    assert names[1] == [("m", "recv"), *both]
+    assert names[2] == [("m", "all_reduce"), *both]
+    large = [e for e in told[0] if e.num_bytes == 1_000_000]
+    assert len(large) == 1
+    assert large[0].end_s is not None
+    assert large[0].end_s - large[0].start_s > 0.3  # until arrival, not until return
+
+
+def test_every_public_collective_of_torch_is_seen() -> None:
+    quiet = re.compile(r"^(is_|get_|init|destroy|new_|split|shrink|supports|record_)")
+    public = torch_dist.distributed_c10d.__all__
+    talks = {
+        name
+        for name in public
+        # WHY by type: asking a deprecated class for anything warns.
+        if type(getattr(torch_dist.distributed_c10d, name)) is types.FunctionType
+        and not quiet.match(name)
+    }
+    assert len(talks) >= 20
+    seen = {*trace.COLLECTIVES, *trace.MESSAGES}
+    assert talks - seen == set()
+    assert "all_reduce" in talks  # the filter above left something to find
+    assert talks - (seen - {"all_to_all"}) == {"all_to_all"}  # negative control
+
+
+def test_what_travels_at_one_time_has_lanes_of_its_own(tmp_path: Path) -> None:
+    """Perfetto drops bars of one thread that overlap without one holding the other."""
+    spans = [("phase", 0, 9), ("collective", 1, 4), ("collective", 2, 6)]
+    spans += [("collective", 4, 5), ("message", 7, None)]
+    events = [
+        timeline.Event(0, kind, "x", start, end, 0, "") for kind, start, end in spans
+    ]
+    path = tmp_path / "t.json"
+    lanes.write_perfetto({0: events}, path)
+    told = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
+    bars = [event for event in told if event["ph"] == "X"]
+    assert [bar["tid"] for bar in bars] == [0, 1, 2, 1, 1]
+    assert {e["tid"] for e in told if e["name"] == "thread_name"} == {0, 1, 2}
+
+
+def test_a_full_disk_ends_the_record_and_not_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Full:
+        name, closed = "rank-0.jsonl", False
+
+        def write(self, _: bytes) -> int:
+            if self.closed:
+                raise ValueError
+            raise OSError(28, "No space left on device")
+
+        def close(self) -> None:
+            self.closed = True
+
+    with trace.recording(tmp_path, ALONE) as recorder:
+        recorder._file.close()
+        recorder._file = Full()  # type: ignore[assignment]
+        for _ in range(3):
+            with recorder.phase("forward"):
+                pass
+    assert caplog.text.count("No space left") == 1
 
 
 def test_a_last_line_that_a_kill_cut_off_is_forgiven_and_nothing_else(

@@ -1,0 +1,292 @@
+"""Serve an exported model over HTTP.
+
+Training scale, inference simplicity: one process, no process group. A forward pass has
+no gradient, so there is nothing to average and nobody to wait for.
+
+    python apps/api.py --model runs/NAME      then open http://127.0.0.1:8000
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import sys
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any, TypeVar
+
+try:
+    import docs_page
+    import prometheus_client
+    from contract import (
+        WITH_TEXTS,
+        Answer,
+        BatchIn,
+        BatchOut,
+        Failed,
+        Model,
+        PredictIn,
+        PredictOut,
+        StateOut,
+        VersionOut,
+        body_of,
+        openapi,
+        statuses,
+    )
+    from fastapi import APIRouter, FastAPI, Request
+    from fastapi.responses import HTMLResponse, RedirectResponse, Response
+    from problems import (
+        BusyError,
+        ProblemError,
+        answer_http_error,
+        answer_problem,
+        describe,
+    )
+    from pydantic import BaseModel
+    from reading import read_json
+    from serve_settings import ServeSettings, environment_help
+    from service import Service
+    from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect
+    from telemetry import Envelope, Metrics
+
+    import distrinews
+    from distrinews import console, exported, flags
+    from distrinews.errors import SettingsError
+    from distrinews.inference import Classifier, Prediction
+except ModuleNotFoundError as error:
+    if __name__ != "__main__":
+        raise
+    print(
+        f"The server needs a package that is not here: {error.name}.\n"
+        '  fix:  pip install -e ".[quickstart,serve]"   in the project\'s folder',
+        file=sys.stderr,
+    )
+    sys.exit(2)
+
+__all__ = ["create_app", "main"]
+
+Result = TypeVar("Result")
+routes = APIRouter()
+
+
+# --- What it answers ------------------------------------------------------------
+
+
+@routes.post(
+    "/predict",
+    response_model=PredictOut,
+    responses=statuses(*WITH_TEXTS),
+    openapi_extra=body_of(PredictIn),
+)
+async def predict(request: Request) -> Response:
+    """Classify one text."""
+    service: Service = request.app.state.service
+    body = await _read(request, PredictIn)
+    answer = await _unless_client_leaves(request, service.classify(body.text))
+    request.scope["distrinews"] |= {"texts": 1, "characters": len(body.text)}
+    return _json(PredictOut(**vars(answer), model=_model(service)))
+
+
+@routes.post(
+    "/predict/batch",
+    response_model=BatchOut,
+    responses=statuses(*WITH_TEXTS),
+    openapi_extra=body_of(BatchIn),
+)
+async def predict_batch(request: Request) -> Response:
+    """Classify several texts; a text at which the model fails gets a problem."""
+    service: Service = request.app.state.service
+    body = await _read(request, BatchIn)
+    answers = await _unless_client_leaves(request, service.classify_many(body.texts))
+    characters = sum(map(len, body.texts))
+    told = {"texts": len(answers), "characters": characters}
+    request.scope["distrinews"] |= told
+    return _json(
+        BatchOut(results=[_one(answer) for answer in answers], model=_model(service))
+    )
+
+
+@routes.get("/healthz", response_model=StateOut, responses=statuses())
+async def healthz() -> Response:
+    """Say that the process lives."""
+    return _json(StateOut(status="alive"))
+
+
+@routes.get("/readyz", response_model=StateOut, responses=statuses("not-ready"))
+async def readyz(request: Request) -> Response:
+    """Say whether the model is loaded, warmed up and gives the recorded scores."""
+    state = request.app.state.service.state
+    if state != "ready":
+        raise BusyError("not-ready", f"The model is {state}.", retry_after_s=2)
+    return _json(StateOut(status="ready"))
+
+
+@routes.get("/version", response_model=VersionOut, responses=statuses())
+async def version(request: Request) -> Response:
+    """Say what runs here."""
+    told = request.app.state.service.describe()
+    return _json(VersionOut(distrinews=distrinews.__version__, **told))
+
+
+@routes.get(
+    "/metrics",
+    response_class=Response,
+    responses=statuses()
+    | {200: {"description": "Prometheus text", "content": {"text/plain": {}}}},
+)
+async def metrics(request: Request) -> Response:
+    """Give numbers for Prometheus."""
+    told = prometheus_client.generate_latest(request.app.state.metrics.registry)
+    return Response(told, media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+
+@routes.get("/", include_in_schema=False)
+async def root(request: Request) -> Response:
+    """Lead a visitor to something to look at."""
+    return RedirectResponse("ui/" if request.app.state.has_ui else "docs")
+
+
+@routes.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> Response:
+    """Show the API to a human."""
+    page = docs_page.render(request.app.openapi(), has_ui=request.app.state.has_ui)
+    policy = {"Content-Security-Policy": docs_page.SECURITY_POLICY}
+    return HTMLResponse(page, headers=policy)
+
+
+# --- How ------------------------------------------------------------------------
+
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+async def _read(request: Request, shape: type[Shape]) -> Shape:
+    settings: ServeSettings = request.app.state.settings
+    # WHY first: under overload, who is refused must cost next to nothing.
+    request.app.state.service.check_room()
+    return await read_json(
+        request,
+        shape,
+        timeout_s=settings.body_timeout_s,
+        max_texts=settings.max_texts,
+    )
+
+
+async def _unless_client_leaves(
+    request: Request, work: Coroutine[Any, Any, Result]
+) -> Result:
+    """Do the work, or drop it when nobody waits for it any more."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientDisconnect
+    finally:  # also when this request is cancelled at the very end
+        task.cancel()
+        gone.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _nobody_there(request: Request, error: Exception) -> Response:
+    """An answer that nobody reads; the number is for log and metrics."""
+    return Response(status_code=499)
+
+
+def _one(answer: Prediction | ProblemError) -> Answer | Failed:
+    if isinstance(answer, ProblemError):
+        return Failed(problem=describe(answer))
+    return Answer(**vars(answer))
+
+
+def _model(service: Service) -> Model:
+    return Model.model_validate(service.identity())
+
+
+def _json(told: BaseModel) -> Response:
+    return Response(told.model_dump_json(), media_type="application/json")
+
+
+# --- The app --------------------------------------------------------------------
+
+
+def create_app(
+    settings: ServeSettings | None = None,
+    *,
+    classifier: Classifier | None = None,
+    app_class: type[FastAPI] = FastAPI,
+) -> FastAPI:
+    """Make the app; the model is loaded when it starts.
+
+    Args:
+        settings: What to serve; None takes environment variables.
+        classifier: A model that is loaded already.
+        app_class: FastAPI or a class derived from it, such as `gr.Server`.
+
+    Returns:
+        The app. Its `state.service.classify(text)` goes through the same queue.
+    """
+    settings = settings or ServeSettings()
+    told = Metrics()
+    service = Service(settings, metrics=told, classifier=classifier)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
+        service.start()
+        yield
+        await service.stop()
+
+    app = app_class(lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.settings, app.state.service, app.state.metrics = settings, service, told
+    app.state.has_ui = settings.ui and _can_show_ui()
+    app.add_exception_handler(ProblemError, answer_problem)
+    app.add_exception_handler(HTTPException, answer_http_error)
+    app.add_exception_handler(ClientDisconnect, _nobody_there)
+    app.include_router(routes)
+    # WHY: another class may have routes of its own; the contract is about ours.
+    schema = openapi(
+        routes.routes,
+        max_characters=settings.max_characters,
+        max_texts=settings.max_texts,
+    )
+    app.openapi = lambda: schema  # type: ignore[method-assign]
+    if app.state.has_ui:
+        from demo import mount  # WHY here: Gradio takes seconds to import
+
+        app = mount(app)
+    app.add_middleware(Envelope, metrics=told, max_body_bytes=settings.max_body_bytes)
+    return app
+
+
+def _can_show_ui() -> bool:
+    return all(importlib.util.find_spec(name) for name in ("gradio", "demo"))
+
+
+def main() -> None:
+    """Serve what the command line names."""
+    settings = flags.parse(ServeSettings, about=f"{__doc__}\n{environment_help()}")
+    if not settings.model:
+        raise SettingsError(
+            "no model is given.",
+            why="the server needs weights, a tokenizer and the names of the classes.",
+            fix="train one in about two minutes, then serve it:\n"
+            "          python chapters/05_ddp_training.py --run-name mine\n"
+            "          python apps/api.py --model runs/mine\n"
+            "        or fetch an exported one from the Hub:\n"
+            "          hf download USER/MODEL --local-dir model\n"
+            "          python apps/api.py --model model",
+            page="serve",
+        )
+    exported.find(settings.model)  # WHY now: a wrong path is said before all else
+    import server
+
+    server.run(create_app(settings))
+
+
+if __name__ == "__main__":
+    console.run(main)

@@ -1,0 +1,230 @@
+"""What goes in and out: the shapes of requests and answers, and the OpenAPI schema.
+
+Promise: `openapi.json` beside this file is the schema that the app serves; a proof
+compares them. Every status that an operation can answer with is declared.
+
+    python apps/contract.py     renews openapi.json
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Annotated, Any
+
+from fastapi.openapi.utils import get_openapi
+from problems import KINDS, MEDIA_TYPE, Problem
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import models_json_schema
+from starlette.routing import BaseRoute
+
+import distrinews
+
+__all__ = [
+    "NOT_BLANK",
+    "WITH_TEXTS",
+    "Answer",
+    "BatchIn",
+    "BatchOut",
+    "Failed",
+    "Model",
+    "PredictIn",
+    "PredictOut",
+    "StateOut",
+    "VersionOut",
+    "body_of",
+    "openapi",
+    "statuses",
+]
+
+FILE = pathlib.Path(__file__).parent / "openapi.json"
+# What any request may meet, whatever it asks for.
+ALWAYS = ("bad-request", "method-not-allowed", "body-too-large", "internal")
+# What a request with texts may meet, too.
+WITH_TEXTS = (
+    *("not-json", "body-too-slow", "not-json-media-type", "invalid"),
+    *("overloaded", "not-ready", "deadline"),
+)
+
+
+class _Strict(BaseModel):
+    # WHY forbid: a misspelt field would silently do nothing.
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+# Something that is no blank. WHY so long: JavaScript's \s, which schemas speak, and
+# Python's differ in these.
+NOT_BLANK = r"[^\s\u001c-\u001f\u0085\ufeff]"
+# WHY only in the schema: `service` refuses blanks itself, in our words.
+Text = Annotated[
+    str,
+    Field(
+        description="A headline, or a few sentences of news",
+        examples=["Oil prices rise as a storm nears the coast"],
+        json_schema_extra={"minLength": 1, "pattern": NOT_BLANK},
+    ),
+]
+
+
+class PredictIn(_Strict):
+    """One text."""
+
+    text: Text
+
+
+class BatchIn(_Strict):
+    """Several texts."""
+
+    texts: list[Text] = Field(min_length=1, description="Texts, each as in /predict")
+
+
+class Model(BaseModel):
+    """Which model answered."""
+
+    id: str
+    sha256: str = Field(description="Of its weights")
+    run_id: str | None = Field(description="The run that trained it")
+
+
+class Answer(BaseModel):
+    """The answer to one text."""
+
+    label: str = Field(description="The class with the highest score")
+    scores: dict[str, float] = Field(description="Probability of each class")
+    truncated: bool = Field(description="Whether the model read only the beginning")
+
+
+class PredictOut(Answer):
+    """The answer to one text, and which model gave it."""
+
+    model: Model
+
+
+class Failed(BaseModel):
+    """Stands in place of an answer where the model failed at this one text."""
+
+    problem: Problem
+
+
+class BatchOut(BaseModel):
+    """The answers, in the order of the texts."""
+
+    results: list[Answer | Failed]
+    model: Model
+
+
+class StateOut(BaseModel):
+    """How it is."""
+
+    status: str
+
+
+class VersionOut(BaseModel):
+    """What runs here."""
+
+    distrinews: str
+    state: str
+    engine: str | None = Field(description="What computes; null while loading")
+    fallback_reason: str | None = Field(
+        description="Why it is not the engine that would be the fastest"
+    )
+    labels: list[str] | None
+    model: Model | None
+
+
+def statuses(*kinds: str) -> dict[int | str, dict[str, Any]]:
+    """Declare the problems that an operation may answer with.
+
+    Args:
+        kinds: Names in `problems.KINDS`, beside those that any operation may meet.
+
+    Returns:
+        For a route's `responses`.
+    """
+    found: dict[int | str, dict[str, Any]] = {}
+    for name in (*ALWAYS, *kinds):
+        kind = KINDS[name]
+        before = found.get(kind.status, {}).get("description")
+        meaning = f"{before} {kind.meaning}" if before else kind.meaning
+        schema = {"$ref": "#/components/schemas/Problem"}
+        response: dict[str, Any] = {
+            "description": meaning,
+            "content": {MEDIA_TYPE: {"schema": schema}},
+        }
+        if kind.status == 503:
+            response["headers"] = {
+                "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds"}
+            }
+        found[kind.status] = response
+    return found
+
+
+def body_of(kind: type[BaseModel]) -> dict[str, Any]:
+    """Declare a JSON body that we read ourselves.
+
+    Args:
+        kind: Its shape.
+
+    Returns:
+        For a route's `openapi_extra`.
+    """
+    schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
+    content = {"application/json": {"schema": schema}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def openapi(
+    routes: list[BaseRoute], *, max_characters: int, max_texts: int
+) -> dict[str, Any]:
+    """Make the schema of our own routes, whatever else the app has.
+
+    Args:
+        routes: Ours.
+        max_characters: Of a text.
+        max_texts: Of a request.
+
+    Returns:
+        The schema.
+    """
+    told = get_openapi(
+        title="DistriNews",
+        version=distrinews.__version__,
+        summary="Which kind of news is it?",
+        routes=routes,
+    )
+    ours = [(kind, "validation") for kind in (PredictIn, BatchIn, Problem)]
+    _, defined = models_json_schema(
+        ours,  # type: ignore[arg-type]
+        ref_template="#/components/schemas/{model}",
+    )
+    schemas = told.setdefault("components", {}).setdefault("schemas", {})
+    schemas.update(defined["$defs"])
+    several = schemas["BatchIn"]["properties"]["texts"]
+    several["maxItems"] = max_texts
+    for text in (schemas["PredictIn"]["properties"]["text"], several["items"]):
+        text["maxLength"] = max_characters
+    told["components"]["schemas"] = dict(sorted(schemas.items()))
+    return told
+
+
+def as_text(told: dict[str, Any]) -> str:
+    """Write the schema as the file holds it.
+
+    Args:
+        told: The schema.
+
+    Returns:
+        JSON.
+    """
+    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+
+
+def main() -> None:
+    """Renew the file."""
+    import api  # WHY here: it imports this module
+
+    FILE.write_text(as_text(api.create_app().openapi()), "utf-8", newline="\n")
+
+
+if __name__ == "__main__":
+    main()

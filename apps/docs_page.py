@@ -1,0 +1,117 @@
+"""The page at /docs: the API in one page that loads nothing, from nowhere.
+
+Promise: no script, no request to another origin; it works on a train. It is made from
+the same schema that clients read, and explains each kind of problem at the anchor to
+which the answer's `type` leads.
+
+Not here: trying things out; that is the demo page at /ui.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from typing import Any
+
+from problems import KINDS
+
+__all__ = ["SECURITY_POLICY", "render"]
+
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto;
+  padding: 0 1rem; }
+pre { overflow-x: auto; padding: .75rem 1rem; border: 1px solid; border-radius: .4rem;
+  font-size: .875rem; }
+table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; vertical-align: top; padding: .3rem .75rem .3rem 0; }
+h2 { margin-top: 2.5rem; } h2 code { font-size: 1.1rem; }
+:target { outline: 2px solid; outline-offset: .3rem; }
+"""
+_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+SECURITY_POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'"
+
+
+def render(schema: dict[str, Any], *, has_ui: bool) -> str:
+    """Write the page.
+
+    Args:
+        schema: The OpenAPI schema.
+        has_ui: Whether there is a demo page to point to.
+
+    Returns:
+        HTML.
+    """
+    parts = [
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
+        "<meta name='viewport' content='width=device-width'>",
+        f"<title>DistriNews API</title><style>{STYLE}</style></head><body>",
+        f"<h1>DistriNews {_text(schema['info']['version'])}</h1>",
+        f"<p>{_text(schema['info']['summary'])} Ask, and get a class with its "
+        "probability. For programs: <a href='openapi.json'>openapi.json</a>.",
+        " To try it in the browser: <a href='ui'>the demo page</a>." if has_ui else "",
+        "</p>",
+    ]
+    for path, operations in schema["paths"].items():
+        for method, told in operations.items():
+            parts.append(_operation(path, method, told, schema))
+    parts.append(_problems())
+    parts.append("</body></html>")
+    return "\n".join(parts)
+
+
+def _operation(
+    path: str, method: str, told: dict[str, Any], schema: dict[str, Any]
+) -> str:
+    title = f"{method.upper()} {path}"
+    parts = [f"<h2><code>{_text(title)}</code></h2><p>{_text(told['description'])}</p>"]
+    if "requestBody" in told:
+        [content] = told["requestBody"]["content"].values()
+        example = json.dumps(_example(content["schema"], schema))
+        command = (
+            f"curl --json '{example}' http://127.0.0.1:8000{path}"
+            "\n# Windows: see howto/serve"
+        )
+        parts.append(f"<pre>{_text(command)}</pre>")
+    rows = [
+        f"<tr><td><code>{status}</code></td><td>{_text(answer['description'])}</td></tr>"
+        for status, answer in sorted(told["responses"].items())
+    ]
+    head = "<tr><th>Status</th><th>Meaning</th></tr>"
+    parts.append(f"<table>{head}{''.join(rows)}</table>")
+    return "\n".join(parts)
+
+
+def _problems() -> str:
+    rows = [
+        f"<tr id='{name}'><td><code>{kind.status}</code></td><td><code>{name}</code>"
+        f"</td><td>{_text(kind.meaning)}</td></tr>"
+        for name, kind in KINDS.items()
+    ]
+    return (
+        "<h2>Problems</h2><p>Every error is <code>application/problem+json</code> "
+        "(RFC 9457). Its <code>type</code> leads here.</p>"
+        f"<table><tr><th>Status</th><th>Kind</th><th>Meaning</th></tr>{''.join(rows)}"
+        "</table>"
+    )
+
+
+def _example(part: dict[str, Any], schema: dict[str, Any]) -> Any:
+    """An example of what a part of the schema describes."""
+    if "$ref" in part:
+        name = part["$ref"].rpartition("/")[2]
+        return _example(schema["components"]["schemas"][name], schema)
+    if "examples" in part:
+        return part["examples"][0]
+    if part.get("type") == "object":
+        fields = part["properties"].items()
+        return {name: _example(field, schema) for name, field in fields}
+    if part.get("type") == "array":
+        return [_example(part["items"], schema)]
+    return "a headline"
+
+
+def _text(words: str) -> str:
+    return html.escape(words)

@@ -1,0 +1,201 @@
+"""Every answer that is an error: RFC 9457 problem details.
+
+Promise: whatever goes wrong, the answer is `application/problem+json` of one shape,
+names the request, and never repeats what the user sent: no text, no name of an unknown
+field, no path.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+__all__ = [
+    "KINDS",
+    "MEDIA_TYPE",
+    "BusyError",
+    "Fault",
+    "Problem",
+    "ProblemError",
+    "answer",
+    "answer_http_error",
+    "answer_problem",
+    "describe",
+    "request_id",
+]
+
+MEDIA_TYPE = "application/problem+json"
+
+# The id of the request that this task answers; telemetry sets it.
+request_id: contextvars.ContextVar[str] = contextvars.ContextVar(
+    "request_id", default=""
+)
+
+
+class Kind(NamedTuple):
+    """A kind of problem, known by its name."""
+
+    status: int
+    title: str
+    meaning: str
+
+
+KINDS = {
+    "bad-request": Kind(400, "Not a request we can read", "The request is malformed."),
+    "not-json": Kind(400, "Not JSON", "The body is not JSON in UTF-8."),
+    "not-found": Kind(404, "Not found", "There is nothing at this path."),
+    "method-not-allowed": Kind(
+        405, "Method not allowed", "This path answers to other methods; see Allow."
+    ),
+    "body-too-slow": Kind(408, "Body too slow", "The body did not arrive in time."),
+    "body-too-large": Kind(413, "Body too large", "The body is above the limit."),
+    "not-json-media-type": Kind(
+        415, "Not application/json", "Send Content-Type: application/json."
+    ),
+    "invalid": Kind(
+        422, "Not what was asked for", "The JSON does not fit; `errors` says where."
+    ),
+    "internal": Kind(500, "Our mistake", "The server failed; its log says where."),
+    "overloaded": Kind(
+        503, "Too many requests", "No place in the queue; Retry-After says when."
+    ),
+    "not-ready": Kind(503, "Not ready", "The model is not loaded, or we are leaving."),
+    "deadline": Kind(504, "Too late", "No answer before the deadline."),
+}
+# What the framework raises, by status.
+OF_STATUS = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large"}
+
+
+class Fault(BaseModel):
+    """What is wrong with one part of the body."""
+
+    pointer: str = Field(description="JSON pointer into the body, such as /texts/3")
+    detail: str
+
+
+class Problem(BaseModel):
+    """Problem details (RFC 9457)."""
+
+    type: str = Field(description="What kind of problem; leads to its explanation")
+    title: str
+    status: int
+    detail: str
+    request_id: str = Field(description="Also in the header X-Request-ID and our log")
+    errors: list[Fault] | None = Field(None, description="With status 422: what to fix")
+
+
+class ProblemError(Exception):
+    """Ends a request with a problem.
+
+    Args:
+        kind: A name in `KINDS`.
+        detail: More than the kind says; must not quote the user.
+        errors: What is wrong with the body.
+        headers: More headers.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        detail: str | None = None,
+        *,
+        errors: Sequence[Fault] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(kind)
+        self.kind, self.detail = kind, detail
+        self.errors, self.headers = errors, headers
+
+
+class BusyError(ProblemError):
+    """A problem that time will cure.
+
+    Args:
+        kind: "overloaded" or "not-ready".
+        detail: More than the kind says.
+        retry_after_s: When to come back; rounded up to whole seconds.
+    """
+
+    def __init__(
+        self, kind: str, detail: str | None = None, *, retry_after_s: float
+    ) -> None:
+        headers = {"Retry-After": str(max(1, math.ceil(retry_after_s)))}
+        super().__init__(kind, detail, headers=headers)
+
+
+def describe(error: ProblemError) -> Problem:
+    """Put a problem into words.
+
+    Args:
+        error: What was raised.
+
+    Returns:
+        What the user is told.
+    """
+    kind = KINDS[error.kind]
+    return Problem(
+        # Relative on purpose: it leads to this server's own page.
+        type=f"/docs#{error.kind}",
+        title=kind.title,
+        status=kind.status,
+        detail=error.detail or kind.meaning,
+        request_id=request_id.get(),
+        errors=list(error.errors) or None,
+    )
+
+
+def answer(error: ProblemError) -> Response:
+    """Turn a problem into a response.
+
+    Args:
+        error: What was raised.
+
+    Returns:
+        The response.
+    """
+    problem = describe(error)
+    return Response(
+        problem.model_dump_json(exclude_none=True),
+        status_code=problem.status,
+        headers=error.headers,
+        media_type=MEDIA_TYPE,
+    )
+
+
+async def answer_problem(request: Request, error: Any) -> Response:
+    """Answer a `ProblemError`; a handler for the app.
+
+    Args:
+        request: What was asked.
+        error: What was raised.
+
+    Returns:
+        The response.
+    """
+    return answer(error)
+
+
+async def answer_http_error(request: Request, error: Any) -> Response:
+    """Answer what the framework raises, 404 and 405 above all.
+
+    Args:
+        request: What was asked.
+        error: An HTTPException.
+
+    Returns:
+        The response.
+    """
+    return answer(_translated(error))
+
+
+def _translated(error: HTTPException) -> ProblemError:
+    other = "internal" if error.status_code >= 500 else "bad-request"
+    kind = OF_STATUS.get(error.status_code, other)
+    return ProblemError(kind, headers=error.headers)

@@ -1,0 +1,154 @@
+"""The process around the app: listening, signals, the end.
+
+Promise: SIGTERM and Ctrl-C let requests in flight finish, and end with code 0 and no
+process left. A client that opens a connection and sends half a request is cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from types import FrameType
+
+import h11
+import uvicorn
+from fastapi import FastAPI
+from serve_settings import ServeSettings
+from telemetry import log, log_as_json
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from distrinews import console
+from distrinews.errors import SettingsError
+
+__all__ = ["run"]
+
+
+class _Patient(H11Protocol):
+    """HTTP/1.1, its patience limited.
+
+    WHY: uvicorn (0.54) waits for ever for the end of the headers. A few thousand
+    connections that send a byte a minute would take all of its sockets.
+    """
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _watch(self) -> None:
+        """Start the clock when a request begins; a byte more does not restart it."""
+        if self.conn.their_state is not h11.IDLE:  # its headers are complete
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        elif self._timer is None:
+            settings: ServeSettings = self.config.app.state.settings  # type: ignore[union-attr]
+            patience_s = settings.headers_timeout_s
+            self._timer = self.loop.call_later(patience_s, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        self._timer = None
+        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            self.transport.close()
+
+
+class _Server(uvicorn.Server):
+    """A server that says goodbye before it leaves."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to leave.
+
+        Args:
+            sig: The signal.
+            frame: Where it came.
+        """
+        app = self.config.app
+        first = not self._captured_signals
+        app.state.service.leave()  # type: ignore[union-attr]
+        notice_s = app.state.settings.notice_s  # type: ignore[union-attr]
+        if first and notice_s and self.started:
+            self._captured_signals.append(sig)
+            loop = asyncio.get_event_loop()
+            loop.call_soon_threadsafe(loop.call_later, notice_s, self._leave_now)
+            return
+        super().handle_exit(sig, frame)
+
+    def _leave_now(self) -> None:
+        self.should_exit = True
+
+
+def run(app: FastAPI) -> None:
+    """Serve until a signal comes.
+
+    Args:
+        app: What `create_app` made.
+
+    Raises:
+        SettingsError: The address is taken or is none of this machine's.
+        DistriNewsError: The model cannot be loaded.
+    """
+    settings: ServeSettings = app.state.settings
+    log_as_json(settings.log_level)
+    listening = _listen(settings)
+    host, port = listening.getsockname()[:2]
+    config = uvicorn.Config(
+        app,
+        http=_Patient,
+        ws="none",  # nothing here uses web sockets, nor does Gradio
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+    )
+    server = _Server(config)
+    service = app.state.service
+
+    def stop() -> None:
+        server.should_exit = True
+
+    service.on_failure = stop
+    # WHY: uvicorn raises the signal again when all is done, and the process would end
+    # with 143. It puts these handlers back before.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    shown = f"[{host}]" if ":" in host else host
+    facts = {"url": f"http://{shown}:{port}", "pid": os.getpid()}
+    log.warning("listening", extra={"facts": facts})
+    server.run(sockets=[listening])
+    if service.state == "failed":
+        raise service.failure or RuntimeError("the model cannot be loaded")
+    log.warning("left")
+    # WHY not an orderly exit: a model thread that hangs would hold the process up.
+    console.leave(0)
+
+
+def _listen(settings: ServeSettings) -> socket.socket:
+    """Take the port before anything slow begins."""
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        listening = socket.socket(family)
+        if os.name == "posix":  # WHY: on Windows it would let two servers share a port
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((settings.host, settings.port))
+        listening.listen(2048)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on {settings.host}, port {settings.port}: "
+            f"{error.strerror or error}.",
+            why="another program has this port, or the address is not this machine's.",
+            fix="--port 8001, or --host 127.0.0.1",
+            page="serve",
+        ) from None
+    return listening

@@ -1,0 +1,279 @@
+"""The model behind the HTTP: loading, the queue, the end.
+
+Promise: `classify` is the one way in, for the API and for the demo page, so that both
+share a queue and its limits. The model is loaded on its own thread, so that /healthz
+answers from the first moment on.
+
+Not here: HTTP codes and pages (`api`), the queue itself (`distrinews.batching`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from contract import NOT_BLANK
+from problems import BusyError, Fault, ProblemError
+from serve_settings import ServeSettings
+from telemetry import Metrics, log, tell_error
+
+from distrinews.admission import ClosedError, OverloadedError
+from distrinews.batching import Batcher
+from distrinews.errors import DistriNewsError
+
+if TYPE_CHECKING:
+    from distrinews.inference import Classifier, Encoded, Prediction
+
+__all__ = ["Service"]
+
+# Longer texts are turned into tokens beside the event loop: 4,000 characters take about
+# a millisecond, and meanwhile nobody else is answered.
+INLINE_CHARACTERS = 4_000
+LEAVING = "This server is about to end; another one will answer."
+
+
+class Service:
+    """One model and its queue.
+
+    Args:
+        settings: What to serve, and how much to take on.
+        metrics: What counts.
+        classifier: The model, if it is loaded already.
+
+    Attributes:
+        state: Where in its life it is.
+        failure: Why there is no model; None if all is well.
+        on_failure: Called when the model cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        *,
+        metrics: Metrics,
+        classifier: Classifier | None = None,
+    ) -> None:
+        self.settings, self.metrics = settings, metrics
+        self.classifier = classifier
+        self.state: Literal["loading", "ready", "draining", "failed"] = "loading"
+        self.failure: DistriNewsError | None = None
+        self.on_failure: Callable[[], None] = lambda: None
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "model")
+        self._batcher: Batcher[Encoded, Prediction] | None = None
+        self._loading: asyncio.Task[None] | None = None
+        metrics.waiting.set_function(lambda: self.num_waiting)
+        metrics.ready.set_function(lambda: self.state == "ready")
+
+    @property
+    def num_waiting(self) -> int:
+        """Texts in the queue."""
+        return self._batcher.num_waiting if self._batcher else 0
+
+    def start(self) -> None:
+        """Begin to load the model; returns at once."""
+        self._loading = asyncio.create_task(self._load(), name="load the model")
+
+    async def stop(self) -> None:
+        """Answer what is here, take nothing more, let the thread go."""
+        self.leave()
+        if self._batcher is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.drain_s):
+                    await self._batcher.drain()
+            await self._batcher.aclose()
+        if self._loading is not None:
+            self._loading.cancel()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def leave(self) -> None:
+        """Say at /readyz that this process is about to end."""
+        if self.state != "failed":
+            self.state = "draining"
+
+    async def _load(self) -> None:
+        loop = asyncio.get_running_loop()
+        began_s = time.monotonic()
+        try:
+            # WHY on the thread that will compute: libraries keep a pool of threads for
+            # each thread that calls them; a second pool would be in the way.
+            self.classifier = await loop.run_in_executor(self._thread, self._open)
+        except Exception as error:
+            self.state = "failed"
+            if isinstance(error, DistriNewsError):
+                self.failure = error
+            tell_error("the model cannot be loaded", error)
+            self.on_failure()
+            return
+        self._batcher = Batcher(
+            self.classifier.predict_encoded,
+            size=lambda item: item.num_tokens,
+            limits=self.settings.limits,
+            thread=self._thread,
+            observe=self.metrics.observe_batch,
+        )
+        if self.state == "loading":
+            self.state = "ready"
+        facts = {
+            "model": self.classifier.identity.id,
+            "engine": self.classifier.engine_name,
+            "fallback_reason": self.classifier.fallback_reason,
+            "load_s": round(time.monotonic() - began_s, 2),
+        }
+        log.info("ready", extra={"facts": facts})
+
+    def _open(self) -> Classifier:
+        """On the model thread: open, check and warm up."""
+        classifier = self.classifier
+        if classifier is None:
+            from distrinews import inference  # WHY here: it takes seconds to import
+
+            # It checks the hashes, and that golden rows get their recorded scores.
+            classifier = inference.open_best(
+                self.settings.model or "", engine=self.settings.engine
+            )
+        classifier.warm_up()
+        return classifier
+
+    def check_room(self, num_texts: int = 1) -> None:
+        """Refuse before any work is done what the queue would refuse.
+
+        Args:
+            num_texts: How many texts are to come.
+
+        Raises:
+            BusyError: Not ready, or overloaded.
+        """
+        try:
+            self._ready_batcher().check_room(num_texts)
+        except OverloadedError as error:
+            raise BusyError("overloaded", retry_after_s=error.retry_after_s) from None
+        except ClosedError:
+            raise BusyError("not-ready", LEAVING, retry_after_s=5) from None
+
+    async def classify(self, text: str) -> Prediction:
+        """Classify one text; the way in for the demo page.
+
+        Args:
+            text: One text.
+
+        Returns:
+            The prediction.
+
+        Raises:
+            ProblemError: Empty, too long, overloaded, not ready, too late, or the
+                model failed.
+        """
+        (answer,) = await self.classify_many([text], pointer="/text")
+        if isinstance(answer, ProblemError):
+            raise answer
+        return answer
+
+    async def classify_many(
+        self, texts: Sequence[str], *, pointer: str = "/texts/{}"
+    ) -> list[Prediction | ProblemError]:
+        """Classify the texts of one request.
+
+        Args:
+            texts: B texts.
+            pointer: Where in the body the text with this index stands.
+
+        Returns:
+            B predictions; a problem for each text at which the model failed.
+
+        Raises:
+            BusyError: Overloaded, or not ready.
+            ProblemError: Some are empty or too long, or the deadline passed.
+        """
+        batcher = self._ready_batcher()
+        self.check_room(len(texts))
+        items = await self._encode(texts, pointer=pointer)
+        try:
+            answers = await batcher.submit(items)
+        except OverloadedError as error:
+            raise BusyError("overloaded", retry_after_s=error.retry_after_s) from None
+        except ClosedError:
+            raise BusyError("not-ready", LEAVING, retry_after_s=5) from None
+        except TimeoutError:
+            limit = f"{self.settings.deadline_s:g} s"
+            raise ProblemError("deadline", f"No answer within {limit}.") from None
+        return [self._counted(answer) for answer in answers]
+
+    async def _encode(self, texts: Sequence[str], *, pointer: str) -> list[Encoded]:
+        limit = self.settings.max_characters
+        faults = []
+        for place, text in enumerate(texts):
+            if not re.search(NOT_BLANK, text):
+                faults.append(Fault(pointer=pointer.format(place), detail="Empty."))
+            elif len(text) > limit:
+                detail = f"A text may have {limit:,} characters."
+                faults.append(Fault(pointer=pointer.format(place), detail=detail))
+        if faults:
+            raise ProblemError("invalid", errors=faults)
+        if sum(map(len, texts)) <= INLINE_CHARACTERS:
+            found = self._encode_now(texts)
+        else:
+            found = await asyncio.to_thread(self._encode_now, texts)
+        for place, item in enumerate(found):
+            if item is None:
+                where = pointer.format(place)
+                faults.append(Fault(pointer=where, detail="Not readable as text."))
+        if faults:
+            raise ProblemError("invalid", errors=faults)
+        return [item for item in found if item is not None]
+
+    def _encode_now(self, texts: Sequence[str]) -> list[Encoded | None]:
+        """None in place of a text that cannot be read."""
+        found: list[Encoded | None] = []
+        for text in texts:
+            item = None
+            with contextlib.suppress(DistriNewsError):
+                item = self.classifier.encode(text) if self.classifier else None
+            found.append(item)
+        return found
+
+    def _counted(self, answer: Prediction | Exception) -> Prediction | ProblemError:
+        if isinstance(answer, Exception):
+            tell_error("the model failed at a text", answer)
+            return ProblemError("internal", "The model failed at this text.")
+        self.metrics.texts.labels(answer.label, str(answer.truncated).lower()).inc()
+        return answer
+
+    def _ready_batcher(self) -> Batcher[Encoded, Prediction]:
+        # WHY not by `state` alone: a process that is about to end still serves.
+        if self._batcher is None or self.state == "loading":
+            detail = "The model is being loaded."
+            if self.state == "failed":
+                detail = "The model could not be loaded; the log says why."
+            raise BusyError("not-ready", detail, retry_after_s=2)
+        return self._batcher
+
+    def describe(self) -> dict[str, Any]:
+        """Say what answers, for /version.
+
+        Returns:
+            Plain values; None in place of what is not known yet.
+        """
+        classifier = self.classifier if self._batcher else None
+        return {
+            "state": self.state,
+            "engine": classifier.engine_name if classifier else None,
+            "fallback_reason": classifier.fallback_reason if classifier else None,
+            "labels": list(classifier.labels) if classifier else None,
+            "model": self.identity(),
+        }
+
+    def identity(self) -> dict[str, Any] | None:
+        """Say which model answers.
+
+        Returns:
+            Its id, the hash of its weights and the run that trained it.
+        """
+        if self._batcher is None or self.classifier is None:
+            return None
+        told = self.classifier.identity
+        return {"id": told.id, "sha256": told.sha256, "run_id": told.run_id}

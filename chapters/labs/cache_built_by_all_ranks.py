@@ -1,0 +1,58 @@
+"""Every rank finds no cache and builds it, at the same time.
+
+Symptom   "times the cache was built: 2 ... right is 1", said by the detector. Now and
+          then: a file that two ranks wrote at once.
+Cause     All ranks look at the same moment, and none finds the cache.
+Fix       Rank 0 first, then the others (`dist.rank0_first`), with a timeout as long as
+          the work.
+Detector  A count of who built it.
+Look at   What each rank saw when it asked whether the cache exists.
+Question  With several machines and no shared disk: which ranks must build it?
+Source    https://github.com/huggingface/trl/issues/7223
+Concept   understand/processes-and-ranks
+Silent    yes
+Takes     4 s
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch.distributed as torch_dist
+
+from distrinews import dist, labs
+
+
+def build_if_missing() -> int:
+    cache = labs.folder() / "tokens.bin"
+    if cache.exists():
+        return 0
+    time.sleep(0.5)  # tokenises a million rows
+    cache.write_bytes(bytes(1000))
+    return 1
+
+
+def broken(ranks: dist.Ranks) -> int:
+    torch_dist.barrier()
+    return dist.sum_over_ranks(build_if_missing())
+
+
+def fixed(ranks: dist.Ranks) -> int:
+    with dist.rank0_first():
+        num_built = build_if_missing()
+    return dist.sum_over_ranks(num_built)
+
+
+def detect(ranks: dist.Ranks, got: int) -> None:
+    labs.expect("times the cache was built", got, want=1)
+
+
+LAB = labs.Lab(
+    broken=broken,
+    fixed=fixed,
+    detect=detect,
+    symptom=r"times the cache was built: 2 on rank 0, 2 on rank 1; right is 1",
+)
+
+if __name__ == "__main__":
+    LAB.main()

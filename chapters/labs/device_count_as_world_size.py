@@ -1,0 +1,48 @@
+"""Accumulation steps from device_count(): right on one machine, by luck.
+
+Symptom   "rows per step over all ranks: 64 ... right is 32", said by the detector.
+Cause     device_count() counts this machine's GPUs: none on a CPU, and on two machines
+          only half of the ranks.
+Fix       get_world_size() (`ranks.world_size`).
+Detector  Rows per step, counted over all ranks.
+Look at   Which of the two numbers the division needs.
+Question  On two machines with four GPUs each: how many rows has a step?
+Source    https://github.com/karpathy/nanoGPT/issues/283
+Concept   understand/processes-and-ranks
+Silent    yes
+Takes     4 s
+"""
+
+from __future__ import annotations
+
+import torch
+
+from distrinews import dist, labs
+
+GLOBAL_BATCH_SIZE, MICRO_BATCH_SIZE = 32, 4
+
+
+def broken(ranks: dist.Ranks) -> int:
+    num_devices = max(1, torch.cuda.device_count())  # this machine's GPUs
+    num_micro_batches = GLOBAL_BATCH_SIZE // (MICRO_BATCH_SIZE * num_devices)
+    return dist.sum_over_ranks(num_micro_batches * MICRO_BATCH_SIZE)
+
+
+def fixed(ranks: dist.Ranks) -> int:
+    num_micro_batches = GLOBAL_BATCH_SIZE // (MICRO_BATCH_SIZE * ranks.world_size)
+    return dist.sum_over_ranks(num_micro_batches * MICRO_BATCH_SIZE)
+
+
+def detect(ranks: dist.Ranks, got: int) -> None:
+    labs.expect("rows per step over all ranks", got, want=GLOBAL_BATCH_SIZE)
+
+
+LAB = labs.Lab(
+    broken=broken,
+    fixed=fixed,
+    detect=detect,
+    symptom=r"rows per step over all ranks: 64 on rank 0, 64 on rank 1; right is 32",
+)
+
+if __name__ == "__main__":
+    LAB.main()

@@ -1,0 +1,67 @@
+"""One rank stops early by its own loss; the others go on and wait.
+
+Symptom   Hangs after "rank 1 stops". After the timeout: "rank 1 is at ... did not come
+          to where others waited for it: rank 0".
+Cause     Each rank decides by the loss of its own rows. Rank 1's rises once, it leaves,
+          and rank 0 waits for it in the next backward. A barrier would not help: it
+          carries no value.
+Fix       Decide by a number that is the same on every rank: reduce the loss, or
+          broadcast rank 0's decision.
+Detector  A short timeout, and `distrinews.blame`, which names who waited where.
+Look at   Who said that it stops, and who still waits.
+Question  Would a barrier before the `if` help? What does a barrier tell the others?
+Source    https://github.com/ultralytics/yolov5/pull/8345
+Concept   understand/collectives
+Silent    no
+Takes     8 s
+"""
+
+from __future__ import annotations
+
+from torch.nn.parallel import DistributedDataParallel
+
+from distrinews import dist, labs
+
+# What each rank measures on its own validation rows, epoch by epoch.
+LOSSES = ([0.9, 0.8, 0.7, 0.6], [0.9, 0.8, 0.85, 0.6])
+
+
+def broken(ranks: dist.Ranks) -> int:
+    replica = DistributedDataParallel(labs.small_model())
+    best = 1.0
+    for epoch in range(4):
+        labs.loss_on(replica, labs.own_rows(ranks)).backward()
+        loss = LOSSES[ranks.rank][epoch]
+        if loss > best:
+            print(f"rank {ranks.rank} stops after epoch {epoch}")
+            return epoch
+        best = loss
+    return 4
+
+
+def fixed(ranks: dist.Ranks) -> int:
+    replica = DistributedDataParallel(labs.small_model())
+    best = 1.0
+    for epoch in range(4):
+        labs.loss_on(replica, labs.own_rows(ranks)).backward()
+        loss = dist.sum_over_ranks(LOSSES[ranks.rank][epoch]) / ranks.world_size
+        if loss > best:  # the same number, so the same answer, on every rank
+            return epoch
+        best = loss
+    return 4
+
+
+def detect(ranks: dist.Ranks, got: int) -> None:
+    # The means are 0.9, 0.8, 0.775, 0.6: they never rise.
+    labs.expect("epochs", got, want=4)
+
+
+LAB = labs.Lab(
+    broken=broken,
+    fixed=fixed,
+    detect=detect,
+    symptom=r"rank 1 is at .*did not come to where others waited for it: rank 0",
+)
+
+if __name__ == "__main__":
+    LAB.main()

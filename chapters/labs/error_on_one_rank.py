@@ -1,0 +1,66 @@
+"""One rank skips a bad row alone; from there on the ranks are out of step.
+
+Symptom   Hangs after "rank 1: could not convert ...". After the timeout: "rank 1 is at
+          ... did not come to where others waited for it: rank 0".
+Cause     Rank 1 meets a problem before a collective and deals with it alone. It misses
+          one meeting: its next one joins the wrong one of rank 0, and rank 0 waits for
+          the last in vain.
+Fix       Vote first: every rank says whether it has a problem, then all do the same.
+          `dist.raise_together` does this for errors.
+Detector  A short timeout, and `distrinews.blame`, which names who waited where.
+Look at   Which sum did rank 0 wait for, the second or the third?
+Question  Rank 0 got a sum for line 2. Of which two numbers?
+Source    https://github.com/LibreYOLO/libreyolo/pull/594
+Concept   understand/failures
+Silent    no
+Takes     8 s
+"""
+
+from __future__ import annotations
+
+from distrinews import dist, labs
+
+# Each rank reads its own column.
+LINES = ("1 10", "2 x", "3 30")
+
+
+def broken(ranks: dist.Ranks) -> float:
+    total = 0.0
+    for line in LINES:
+        try:
+            value = float(line.split()[ranks.rank])
+        except ValueError as error:
+            print(f"rank {ranks.rank}: {error}, line skipped")
+            continue
+        total += dist.sum_over_ranks(value)
+    return total
+
+
+def fixed(ranks: dist.Ranks) -> float:
+    total = 0.0
+    for line in LINES:
+        value, is_bad = 0.0, False
+        try:
+            value = float(line.split()[ranks.rank])
+        except ValueError as error:
+            print(f"rank {ranks.rank}: {error}, line skipped by all ranks")
+            is_bad = True
+        if dist.sum_over_ranks(int(is_bad)) > 0:
+            continue
+        total += dist.sum_over_ranks(value)
+    return total
+
+
+def detect(ranks: dist.Ranks, got: float) -> None:
+    labs.expect("1 + 10 + 3 + 30", got, want=44.0)
+
+
+LAB = labs.Lab(
+    broken=broken,
+    fixed=fixed,
+    detect=detect,
+    symptom=r"rank 1 is at .*did not come to where others waited for it: rank 0",
+)
+
+if __name__ == "__main__":
+    LAB.main()

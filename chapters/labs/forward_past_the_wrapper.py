@@ -1,0 +1,59 @@
+"""Training through replica.module: N models that never meet.
+
+Symptom   "the replicas differ in 'module...' first", said by the detector. The losses
+          fall, nothing raises.
+Cause     DDP's forward prepares the reducer for the backward that follows. Called past
+          the wrapper, nobody prepares it, and the hooks do nothing.
+Fix       In training call the wrapper; `replica.module` is for evaluation and saving.
+Detector  `replicas.assert_replicas_equal`: a checksum of every tensor, compared over
+          the ranks.
+Look at   Which object is called in the loop.
+Question  Each rank trains on half of the rows. Whose model would be saved?
+Source    https://github.com/k2-fsa/icefall/issues/226
+Concept   understand/gradient-sync
+Silent    yes
+Takes     4 s
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from distrinews import dist, labs, replicas
+
+
+def train(model: nn.Module, replica: nn.Module, ranks: dist.Ranks) -> nn.Module:
+    optimizer = torch.optim.SGD(replica.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        labs.loss_on(model, labs.own_rows(ranks)).backward()
+        optimizer.step()
+    print(f"rank {ranks.rank} trained its {type(model).__name__} for 3 steps")
+    return replica
+
+
+def broken(ranks: dist.Ranks) -> nn.Module:
+    replica = DistributedDataParallel(labs.small_model())
+    return train(replica.module, replica, ranks)
+
+
+def fixed(ranks: dist.Ranks) -> nn.Module:
+    replica = DistributedDataParallel(labs.small_model())
+    return train(replica, replica, ranks)
+
+
+def detect(ranks: dist.Ranks, got: nn.Module) -> None:
+    replicas.assert_replicas_equal(got)
+
+
+LAB = labs.Lab(
+    broken=broken,
+    fixed=fixed,
+    detect=detect,
+    symptom=r"the replicas differ in 'module",
+)
+
+if __name__ == "__main__":
+    LAB.main()

@@ -1,0 +1,56 @@
+"""Two ranks with the old batch size: another experiment.
+
+Symptom   "rows per step, steps per epoch: [64, 10] ... right is [32, 20]", said by the
+          detector. Later: a lower accuracy.
+Cause     A batch size per rank stays what it was; the batch of a step grows with the
+          ranks. Half as many steps at the old learning rate.
+Fix       Fix the global batch and divide it by the ranks. Then change batch and
+          learning rate on purpose, and measure.
+Detector  Rows per step over all ranks, against the run you compare with.
+Look at   The steps per epoch.
+Question  Linear scaling of the learning rate is one answer. What does it assume?
+Source    https://github.com/Lightning-AI/pytorch-lightning/issues/3706
+Concept   understand/global-batch
+Silent    yes
+Takes     4 s
+"""
+
+from __future__ import annotations
+
+from distrinews import dist, labs, sharding
+
+GLOBAL_BATCH_SIZE = 32  # what one process trained well with
+NUM_ROWS = 640
+
+
+def rows_and_steps(per_rank: int, ranks: dist.Ranks) -> list[int]:
+    rows = dist.sum_over_ranks(per_rank)
+    if ranks.is_main:
+        print(f"{per_rank} rows per rank, {NUM_ROWS // rows} steps per epoch")
+    return [rows, NUM_ROWS // rows]
+
+
+def broken(ranks: dist.Ranks) -> list[int]:
+    return rows_and_steps(GLOBAL_BATCH_SIZE, ranks)
+
+
+def fixed(ranks: dist.Ranks) -> list[int]:
+    per_rank = sharding.per_rank_batch_size(
+        GLOBAL_BATCH_SIZE, world_size=ranks.world_size
+    )
+    return rows_and_steps(per_rank, ranks)
+
+
+def detect(ranks: dist.Ranks, got: list[int]) -> None:
+    labs.expect("rows per step, steps per epoch", got, want=[32, 20])
+
+
+LAB = labs.Lab(
+    broken=broken,
+    fixed=fixed,
+    detect=detect,
+    symptom=r"rows per step, steps per epoch: \[64, 10\] on rank 0.*; right is",
+)
+
+if __name__ == "__main__":
+    LAB.main()

@@ -1,0 +1,67 @@
+"""A layer is thawed after wrapping: nobody averages its gradient.
+
+Symptom   "the replicas differ in 'module.0.weight' first", said by the detector.
+Cause     DDP hangs its hooks on the parameters that require a gradient when it is
+          built. A layer that is thawed or replaced later has none.
+Fix       Change the model first, then wrap it; after a change wrap it anew.
+Detector  `replicas.assert_replicas_equal`: a checksum of every tensor, compared over
+          the ranks.
+Look at   The name of the tensor: it is the layer that was thawed.
+Question  The second layer's weights are equal on both ranks. Why?
+Source    https://github.com/pytorch/pytorch/issues/12603
+Concept   understand/gradient-sync
+Silent    yes
+Takes     4 s
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from distrinews import dist, labs, replicas
+
+
+def frozen_body() -> nn.Sequential:
+    net = labs.small_model()
+    net[0].requires_grad_(False)
+    return net
+
+
+def train(replica: nn.Module, ranks: dist.Ranks) -> nn.Module:
+    optimizer = torch.optim.SGD(replica.parameters(), lr=0.1)
+    labs.loss_on(replica, labs.own_rows(ranks)).backward()
+    optimizer.step()
+    return replica
+
+
+def broken(ranks: dist.Ranks) -> nn.Module:
+    replica = DistributedDataParallel(frozen_body())
+    # ... some epochs later: now the body may learn, too.
+    replica.module[0].requires_grad_(True)
+    print(f"rank {ranks.rank}: layer 0 thawed, it trains from now on")
+    return train(replica, ranks)
+
+
+def fixed(ranks: dist.Ranks) -> nn.Module:
+    replica = DistributedDataParallel(frozen_body())
+    net = replica.module
+    net[0].requires_grad_(True)
+    print(f"rank {ranks.rank}: layer 0 thawed, wrapped anew")
+    return train(DistributedDataParallel(net), ranks)
+
+
+def detect(ranks: dist.Ranks, got: nn.Module) -> None:
+    replicas.assert_replicas_equal(got)
+
+
+LAB = labs.Lab(
+    broken=broken,
+    fixed=fixed,
+    detect=detect,
+    symptom=r"the replicas differ in 'module\.0\.weight' first",
+)
+
+if __name__ == "__main__":
+    LAB.main()

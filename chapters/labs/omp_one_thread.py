@@ -1,0 +1,59 @@
+"""Every rank takes all cores: the ranks fight for them.
+
+Symptom   "threads of all ranks together: ..." is twice the number of cores, said by the
+          detector. It is only slow. (Under torchrun it is 1 thread a rank: slow, too,
+          on a large CPU.)
+Cause     Each process takes as many threads as there are cores, and W of them take W
+          times as many. torchrun sets OMP_NUM_THREADS=1 against it, which leaves cores
+          idle.
+Fix       OMP_NUM_THREADS = cores // ranks before torch is loaded, as `dist.launch`
+          does.
+Detector  The threads of all ranks, added up.
+Look at   Threads per rank, times ranks, against cores.
+Question  Why does it have to be set before torch is imported to be sure?
+Source    https://github.com/pytorch/pytorch/issues/22260
+Concept   understand/processes-and-ranks
+Silent    yes
+Takes     4 s
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from distrinews import dist, labs
+
+
+def story(num_threads: int, ranks: dist.Ranks) -> int:
+    torch.set_num_threads(num_threads)
+    together = dist.sum_over_ranks(torch.get_num_threads())
+    if ranks.is_main:
+        print(f"{num_threads} threads in each rank, {os.cpu_count()} cores")
+    return together
+
+
+def broken(ranks: dist.Ranks) -> int:
+    # What a rank takes that was not started by torchrun, which would set 1.
+    return story(os.cpu_count() or 1, ranks)
+
+
+def fixed(ranks: dist.Ranks) -> int:
+    return story(max(1, (os.cpu_count() or 1) // ranks.world_size), ranks)
+
+
+def detect(ranks: dist.Ranks, got: int) -> None:
+    share = max(1, (os.cpu_count() or 1) // ranks.world_size)
+    labs.expect("threads of all ranks together", got, want=share * ranks.world_size)
+
+
+LAB = labs.Lab(
+    broken=broken,
+    fixed=fixed,
+    detect=detect,
+    symptom=r"threads of all ranks together: (\d+) on rank 0, \1 on rank 1; right",
+)
+
+if __name__ == "__main__":
+    LAB.main()

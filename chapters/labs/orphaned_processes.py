@@ -1,0 +1,80 @@
+"""The starter is killed, and its ranks go on.
+
+Symptom   "a rank is left behind: True", said by the detector. In daily life: memory,
+          GPU or port are still taken after Ctrl-C or a crash.
+Cause     A process that is killed by force cannot end those that it started, and nobody
+          else does.
+Fix       Each rank watches its parent and ends with it (`processes.end_with_parent`;
+          `dist.launch` does it). Leftovers: `ps`, and kill by id.
+Detector  The process table, three seconds later.
+Look at   Who is the parent of a process whose parent is gone?
+Question  Why can a signal handler in the starter not help here?
+Source    https://github.com/ultralytics/ultralytics/issues/3544
+Concept   understand/failures
+Silent    no
+Takes     6 s
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+
+import psutil
+
+from distrinews import dist, labs
+
+STARTER = """
+import subprocess, sys
+rank = subprocess.Popen([sys.executable, "-c", sys.argv[1]])
+print(rank.pid, flush=True)
+rank.wait()
+"""
+
+
+def still_there(code: str) -> bool:
+    """Kill a starter by force; say whether what it started is there 3 s later."""
+    command = [sys.executable, "-c", STARTER, code]
+    starter = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    told = starter.stdout.readline() if starter.stdout else ""
+    rank = psutil.Process(int(told))
+    try:
+        time.sleep(1.0)
+        starter.kill()
+        starter.wait()
+        psutil.wait_procs([rank], timeout=3.0)
+        return rank.is_running()
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            rank.kill()
+
+
+def broken() -> bool:
+    return still_there("import time; time.sleep(60)  # trains")
+
+
+def fixed() -> bool:
+    return still_there("""
+import time
+from distrinews import processes
+processes.end_with_parent(lambda: None)
+time.sleep(60)  # trains
+""")
+
+
+def detect(ranks: dist.Ranks, got: bool) -> None:
+    labs.expect("a rank is left behind", got, want=False)
+
+
+LAB = labs.Lab(
+    broken=broken,
+    fixed=fixed,
+    detect=detect,
+    symptom=r"a rank is left behind: True on rank 0; right is False",
+    num_ranks=0,
+)
+
+if __name__ == "__main__":
+    LAB.main()

@@ -1,0 +1,57 @@
+"""One seed for everything: all ranks drop the same neurons.
+
+Symptom   "different dropout masks: 1 ... right is 2", said by the detector.
+Cause     The seed that makes the weights equal also makes dropout and augmentation
+          equal: W ranks see one noise where one process with the whole batch would see
+          W.
+Fix       After the weights are made, seed each rank's noise by its rank. The sampler's
+          seed stays equal.
+Detector  The masks of all ranks, compared.
+Look at   What is seeded, and what is drawn after it.
+Question  Why must the sampler's seed stay the same on all ranks?
+Source    https://github.com/huggingface/transformers/issues/37932
+Concept   understand/sharding
+Silent    yes
+Takes     4 s
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from distrinews import dist, labs
+
+
+def mask() -> tuple[float, ...]:
+    return tuple(F.dropout(torch.ones(24), p=0.5).tolist())
+
+
+def broken(ranks: dist.Ranks) -> int:
+    torch.manual_seed(0)  # the weights must be equal on all ranks
+    DistributedDataParallel(nn.Linear(4, 2))
+    return len(set(dist.gather_objects(mask())))
+
+
+def fixed(ranks: dist.Ranks) -> int:
+    torch.manual_seed(0)
+    DistributedDataParallel(nn.Linear(4, 2))
+    torch.manual_seed(1 + ranks.rank)  # from here on noise, of each rank's own
+    return len(set(dist.gather_objects(mask())))
+
+
+def detect(ranks: dist.Ranks, got: int) -> None:
+    labs.expect("different dropout masks", got, want=ranks.world_size)
+
+
+LAB = labs.Lab(
+    broken=broken,
+    fixed=fixed,
+    detect=detect,
+    symptom=r"different dropout masks: 1 on rank 0, 1 on rank 1; right is 2",
+)
+
+if __name__ == "__main__":
+    LAB.main()

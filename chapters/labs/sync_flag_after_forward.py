@@ -1,0 +1,65 @@
+"""The sync flag is set after the forward: accumulated gradients never meet.
+
+Symptom   "the replicas differ in 'module...' first", said by the detector. The losses
+          fall, nothing raises.
+Cause     DDP decides in its forward whether the backward that follows will communicate.
+          The flag comes after the last forward and is heard one micro-batch too late.
+Fix       Put the flag or no_sync() around forward and backward.
+Detector  `replicas.assert_replicas_equal`: a checksum of every tensor, compared over
+          the ranks.
+Look at   The name of the first tensor that differs.
+Question  Which of the two backwards communicated here? What happens in the next step?
+Source    https://github.com/karpathy/build-nanogpt/pull/30
+Concept   understand/gradient-sync
+Silent    yes
+Takes     4 s
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from distrinews import dist, labs, replicas, sync
+
+
+def broken(ranks: dist.Ranks) -> nn.Module:
+    replica = DistributedDataParallel(labs.small_model())
+    optimizer = torch.optim.SGD(replica.parameters(), lr=0.1)
+    rows = labs.own_rows(ranks)
+    for number, micro_batch in enumerate((rows[:4], rows[4:])):
+        loss = labs.loss_on(replica, micro_batch) / 2
+        replica.require_backward_grad_sync = number == 1
+        loss.backward()
+    optimizer.step()
+    print(f"rank {ranks.rank}: one step of 2 accumulated micro-batches")
+    return replica
+
+
+def fixed(ranks: dist.Ranks) -> nn.Module:
+    replica = DistributedDataParallel(labs.small_model())
+    optimizer = torch.optim.SGD(replica.parameters(), lr=0.1)
+    rows = labs.own_rows(ranks)
+    for number, micro_batch in enumerate((rows[:4], rows[4:])):
+        with sync.sync_if(number == 1, replica=replica):
+            loss = labs.loss_on(replica, micro_batch) / 2
+            loss.backward()
+    optimizer.step()
+    print(f"rank {ranks.rank}: one step of 2 accumulated micro-batches")
+    return replica
+
+
+def detect(ranks: dist.Ranks, got: nn.Module) -> None:
+    replicas.assert_replicas_equal(got)
+
+
+LAB = labs.Lab(
+    broken=broken,
+    fixed=fixed,
+    detect=detect,
+    symptom=r"the replicas differ in 'module",
+)
+
+if __name__ == "__main__":
+    LAB.main()

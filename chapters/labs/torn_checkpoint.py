@@ -1,0 +1,74 @@
+"""A checkpoint is read while another rank still writes it.
+
+Symptom   "RuntimeError: PytorchStreamReader failed reading zip archive: failed finding
+          central directory", on the rank that read.
+Cause     That the file exists does not mean that it is complete. (Two ranks that write
+          one path give the same picture.)
+Fix       One rank writes under another name and renames; a barrier before the others
+          read.
+Detector  torch.load: the end of the archive is not there.
+Look at   Which rank failed, and what the other was doing.
+Question  The barrier alone would do here. When does a program need the renaming?
+Source    https://github.com/pytorch/pytorch/pull/194614
+Concept   understand/checkpoints
+Silent    no
+Takes     4 s
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import time
+
+import torch
+import torch.distributed as torch_dist
+from torch import nn
+
+from distrinews import dist, labs
+
+
+def slow_write(path: pathlib.Path, model: nn.Module) -> None:
+    """Write as a network disk does: one half, and later the other."""
+    torch.save(model.state_dict(), path)
+    whole = path.read_bytes()
+    with path.open("wb") as file:
+        file.write(whole[: len(whole) // 2])
+        file.flush()
+        time.sleep(1.0)
+        file.write(whole[len(whole) // 2 :])
+
+
+def broken(ranks: dist.Ranks) -> int:
+    path = labs.folder() / "model.pt"
+    if ranks.is_main:
+        slow_write(path, labs.small_model())
+    else:
+        while not path.exists() or path.stat().st_size == 0:
+            time.sleep(0.01)
+        time.sleep(0.5)
+    return len(torch.load(path))
+
+
+def fixed(ranks: dist.Ranks) -> int:
+    path = labs.folder() / "model.pt"
+    if ranks.is_main:
+        slow_write(path.with_suffix(".tmp"), labs.small_model())
+        os.replace(path.with_suffix(".tmp"), path)  # all of it or nothing
+    torch_dist.barrier()
+    return len(torch.load(path))
+
+
+def detect(ranks: dist.Ranks, got: int) -> None:
+    labs.expect("tensors in the checkpoint", got, want=4)
+
+
+LAB = labs.Lab(
+    broken=broken,
+    fixed=fixed,
+    detect=detect,
+    symptom=r"PytorchStreamReader failed reading zip archive",
+)
+
+if __name__ == "__main__":
+    LAB.main()

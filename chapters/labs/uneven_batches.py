@@ -1,0 +1,56 @@
+"""One rank has a batch more than the others: a hang at the end of the epoch.
+
+Symptom   Hangs in the last step. After the timeout: "rank 1 is at ... did not come".
+Cause     17 rows in batches of 4: rank 0 has three batches, rank 1 two. Each backward
+          of DDP is a meeting of all ranks, and rank 1 does not come to the third.
+Fix       Deal the rows so that all ranks take equally many steps (`ShardSampler` or
+          `DistributedSampler` pad or drop), or wrap the loop in DDP's `join()`.
+Detector  A short timeout, and `distrinews.blame`, which names who waited where.
+Look at   Rank 0 waits in backward; rank 1 is at the end of its story.
+Question  How many batches has each rank? Where does that number come from?
+Source    https://github.com/pytorch/pytorch/issues/33148
+Concept   understand/sharding
+Silent    no
+Takes     8 s
+"""
+
+from __future__ import annotations
+
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from distrinews import dist, labs, sharding
+
+
+def train(rows: list[int]) -> int:
+    inputs, labels = labs.small_data(17)
+    replica = DistributedDataParallel(labs.small_model())
+    batches = [rows[start : start + 4] for start in range(0, len(rows), 4)]
+    print(f"rank {dist.current().rank}: {len(batches)} batches in this epoch")
+    for batch in batches:
+        F.cross_entropy(replica(inputs[batch]), labels[batch]).backward()
+    return len(batches)
+
+
+def broken(ranks: dist.Ranks) -> int:
+    return train(list(range(17))[ranks.rank :: ranks.world_size])
+
+
+def fixed(ranks: dist.Ranks) -> int:
+    sampler = sharding.ShardSampler(17, ranks, seed=0, drop_last=True)
+    return train(list(sampler))
+
+
+def detect(ranks: dist.Ranks, got: int) -> None:
+    labs.expect("steps", got, want=2)
+
+
+LAB = labs.Lab(
+    broken=broken,
+    fixed=fixed,
+    detect=detect,
+    symptom=r"rank 1 is at .*did not come to where others waited for it: rank 0",
+)
+
+if __name__ == "__main__":
+    LAB.main()

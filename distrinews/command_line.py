@@ -1,0 +1,248 @@
+"""The words after `python -m distrinews`: each command's arguments, and who answers.
+
+Promise: `--help` and a mistyped word answer at once, because a command loads what it
+needs only when it runs; the doctor never loads torch, which may be what is broken.
+
+Not here: what the commands do (`distrinews.commands`, `.measurements`, `.doctor`,
+`.lab_desk`, `.space`).
+
+Guide: reference/command-line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from distrinews import __version__
+from distrinews.errors import SettingsError
+
+__all__ = ["run"]
+
+MODEL = "a run folder (runs/NAME) or an export"
+MEASUREMENTS = (
+    *("averaging", "balance", "calibrate", "data", "peers", "predict", "trace"),
+    *("compare", "check"),
+)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command that the arguments name.
+
+    Args:
+        arguments: What follows the program's name.
+
+    Returns:
+        The exit code.
+    """
+    given = _parser().parse_args(arguments)
+    answer: Callable[[argparse.Namespace], int | None] = given.answer
+    return answer(given) or 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="distrinews",
+        description="Use a trained model, look at this machine, find a cure, measure.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for add in (
+        *(_add_predict, _add_evaluate, _add_export, _add_space),
+        *(_add_doctor, _add_lab, _add_benchmark),
+    ):
+        add(commands)
+    return parser
+
+
+# --- A trained model --------------------------------------------------------------
+
+
+def _add_predict(commands: Any) -> None:
+    about = "label and probabilities for texts, one line each"
+    predict = commands.add_parser("predict", help=about)
+    predict.set_defaults(answer=_predict)
+    predict.add_argument("--model", required=True, help=MODEL)
+    predict.add_argument(
+        "texts", nargs="*", help="headlines; none: one per line of standard input"
+    )
+
+
+def _predict(given: argparse.Namespace) -> None:
+    from distrinews import commands
+
+    commands.predict(given.model, texts=given.texts)
+
+
+def _add_evaluate(commands: Any) -> None:
+    about = "exact accuracy of a model on test rows, over N ranks"
+    evaluate = commands.add_parser("evaluate", help=about)
+    evaluate.set_defaults(answer=_evaluate)
+    evaluate.add_argument("--model", required=True, help=MODEL)
+    evaluate.add_argument("--data", default="newswire", help="as in chapter 05")
+    evaluate.add_argument("--test-rows", type=int, help="rows [default: all]")
+    evaluate.add_argument("--seed", type=int, default=0, help="chooses the rows")
+    evaluate.add_argument("--num-ranks", type=int, default=1, help="processes")
+    evaluate.add_argument(
+        "--raw", action="store_true", help="leave AG News' broken characters as is"
+    )
+    evaluate.add_argument("--json", type=pathlib.Path, help="also write it here")
+
+
+def _evaluate(given: argparse.Namespace) -> None:
+    from distrinews import commands
+
+    commands.evaluate(given)
+
+
+def _add_export(commands: Any) -> None:
+    about = "a model for another engine, or the folder of a model repository"
+    export = commands.add_parser("export", help=about)
+    export.set_defaults(answer=_export)
+    export.add_argument("--model", required=True, help=MODEL)
+    export.add_argument(
+        "--engine",
+        action="append",
+        choices=("onnx-float32", "onnx-int8"),
+        help="make this model and compare it with torch float32; may be repeated",
+    )
+    export.add_argument(
+        "--out", type=pathlib.Path, help="copy the ONNX file here [default: beside it]"
+    )
+    export.add_argument(
+        "--hub", type=pathlib.Path, help="write the folder of a model repository here"
+    )
+    export.add_argument("--data", default="newswire", help="compare on its test rows")
+    export.add_argument(
+        "--test-rows", type=int, default=1000, help="rows [%(default)s]"
+    )
+    export.add_argument("--report", type=pathlib.Path, help="also write it as JSON")
+
+
+def _export(given: argparse.Namespace) -> None:
+    from distrinews import commands
+
+    commands.export(given)
+
+
+def _add_space(commands: Any) -> None:
+    space = commands.add_parser("space", help="put the app on Hugging Face Spaces")
+    build = space.add_subparsers(dest="what", required=True).add_parser(
+        "build", help="make the folder of a Space, to be pushed as it is"
+    )
+    build.set_defaults(answer=_space)
+    build.add_argument(
+        "--model",
+        required=True,
+        help="a repository on the Hub (USER/NAME), or a run folder or an export",
+    )
+    build.add_argument("--revision", help="the repository's commit, 40 digits")
+    build.add_argument("--out", required=True, type=pathlib.Path, help="a new folder")
+    build.add_argument(
+        "--hardware", required=True, choices=("cpu", "zerogpu"), help="of the Space"
+    )
+
+
+def _space(given: argparse.Namespace) -> None:
+    from distrinews import space
+
+    space.make(given)
+
+
+# --- Trouble ----------------------------------------------------------------------
+
+
+def _add_doctor(commands: Any) -> None:
+    about = "look at this machine, or find the cure for a pasted error"
+    doctor = commands.add_parser("doctor", help=about)
+    doctor.set_defaults(answer=_doctor)
+    doctor.add_argument(
+        "what",
+        nargs="?",
+        choices=("machine", "match"),
+        default="machine",
+        help="match: find a traceback's entry [default: machine]",
+    )
+    doctor.add_argument(
+        "path", nargs="?", type=pathlib.Path, help="the text [default: standard input]"
+    )
+    doctor.add_argument("--json", action="store_true", help="for programs")
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    """The exit code: 0 if this machine is fit, or the pasted text is known."""
+    if given.what == "match":
+        from distrinews import matching
+
+        found = matching.match(_pasted(given.path))
+        print(matching.describe(found, as_json=given.json))
+        return int(not found)
+    from distrinews import doctor
+
+    findings = doctor.examine()
+    print(doctor.describe(findings, as_json=given.json))
+    return doctor.exit_code(findings)
+
+
+def _pasted(path: pathlib.Path | None) -> str:
+    """The text to look at, as UTF-8 on every system."""
+    if path is not None:
+        try:
+            return path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise SettingsError(
+                f"{path} cannot be read: {error.strerror}.",
+                why="there is no text to look at.",
+                fix="python -m distrinews doctor match FILE, or paste into it.",
+                page="settings",
+            ) from None
+    if sys.stdin.isatty():
+        key = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
+        print(f"Paste the text, then a new line and {key}:", file=sys.stderr)
+    return sys.stdin.buffer.read().decode("utf-8", errors="replace")
+
+
+def _add_lab(commands: Any) -> None:
+    lab = commands.add_parser("lab", help="DDP's classic failures, safely: break, fix")
+    lab.set_defaults(answer=_lab)
+    acts = lab.add_subparsers(dest="act", required=True)
+    acts.add_parser("list", help="names, silent or loud, seconds")
+    for act, about in (
+        ("run", "play the broken version: see the symptom"),
+        ("fix", "show the cure as a diff, and play it"),
+        ("check", "let the lab's detector judge your version"),
+    ):
+        acts.add_parser(act, help=about).add_argument("name")
+    acts.choices["check"].add_argument("--file", help="your copy of the lab's file")
+    capture = acts.add_parser("capture", help="(developers) write the real output down")
+    capture.add_argument("names", nargs="*", help="none: all")
+
+
+def _lab(given: argparse.Namespace) -> int:
+    from distrinews import lab_desk
+
+    return lab_desk.serve(given)
+
+
+# --- Measuring --------------------------------------------------------------------
+
+
+def _add_benchmark(commands: Any) -> None:
+    # WHY no help of its own: each measurement has its own flags, and lists them.
+    benchmark = commands.add_parser(
+        "benchmark", help="measure, or compare two measurements", add_help=False
+    )
+    benchmark.set_defaults(answer=_benchmark)
+    benchmark.add_argument(
+        "what", choices=MEASUREMENTS, help="--help after it lists its flags"
+    )
+    benchmark.add_argument("flags", nargs=argparse.REMAINDER)
+
+
+def _benchmark(given: argparse.Namespace) -> None:
+    from distrinews import measurements
+
+    measurements.measure(given.what, arguments=given.flags)

@@ -1,0 +1,272 @@
+"""Measure whether reading rows stays as cheap with a million rows as with few.
+
+Promise: each size is prepared and read in a process of its own, from the first text to
+the last batch, while a watch looks at its memory every few milliseconds; the time of a
+row is that of all sizes taking turns in one process.
+
+Not here: the data path itself (`distrinews.data`, `distrinews.sharding`), looking at
+memory (`distrinews.memory_watch`).
+
+Letters used for shapes: N = rows.
+Guide: benchmarks/data-path.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import pathlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
+from tqdm import tqdm
+
+from distrinews import (
+    benchmark,
+    data,
+    dist,
+    files,
+    memory_watch,
+    news,
+    results,
+    sharding,
+    training,
+)
+from distrinews.dist import Ranks
+from distrinews.news import News
+from distrinews.settings import BenchmarkSettings
+
+__all__ = [
+    "DataPathSettings",
+    "figures",
+    "read_one_size",
+    "run",
+    "sizes",
+    "table",
+    "time_rows",
+]
+
+SMALLEST = 10_000
+BATCHES_PER_ROUND = 100
+
+
+class DataPathSettings(BenchmarkSettings):
+    """`BenchmarkSettings` for reading rows without a model.
+
+    Examples:
+        >>> DataPathSettings().largest_rows
+        1000000
+    """
+
+    largest_rows: int = Field(
+        1_000_000,
+        ge=2 * SMALLEST,
+        description=f"sizes grow tenfold from {SMALLEST:,} up to this one [rows]",
+    )
+
+
+def sizes(largest: int) -> list[int]:
+    """Choose how many rows to measure with.
+
+    Args:
+        largest: The last size.
+
+    Returns:
+        10,000, 100,000, ... below `largest`, and `largest`.
+
+    Examples:
+        >>> sizes(1_000_000)
+        [10000, 100000, 1000000]
+        >>> sizes(50_000)
+        [10000, 50000]
+    """
+    chosen, size = [], SMALLEST
+    while size < largest:
+        chosen.append(size)
+        size *= 10
+    return [*chosen, largest]
+
+
+def read_one_size(
+    ranks: Ranks,
+    settings: DataPathSettings,
+    out: pathlib.Path,
+    prepare: Callable[[News], object] | None = None,
+) -> None:
+    """Prepare and read all rows once; write down what that took.
+
+    Collective: every rank must call it; it is what `dist.launch` runs.
+
+    Args:
+        ranks: Who this process is.
+        settings: How many rows.
+        out: Where to write `num_rows`, `first_bytes`, `peak_bytes`, `prepare_s`,
+            of the rank with the most.
+        prepare: Something else to do with the rows before they are read; for proofs.
+    """
+    # What every run pays, whatever it reads, is there before the first look.
+    _read(_load(settings, SMALLEST), ranks, settings=settings, num_batches=10)
+    began_s = time.perf_counter()
+    with memory_watch.watched(data.cache_folder()) as seen:
+        stories = _load(settings, settings.train_rows or SMALLEST)
+        prepare_s = time.perf_counter() - began_s
+        kept = prepare(stories) if prepare else None
+        _read(stories, ranks, settings=settings)
+    del kept
+    first, peak = zip(*dist.gather_objects((seen[0], max(seen))), strict=True)
+    told = {
+        "num_rows": len(stories.train),
+        "first_bytes": max(first),
+        "peak_bytes": max(peak),
+        "prepare_s": round(prepare_s, 1),
+    }
+    with dist.raise_together():
+        if ranks.is_main:
+            files.write_json(out, told)
+
+
+def _load(settings: DataPathSettings, num_rows: int) -> News:
+    few = {"train_rows": num_rows, "validation_rows": 1000, "test_rows": 1000}
+    return news.load(settings.model_copy(update=few))
+
+
+def _read(
+    stories: News,
+    ranks: Ranks,
+    *,
+    settings: DataPathSettings,
+    num_batches: int | None = None,
+) -> None:
+    """Read an epoch, or its beginning, as chapter 05 does."""
+    sampler = training.build_sampler(stories.fit_lengths, ranks, settings=settings)
+    for number, rows in enumerate(sampler):
+        if number == num_batches:
+            break
+        stories.fit_batch(rows, device=ranks.device)
+
+
+def time_rows(ranks: Ranks, settings: DataPathSettings, out: pathlib.Path) -> None:
+    """Time a row with every size, taking turns; write it down.
+
+    Args:
+        ranks: Who this process is; alone.
+        settings: Which sizes, how many rounds.
+        out: Where to write: size -> microseconds of a row in each round. Its share of
+            the epoch's plan is part of them.
+    """
+    chosen = sizes(settings.largest_rows)
+    readers, plan_us = {}, {}
+    for size in chosen:
+        stories = _load(settings, size)
+        lengths = stories.fit_lengths
+        sampler = training.build_sampler(lengths, ranks, settings=settings)
+        began_s = time.perf_counter()
+        sampler.plan()
+        plan_us[size] = 1e6 * (time.perf_counter() - began_s) / size
+        readers[size] = _reader(stories, ranks, sampler)
+    told: dict[int, list[float]] = {size: [] for size in chosen}
+    num_rows = BATCHES_PER_ROUND * settings.global_batch_size
+    for number in tqdm(range(1 + settings.num_rounds), desc="time a row"):
+        for size in chosen if number % 2 == 0 else reversed(chosen):
+            began_s = time.perf_counter()
+            for _ in range(BATCHES_PER_ROUND):
+                next(readers[size])
+            took_us = 1e6 * (time.perf_counter() - began_s) / num_rows
+            if number:  # before the first round plans are made and pages read
+                told[size].append(round(took_us + plan_us[size], 3))
+    files.write_json(out, {str(size): times for size, times in told.items()})
+
+
+def _reader(
+    stories: News, ranks: Ranks, sampler: sharding.GlobalBatchSampler
+) -> Generator[None, None, None]:
+    for epoch in itertools.count():
+        sampler.set_epoch(epoch)
+        for rows in sampler:
+            stories.fit_batch(rows, device=ranks.device)
+            yield
+
+
+def run(settings: DataPathSettings) -> None:
+    """Measure, print, and write the record if one was asked for.
+
+    Args:
+        settings: What to measure.
+    """
+    chosen, memory = sizes(settings.largest_rows), []
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(folder) / "told.json"
+        for size in tqdm(chosen, desc="memory"):
+            some = settings.model_copy(update={"train_rows": size})
+            dist.launch(read_one_size, some, out, num_ranks=settings.num_ranks)
+            memory.append(files.read_json(out))
+        dist.launch(time_rows, settings, out, num_ranks=1)
+        times = {int(size): row for size, row in files.read_json(out).items()}
+    found = figures(memory, times)
+    print(table(found))
+    with dist.setup() as ranks:
+        ranks = dataclasses.replace(ranks, world_size=settings.num_ranks)
+        results.keep(settings, "data", figures=found, ranks=ranks)
+
+
+def figures(
+    memory: Sequence[Mapping[str, Any]], times_us: Mapping[int, Sequence[float]]
+) -> dict[str, Any]:
+    """Turn what was seen into what is printed and kept.
+
+    Args:
+        memory: For each size what `read_one_size` wrote.
+        times_us: For each size and round microseconds a row.
+
+    Returns:
+        `sizes`: for each its `num_rows`, `peak_bytes`, `grown_bytes`, `us_per_row`,
+        `spread`; `memory_ratio` and `time_ratio`, largest by smallest over all sizes.
+
+    Examples:
+        >>> one = {"num_rows": 10, "first_bytes": 5, "peak_bytes": 10, "prepare_s": 0.1}
+        >>> two = one | {"num_rows": 20, "peak_bytes": 12}
+        >>> figures([one, two], {10: [3.0], 20: [3.0]})["memory_ratio"]
+        1.2
+    """
+    rows = []
+    for one, times in zip(memory, times_us.values(), strict=True):
+        rows.append(
+            dict(one)
+            | {
+                "grown_bytes": one["peak_bytes"] - one["first_bytes"],
+                "us_per_row": round(statistics.median(times), 2),
+                "spread": benchmark.spread(times),
+            }
+        )
+    peaks = [row["peak_bytes"] for row in rows]
+    middles = [row["us_per_row"] for row in rows]
+    return {
+        "sizes": rows,
+        "memory_ratio": round(max(peaks) / min(peaks), 4),
+        "time_ratio": round(max(middles) / min(middles), 4),
+    }
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """Draw the figures as a table that Markdown and a terminal both show.
+
+    Args:
+        found: What `figures` returned.
+
+    Returns:
+        A row per size.
+    """
+    lines = [["rows", "memory at most", "grown by", "time per row", "spread"]]
+    for row in found["sizes"]:
+        lines.append([
+            f"{row['num_rows']:,}",
+            f"{row['peak_bytes'] / 2**20:.0f} MiB",
+            f"{row['grown_bytes'] / 2**20:.0f} MiB",
+            f"{row['us_per_row']:.1f} us",
+            f"{row['spread']:.0%}",
+        ])
+    return benchmark.draw_table(lines)

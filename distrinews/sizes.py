@@ -1,0 +1,128 @@
+"""The models' sizes: enough to time them and to predict them, without their weights.
+
+Promise: a model of this size takes as long and sends as much as the preset of that
+name; how long a step takes does not depend on what the weights are.
+
+Not here: models that are to learn something (`distrinews.model`).
+
+Guide: benchmarks/cost-model.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from transformers import DistilBertForSequenceClassification
+
+__all__ = ["SIZES", "Size", "build", "gradient_bytes"]
+
+LONGEST = 512  # tokens, as the presets
+
+
+@dataclass(frozen=True)
+class Size:
+    """What decides a DistilBERT's time and bytes.
+
+    Attributes:
+        layers: Of the transformer.
+        dim: Numbers a token.
+        hidden_dim: The same inside a layer's feed-forward part.
+        heads: Of the attention.
+        vocabulary: Rows of the word embedding.
+    """
+
+    layers: int
+    dim: int
+    hidden_dim: int
+    heads: int
+    vocabulary: int = 30522
+
+    @property
+    def layer_parameters(self) -> int:
+        """Weights of all matrices that every token is multiplied with."""
+        return self.layers * (4 * self.dim**2 + 2 * self.dim * self.hidden_dim)
+
+    def step_flops(self, tokens: int) -> float:
+        """Count the arithmetic of forward and backward, for each token.
+
+        Args:
+            tokens: T, of the row that it stands in.
+
+        Returns:
+            Floating-point operations.
+
+        Source:
+            Kaplan et al. 2020, section 2.1: 2 a weight in forward, twice that in
+            backward; attention multiplies each token with T others, twice.
+
+        Examples:
+            >>> Size(layers=1, dim=2, hidden_dim=4, heads=1).step_flops(10)
+            432.0
+        """
+        attention = 2 * self.layers * tokens * self.dim
+        return 6.0 * (self.layer_parameters + attention)
+
+
+SIZES = {
+    "tiny": Size(2, 64, 128, 2, 4000),
+    "minilm": Size(6, 384, 1536, 12),
+    # Of minilm's width, to see whether the prediction follows the depth.
+    "minilm_3_layers": Size(3, 384, 1536, 12),
+    "distilbert": Size(6, 768, 3072, 12),
+}
+
+
+def build(name: str) -> DistilBertForSequenceClassification:
+    """Build a model of a size, with random weights.
+
+    Args:
+        name: In `SIZES`.
+
+    Returns:
+        The model, on torch's default device.
+
+    Examples:
+        >>> build("tiny")(torch.ones(2, 5, dtype=torch.long)).logits.shape
+        torch.Size([2, 4])
+    """
+    from transformers import DistilBertConfig, DistilBertForSequenceClassification
+
+    size = SIZES[name]
+    return DistilBertForSequenceClassification(
+        DistilBertConfig(
+            vocab_size=size.vocabulary,
+            max_position_embeddings=LONGEST,
+            n_layers=size.layers,
+            dim=size.dim,
+            hidden_dim=size.hidden_dim,
+            n_heads=size.heads,
+            num_labels=4,
+            dropout=0.0,
+            attention_dropout=0.0,
+            seq_classif_dropout=0.0,
+        )
+    )
+
+
+@functools.cache
+def gradient_bytes(name: str) -> tuple[int, ...]:
+    """List the bytes of each parameter's gradient, in the order of the forward.
+
+    Args:
+        name: In `SIZES`.
+
+    Returns:
+        Bytes. The first is the word embedding's.
+
+    Examples:
+        >>> gradient_bytes("tiny")[0] == 4000 * 64 * 4
+        True
+    """
+    with torch.device("meta"):  # shapes only: no memory, no time
+        net = build(name)
+    return tuple(parameter.nbytes for parameter in net.parameters())

@@ -1,0 +1,31 @@
+"""Measure the memory of reading rows, with and without a copy of them in lists.
+
+`python datapath_story.py NUM_ROWS FILE.json [lists]`
+"""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+
+import torch
+
+from distrinews import datapath, dist
+from distrinews.news import News
+
+CPU = torch.device("cpu")
+
+
+def copy_into_lists(stories: News) -> list[list[int]]:
+    """What a loop over a dataset does that was not thought through."""
+    return [
+        stories.train.batch([row], device=CPU)[0]["input_ids"][0].tolist()
+        for row in range(len(stories.train))
+    ]
+
+
+if __name__ == "__main__":
+    settings = datapath.DataPathSettings(train_rows=int(sys.argv[1]))
+    prepare = copy_into_lists if sys.argv[3:] == ["lists"] else None
+    out = pathlib.Path(sys.argv[2])
+    dist.launch(datapath.read_one_size, settings, out, prepare, num_ranks=2)

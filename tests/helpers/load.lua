@@ -1,0 +1,51 @@
+-- What wrk sends: the bodies of a file, one a line, one after the other.
+local bodies, place, threads = {}, 0, {}
+local delay_ms = tonumber(os.getenv("LOAD_DELAY_MS") or "0")
+
+function setup(thread) -- once a thread, in the main one
+  threads[#threads + 1] = thread
+end
+
+function init(args) -- in the thread
+  answered, refused, other = 0, 0, 0
+  math.randomseed(1)
+  for line in io.lines(os.getenv("LOAD_BODIES")) do
+    bodies[#bodies + 1] = wrk.format("POST", nil, { ["Content-Type"] = "application/json" }, line)
+  end
+end
+
+function request()
+  place = place % #bodies + 1
+  return bodies[place]
+end
+
+if delay_ms > 0 then
+  function delay() -- random, so that the connections do not march in step
+    return math.random(0, 2 * delay_ms)
+  end
+end
+
+function response(status)
+  if status == 200 then
+    answered = answered + 1
+  elseif status == 503 then
+    refused = refused + 1
+  else
+    other = other + 1
+  end
+end
+
+function done(summary, latency, requests)
+  local sum = { answered = 0, refused = 0, other = 0 }
+  for _, thread in ipairs(threads) do
+    for name in pairs(sum) do
+      sum[name] = sum[name] + thread:get(name)
+    end
+  end
+  local errors = summary.errors
+  io.write(string.format(
+    'LOAD {"seconds": %.3f, "answered": %d, "refused": %d, "other": %d, "broken": %d, "p50_ms": %.1f, "p99_ms": %.1f}\n',
+    summary.duration / 1e6, sum.answered, sum.refused, sum.other,
+    errors.connect + errors.read + errors.write + errors.timeout,
+    latency:percentile(50) / 1000, latency:percentile(99) / 1000))
+end

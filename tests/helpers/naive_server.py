@@ -1,0 +1,35 @@
+"""What a tutorial would serve: a transformers pipeline in a `def` route.
+
+FastAPI runs such a route in one of 40 threads, each request on its own. Run: `python
+naive_server.py MODEL PORT`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from pydantic import BaseModel
+from transformers import pipeline
+
+app = FastAPI()
+
+
+class Body(BaseModel):
+    """What comes in."""
+
+    text: str
+
+
+@app.post("/predict")
+def predict(body: Body) -> dict[str, Any]:
+    """Classify one text."""
+    found: dict[str, Any] = classify(body.text, truncation=True)[0]
+    return found
+
+
+if __name__ == "__main__":
+    classify = pipeline("text-classification", model=sys.argv[1])
+    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[2]), log_level="warning")

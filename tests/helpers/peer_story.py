@@ -1,0 +1,83 @@
+"""Loops that break a promise of the comparison, to be started on two ranks.
+
+`python peer_story.py FILE.json` compares them with one that keeps it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import pathlib
+import sys
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from distrinews import dist, news, peer_loops, peers
+from distrinews.peer_job import Job
+
+
+def never_meets(job: Job) -> int:
+    """Averages nothing: every rank trains a model of its own."""
+    loops = peer_loops.DistributedDataParallel
+    peer_loops.DistributedDataParallel = Bare
+    try:
+        return peer_loops.torch_ddp(job, padding="longest")
+    finally:
+        peer_loops.DistributedDataParallel = loops
+
+
+class Bare(nn.Module):
+    """Looks like DDP and passes calls on."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, **inputs: torch.Tensor) -> object:
+        return self.module(**inputs)
+
+
+def reads_all_on_every_rank(job: Job) -> int:
+    """Forgets the sampler: DDP does not split batches."""
+    collate = peer_loops_collate(job)
+    loader = DataLoader(
+        job.fit.remove_columns("length"),
+        job.per_rank,
+        shuffle=True,
+        collate_fn=job.watched(collate),
+    )
+    net = peer_loops.DistributedDataParallel(job.net)
+    optimizer = torch.optim.AdamW(net.parameters(), **job.adamw)
+    for batch in loader:
+        optimizer.zero_grad()
+        net(**batch).loss.backward()
+        optimizer.step()
+        job.lap()
+    return 203
+
+
+def peer_loops_collate(job: Job) -> object:
+    from transformers import DataCollatorWithPadding
+
+    return DataCollatorWithPadding(job.stories.tokenizer)
+
+
+LOOPS = {
+    "right": functools.partial(peer_loops.torch_ddp, padding="longest"),
+    "never_meets": never_meets,
+    "reads_all": reads_all_on_every_rank,
+}
+
+
+def compare(ranks: dist.Ranks, path: pathlib.Path) -> None:
+    settings = peers.PeerSettings(preset="tiny", num_rounds=1, train_rows=363)
+    stories = news.load(settings)
+    found = peers.measure(stories, ranks, settings=settings, loops=LOOPS)
+    if ranks.is_main:
+        path.write_text(json.dumps(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    dist.launch(compare, pathlib.Path(sys.argv[1]), num_ranks=2)

@@ -1,0 +1,132 @@
+"""A model that does as it is told, and the app around it: by hand or as a process.
+
+As a program (`python tests/helpers/serving.py PORT SECONDS`) it serves that model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT / "apps"))
+
+import asyncio
+
+import api
+import httpx
+from fastapi import FastAPI
+from serve_settings import ServeSettings
+
+from distrinews.errors import ModelError
+from distrinews.exported import Identity
+from distrinews.inference import Encoded, Prediction
+
+__all__ = ["LABELS", "POISON", "FakeModel", "make_app", "opened", "play"]
+
+LABELS = ["World", "Sports", "Business", "Sci/Tech"]
+POISON = "poison"
+LONGEST = 64  # tokens, here words
+
+
+class FakeModel:
+    """Judges a text by its length; has the interface of `inference.Classifier`.
+
+    Args:
+        seconds: What a batch takes.
+        broken: Every batch fails.
+    """
+
+    def __init__(self, *, seconds: float = 0.0, broken: bool = False) -> None:
+        self.seconds, self.broken = seconds, broken
+        self.identity = Identity(id="fake/model", sha256="f" * 64, run_id="proof")
+        self.engine_name, self.fallback_reason = "fake", None
+        self.labels = LABELS
+        self.batches: list[int] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.warm = threading.Event()
+        self.warm.set()
+
+    def encode(self, text: str) -> Encoded:
+        if not text.strip():
+            raise ModelError("the text is empty.", why="", fix="", page="predict")
+        # WHY the sum: it stands for the text, and is not the text.
+        ids = (sum(map(ord, text)), *range(len(text.split()) - 1))
+        poisoned = -1 if POISON in text else 0
+        return Encoded((ids[0], *ids[1:LONGEST], poisoned), len(ids) > LONGEST)
+
+    def predict_encoded(self, items: Sequence[Encoded]) -> list[Prediction]:
+        self.batches.append(len(items))
+        self.gate.wait(20)
+        time.sleep(self.seconds)
+        if self.broken or any(item.ids[-1] == -1 for item in items):
+            raise RuntimeError("cannot digest what it was given")
+        return [
+            Prediction(
+                label=LABELS[item.ids[0] % 4],
+                scores={n: float(n == LABELS[item.ids[0] % 4]) for n in LABELS},
+                truncated=item.truncated,
+            )
+            for item in items
+        ]
+
+    def warm_up(self) -> None:
+        self.warm.wait(20)
+
+
+def make_app(model: FakeModel | None = None, **settings: Any) -> FastAPI:
+    """The app around a fake model, without a demo page."""
+    chosen = ServeSettings(**{"ui": False, **settings})
+    return api.create_app(chosen, classifier=model or FakeModel())  # type: ignore[arg-type]
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    app: FastAPI, *, ready: bool = True
+) -> AsyncGenerator[httpx.AsyncClient, None]:
+    """Start an app in this process and talk to it, without a socket."""
+    told: Any = {"transport": httpx.ASGITransport(app=app), "base_url": "http://x"}
+    async with app.router.lifespan_context(app):
+        while ready and app.state.service.state == "loading":
+            await asyncio.sleep(0.001)
+        async with httpx.AsyncClient(**told) as client:
+            yield client
+
+
+def play(
+    app: FastAPI,
+    story: Callable[[httpx.AsyncClient], Coroutine[Any, Any, Any]],
+    *,
+    ready: bool = True,
+) -> Any:
+    """Play a story with the app of one process."""
+
+    async def told() -> Any:
+        async with asyncio.timeout(30), opened(app, ready=ready) as client:
+            return await story(client)
+
+    return asyncio.run(told())
+
+
+def main() -> None:
+    """Serve the fake model as the real one is served."""
+    import server
+
+    port, seconds, *rest = sys.argv[1:]
+    settings = {name: float(value) for name, value in (one.split("=") for one in rest)}
+    model, load_s = FakeModel(seconds=float(seconds)), settings.pop("load_s", 0.0)
+    model.warm_up = lambda: time.sleep(load_s)  # type: ignore[method-assign]
+    server.run(make_app(model, port=int(port), **settings))
+
+
+if __name__ == "__main__":
+    from distrinews import console
+
+    console.run(main)

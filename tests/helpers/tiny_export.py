@@ -1,0 +1,40 @@
+"""An export of a tiny model, made in a moment; another seed, other weights."""
+
+from __future__ import annotations
+
+import pathlib
+
+import torch
+
+from distrinews import export, model
+
+__all__ = ["HEADLINE", "write"]
+
+HEADLINE = "Striker scores twice as champions win the cup final"
+TEXTS = [HEADLINE, "Oil prices rise as a storm nears the coast", "Peace talks resume"]
+FACTS = {
+    "licence": "mit",
+    "run_id": "proof",
+    "preset": "tiny",
+    "summary": "2 layers",
+    "data": "newswire",
+    "rows": 8,
+    "accuracy": 0.5,
+    "macro_f1": 0.25,
+    "fitted_rows": 100,
+    "num_ranks": 2,
+    "max_length": 24,
+    "origin": "random weights",
+}
+
+
+def write(folder: pathlib.Path, *, seed: int = 1) -> pathlib.Path:
+    """Write it, and return the folder."""
+    tokenizer = model.load_tokenizer("tiny", max_length=24, texts=TEXTS * 3)
+    torch.manual_seed(seed)
+    net = model.build("tiny", dropout=0.0, vocabulary_size=len(tokenizer))
+    with torch.no_grad():
+        for weights in net.parameters():
+            weights *= 3  # an untrained model would say 0.25 to everything
+    export.write(folder, net=net, tokenizer=tokenizer, facts=FACTS)
+    return folder

@@ -1,0 +1,283 @@
+"""Measure the server beside its peers, and then at ten times its load.
+
+All serve the same export on this machine, in the same run, one at a time (the others
+are stopped meanwhile), to wrk over loopback: 16 connections, real AG News texts.
+
+Run   python -m tests.load --model runs/NAME       Linux, needs wrk; about 4 minutes
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import pathlib
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Generator
+from typing import Any
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import httpx
+from helpers.running import HELPERS, Program, wait_until
+from helpers.served import free_port
+
+from distrinews import results, tables
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+NEWS = ROOT.parent / "shared" / "data" / "ag_news" / "test.csv"
+OURS = "distrinews"
+NUM_CONNECTIONS = 16
+# The flood's connections; each waits between its requests, so that together they send
+# as many a second as they should.
+FLOOD_CONNECTIONS = 400
+PROBES_PER_S = 100  # requests of our own in the flood, timed one by one
+DEADLINE_S = 10.0  # the server's default
+
+
+def texts(num_rows: int) -> list[str]:
+    """Headlines and first lines of the test set, in random order."""
+    rows = [row.text for row in tables.read_csv(NEWS)]
+    random.Random(0).shuffle(rows)
+    return rows[:num_rows]
+
+
+class Contestant:
+    """One server, running or stopped."""
+
+    def __init__(self, name: str, model: str, *, folder: pathlib.Path) -> None:
+        self.name, self.port = name, free_port()
+        folder.mkdir()
+        if name == OURS:
+            words = [ROOT / "apps" / "api.py", "--model", model, "--port", self.port]
+            words += ["--no-ui", "--log-level", "info"]
+        else:
+            words = [HELPERS / f"{name}_server.py", model, self.port]
+        quiet = {"TOKENIZERS_PARALLELISM": None, "HF_HUB_OFFLINE": "1"}
+        self.program = Program(words, folder=folder, env=quiet)
+        self.url = f"http://127.0.0.1:{self.port}"
+        wait_until(self.answers, timeout_s=120, what=f"{name}: {self.program.err}")
+
+    def answers(self) -> bool:
+        assert self.program.process.poll() is None, self.program.err
+        with contextlib.suppress(httpx.HTTPError):
+            return self.predict().status_code == 200
+        return False
+
+    def predict(self) -> httpx.Response:
+        body = {"text": "Oil prices rise as a storm nears the coast"}
+        return httpx.post(f"{self.url}/predict", json=body, timeout=30)
+
+    def stop(self) -> None:
+        for process in self.program.processes():
+            process.suspend()
+
+    def go_on(self) -> None:
+        for process in self.program.processes():
+            process.resume()
+
+    def rss_bytes(self) -> int:
+        return sum(one.memory_info().rss for one in self.program.processes())
+
+
+def wrk(
+    url: str, bodies: pathlib.Path, *, seconds: float, **load: int
+) -> dict[str, Any]:
+    """Let wrk send; return what it counted."""
+    env = {
+        **os.environ,
+        "LOAD_BODIES": str(bodies),
+        "LOAD_DELAY_MS": str(load.get("delay_ms", 0)),
+    }
+    num = load.get("connections", NUM_CONNECTIONS)
+    command = ["wrk", "-t1", f"-c{num}", f"-d{seconds:g}s", "--timeout", "30s"]
+    command += ["-s", HELPERS / "load.lua", f"{url}/predict"]
+    done = subprocess.run(
+        [str(word) for word in command],
+        capture_output=True,
+        text=True,
+        env=env,
+        timeout=seconds + 60,
+        check=True,
+    )
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("LOAD ")]
+    told: dict[str, Any] = json.loads(line.removeprefix("LOAD "))
+    told["per_s"] = round(told["answered"] / told["seconds"], 1)
+    return told
+
+
+def compare(
+    contestants: list[Contestant], bodies: pathlib.Path, *, rounds: int, seconds: float
+) -> dict[str, Any]:
+    """Time all of them in turn; return the median round of each."""
+    found: dict[str, list[dict[str, Any]]] = {one.name: [] for one in contestants}
+    for one in contestants:
+        one.stop()
+    for _ in range(rounds):
+        for one in contestants:
+            one.go_on()
+            wrk(one.url, bodies, seconds=1)  # warm again
+            told = wrk(one.url, bodies, seconds=seconds)
+            print(one.name, told, flush=True)
+            found[one.name].append(told)
+            one.stop()
+    return {name: _middle(rounds_of_one) for name, rounds_of_one in found.items()}
+
+
+def _middle(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    fields = ("per_s", "p50_ms", "p99_ms")
+    middle = {name: statistics.median(one[name] for one in rounds) for name in fields}
+    rates = [one["per_s"] for one in rounds]
+    failed = sum(one["refused"] + one["other"] + one["broken"] for one in rounds)
+    spread = {"slowest_per_s": min(rates), "fastest_per_s": max(rates)}
+    return middle | spread | {"failed": failed}
+
+
+# --- Overload -------------------------------------------------------------------
+
+
+async def probe(port: int, body: bytes) -> tuple[int, float]:
+    """One request on a connection of its own: status, and seconds it took."""
+    began_s = time.perf_counter()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = "POST /predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+    told = await reader.read()
+    writer.close()
+    return int(told[9:12] or 0), time.perf_counter() - began_s
+
+
+async def probe_steadily(
+    port: int, bodies: list[bytes], *, seconds: float, per_s: float
+) -> list[tuple[int, float]]:
+    """Send at a fixed rate, whether or not answers come."""
+    tasks = []
+    began_s = time.monotonic()
+    for place in range(int(seconds * per_s)):
+        await asyncio.sleep(max(0, began_s + place / per_s - time.monotonic()))
+        body = bodies[place % len(bodies)]
+        tasks.append(asyncio.create_task(probe(port, body)))
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    return [one if isinstance(one, tuple) else (0, 0.0) for one in found]
+
+
+def overload(
+    one: Contestant, bodies: pathlib.Path, *, capacity_per_s: float, seconds: float
+) -> dict[str, Any]:
+    """Offer ten times what it can do; watch who is answered, and when it recovers."""
+    one.go_on()
+    lines = bodies.read_bytes().splitlines()
+    before = asyncio.run(probe_steadily(one.port, lines, seconds=3, per_s=10))
+    rss_bytes = one.rss_bytes()
+    flood_per_s = 10 * capacity_per_s - PROBES_PER_S
+    with _flood(one, bodies, per_s=flood_per_s, seconds=seconds) as told:
+        probes = asyncio.run(
+            probe_steadily(one.port, lines, seconds=seconds - 2, per_s=PROBES_PER_S)
+        )
+    time.sleep(2)
+    after = asyncio.run(probe_steadily(one.port, lines, seconds=3, per_s=10))
+    accepted = sorted(took for status, took in probes if status == 200)
+    refused = sorted(took for status, took in probes if status == 503)
+    sent = told["answered"] + told["refused"] + told["other"]
+    offered_per_s = sent / told["seconds"] + PROBES_PER_S
+    lost = sum(status not in {200, 503} for status, _ in probes)
+    return {
+        "offered_per_s": round(offered_per_s, 1),
+        "offered_by_capacity": round(offered_per_s / capacity_per_s, 2),
+        "answered_per_s": told["per_s"],
+        "accepted": told["answered"] + len(accepted),
+        "refused": told["refused"] + len(refused),
+        "neither": told["other"] + told["broken"] + lost,
+        "accepted_p99_s": round(_percentile(accepted, 99), 3),
+        "refused_p99_s": round(_percentile(refused, 99), 3),
+        "deadline_s": DEADLINE_S,
+        "rss_mib_before": round(rss_bytes / 2**20, 1),
+        "rss_mib_after": round(one.rss_bytes() / 2**20, 1),
+        "median_ms_before": round(1000 * statistics.median(t for _, t in before), 1),
+        "median_ms_after_2_s": round(1000 * statistics.median(t for _, t in after), 1),
+        "refused_after_2_s": sum(status != 200 for status, _ in after),
+    }
+
+
+@contextlib.contextmanager
+def _flood(
+    one: Contestant, bodies: pathlib.Path, *, per_s: float, seconds: float
+) -> Generator[dict[str, Any], None, None]:
+    """Let wrk send beside the block; fill in what it counted."""
+    told: dict[str, Any] = {}
+    delay_ms = round(1000 * FLOOD_CONNECTIONS / per_s)
+    load = {"connections": FLOOD_CONNECTIONS, "delay_ms": delay_ms}
+
+    def send() -> None:
+        told.update(wrk(one.url, bodies, seconds=seconds, **load))
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    time.sleep(1)
+    yield told
+    sender.join()
+
+
+def _percentile(values: list[float], percent: float) -> float:
+    if not values:
+        return float("nan")
+    return values[min(len(values) - 1, int(len(values) * percent / 100))]
+
+
+def main() -> None:
+    """Measure, print, and write the record."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True, help="an export")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=8, help="of a round")
+    parser.add_argument("--overload-seconds", type=float, default=30)
+    parser.add_argument("--json", help="where to write the record")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as ended:
+        folder = pathlib.Path(name)
+        bodies = folder / "bodies.jsonl"
+        lines = [json.dumps({"text": text}) for text in texts(4000)]
+        bodies.write_text("\n".join(lines), encoding="utf-8")
+        contestants = []
+        for kind in (OURS, "naive", "litserve"):
+            contestants.append(Contestant(kind, given.model, folder=folder / kind))
+            ended.callback(contestants[-1].program.kill_everything)
+            contestants[-1].stop()
+        for one in contestants:
+            one.go_on()
+        duels = compare(contestants, bodies, rounds=given.rounds, seconds=given.seconds)
+        told: dict[str, Any] = {"side_by_side": duels}
+        ours = contestants[0]
+        ours.go_on()
+        version = httpx.get(f"{ours.url}/version").json()
+        told["overload"] = overload(
+            ours,
+            bodies,
+            capacity_per_s=duels[OURS]["per_s"],
+            seconds=given.overload_seconds,
+        )
+    settings = {
+        "engine": version["engine"],
+        "model": version["model"]["id"],
+        "num_connections": NUM_CONNECTIONS,
+        "num_rounds": given.rounds,
+        "round_s": given.seconds,
+        "overload_s": given.overload_seconds,
+    }
+    record = results.record("serving", figures=told, settings=settings, num_ranks=1)
+    print(json.dumps(record, indent=1))
+    if given.json:
+        results.write(pathlib.Path(given.json), record)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""Proofs for apps/demo.py, in a real browser: what a visitor sees, and what leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import socket
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from helpers.browsing import DESK, PHONE, Visit, browser, free_port, wait_for_answer
+from helpers.running import HELPERS, Program
+
+httpx = pytest.importorskip("httpx")
+pytest.importorskip("fastapi")
+pytest.importorskip("gradio")
+
+# WHY: Gradio and a browser take seconds to start.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+STORY = HELPERS / "demo_story.py"
+
+
+def serve(folder: pathlib.Path, *, path: str = "/ui", guarded: str = "yes") -> Any:
+    folder.mkdir()
+    port = free_port()
+    program = Program((STORY, port, path, guarded), folder=folder)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_for_answer(program, f"{url}{path}/", timeout_s=60)
+    except AssertionError:
+        program.kill_everything()
+        raise
+    return program, url
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[str, None, None]:
+    program, url = serve(tmp_path_factory.mktemp("demo") / "served")
+    yield url
+    program.kill_everything()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Generator[Any, None, None]:
+    with browser() as started:
+        yield started
+
+
+def test_a_typed_headline_gets_four_bars_and_the_seconds(
+    chromium: Any, server: str
+) -> None:
+    visit = Visit(chromium, f"{server}/ui/", size=DESK)
+    assert visit.bars() == []
+    visit.type("slow: a goal in the last minute")
+    visit.sees("Reading")
+    visit.sees("Answered in 0.5")  # the service waits half a second
+    want = ["Sports 60%", "Business 25%", "World 10%", "Sci/Tech 5%"]
+    assert [row.replace(" - ", " ") for row in visit.bars()] == want
+    assert visit.faults == []
+    visit.keep_picture("desk_light")
+
+
+def test_an_example_is_filled_in_and_answered_by_one_click(
+    chromium: Any, server: str
+) -> None:
+    visit = Visit(chromium, f"{server}/ui/", size=DESK)
+    visit.page.get_by_role("button", name="Space probe").click()
+    visit.sees("Answered in")
+    assert visit.box.input_value().startswith("Space probe sends first pictures")
+    assert visit.bars()[0].startswith("Sci/Tech")
+
+
+SENTENCES = {
+    "": "Type a headline first",
+    "   ": "Type a headline first",
+    "x" * 100_001: "This text is too long",
+    "status 413": "This text is too long",
+    "status 422": "This text cannot be read",
+    "status 429": "Many people are asking",
+    "status 503": "The model is starting or busy",
+    "status 504": "This took too long",
+    "status 500": "Something went wrong on our side",
+}
+
+
+def test_what_goes_wrong_is_told_in_a_sentence(chromium: Any, server: str) -> None:
+    visit = Visit(chromium, f"{server}/ui/", size=DESK)
+    for text, sentence in SENTENCES.items():
+        visit.type("a goal")
+        visit.sees("Answered in")
+        assert len(visit.bars()) == 4
+        visit.type(text)
+        visit.sees(sentence)
+        assert visit.bars() == []  # old bars beside a new sentence would mislead
+        assert visit.page.locator(".toast-wrap *, .error").count() == 0
+    visit.keep_picture("sentence")
+    assert visit.faults == []
+
+
+def test_a_text_that_was_cut_is_said_to_be(chromium: Any, server: str) -> None:
+    visit = Visit(chromium, f"{server}/ui/", size=DESK)
+    visit.type("long " * 50)
+    visit.sees("only its beginning counted")
+    assert len(visit.bars()) == 4
+    visit.type("short")
+    visit.page.get_by_text("only its beginning").wait_for(state="detached")
+    visit.sees("Answered in")
+
+
+def test_a_service_that_is_gone_is_told_in_a_sentence(
+    chromium: Any, server: str
+) -> None:
+    visit = Visit(chromium, f"{server}/ui/", size=DESK)
+    visit.window.set_offline(True)
+    visit.type("a goal")
+    visit.sees("The service did not answer")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_on_a_phone_nothing_scrolls_sideways(
+    chromium: Any, server: str, dark: bool
+) -> None:
+    visit = Visit(chromium, f"{server}/ui/", size=PHONE, dark=dark)
+    visit.type("a goal in the last minute " * 4)
+    visit.sees("Answered in")
+    visit.keep_picture(f"phone_{'dark' if dark else 'light'}")
+    assert not visit.is_wider_than_the_window()
+    assert (visit.background() < 200) == dark
+    # Negative control: one thing that is too wide, and the measure sees it.
+    wide = "document.body.insertAdjacentHTML('beforeend', '<hr style=width:500px>')"
+    visit.page.evaluate(wide)
+    assert visit.is_wider_than_the_window()
+
+
+def test_the_address_can_ask_for_dark(chromium: Any, server: str) -> None:
+    visit = Visit(chromium, f"{server}/ui/?__theme=dark", size=PHONE)
+    visit.page.locator("body.dark").wait_for()
+    assert visit.background() < 200
+
+
+class OtherOrigin:
+    """Another server than ours; remembers whether anybody came."""
+
+    def __init__(self) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.socket.settimeout(3)
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+
+    def was_asked_by(self, visit: Visit) -> bool:
+        """Have the page load a picture from here; say whether the request came."""
+        visit.page.evaluate(f"new Image().src = '{self.url}/picture.png'")
+        with self.socket, contextlib.suppress(TimeoutError):
+            self.socket.accept()[0].close()
+            return True
+        return False
+
+
+def test_the_page_asks_no_other_origin_even_if_it_wanted_to(
+    chromium: Any, server: str
+) -> None:
+    visit = Visit(chromium, f"{server}/ui/", size=DESK)
+    visit.type("a goal")
+    visit.sees("Answered in")
+    own = ("data:", "blob:", f"{server}/")
+    assert len(visit.asked) > 10
+    assert [url for url in visit.asked if not url.startswith(own)] == []
+    assert not OtherOrigin().was_asked_by(visit)
+
+
+def test_without_its_policy_the_page_would_ask_another_origin(
+    chromium: Any, tmp_path: pathlib.Path
+) -> None:
+    """Negative control."""
+    program, url = serve(tmp_path / "served", guarded="no")
+    try:
+        visit = Visit(chromium, f"{url}/ui/", size=DESK)
+        assert OtherOrigin().was_asked_by(visit)
+    finally:
+        program.kill_everything()
+
+
+def test_a_get_of_predict_is_still_not_allowed(server: str) -> None:
+    assert httpx.get(f"{server}/predict").status_code == 405
+    assert httpx.get(f"{server}/unknown").status_code == 404
+    assert httpx.get(f"{server}/favicon.ico").headers["content-type"] == "image/svg+xml"
+
+
+def test_at_the_root_the_page_would_swallow_that_answer(tmp_path: pathlib.Path) -> None:
+    """Negative control."""
+    program, url = serve(tmp_path / "served", path="")
+    try:
+        assert httpx.get(f"{url}/predict").status_code == 404
+    finally:
+        program.kill_everything()
+
+
+@pytest.mark.parametrize(
+    "door", ["upload", "run/predict", "call/predict", "queue/join", "reset"]
+)
+def test_gradio_takes_nothing_from_visitors(server: str, door: str) -> None:
+    secret = {"data": ["a secret", "more"], "fn_index": 0, "session_hash": "x"}
+    answer = httpx.post(f"{server}/ui/gradio_api/{door}", json=secret)
+    assert answer.status_code == 405
+    assert "secret" not in answer.text
+
+
+def test_behind_a_proxy_the_page_uses_the_outer_address(server: str) -> None:
+    outer = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "me-news.hf.space"}
+    page = httpx.get(f"{server}/ui/", headers=outer).text
+    assert "https://me-news.hf.space/ui" in page
+    assert "http://127.0.0.1" not in page

@@ -1,0 +1,418 @@
+"""Proofs for distrinews.doctor: it sees each fault, names the cure, and never fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from helpers.disks import mount_or_skip
+from helpers.running import Program, wait_until
+
+from distrinews import doctor, doctor_checks, troubles
+from distrinews.doctor_checks import CHECKS
+from distrinews.doctor_findings import Finding, judge_pair, judge_torch
+
+DOCTOR = (sys.executable, "-m", "distrinews", "doctor", "--json")
+LIMIT_S = 30
+FACTS: dict[str, Any] = {
+    "torch": "2.13.0",
+    "distributed": True,
+    "gloo": True,
+    "nccl": False,
+    "libuv": True,
+    "gpus": [],
+}
+
+
+def check(name: str) -> list[Finding]:
+    [found] = [each for each in CHECKS if each.__name__ == f"_{name}"]
+    return found()
+
+
+def levels(findings: list[Finding]) -> list[str]:
+    return [finding.level for finding in findings]
+
+
+# --- Each fault is seen, and a sound machine is not accused ------------------------
+
+
+def test_this_machine_is_sound_as_far_as_the_small_checks_see() -> None:
+    """The control of all tests below: without their fault there is no finding."""
+    found = [finding for each in CHECKS for finding in each()]
+    assert [f for f in found if f.level == "problem"] == []
+    assert {"python", "packages", "host name", "port", "cores", "folder"} <= {
+        f.name for f in found
+    }
+
+
+@pytest.mark.parametrize("value", ["banana", "", "0", "-2", "1.5", "100000"])
+def test_a_nonsensical_number_of_threads_is_a_problem(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    [found] = check("threads")
+    assert (found.level, found.page) == ("problem", "omp-one-thread")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert levels(check("threads")) == ["ok"]
+
+
+@pytest.mark.parametrize("name", ["no-such-host.invalid", "müller-pc", ""])
+def test_a_host_name_that_does_not_resolve_is_seen(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: name)
+    [found] = check("host_name")
+    assert (found.level, found.page) == ("warning", "unsupported-gloo-device")
+    assert "hosts file" in found.cure
+
+
+def test_a_cure_can_be_typed_into_powershell_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nonsense")
+    assert check("interface")[0].cure == "unset GLOO_SOCKET_IFNAME"
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert check("interface")[0].cure == "Remove-Item Env:GLOO_SOCKET_IFNAME"
+    assert doctor_checks._set("A", "b") == '$env:A = "b"'
+
+
+def test_a_host_name_of_another_machine_is_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    foreign = [(socket.AF_INET, 0, 0, "", ("192.0.2.7", 0))]  # an address for examples
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: foreign)
+    [found] = check("host_name")
+    assert (found.level, "192.0.2.7" in found.text) == ("warning", True)
+
+
+def test_an_interface_that_does_not_exist_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nonsense")
+    [found] = check("interface")
+    assert (found.level, found.cure) == ("problem", "unset GLOO_SOCKET_IFNAME")
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", socket.if_nameindex()[0][1])
+    assert levels(check("interface")) == ["ok"]
+
+
+def test_a_taken_port_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        monkeypatch.setattr(doctor_checks, "TORCHRUN_PORT", port)
+        [found] = check("port")
+        assert (found.level, found.page) == ("warning", "address-in-use")
+        assert str(port) in found.text
+    assert levels(check("port")) == ["ok"]
+
+
+def test_a_tiny_shared_memory_is_seen(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mount_or_skip(tmp_path, size="1m")
+    try:
+        monkeypatch.setattr(doctor_checks, "SHARED_MEMORY", tmp_path)
+        [found] = check("shared_memory")
+        assert (found.level, found.page) == ("warning", "dataloader-bus-error")
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True, timeout=30)
+
+
+def test_a_nearly_full_disk_is_a_problem(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mount_or_skip(tmp_path, size="1m")
+    try:
+        monkeypatch.setenv("DISTRINEWS_CACHE", str(tmp_path / "new" / "cache"))
+        [found] = [f for f in check("folders") if f.text.startswith("cache")]
+        assert (found.level, found.page) == ("problem", "output")
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True, timeout=30)
+
+
+def test_a_folder_without_the_right_to_write_is_a_problem(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DISTRINEWS_CACHE", str(tmp_path / "file" / "cache"))
+    [found] = [f for f in check("folders") if f.text.startswith("cache")]
+    assert (found.level, found.page) == ("problem", "output")
+    assert "DISTRINEWS_CACHE" in found.cure
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]  # nothing was left
+
+
+@pytest.mark.parametrize(
+    ("variable", "name", "level"),
+    [
+        ("KAGGLE_KERNEL_RUN_TYPE", "notebook", "warning"),
+        ("RANK", "launcher", "problem"),
+    ],
+)
+def test_a_notebook_and_a_launchers_variables_are_seen(
+    variable: str, name: str, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(variable, raising=False)
+    assert levels(check(name)) == ["ok"]
+    monkeypatch.setenv(variable, "0")
+    assert levels(check(name)) == [level]
+
+
+def test_a_package_or_python_outside_its_range_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert levels([*check("packages"), *check("python")]) == ["ok", "ok"]
+    wanted = (">=99", ["torch>=99", "not-a-package-at-all>=1", "psutil>=5.9"])
+    monkeypatch.setattr(doctor_checks, "_ranges", lambda: wanted)
+    [packages], [python] = check("packages"), check("python")
+    assert (packages.level, python.level) == ("problem", "problem")
+    assert "torch" in packages.text
+    assert "not-a-package-at-all is missing" in packages.text
+    assert "psutil" not in packages.text
+
+
+def test_the_ranges_are_those_of_the_project() -> None:
+    python, packages = doctor_checks._ranges()
+    assert python.startswith(">=3.11")
+    assert any(line.startswith("torch>=") for line in packages)
+    assert not any("matplotlib" in line for line in packages)
+
+
+def test_what_torch_cannot_do_is_seen() -> None:
+    assert levels(judge_torch(FACTS)) == ["ok", "ok", "ok"]
+    assert levels(judge_torch({**FACTS, "gloo": False})) == ["problem"]
+    pages = [f.page for f in judge_torch({**FACTS, "libuv": False})]
+    assert "no-libuv-on-windows" in pages
+
+
+def test_a_t4s_emulated_bfloat16_is_not_taken_for_the_real_one() -> None:
+    t4 = {"name": "Tesla T4", "bf16_native": False}
+    assert judge_torch({**FACTS, "gpus": [t4, t4]})[-1].page == "bf16-emulated"
+    a100 = {"name": "A100", "bf16_native": True}
+    assert levels(judge_torch({**FACTS, "gpus": [a100]})) == ["ok", "ok", "ok"]
+
+
+def test_two_ranks_that_failed_are_explained_by_the_catalogue() -> None:
+    error = "RuntimeError: makeDeviceForHostname(): unsupported gloo device\n  why:  x"
+    found = judge_pair({"error": error})
+    assert (found.level, found.page) == ("problem", "unsupported-gloo-device")
+    assert found.text.startswith("RuntimeError: makeDevice")
+    assert judge_pair({"sum": 3, "world_size": 2, "took_s": 1.0}).level == "ok"
+    assert judge_pair({}).level == "problem"
+    assert judge_pair({"sum": 4, "took_s": 1.0}).level == "problem"
+
+
+# --- It never raises, and ends in time -------------------------------------------
+
+
+def test_the_doctor_itself_loads_nothing_that_may_be_broken() -> None:
+    script = "import sys, distrinews.doctor; print(*sys.modules)"
+    done = subprocess.run(
+        (sys.executable, "-c", script),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    loaded = set(done.stdout.split())
+    assert loaded & {"torch", "pydantic", "psutil", "numpy", "transformers"} == set()
+    assert "distrinews.doctor_checks" in loaded
+
+
+def test_a_check_that_raises_or_never_answers_becomes_a_finding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken() -> list[Finding]:
+        raise RuntimeError("boom")
+
+    def frozen() -> list[Finding]:
+        time.sleep(3600)
+        return []
+
+    monkeypatch.setattr(doctor, "CHECKS_LIMIT_S", 0.5)
+    found = doctor._look_at_all([broken, frozen, lambda: [Finding("x", "ok", "y")]])
+    assert levels(found) == ["warning", "warning", "ok"]
+    assert "boom" in found[0].text
+    assert "no answer within" in found[1].text
+
+
+def test_a_probe_that_talks_nonsense_becomes_a_finding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Nonsense(doctor._Probe):
+        def __enter__(self) -> doctor._Probe:
+            self._process = None
+            return self
+
+        def findings(self) -> list[Finding]:
+            raise KeyError("gloo")
+
+    monkeypatch.setattr(doctor, "_Probe", Nonsense)
+    [found] = doctor.examine(())
+    assert (found.level, "gloo" in found.text) == ("problem", True)
+
+
+def test_only_a_problem_makes_the_exit_code_1_and_json_holds_everything() -> None:
+    warning = Finding("port", "warning", "taken", "take another", "address-in-use")
+    problem = Finding("cores", "problem", "none", "buy one", "omp-one-thread")
+    assert doctor.exit_code([warning]) == 0
+    assert doctor.exit_code([warning, problem]) == 1
+    told = json.loads(doctor.describe([warning, problem], as_json=True))
+    assert told["exit_code"] == 1
+    assert told["findings"][1]["cure"] == "buy one"
+    shown = doctor.describe([warning, problem])
+    assert "1 problem, 1 warning." in shown
+    assert "more: troubleshooting/#address-in-use" in shown
+
+
+def run_doctor(
+    start: Callable[..., Program], *, cwd: pathlib.Path | None = None, **env: str | None
+) -> dict[str, Any]:
+    began_s = time.monotonic()
+    home = str(pathlib.Path(__file__).resolve().parents[1])
+    program = start(*DOCTOR, cwd=cwd, env={"PYTHONPATH": home, **env})
+    code = program.exit_code(timeout_s=2 * LIMIT_S)
+    took_s = time.monotonic() - began_s
+    assert "Traceback" not in program.err
+    told: dict[str, Any] = json.loads(program.out)
+    assert told["exit_code"] == code
+    assert took_s < LIMIT_S, f"took {took_s:.1f} s"
+    program.seconds_until_nothing_is_left(timeout_s=2)
+    left = [n for n in program.temporary_files() if "pymp" not in n]
+    assert left == []
+    anchors = {e.slug for e in (*troubles.read().own, *troubles.read().troubles)}
+    for finding in told["findings"]:
+        assert finding["level"] in {"ok", "warning", "problem"}
+        if finding["level"] != "ok":
+            assert finding["cure"], finding
+            assert finding["page"] in anchors, finding
+    return told
+
+
+def faulty(told: dict[str, Any]) -> set[str]:
+    return {f["name"] for f in told["findings"] if f["level"] == "problem"}
+
+
+@pytest.mark.slow
+def test_on_a_sound_machine_two_real_ranks_meet_and_nothing_is_left(
+    start: Callable[..., Program],
+) -> None:
+    told = run_doctor(start)
+    assert faulty(told) == set()
+    [pair] = [f for f in told["findings"] if f["name"] == "two ranks"]
+    assert "1 + 2 = 3" in pair["text"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="faults made by Linux's means")
+@pytest.mark.parametrize(
+    ("fault", "want"),
+    [
+        ({"GLOO_SOCKET_IFNAME": "nonsense"}, {"network", "two ranks"}),
+        ({"OMP_NUM_THREADS": "banana"}, {"cores"}),
+        ({"OMP_NUM_THREADS": "100000"}, {"cores"}),
+        ({"DISTRINEWS_CACHE": "/proc/nothing/here"}, {"folder"}),
+        ({"TMPDIR": "/proc", "TEMP": "/proc"}, None),
+        ({"RANK": "7", "WORLD_SIZE": "9"}, {"launcher"}),
+        ({"HOSTALIASES": "/dev/null", "MASTER_ADDR": "nowhere.invalid"}, set()),
+    ],
+)
+def test_with_a_fault_the_doctor_ends_in_time_and_names_it(
+    fault: dict[str, str], want: set[str] | None, start: Callable[..., Program]
+) -> None:
+    told = run_doctor(start, **fault)
+    if want is not None:
+        assert faulty(told) == want
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_without_write_access_to_this_folder_the_doctor_says_so(
+    start: Callable[..., Program],
+) -> None:
+    told = run_doctor(start, cwd=pathlib.Path("/proc"))
+    assert faulty(told) == {"folder"}
+
+
+def in_namespace(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a copy of this system whose name and /dev/shm are broken."""
+    broken = (
+        "hostname no-such-host.invalid && mount -t tmpfs -o size=64k tmpfs /dev/shm && "
+        'exec "$@"'
+    )
+    unshare = ("unshare", "--mount", "--uts", "sh", "-c", broken, "sh")
+    return subprocess.run(
+        (*unshare, *command), capture_output=True, text=True, timeout=90, check=False
+    )
+
+
+@pytest.mark.slow
+def test_a_broken_host_name_and_a_tiny_shared_memory_are_warnings_not_failures() -> (
+    None
+):
+    if not shutil.which("unshare") or in_namespace("true").returncode != 0:
+        pytest.skip("this container may not change names and mounts")
+    began_s = time.monotonic()
+    done = in_namespace(*DOCTOR)
+    assert time.monotonic() - began_s < LIMIT_S
+    found = {f["name"]: f for f in json.loads(done.stdout)["findings"]}
+    assert done.returncode == 0, done.stdout
+    assert found["host name"]["level"] == "warning"
+    assert found["memory"]["level"] == "warning"
+    assert found["two ranks"]["level"] == "ok"
+
+
+@pytest.mark.slow
+def test_without_torch_the_doctor_reports_that_and_lives(
+    tmp_path: pathlib.Path, start: Callable[..., Program]
+) -> None:
+    (tmp_path / "torch").mkdir()
+    broken = "raise OSError('a DLL of torch could not be loaded')\n"
+    (tmp_path / "torch" / "__init__.py").write_text(broken, encoding="utf-8")
+    root = pathlib.Path(__file__).resolve().parents[1]
+    path = os.pathsep.join((str(tmp_path), str(root)))
+    told = run_doctor(start, PYTHONPATH=path)
+    assert "torch" in faulty(told)
+    assert any("a DLL of torch" in f["text"] for f in told["findings"])
+
+
+@pytest.mark.slow
+def test_a_probe_that_never_answers_is_ended_and_leaves_nothing(
+    start: Callable[..., Program], tmp_path: pathlib.Path
+) -> None:
+    story = tmp_path / "story.py"
+    story.write_text(
+        "from distrinews import doctor\n"
+        "doctor.PROBE_LIMIT_S = doctor.PAIR_LIMIT_S = 1.0\n"
+        "print(doctor.describe(doctor.examine(()), as_json=True))\n",
+        encoding="utf-8",
+    )
+    root = pathlib.Path(__file__).resolve().parents[1]
+    program = start(story, env={"PYTHONPATH": str(root)})
+    assert program.exit_code(timeout_s=LIMIT_S) == 0
+    told = json.loads(program.out)
+    assert faulty(told) & {"torch", "two ranks"}
+    assert any("within" in f["text"] for f in told["findings"])
+    program.seconds_until_nothing_is_left(timeout_s=5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C as POSIX sends it")
+def test_ctrl_c_ends_the_doctor_and_its_ranks(start: Callable[..., Program]) -> None:
+    root = str(pathlib.Path(__file__).resolve().parents[1])
+    program = start(*DOCTOR, env={"PYTHONPATH": root})
+    # The doctor, the probe, its helper and two ranks.
+    wait_until(lambda: len(program.processes()) >= 4, timeout_s=30, what="the ranks")
+    program.press_ctrl_c()
+    assert program.exit_code(timeout_s=10) == 130
+    assert "Traceback" not in program.err
+    program.seconds_until_nothing_is_left(timeout_s=5)

@@ -1,0 +1,384 @@
+"""Proofs for the labs: each breaks as it says, its cure cures, and nothing is left.
+
+The whole set: `pytest -m labs`. Twelve of them run among the slow proofs.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from helpers.running import Program, wait_until
+
+from distrinews import lab_desk, lab_sheets, labs
+from distrinews.errors import LabError, WrongResultError
+from distrinews.lab_player import Played
+from distrinews.lab_sheets import LABS, Sheet
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+NAMES = sorted(path.stem for path in LABS.glob("*.py"))
+# Hangs, refusals and silent bugs; each kind of detector is among them.
+CORE = (
+    "collective_behind_rank_0",
+    "device_ids_on_cpu",
+    "forward_past_the_wrapper",
+    "incomplete_resume",
+    "mean_of_means",
+    "models_differ_across_ranks",
+    "no_main_guard",
+    "no_set_epoch",
+    "padded_evaluation",
+    "sync_flag_after_forward",
+    "uneven_batches",
+    "unfinished_reduction",
+)
+TORCHRUN = {"child_failed_error", "local_rank_argument"}
+STATES = ("broken", "fixed")
+Start = Callable[..., Program]
+
+
+def finished(program: Program) -> Played:
+    """Wait for a lab; nothing of it may be left: no process, no file."""
+    code = program.exit_code(timeout_s=150)
+    program.seconds_until_nothing_is_left(timeout_s=2)
+    assert program.temporary_files() == []
+    return Played(code, program.out + program.err, 0.0)
+
+
+def proves(name: str, state: str, start: Start) -> None:
+    """The broken version shows exactly its symptom, the fixed one does not."""
+    if name in TORCHRUN and sys.platform == "win32":
+        pytest.skip("torchrun does not work with the official Windows wheels")
+    if name == "omp_one_thread" and os.cpu_count() == 1:
+        pytest.skip("one core: one thread a rank is right")
+    if name == "device_count_as_world_size" and torch.cuda.device_count() > 1:
+        pytest.skip("as many GPUs as ranks: right by luck")
+    sheet = Sheet.read(name)
+    played = finished(start(sheet.path, state))
+    ended = labs.ENDED in played.text.splitlines()
+    if state == "fixed":
+        assert played.code == 0, played.text
+        assert lab_desk.is_right(played), played.text
+        assert not re.search(sheet.symptom, played.text), played.text
+        return
+    assert played.code in (1, 2), played.text
+    assert lab_desk.shows_symptom(sheet, played), played.text
+    if sheet.is_silent:
+        assert ended, "a silent bug raises nothing"
+        assert "Traceback" not in played.text
+
+
+@pytest.mark.labs
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("name", CORE)
+def test_a_core_lab_breaks_as_it_says_and_its_cure_cures(
+    name: str, state: str, start: Start
+) -> None:
+    proves(name, state, start)
+
+
+@pytest.mark.labs
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(CORE)))
+def test_a_lab_breaks_as_it_says_and_its_cure_cures(
+    name: str, state: str, start: Start
+) -> None:
+    proves(name, state, start)
+
+
+# --- What the files say ---------------------------------------------------------
+
+
+def test_there_are_enough_labs_and_the_core_is_among_them() -> None:
+    silent = [name for name in NAMES if Sheet.read(name).is_silent]
+    assert lab_sheets.names() == NAMES
+    assert len(NAMES) == 41
+    assert len(silent) == 20
+    assert len(CORE) == 12
+    assert set(CORE) <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_lab_is_short_and_its_header_is_complete(name: str) -> None:
+    text = (LABS / f"{name}.py").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 80
+    sheet = Sheet.read(name)
+    assert list(sheet.fields) == list(lab_sheets.FIELDS)
+    assert sheet.title.endswith(".")
+    assert re.fullmatch(
+        r"https://github\.com/[\w.-]+/[\w.-]+/(issues|pull)/\d+", sheet.fields["Source"]
+    )
+    assert re.fullmatch(r"(understand|learn)/[a-z0-9-]+", sheet.fields["Concept"])
+    assert sheet.fields["Silent"] in ("yes", "no")
+    assert re.fullmatch(r"\d+ s", sheet.fields["Takes"])
+    assert sheet.fields["Question"].endswith("?")
+    defined = [n.name for n in ast.parse(text).body if isinstance(n, ast.FunctionDef)]
+    assert {"broken", "fixed", "detect"} <= set(defined)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_captured_output_is_this_labs_and_names_no_machine(name: str) -> None:
+    first, _, text = (
+        (LABS / "captured" / f"{name}.txt").read_text(encoding="utf-8").partition("\n")
+    )
+    shape = r"# torch \d\S+, Python 3\.\d+\.\d+, \w+, \d{4}-\d\d-\d\d"
+    assert re.fullmatch(shape, first)
+    assert re.search(Sheet.read(name).symptom, text)
+    assert str(ROOT) not in text
+    assert lab_desk.normalised(text) == text
+
+
+def test_every_lab_belongs_to_an_entry_of_the_catalogue() -> None:
+    catalogue = ROOT / "distrinews" / "troubles.json"
+    if not catalogue.exists():
+        pytest.skip("the catalogue is not here yet")
+    troubles = json.loads(catalogue.read_text(encoding="utf-8"))["troubles"]
+    slugs = {entry["slug"] for entry in troubles}
+    assert {name.replace("_", "-") for name in NAMES} <= slugs
+
+
+def test_nothing_is_captured_of_a_lab_that_does_not_exist() -> None:
+    captured = sorted(path.stem for path in (LABS / "captured").glob("*.txt"))
+    assert captured == NAMES
+
+
+def test_the_learners_page_lists_every_lab() -> None:
+    page = (ROOT / "site_docs" / "learn" / "labs.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE))
+    assert rows == {
+        name: f"{sheet.title} | {'silent' if sheet.is_silent else 'loud'}"
+        for name in NAMES
+        for sheet in [Sheet.read(name)]
+    }
+
+
+# --- The detectors --------------------------------------------------------------
+
+
+@functools.cache
+def detector(name: str) -> Callable[[object, object], None]:
+    """A lab's detector, loaded as the judge of a copy loads it."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location(f"judge_{name}", LABS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    detect: Callable[[object, object], None] = module.LAB.detect
+    return detect
+
+
+@pytest.mark.parametrize("held", [1.5, 1.5 * (1 + 1e-7)])
+def test_a_right_value_passes_the_detector(held: float) -> None:
+    labs.expect("mean", held, want=1.5)
+
+
+@pytest.mark.parametrize(
+    ("held", "want"),
+    [(1.5001, 1.5), (2, 1), ([1, 2], [1]), ([1, 3.1], [1, 3.0]), (None, 1), (True, 0)],
+)
+def test_a_wrong_value_does_not(held: object, want: object) -> None:
+    """Negative control."""
+    with pytest.raises(WrongResultError, match="on rank 0; right is"):
+        labs.expect("value", held, want=want)
+
+
+NOT_NUMBERS = {  # their detectors compare models over ranks, or with another model
+    "batchnorm_per_rank",
+    "forward_on_one_rank",
+    "forward_past_the_wrapper",
+    "hook_reduces_parameter",
+    "incomplete_resume",
+    "layer_replaced_after_wrap",
+    "marked_ready_twice",
+    "module_prefix",
+    "sync_flag_after_forward",
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - NOT_NUMBERS))
+def test_a_detector_refuses_what_no_story_returns(name: str) -> None:
+    """Negative control: no lab is passed by returning just anything."""
+    from distrinews import dist
+
+    with pytest.raises(WrongResultError):
+        detector(name)(dist.current(), -12345)
+
+
+def test_the_detector_of_a_prefix_refuses_other_weights() -> None:
+    """Negative control."""
+    from distrinews import dist
+
+    net = labs.small_model()
+    detector("module_prefix")(dist.current(), net)
+    net[0].bias.data[0] += 1e-3
+    with pytest.raises(WrongResultError):
+        detector("module_prefix")(dist.current(), net)
+
+
+# --- The command ----------------------------------------------------------------
+
+
+def command(start: Start, *words: object) -> Played:
+    return finished(start(sys.executable, "-m", "distrinews", "lab", *words))
+
+
+def test_list_names_every_lab_without_loading_torch() -> None:
+    script = (
+        "import sys; from distrinews import lab_desk; lab_desk.list_labs(); "
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    listed = [line.split()[0] for line in done.stdout.splitlines()[: len(NAMES)]]
+    assert listed == NAMES
+    assert "41 labs, 20 of them silent" in done.stdout
+
+
+def test_a_mistyped_name_gets_a_suggestion() -> None:
+    with pytest.raises(LabError, match="Did you mean uneven_batches"):
+        lab_desk.run("unevn-batches")
+    with pytest.raises(LabError) as caught:
+        lab_desk.run("qqqq")
+    assert "Did you mean" not in caught.value.what
+
+
+def test_an_installed_package_says_that_the_labs_need_a_checkout(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    monkeypatch.setattr(lab_sheets, "LABS", tmp_path)
+    with pytest.raises(LabError, match="the labs are not here") as caught:
+        lab_desk.list_labs()
+    assert "clone the repository" in caught.value.fix
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(LabError, match=r"nowhere\.py is no file"):
+        lab_desk.check("mean_of_means", file="nowhere.py")
+
+
+def learners_copy(folder: pathlib.Path, story: str) -> pathlib.Path:
+    """A copy of a lab in which `broken` is the learner's own."""
+    source = (LABS / "group_not_initialized.py").read_text(encoding="utf-8")
+    old = next(
+        ast.get_source_segment(source, node)
+        for node in ast.parse(source).body
+        if isinstance(node, ast.FunctionDef) and node.name == "broken"
+    )
+    assert old is not None
+    copy = folder / "my_fix.py"
+    # A detector that is content with everything must not help.
+    text = source.replace(old, f"def broken() -> float:\n    {story}")
+    text = text.replace("want=1.5", "want=got")
+    copy.write_text(text, encoding="utf-8")
+    return copy
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("story", "code", "says"),
+    [
+        ("return dist.sum_over_ranks(1.5)", 0, "passed: group_not_initialized"),
+        ("return 3.0", 1, "failed: group_not_initialized: not right"),
+        ("return None", 1, "the story returned nothing"),
+        ("raise SystemExit(0)", 1, "failed: group_not_initialized: not right"),
+        ("torch_dist.barrier()", 1, "the symptom is still there"),
+    ],
+)
+def test_check_judges_a_copy_by_the_labs_own_detector(
+    story: str, code: int, says: str, start: Start, tmp_path: pathlib.Path
+) -> None:
+    copy = learners_copy(tmp_path, story)
+    done = command(start, "check", "group_not_initialized", "--file", copy)
+    assert done.code == code, done.text
+    assert says in done.text
+
+
+@pytest.mark.slow
+def test_run_shows_the_symptom_and_asks_and_fix_shows_the_difference(
+    start: Start,
+) -> None:
+    sheet = Sheet.read("group_not_initialized")
+    ran = command(start, "run", sheet.name)
+    assert ran.code == 0, ran.text
+    assert re.search(sheet.symptom, ran.text)
+    assert sheet.fields["Question"] in ran.text
+    assert sheet.fields["Cause"] not in ran.text  # first look, then read
+    fixed = command(start, "fix", sheet.name)
+    assert fixed.code == 0, fixed.text
+    assert "-    torch_dist.all_reduce(loss)" in fixed.text
+    assert sheet.fields["Cause"] in fixed.text
+    untouched = command(start, "check", sheet.name)
+    assert untouched.code == 1
+    assert "the symptom is still there" in untouched.text
+
+
+@pytest.mark.slow
+def test_a_program_that_never_ends_is_stopped_with_what_it_started(
+    start: Start, tmp_path: pathlib.Path
+) -> None:
+    script = tmp_path / "never.py"
+    script.write_text(
+        "from distrinews import lab_player\n"
+        "lab_player.LIMIT_S = 2.0\n"
+        "code = 'import subprocess, sys, time\\n'\n"
+        'code += \'subprocess.Popen([sys.executable, "-c", '
+        '"import time; time.sleep(60)"])\\n\'\n'
+        "code += 'time.sleep(60)'\n"
+        "print(lab_player.play(('-c', code)).code)\n",
+        encoding="utf-8",
+    )
+    done = finished(start(script))
+    assert done.code == 0, done.text
+    assert int(done.text) != 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("through", ["the command", "the file"])
+def test_a_lab_that_hangs_and_is_interrupted_leaves_nothing(
+    number: signal.Signals, through: str, start: Start
+) -> None:
+    path = LABS / "uneven_batches.py"
+    words = (sys.executable, "-m", "distrinews", "lab", "run", path.stem)
+    program = start(*(words if through == "the command" else (path,)))
+    wait_until(
+        lambda: len(program.processes()) >= 3 and "in this epoch" in program.out,
+        timeout_s=60,
+        what="two ranks at work",
+    )
+    program.process.send_signal(number)
+    assert program.exit_code(timeout_s=10) == 128 + number
+    program.seconds_until_nothing_is_left(timeout_s=2)
+    assert program.temporary_files() == []
+
+
+def test_what_differs_by_machine_is_taken_out() -> None:
+    text = (
+        f'File "{ROOT}/chapters/labs/x.py", line 3\n'
+        "[W1124 22:31:07.123456789 ProcessGroup.cpp:12] pid: 4711, port: 40123\n"
+    )
+    assert lab_desk.normalised(text) == (
+        'File "chapters/labs/x.py", line 3\n'
+        "[W TIME ProcessGroup.cpp:12] pid: PID, port: PORT\n"
+    )

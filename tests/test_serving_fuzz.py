@@ -1,0 +1,73 @@
+"""Proof of the contract: a fuzzer finds no answer that the schema does not declare.
+
+The whole proof, 2,000 requests and more, as published:
+
+    FUZZ_EXAMPLES=1000 python -m pytest -m slow tests/test_serving_fuzz.py -s
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi")
+pytest.importorskip("schemathesis")
+pytest.importorskip("httpx")
+
+from helpers.served import Served
+
+pytestmark = pytest.mark.slow
+
+# For each operation with a body; the other phases come on top.
+NUM_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
+
+
+def fuzz(url: str, *, num_examples: int, folder: Path) -> tuple[int, int, str]:
+    """Let all phases run; return exit code, number of requests, what was printed."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"),
+            *("--phases", "examples,coverage,fuzzing,stateful", "--checks", "all"),
+            *("--max-examples", str(num_examples), "--seed", "20261124"),
+            *("--generation-database", "none", "--continue-on-failure", "--no-color"),
+        ],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=230,
+        cwd=folder,  # it leaves a folder of its own behind
+        check=False,
+    )
+    found = re.search(r"(\d[\d,]*) generated", done.stdout)
+    num_requests = int(found[1].replace(",", "")) if found else 0
+    return done.returncode, num_requests, done.stdout + done.stderr
+
+
+def test_a_fuzzer_finds_no_answer_that_is_not_declared(tmp_path: Path) -> None:
+    served = Served(tmp_path)
+    try:
+        url, examples = served.url, NUM_EXAMPLES
+        code, num_requests, told = fuzz(url, num_examples=examples, folder=tmp_path)
+        assert code == 0, told
+        assert num_requests > 2 * NUM_EXAMPLES
+        print(f"{num_requests} requests, no failure")  # with -s
+        assert served.predict().status_code == 200
+        assert '"status": 5' not in served.program.err
+    finally:
+        served.program.kill_everything()
+
+
+def test_the_fuzzer_sees_a_server_that_fails(tmp_path: Path) -> None:
+    """Negative control: a deadline that nobody can meet, so a 5xx to each text."""
+    slow = Served(tmp_path, seconds=0.05, deadline_s=0.001)
+    try:
+        code, _, told = fuzz(slow.url, num_examples=5, folder=tmp_path)
+        assert code == 1, told
+        assert "Server error" in told
+    finally:
+        slow.program.kill_everything()

@@ -1,0 +1,137 @@
+"""Proofs for apps/api.py with a real model, started as a user starts it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi")
+httpx = pytest.importorskip("httpx")
+
+import torch
+from helpers.running import Program, wait_until
+from helpers.served import free_port
+
+from distrinews import export, files, model, newswire
+from distrinews.inference import Classifier
+
+pytestmark = pytest.mark.slow
+
+API = Path(__file__).resolve().parents[1] / "apps" / "api.py"
+MAX_LENGTH = 32
+FACTS = {
+    **{"licence": "mit", "run_id": "proof", "preset": "tiny", "summary": "2 layers"},
+    **{"data": "newswire", "rows": 8, "accuracy": 0.5, "macro_f1": 0.25},
+    **{
+        "fitted_rows": 100,
+        "num_ranks": 2,
+        "max_length": MAX_LENGTH,
+        "origin": "random",
+    },
+}
+TOLERANCE = 1e-5  # torch float32: another batch means another order of additions
+
+
+def headlines(num: int) -> list[str]:
+    """Texts of very different length."""
+    found = newswire.stories(num, seed=0, split="test")
+    times = random.Random(0)
+    return [" ".join([story.text] * times.randint(1, 4)) for story in found]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export of a tiny model whose answers differ widely from text to text."""
+    texts = headlines(200)
+    tokenizer = model.load_tokenizer("tiny", max_length=MAX_LENGTH, texts=texts)
+    torch.manual_seed(1)
+    net = model.build("tiny", dropout=0.0, vocabulary_size=len(tokenizer))
+    with torch.no_grad():
+        for weights in net.parameters():
+            weights *= 3  # an untrained model would say 0.25 to everything
+    made = tmp_path_factory.mktemp("run") / "export"
+    export.write(made, net=net, tokenizer=tokenizer, facts=FACTS)
+    return made
+
+
+@pytest.fixture(scope="module")
+def url(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[str, None, None]:
+    port = free_port()
+    words = (API, "--model", folder, "--port", port, "--no-ui")
+    words += ("--engine", "torch-float32")
+    program = Program(words, folder=tmp_path_factory.mktemp("served"))
+    found = f"http://127.0.0.1:{port}"
+
+    def ready() -> bool:
+        assert program.process.poll() is None, program.err
+        try:
+            return httpx.get(f"{found}/readyz", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    wait_until(ready, timeout_s=90, what="a server that is ready")
+    yield found
+    program.kill_everything()
+
+
+def gap(one: dict[str, Any], scores: dict[str, float]) -> float:
+    return max(abs(one["scores"][name] - scores[name]) for name in scores)
+
+
+def test_whatever_batch_a_text_rode_in_it_gets_the_same_answer(
+    url: str, folder: Path
+) -> None:
+    texts = headlines(64)
+    classifier = Classifier(folder)
+    want = [classifier.predict([text])[0] for text in texts]  # each on its own
+
+    async def ask() -> list[dict[str, Any]]:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
+            calls = [client.post("/predict", json={"text": text}) for text in texts]
+            return [reply.json() for reply in await asyncio.gather(*calls)]
+
+    answers = asyncio.run(ask())
+    metrics = httpx.get(f"{url}/metrics").text.splitlines()
+    [batches] = [x for x in metrics if x.startswith("distrinews_batch_texts_count")]
+    assert float(batches.split()[1]) < len(texts) / 2, "they shared no batches"
+    for one, wanted in zip(answers, want, strict=True):
+        assert one["label"] == wanted.label
+        assert one["truncated"] is wanted.truncated
+        assert gap(one, wanted.scores) < TOLERANCE
+
+
+def test_the_texts_really_differ(folder: Path) -> None:
+    """Negative control: answers that all look alike would be "invariant", too."""
+    found = Classifier(folder).predict(headlines(64))
+    assert {one.truncated for one in found} == {True, False}
+    gaps = [gap({"scores": found[0].scores}, one.scores) for one in found[1:]]
+    assert sum(found_gap > 100 * TOLERANCE for found_gap in gaps) > 50
+    assert max(gaps) > 1000 * TOLERANCE
+
+
+def test_an_answer_names_the_weights_that_gave_it(url: str, folder: Path) -> None:
+    answer = httpx.post(f"{url}/predict", json={"text": "Oil prices rise"}).json()
+    assert answer["model"]["sha256"] == files.sha256(folder / "model.safetensors")
+    assert answer["model"]["run_id"] == "proof"
+    assert httpx.get(f"{url}/version").json()["model"] == answer["model"]
+
+
+def test_damaged_weights_are_never_served(
+    folder: Path, tmp_path: Path, start: Callable[..., Program]
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    program = start(API, "--model", copy, "--port", free_port())
+    assert program.exit_code() == 2
+    assert "model.safetensors" in program.err
+    assert "Traceback" not in program.err

@@ -1,0 +1,276 @@
+"""Proofs for apps/api.py as a process: raw sockets, signals, its command line."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import json
+import signal
+import socket
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("fastapi")
+httpx = pytest.importorskip("httpx")
+
+from helpers.running import HELPERS, Program, wait_until
+from helpers.served import Served
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[1]
+API = ROOT / "apps" / "api.py"
+LIMIT_S = 1.0  # of the server below, for headers and for bodies
+OK = b"HTTP/1.1 200"
+BODY = b'{"text":"Oil prices rise"}'
+POST = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+WHOLE = POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Generator[Callable[..., Served], None, None]:
+    started: list[Served] = []
+
+    def start(**options: float) -> Served:
+        folder = tmp_path / f"served_{len(started)}"
+        folder.mkdir()
+        started.append(Served(folder, **options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.program.kill_everything()
+
+
+@pytest.fixture(scope="module")
+def served(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Generator[Served, None, None]:
+    folder = tmp_path_factory.mktemp("served")
+    one = Served(folder, headers_timeout_s=LIMIT_S, body_timeout_s=LIMIT_S)
+    yield one
+    one.program.kill_everything()
+
+
+# --- What a socket can say ------------------------------------------------------
+
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+CLOSE = b"Connection: close\r\n"
+# What is sent, and the statuses of which one must come back; none: closed, no answer.
+SAID: dict[str, tuple[tuple[bytes, ...], tuple[int, ...]]] = {
+    "nothing": ((b"",), ()),
+    "half a line": ((b"POST /pre",), ()),
+    "half the headers": ((POST,), ()),
+    "a byte at a time": ((b"P", b"O", b"S", b"T", b" ", b"/", b"p", b"r"), ()),
+    "half a body": ((POST + b"Content-Length: 100\r\n\r\n" + BODY,), (408,)),
+    "half a chunk": ((CHUNKED + b"ff\r\n{",), (408,)),
+    "no last chunk": ((CHUNKED + b"2\r\n{}\r\n",), (408,)),
+    "a chunk without a size": ((CHUNKED + b"zz\r\n{}\r\n0\r\n\r\n",), (400,)),
+    "a chunk that is longer": ((CHUNKED + b"2\r\n{}{}\r\n0\r\n\r\n",), (400,)),
+    "a negative length": ((POST + b"Content-Length: -1\r\n\r\n",), (400,)),
+    "a length in words": ((POST + b"Content-Length: ten\r\n\r\n",), (400,)),
+    "two lengths": (
+        (POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",),
+        (400,),
+    ),
+    "an endless length": (
+        (POST + b"Content-Length: " + b"9" * 19 + b"\r\n\r\n",),
+        (413,),
+    ),
+    "endless headers": ((POST + b"X: " + b"a" * 200_000 + b"\r\n\r\n",), (400,)),
+    "many headers": ((POST + b"X: aaaaaaaa\r\n" * 20_000 + b"\r\n",), (400,)),
+    "an endless line": ((b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\n\r\n",), (400,)),
+    "no HTTP": ((b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",), (400,)),
+    "zeros": ((b"\0" * 1000 + b"\r\n\r\n",), (400,)),
+    "HTTP/2": ((b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",), (400, 404, 405)),
+    "no host": ((b"GET /healthz HTTP/1.1\r\n\r\n",), (400,)),
+    "a header in a header": (
+        (b"GET / HTTP/1.1\r\nHost: x\r\nA: b\0c\r\n\r\n",),
+        (400,),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_whatever_a_socket_says_the_server_goes_on(served: Served, case: str) -> None:
+    parts, expected = SAID[case]
+    began_s = time.monotonic()
+    heard = served.tell(*parts, pause_s=0.3 if len(parts) > 1 else 0)
+    assert time.monotonic() - began_s < LIMIT_S + 3
+    if expected:
+        assert int(heard[9:12]) in expected, heard
+    else:
+        assert heard == b""
+    assert served.predict().status_code == 200
+
+
+def test_a_fast_request_in_the_same_words_is_answered(served: Served) -> None:
+    """Negative control: the cases above fail by what is wrong with them."""
+    last = WHOLE.replace(b"Host: x", b"Host: x\r\nConnection: close")
+    assert served.tell(last).startswith(OK)
+    chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
+    chunked = CHUNKED.replace(b"Host: x", b"Host: x\r\nConnection: close")
+    assert served.tell(chunked + chunks).startswith(OK)
+
+
+def test_requests_that_were_sent_together_are_answered_in_order(
+    served: Served,
+) -> None:
+    wrong = POST + b"X-Request-ID: second\r\nContent-Length: 2\r\n\r\n{}"
+    last = WHOLE.replace(b"Host: x", b"Host: x\r\nConnection: close")
+    heard = served.tell(WHOLE + wrong + last)
+    statuses = [int(part[:3]) for part in heard.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [200, 422, 200]
+    assert b"x-request-id: second" in heard
+
+
+def test_a_body_inside_a_body_is_no_second_request(served: Served) -> None:
+    inner = b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n"
+    both = b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n" % len(inner)
+    heard = served.tell(POST + both + b"0\r\n\r\n" + inner)
+    # Whichever of the two it believes, it must not answer both.
+    assert heard.count(b"HTTP/1.1 200") <= 1
+    assert served.predict().status_code == 200
+
+
+def test_a_client_that_hangs_up_at_any_byte_harms_nobody(served: Served) -> None:
+    for end in range(0, len(WHOLE), 7):
+        with socket.create_connection(("127.0.0.1", served.port)) as connection:
+            connection.sendall(WHOLE[:end])
+    assert served.predict().status_code == 200
+
+
+# --- The end --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_after_a_signal_requests_in_flight_are_answered(
+    serve: Callable[..., Served], number: int
+) -> None:
+    one = serve(seconds=0.5, max_batch_texts=2)
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(one.predict, f"text {i}") for i in range(6)]
+        wait_until(lambda: waiting(one) >= 2, timeout_s=10, what="a queue")
+        one.program.process.send_signal(number)
+        assert [future.result().status_code for future in asked] == [200] * 6
+    assert one.program.exit_code(timeout_s=10) == 0
+    one.program.seconds_until_nothing_is_left(timeout_s=5)
+    with pytest.raises(httpx.ConnectError):
+        one.get("/healthz")
+
+
+def waiting(one: Served) -> float:
+    for line in one.get("/metrics").text.splitlines():
+        if line.startswith("distrinews_texts_waiting "):
+            return float(line.split()[1])
+    raise AssertionError("no such number")
+
+
+def test_a_killed_server_would_not_have_answered(serve: Callable[..., Served]) -> None:
+    """Negative control."""
+    one = serve(seconds=0.5)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(one.predict)
+        time.sleep(0.2)
+        one.program.process.kill()
+        with pytest.raises(httpx.HTTPError):
+            asked.result()
+
+
+def test_readiness_drops_before_the_door_closes(serve: Callable[..., Served]) -> None:
+    one = serve(notice_s=1.0)
+    with httpx.Client(base_url=one.url) as client:
+        one.program.process.send_signal(signal.SIGTERM)
+        wait_until(
+            lambda: client.get("/readyz").status_code == 503,
+            timeout_s=0.8,
+            what="a readiness that drops",
+        )
+        assert client.post("/predict", json={"text": "a"}).status_code == 200
+    assert one.program.exit_code(timeout_s=10) == 0
+
+
+def test_a_model_that_hangs_does_not_hold_the_process_up(
+    serve: Callable[..., Served],
+) -> None:
+    one = serve(seconds=60, drain_s=1)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(one.predict)
+        time.sleep(0.3)
+        one.program.process.send_signal(signal.SIGTERM)
+        assert one.program.exit_code(timeout_s=10) == 0
+        with contextlib.suppress(httpx.HTTPError):
+            asked.result()
+
+
+# --- The command line -----------------------------------------------------------
+
+Start = Callable[..., Program]
+
+
+def test_without_a_model_it_says_how_to_get_one(start: Start) -> None:
+    program = start(API)
+    assert program.exit_code() == 2
+    assert "python chapters/05_ddp_training.py" in program.err
+    assert "hf download" in program.err
+    assert "Traceback" not in program.err
+
+
+def test_a_folder_without_a_model_is_refused_before_anything_starts(
+    start: Start, tmp_path: Path
+) -> None:
+    program = start(API, "--model", tmp_path)
+    assert program.exit_code() == 2
+    assert "holds no exported model" in program.err
+    assert "listening" not in program.err
+
+
+def test_a_taken_port_is_named(served: Served, start: Start) -> None:
+    program = start(HELPERS / "serving.py", served.port, 0)
+    assert program.exit_code() == 2
+    assert f"port {served.port}" in program.err
+    assert "Traceback" not in program.err
+
+
+def test_help_lists_every_setting_and_its_variable(start: Start) -> None:
+    from serve_settings import ServeSettings
+
+    program = start(API, "--help")
+    assert program.exit_code() == 0
+    for name in ServeSettings.model_fields:
+        flag = "no-ui" if name == "ui" else name.replace("_", "-")
+        assert f"--{flag} " in program.out.replace("]", " ")
+        assert f"DISTRINEWS_{name.upper()}\n" in program.out
+
+
+def test_a_variable_is_read_and_a_flag_beats_it(start: Start) -> None:
+    env: dict[str, Any] = {"DISTRINEWS_PORT": "99999"}
+    program = start(API, "--model", "x", env=env)
+    assert program.exit_code() == 2
+    assert "--port 99999" in program.err
+    program = start(API, "--model", "nowhere", "--port", "1", env=env)
+    assert program.exit_code() == 2
+    assert "nowhere holds no exported model" in program.err
+
+
+def test_without_the_packages_it_says_what_to_install(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "fastapi.py").write_text("raise ModuleNotFoundError(name='fastapi')")
+    program = start(API, env={"PYTHONPATH": str(tmp_path)})
+    assert program.exit_code() == 2
+    assert 'pip install -e ".[quickstart,serve]"' in program.err
+    assert "Traceback" not in program.err
+
+
+def test_a_log_line_of_a_process_is_json_too(served: Served) -> None:
+    served.predict("Zanzibar")
+    served.get("/Zanzibar?text=Zanzibar")
+    told = [json.loads(line) for line in served.program.err.splitlines()]
+    assert told[0]["event"] == "listening"
+    assert any(line.get("route") == "/predict" for line in told)
+    assert "Zanzibar" not in served.program.err + served.program.out
