@@ -165,7 +165,7 @@ class OnnxEngine:
 
     Why each text alone: nothing is padded, and int8 takes the scale of its activations
     from the text itself. In a padded batch that scale, and with it the answer, would
-    depend on the neighbours. It is faster, too: see the guide.
+    depend on the neighbours. See the guide.
 
     Args:
         name: "onnx-float32" or "onnx-int8".

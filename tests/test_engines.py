@@ -373,6 +373,7 @@ print(best.engine_name, sorted({"torch", "transformers", "onnx"} & set(sys.modul
 """
 
 
+@pytest.mark.slow
 def test_serving_with_onnx_imports_neither_torch_nor_transformers(folder: Path) -> None:
     open_best(folder)
     told = []
