@@ -56,7 +56,7 @@ class News:
 
     @property
     def fit_lengths(self) -> np.ndarray:
-        """Tokens of each row to train on, int32 [N]."""
+        """Tokens of each row to train on, int16 [N]."""
         lengths: np.ndarray = self.train.lengths[self.fit_rows]
         return lengths
 

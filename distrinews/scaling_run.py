@@ -252,7 +252,7 @@ def work(
         ]
         told[way] = {
             "rows": sum(map(len, batches)),
-            "tokens": sum(lengths[row] for batch in batches for row in batch),
+            "tokens": sum(int(lengths[row]) for batch in batches for row in batch),
             "padding_share": round(sharding.padding_share(lengths, batches), 3),
             "threads": list(threads) if way != "one_process" else [sum(threads)],
         }

@@ -332,3 +332,12 @@ def test_a_batch_that_does_not_divide_by_ranks_and_pieces_is_an_error() -> None:
     assert caught.value.fix == "--global-batch-size 30"
     with pytest.raises(SettingsError, match="does not divide"):
         ShuffledBatchSampler(10, rank_of(0, 3), global_batch_size=8, seed=0)
+
+
+def test_an_order_of_four_bytes_a_row_is_that_of_eight() -> None:
+    """Orders that older versions trained in must not change: runs are resumed."""
+    sampler = ShuffledBatchSampler(1000, rank_of(0, 1), global_batch_size=10, seed=3)
+    dice = torch.Generator().manual_seed(3)
+    wanted = torch.randperm(1000, generator=dice).tolist()  # int64
+    assert np.concatenate(sampler.plan()).tolist() == wanted
+    assert list(range(1000)) != wanted  # negative control

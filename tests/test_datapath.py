@@ -69,5 +69,5 @@ def test_the_ratios_are_over_all_sizes() -> None:
     memory = [
         one | {"num_rows": n, "peak_bytes": b} for n, b in ((1, 10), (2, 13), (3, 11))
     ]
-    found = datapath.figures(memory, {1: [4.0], 2: [2.0], 3: [3.0]})
+    found = datapath.figures(memory, {1: [9.0, 4.0], 2: [9.0, 2.0], 3: [1.0, 3.0]})
     assert (found["memory_ratio"], found["time_ratio"]) == (1.3, 2.0)
