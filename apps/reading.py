@@ -1,7 +1,9 @@
 """Read a JSON body, strictly, and say what is wrong with it without repeating it.
 
-Promise: what is not JSON in UTF-8 (NaN, 100,000 brackets, half an emoji) gets the right
-status 4xx; the answer names places in the body, never what stands there.
+Promise: what is not JSON in UTF-8 (NaN, 100,000 brackets) gets the right status 4xx;
+the answer names places in the body, never what stands there.
+
+Not here: what the texts hold, such as half an emoji (`service`).
 """
 
 from __future__ import annotations
@@ -25,7 +27,6 @@ DETAILS = {
     "missing": "Missing.",
     "extra_forbidden": "There is a field that is not known.",
     "string_type": "Must be a string.",
-    "string_unicode": "Holds half a character (a lone surrogate).",
     "string_too_short": "Empty.",
     "list_type": "Must be a list.",
     "too_short": "Empty.",

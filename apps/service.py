@@ -34,6 +34,8 @@ __all__ = ["Service"]
 # Longer texts are turned into tokens beside the event loop: 4,000 characters take about
 # a millisecond, and meanwhile nobody else is answered.
 INLINE_CHARACTERS = 4_000
+# JSON can spell what is no character: "\\ud83d" without its other half.
+HALF = re.compile("[\ud800-\udfff]")
 LEAVING = "This server is about to end; another one will answer."
 
 
@@ -211,6 +213,9 @@ class Service:
                 faults.append(Fault(pointer=pointer.format(place), detail="Empty."))
             elif len(text) > limit:
                 detail = f"A text may have {limit:,} characters."
+                faults.append(Fault(pointer=pointer.format(place), detail=detail))
+            elif HALF.search(text):
+                detail = "Holds half a character (a lone surrogate)."
                 faults.append(Fault(pointer=pointer.format(place), detail=detail))
         if faults:
             raise ProblemError("invalid", errors=faults)

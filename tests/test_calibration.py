@@ -16,9 +16,9 @@ import torch
 
 from distrinews import (
     calibration,
-    commands,
     dist,
     machine,
+    measurements,
     model,
     results,
     sizes,
@@ -274,7 +274,7 @@ def test_more_ranks_than_cores_are_told_what_to_expect(
 ) -> None:
     monkeypatch.setattr(machine, "num_cores", lambda: num_cores)
     monkeypatch.setattr(dist, "launch", lambda *_, **__: None)
-    commands.benchmark("calibrate", arguments=["--num-ranks", "4"])
+    measurements.measure("calibrate", arguments=["--num-ranks", "4"])
     assert ("at least 2.0 times" in capsys.readouterr().err) == warned
 
 

@@ -182,7 +182,8 @@ def test_a_package_or_python_outside_its_range_is_a_problem(
 
 def test_the_ranges_are_those_of_the_project() -> None:
     python, packages = doctor_checks._ranges()
-    assert python.startswith(">=3.11")
+    # WHY parts: an installed package's own words may name them in another order.
+    assert ">=3.11" in python.split(",")
     assert any(line.startswith("torch>=") for line in packages)
     assert not any("matplotlib" in line for line in packages)
 
