@@ -383,9 +383,10 @@ def pages_in_the_code() -> set[str]:
     ):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "Finding":
-                *_, last = node.args  # what the doctor found, and its page at the end
-                if isinstance(last, ast.Constant) and last.value:
-                    pages.add(str(last.value))
+                # What the doctor found; its page, if it has one, is the fifth part.
+                pages |= {
+                    str(p.value) for p in node.args[4:] if isinstance(p, ast.Constant)
+                }
             if not isinstance(node, ast.keyword) or node.arg != "page":
                 continue
             if isinstance(node.value, ast.Constant):
