@@ -18,10 +18,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from distrinews import benchmark, many_ranks, plots, predictions, published, results
-from distrinews.settings import TrainSettings
+from distrinews.command_settings import CommandSettings
 
 __all__ = ["PredictionSettings", "draw", "figures", "sources", "story", "t4_table"]
 
@@ -38,15 +37,13 @@ KNOWN = {
 }
 
 
-class PredictionSettings(BaseSettings):
+class PredictionSettings(CommandSettings):
     """What is predicted.
 
     Examples:
         >>> PredictionSettings().global_batch_size
         32
     """
-
-    model_config = TrainSettings.model_config
 
     global_batch_size: int = Field(
         32, gt=1, multiple_of=2, description="rows a step of one T4, or of both [rows]"
@@ -71,22 +68,6 @@ class PredictionSettings(BaseSettings):
         min_length=1,
         description="where to write the numbers; a picture goes beside them",
     )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values from the command line and the constructor, nothing else.
-
-        Returns:
-            The sources in use.
-        """
-        return (init_settings,)  # as TrainSettings, for the same reason
 
 
 def figures(settings: PredictionSettings) -> dict[str, Any]:

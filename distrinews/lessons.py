@@ -15,13 +15,9 @@ import pathlib
 from typing import Any, Literal
 
 from pydantic import Field
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
 
 from distrinews import dist, files, machine
+from distrinews.command_settings import CommandSettings
 from distrinews.dist import Ranks
 from distrinews.errors import SettingsError
 
@@ -36,21 +32,13 @@ __all__ = [
 ]
 
 
-class LessonSettings(BaseSettings):
+class LessonSettings(CommandSettings):
     """What a lesson needs to know: how many ranks take part.
 
     Examples:
         >>> LessonSettings().num_ranks
         2
     """
-
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        populate_by_name=True,
-        cli_kebab_case=True,
-        cli_hide_none_type=True,
-    )
 
     num_ranks: int = Field(
         2,
@@ -59,22 +47,6 @@ class LessonSettings(BaseSettings):
         description="processes to start [ranks; ignored under torchrun, which has "
         "started them already]",
     )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values from the command line and the constructor, nothing else.
-
-        Returns:
-            The sources in use.
-        """
-        return (init_settings,)  # a variable called NUM_RANKS must not count
 
 
 class MeasuringSettings(LessonSettings):

@@ -18,12 +18,9 @@ from typing import Any, ClassVar, Literal, Self
 
 import psutil
 from pydantic import Field, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    CliImplicitFlag,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import CliImplicitFlag
+
+from distrinews.command_settings import CommandSettings
 
 __all__ = ["BenchmarkSettings", "DistributedSettings", "TrainSettings"]
 
@@ -49,7 +46,7 @@ def _time_name() -> str:
     return now.strftime("%Y%m%d-%H%M%S-%f")[:-3]
 
 
-class TrainSettings(BaseSettings):
+class TrainSettings(CommandSettings):
     """What one process trains, on what, and for how long.
 
     Examples:
@@ -57,15 +54,6 @@ class TrainSettings(BaseSettings):
         0.005
     """
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        cli_kebab_case=True,
-        cli_implicit_flags="toggle",
-        cli_avoid_json=True,
-        cli_hide_none_type=True,
-        populate_by_name=True,
-    )
     # What may differ when a run goes on: who computes a step (its rows stay the same),
     # where to stop and save, and where it lies. WHY its name, too: a folder that was
     # copied or renamed trains the same.
@@ -177,24 +165,6 @@ class TrainSettings(BaseSettings):
         False,
         description="go on from the newest intact checkpoint of --run-name",
     )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values from the command line and the constructor, nothing else.
-
-        Returns:
-            The sources in use.
-        """
-        # WHY no environment variables: pydantic-settings would read one called SEED or
-        # DATA, and a run would silently differ from its command line.
-        return (init_settings,)
 
     @model_validator(mode="before")
     @classmethod

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from distrinews.calibration import DEFAULT_BUCKET_MIB
-from distrinews.settings import TrainSettings
+from distrinews.command_settings import CommandSettings
 
 __all__ = ["CalibrationSettings", "Station", "plan"]
 
@@ -31,15 +30,13 @@ FITTED_SHAPES = {
 OVERLAP_SHAPES = {"tiny": (16, 32), "minilm": (8, 32)}
 
 
-class CalibrationSettings(BaseSettings):
+class CalibrationSettings(CommandSettings):
     """What a calibration measures.
 
     Examples:
         >>> CalibrationSettings().num_ranks
         4
     """
-
-    model_config = TrainSettings.model_config
 
     preset: Literal["tiny", "minilm"] = Field(
         "minilm",
@@ -60,22 +57,6 @@ class CalibrationSettings(BaseSettings):
     json_path: str | None = Field(
         None, alias="json", min_length=1, description="where to write the numbers"
     )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values from the command line and the constructor, nothing else.
-
-        Returns:
-            The sources in use.
-        """
-        return (init_settings,)  # as TrainSettings, for the same reason
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,10 @@ TABLE = {
     "console": "errors",
     "files": "errors",
     "hub": "errors",
-    "settings": "",
+    "command_settings": "",
+    "settings": "command_settings",
     "flags": "errors settings",
-    "lessons": "dist errors files machine",
+    "lessons": "command_settings dist errors files machine",
     # Ranks.
     "whereabouts": "",
     "blame": "errors",
@@ -64,10 +65,11 @@ TABLE = {
     "published": "",
     "predictions": "calibration costmodel published sizes",
     "many_ranks": "benchmark predictions published",
-    "forecast": "benchmark many_ranks plots predictions published results settings",
+    "forecast": "benchmark command_settings many_ranks plots predictions published "
+    "results",
     "sizes": "",
     "calibration": "benchmark costmodel sizes",
-    "stations": "calibration settings",
+    "stations": "calibration command_settings",
     "stopwatch": "benchmark calibration dist group machine results settings sizes "
     "stations sync training",
     "trace": "dist whereabouts",
