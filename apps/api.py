@@ -162,8 +162,6 @@ Shape = TypeVar("Shape", bound=BaseModel)
 
 async def _read(request: Request, shape: type[Shape]) -> Shape:
     settings: ServeSettings = request.app.state.settings
-    # WHY first: under overload, who is refused must cost next to nothing.
-    request.app.state.service.check_room()
     return await read_json(
         request,
         shape,
@@ -259,7 +257,13 @@ def create_app(
         from demo import mount  # WHY here: Gradio takes seconds to import
 
         app = mount(app)
-    app.add_middleware(Envelope, metrics=told, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(
+        Envelope,
+        metrics=told,
+        max_body_bytes=settings.max_body_bytes,
+        check_room=service.check_room,
+        guarded=("/predict", "/predict/batch"),
+    )
     return app
 
 

@@ -22,6 +22,7 @@ from problems import BusyError, Fault, ProblemError
 from serve_settings import ServeSettings
 from telemetry import Metrics, log, tell_error
 
+from distrinews import machine
 from distrinews.admission import ClosedError, OverloadedError
 from distrinews.batching import Batcher
 from distrinews.errors import DistriNewsError
@@ -65,7 +66,9 @@ class Service:
         self.state: Literal["loading", "ready", "draining", "failed"] = "loading"
         self.failure: DistriNewsError | None = None
         self.on_failure: Callable[[], None] = lambda: None
-        self._thread = concurrent.futures.ThreadPoolExecutor(1, "model")
+        self._thread = concurrent.futures.ThreadPoolExecutor(
+            1, "model", initializer=machine.yield_to_other_threads
+        )
         self._batcher: Batcher[Encoded, Prediction] | None = None
         self._loading: asyncio.Task[None] | None = None
         metrics.waiting.set_function(lambda: self.num_waiting)

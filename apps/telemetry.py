@@ -15,6 +15,7 @@ import secrets
 import sys
 import time
 import traceback
+from collections.abc import Callable, Collection
 from typing import Any
 
 import problems
@@ -173,17 +174,31 @@ class Metrics:
 
 
 class Envelope:
-    """What all requests have in common: id, headers, body limit, log line, metrics.
+    """What all requests have in common: id, headers, limits, log line, metrics.
 
     Args:
         app: What answers.
         metrics: What counts.
         max_body_bytes: More is refused.
+        check_room: Raises a ProblemError when there is no room for one text more.
+        guarded: Paths whose POST asks for room. WHY here and not in the route: under
+            overload nearly all requests are refused, and what one of them costs decides
+            how long all others wait for the event loop. Routing and its exception
+            handlers cost several times as much.
     """
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        max_body_bytes: int,
+        check_room: Callable[[], None] = lambda: None,
+        guarded: Collection[str] = (),
+    ) -> None:
         self.app, self.metrics = app, metrics
         self.max_body_bytes = max_body_bytes
+        self.check_room, self.guarded = check_room, guarded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request.
@@ -238,6 +253,12 @@ class Envelope:
         if length.isdecimal() and (len(length) > 18 or int(length) > limit):
             await problems.answer(too_large)(scope, receive, send)
             return
+        if self._is_guarded(scope):
+            try:
+                self.check_room()
+            except problems.ProblemError as error:
+                await problems.answer(error)(scope, receive, send)
+                return
 
         async def receive_counted() -> Message:
             nonlocal came
@@ -249,12 +270,16 @@ class Envelope:
 
         await self.app(scope, receive_counted, send)
 
+    def _is_guarded(self, scope: Scope) -> bool:
+        return scope["method"] == "POST" and scope["path"] in self.guarded
+
     def _tell(
         self, scope: Scope, status: int, seconds: float, told: dict[str, Any]
     ) -> None:
         # WHY the template of the route and never the path: paths are endless, and a
         # visitor may put a text into one.
-        known = getattr(scope.get("route"), "path", "unmatched")
+        refused = scope["path"] if self._is_guarded(scope) else "unmatched"
+        known = getattr(scope.get("route"), "path", refused)
         route = UI if _is_ui(scope) else known
         method = scope["method"] if scope["method"] in METHODS else "other"
         self.metrics.requests.labels(route, method, str(status)).inc()

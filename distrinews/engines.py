@@ -197,7 +197,11 @@ class OnnxEngine:
                 fix=f"delete {path}; it is made again.",
                 page="engines",
             ) from error
-        self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="engine")
+        self._threads = ThreadPoolExecutor(
+            num_threads,
+            thread_name_prefix="engine",
+            initializer=machine.yield_to_other_threads,
+        )
 
     def logits(self, rows: Sequence[Sequence[int]]) -> Logits:
         """Compute logits.

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import measure_engines
+
 from distrinews import (
     averaging,
     benchmark,
@@ -209,6 +211,7 @@ VIEWS: dict[str, Callable[[dict[str, Any]], str]] = {
     "calibration links": _links,
     "calibration without": _without,
     "data": _data,
+    "engines": measure_engines.table,
     "peers": _peers,
     "prediction many_ranks": _many_ranks,
     "prediction sources": _sources,
@@ -259,12 +262,14 @@ def origin(name: str, told: dict[str, Any]) -> str:
 def _what(told: dict[str, Any]) -> str:
     """What was measured, in a few words."""
     chosen, num_ranks = told["settings"], told["environment"]["num_ranks"]
-    rounds = f"{chosen.get('num_rounds')} rounds"
+    rounds = f"{chosen.get('num_rounds')} round(s)"
     if told["kind"] == "serving":
         return (
             f"model {chosen['model']}, engine {chosen['engine']}, "
             f"{chosen['num_connections']} connections, {rounds} in turn"
         )
+    if told["kind"] == "engines":
+        return f"model {chosen['model']['run_id']}, each start {chosen['num_starts']} times"
     if told["kind"] == "calibration":
         return f"preset {chosen['preset']}, 1 to {num_ranks} ranks, {rounds}"
     return (
