@@ -30,7 +30,7 @@ __all__ = ["TERMS", "Fitted", "Setting", "cut", "figures", "fit", "table"]
 MIB = 1024 * 1024
 DEFAULT_BUCKET_MIB = 25  # torch DDP's own
 # What can be left out, to see what it is worth.
-TERMS = ("communication", "overlap", "contention", "optimizer")
+TERMS = ("communication", "overlap", "contention", "meeting", "optimizer")
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,8 @@ class Fitted:
             buckets = [(1.0, num_bytes) for _, num_bytes in buckets]
         elif without == "contention":
             link = dataclasses.replace(link, contention=0.0)
+        elif without == "meeting":
+            link = dataclasses.replace(link, meeting_s=0.0)
         elif without == "optimizer":
             compute = dataclasses.replace(compute, optimizer_s=0.0)
         return costmodel.predict(
@@ -186,21 +188,24 @@ def fit(calibrated: Mapping[str, Sequence[Mapping[str, Any]]]) -> Fitted:
         sent = [row["num_bytes"] for row in rows]
         times = [row["step_ms"] / 1000 for row in rows]
         links[ranks] = costmodel.fit_link(sent, times, world_size=ranks)
-    bare = Fitted(computes, links)
-    lost: dict[int, float] = {}
-    for row in calibrated["overlap"]:
-        known = {field.name: row[field.name] for field in dataclasses.fields(Setting)}
-        told = bare.predict(Setting(**known))
-        # WHY from a whole step: what communication takes from computing shows only
-        # where both run at once.
-        lost_s = row["step_ms"] / 1000 - told.step_s
-        lost[row["world_size"]] = max(
-            0.0, lost_s / told.hidden_s if told.hidden_s else 0.0
-        )
-    for ranks, link in links.items():
-        known_ranks, known_lost = zip(*sorted(lost.items()), strict=True)
-        found = float(np.interp(ranks, known_ranks, known_lost))
-        links[ranks] = dataclasses.replace(link, contention=found)
+    # WHY from whole steps: what communication takes from computing, and what meeting
+    # costs, shows only where ranks do both. WHY meeting first: a model of one bucket
+    # hides nothing, so what its step lasts longer is meeting alone.
+    for name, hides in (("meeting_s", False), ("contention", True)):
+        bare = Fitted(computes, dict(links))
+        lost: dict[int, float] = {}
+        for row in calibrated["overlap"]:
+            known = {one.name: row[one.name] for one in dataclasses.fields(Setting)}
+            told = bare.predict(Setting(**known))
+            if (told.hidden_s > 0) == hides:
+                lost_s = max(0.0, row["step_ms"] / 1000 - told.step_s)
+                per = told.hidden_s if hides else 1.0
+                lost[row["world_size"]] = lost_s / per
+        for ranks in links if lost else ():
+            found = float(
+                np.interp(ranks, sorted(lost), [lost[r] for r in sorted(lost)])
+            )
+            links[ranks] = dataclasses.replace(links[ranks], **{name: found})
     return Fitted(computes, links)
 
 

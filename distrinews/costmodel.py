@@ -53,11 +53,14 @@ class Link:
         contention: Seconds of computing lost per second of communication in the
             background; 0 where the network card does it, about 1 where the same cores
             do, more where each also takes the other's cache and memory bandwidth.
+        meeting_s: Fixed seconds of a step in which ranks meet: DDP's bookkeeping,
+            threads that wake up, ranks that come at different times.
     """
 
     alpha_s: float
     bytes_per_s: float
     contention: float = 0.0
+    meeting_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ class Prediction:
         hidden_s: Communication while backward still computes.
         exposed_s: Communication after it.
         contention_s: What hidden communication took from computing.
+        meeting_s: What meeting costs, however little is sent.
         optimizer_s: The step of the optimizer.
     """
 
@@ -116,6 +120,7 @@ class Prediction:
     hidden_s: float
     exposed_s: float
     contention_s: float
+    meeting_s: float
     optimizer_s: float
 
     @property
@@ -126,6 +131,7 @@ class Prediction:
             + self.backward_s
             + self.exposed_s
             + self.contention_s
+            + self.meeting_s
             + self.optimizer_s
         )
 
@@ -267,6 +273,7 @@ def predict(
         hidden_s=hidden_s,
         exposed_s=exposed_s,
         contention_s=link.contention * hidden_s,
+        meeting_s=link.meeting_s if world_size > 1 else 0.0,
         optimizer_s=compute.optimizer_s,
     )
 

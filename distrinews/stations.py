@@ -109,9 +109,7 @@ def plan(settings: CalibrationSettings) -> list[Station]:
             "tiny",
             ranks,
             fitted=FITTED_SHAPES["tiny"],
-            overlap=[OVERLAP_SHAPES["tiny"]]
-            if ranks > 1 and settings.preset == "tiny"
-            else [],
+            overlap=[OVERLAP_SHAPES["tiny"]] if ranks > 1 else [],
             held_out=[(16, 48), (48, 64)] if ranks <= 2 else [(32, 48)],
         )
         for ranks in worlds

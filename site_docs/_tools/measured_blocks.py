@@ -269,7 +269,8 @@ def _what(told: dict[str, Any]) -> str:
             f"{chosen['num_connections']} connections, {rounds} in turn"
         )
     if told["kind"] == "engines":
-        return f"model {chosen['model']['run_id']}, each start {chosen['num_starts']} times"
+        run, starts = chosen["model"]["run_id"], chosen["num_starts"]
+        return f"model {run}, each start {starts} times"
     if told["kind"] == "calibration":
         return f"preset {chosen['preset']}, 1 to {num_ranks} ranks, {rounds}"
     return (
