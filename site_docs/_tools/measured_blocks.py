@@ -159,13 +159,14 @@ def _without(told: dict[str, Any]) -> str:
 
 
 def _links(told: dict[str, Any]) -> str:
-    lines = [["ranks", "alpha", "bandwidth", "contention"]]
+    lines = [["ranks", "alpha", "bandwidth", "contention", "meeting"]]
     for row in told["figures"]["fitted"]["links"]:
         lines.append([
             str(row["world_size"]),
             f"{1000 * row['alpha_s']:.2f} ms",
             f"{row['bytes_per_s'] / 1e9:.2f} GB/s",
             f"{row['contention']:.2f}",
+            f"{1000 * row['meeting_s']:.1f} ms",
         ])
     return benchmark.draw_table(lines)
 
