@@ -110,6 +110,28 @@ def test_without_a_term_the_error_is_visible(term: str) -> None:
     assert found["without"][term]["median_error"] > 0.05
 
 
+def test_what_meeting_costs_is_found_by_a_model_that_hides_nothing() -> None:
+    small = {("tiny", ranks): Compute(2e-3, 5e-6, 1e-9, 0.5, 2e-3) for ranks in (2, 4)}
+    links = {
+        ranks: dataclasses.replace(link, meeting_s=0.004)
+        for ranks, link in TRUTH.links.items()
+    }
+    truth = Fitted(computes={**TRUTH.computes, **small}, links=links)
+    told = as_measured(truth)
+    told["overlap"] += [
+        dataclasses.asdict(one) | {"step_ms": 1000 * truth.predict(one).step_s}
+        for one in (Setting("tiny", 2, 16, 32), Setting("tiny", 4, 16, 32))
+    ]
+    for link in calibration.fit(told).links.values():
+        assert link.meeting_s == pytest.approx(0.004, rel=0.05)
+    assert calibration.figures(told, judged_rows(truth))["worst_error"] < 0.01
+    # Negative control: without the small model its time is taken for contention.
+    told["overlap"] = told["overlap"][:2]
+    blind = calibration.fit(told).links[2]
+    assert blind.meeting_s == 0
+    assert blind.contention > 1.25
+
+
 def test_what_is_judged_is_never_fitted() -> None:
     """A machine ten times slower in what is held out: same fit, another error."""
     once = calibration.figures(as_measured(TRUTH), judged_rows())
