@@ -12,7 +12,7 @@ from helpers.running import Program
 
 # WHY: pytest would import them to look for doctests, and some are programs that need an
 # optional package or take the place of one.
-collect_ignore = ["helpers"]
+collect_ignore = ["helpers", "load.py"]
 
 LAUNCHER_VARIABLES = (
     "RANK",
