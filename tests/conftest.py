@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers.running import Program
 
-# WHY: pytest would import them to look for doctests, and some are programs that need an
+# WHY: pytest would import them to look for doctests; they are programs, and some need an
 # optional package or take the place of one.
 collect_ignore = ["helpers", "load.py"]
 
