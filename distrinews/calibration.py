@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from distrinews import benchmark, costmodel, sizes
+from distrinews import benchmark, costmodel, fitting, sizes
 from distrinews.costmodel import Compute, Link, Prediction
 
 __all__ = ["TERMS", "Fitted", "Setting", "cut", "figures", "fit", "table"]
@@ -188,7 +188,7 @@ def fit(calibrated: Mapping[str, Sequence[Mapping[str, Any]]]) -> Fitted:
     for (ranks,), rows in _grouped(calibrated["all_reduce"], "world_size").items():
         sent = [row["num_bytes"] for row in rows]
         times = [row["step_ms"] / 1000 for row in rows]
-        links[ranks] = costmodel.fit_link(sent, times, world_size=ranks)
+        links[ranks] = fitting.fit_link(sent, times, world_size=ranks)
     # WHY from whole steps: what communication takes from computing, and what meeting
     # costs, shows only where ranks do both. WHY meeting first: a model of one bucket
     # hides nothing, so what its step lasts longer is meeting alone.
@@ -217,7 +217,7 @@ def _fit_compute(rows: Sequence[Mapping[str, Any]]) -> Compute:
         row["backward_ms"] / 1000 / both for row, both in zip(rows, both_s, strict=True)
     ]
     left = [row["step_ms"] - row["forward_ms"] - row["backward_ms"] for row in rows]
-    return costmodel.fit_compute(
+    return fitting.fit_compute(
         [(row["rows"], row["tokens"]) for row in rows],
         both_s,
         backward_share=statistics.median(shares),

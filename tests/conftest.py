@@ -10,8 +10,8 @@ import pytest
 import torch
 from helpers.running import Program
 
-# WHY: pytest would import them to look for doctests; they are programs, and some need an
-# optional package or take the place of one.
+# WHY: pytest would import them to look for doctests; they are programs, and some need
+# an optional package or take the place of one.
 collect_ignore = ["helpers", "load.py"]
 
 LAUNCHER_VARIABLES = (

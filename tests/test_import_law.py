@@ -62,13 +62,14 @@ TABLE = {
     "doctor_probe": "dist",
     "benchmark": "dist",
     "costmodel": "",
+    "fitting": "costmodel",
     "published": "",
     "predictions": "calibration costmodel published sizes",
     "many_ranks": "benchmark predictions published",
     "forecast": "benchmark command_settings many_ranks plots predictions published "
     "results",
     "sizes": "",
-    "calibration": "benchmark costmodel sizes",
+    "calibration": "benchmark costmodel fitting sizes",
     "stations": "calibration command_settings",
     "stopwatch": "benchmark calibration dist group machine results settings sizes "
     "stations sync training",
