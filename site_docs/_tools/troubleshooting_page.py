@@ -140,7 +140,8 @@ def _intro(known: Catalogue) -> list[str]:
     ]
     for trouble in known.troubles:
         seen = trouble.symptom.split("\n")[0].replace("|", "\\|")
-        short = seen if len(seen) <= 110 else seen[:107].rstrip() + "..."
+        # WHY at a space: half a word is no word, neither for a reader nor for codespell.
+        short = seen if len(seen) <= 110 else seen[:107].rpartition(" ")[0] + " ..."
         lines.append(f"| {_quoted(short)} | [{trouble.title}](#{trouble.slug}) |")
     return lines
 
