@@ -140,7 +140,7 @@ def _intro(known: Catalogue) -> list[str]:
     ]
     for trouble in known.troubles:
         seen = trouble.symptom.split("\n")[0].replace("|", "\\|")
-        # WHY at a space: half a word is no word, neither for a reader nor for codespell.
+        # WHY at a space: half a word is none, for a reader or for codespell.
         short = seen if len(seen) <= 110 else seen[:107].rpartition(" ")[0] + " ..."
         lines.append(f"| {_quoted(short)} | [{trouble.title}](#{trouble.slug}) |")
     return lines
