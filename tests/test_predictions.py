@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import re
 import shutil
 import subprocess
-import sys
 from typing import Any
 
 import numpy as np
 import pytest
+from helpers.command import call
 
 from distrinews import (
     costmodel,
@@ -230,22 +229,6 @@ def test_more_ranks_are_never_more_efficient_and_equal_lengths_never_less() -> N
 
 
 # --- The command --------------------------------------------------------------------
-
-
-def call(
-    *words: object, folder: pathlib.Path, expect: int = 0
-) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, *(str(word) for word in words)],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == expect, done.stdout + done.stderr
-    return done
 
 
 def predict(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 
 import torch
+from helpers.exports import facts
 
 from distrinews import export, model
 
@@ -12,20 +13,6 @@ __all__ = ["HEADLINE", "write"]
 
 HEADLINE = "Striker scores twice as champions win the cup final"
 TEXTS = [HEADLINE, "Oil prices rise as a storm nears the coast", "Peace talks resume"]
-FACTS = {
-    "licence": "mit",
-    "run_id": "proof",
-    "preset": "tiny",
-    "summary": "2 layers",
-    "data": "newswire",
-    "rows": 8,
-    "accuracy": 0.5,
-    "macro_f1": 0.25,
-    "fitted_rows": 100,
-    "num_ranks": 2,
-    "max_length": 24,
-    "origin": "random weights",
-}
 
 
 def write(folder: pathlib.Path, *, seed: int = 1) -> pathlib.Path:
@@ -36,5 +23,5 @@ def write(folder: pathlib.Path, *, seed: int = 1) -> pathlib.Path:
     with torch.no_grad():
         for weights in net.parameters():
             weights *= 3  # an untrained model would say 0.25 to everything
-    export.write(folder, net=net, tokenizer=tokenizer, facts=FACTS)
+    export.write(folder, net=net, tokenizer=tokenizer, facts=facts(max_length=24))
     return folder
