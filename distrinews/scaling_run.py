@@ -17,9 +17,8 @@ Guide: understand/performance.
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import torch
@@ -116,7 +115,7 @@ def measure(
 
     def one_process(clock: PhaseClock) -> None:
         if ranks.is_main:
-            with _threads(all_threads):
+            with machine.threads(all_threads):
                 clock.restart()
                 alone(clock)
         else:  # the same phases, empty: every rank tells the same names
@@ -260,16 +259,3 @@ def work(
             told[way]["peak_memory_bytes"] = list(memory)
             told[way]["gradient_bytes"] = [p.nbytes for p in net.parameters()]
     return told
-
-
-@contextlib.contextmanager
-def _threads(number: int) -> Generator[None, None, None]:
-    """Compute with other many threads for the length of the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    # WHY compute something: the threads are made by the first work they get.
-    torch.ones(512, 512).mm(torch.ones(512, 512))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
