@@ -1,0 +1,124 @@
+"""Write code of the library and computed numbers into the pages.
+
+A page holds a marker and `<!-- end -->`; what stands between them is made here:
+
+- `<!-- source distrinews/sync.py::average_gradients -->`: that function or class as it
+  stands in the file, without its docstring. `Class.method` works, too.
+- `<!-- numbers ring_cost -->`: the Markdown that the function `ring_cost` of a file
+  `site_docs/_tools/numbers_*.py` returns; it computes with the library.
+
+`python site_docs/_tools/fill_pages.py` renews all pages; with `--check` it only says
+which are stale, with exit code 1.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import pathlib
+import re
+import sys
+import textwrap
+from collections.abc import Callable
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SITE = ROOT / "site_docs"
+TOOLS = SITE / "_tools"
+BLOCK = re.compile(
+    r"(<!-- (source|numbers) (\S+) -->\n)(?:(?!<!-- (?:source|numbers) ).)*?"
+    r"(<!-- end -->)",
+    re.DOTALL,
+)
+
+
+def render(text: str) -> str:
+    """Fill every block of a page.
+
+    Args:
+        text: The page.
+
+    Returns:
+        The page with its blocks renewed.
+    """
+    return BLOCK.sub(_block, text)
+
+
+def _block(match: re.Match[str]) -> str:
+    """One block, with blank lines around it: Markdown wants them."""
+    opening, kind, what, closing = match.groups()
+    made = excerpt(what) if kind == "source" else makers()[what]().strip()
+    return f"{opening}\n{made}\n\n{closing}"
+
+
+def excerpt(what: str) -> str:
+    """A function or class as it stands in its file, without the docstring.
+
+    Args:
+        what: `PATH::NAME` or `PATH::CLASS.METHOD`.
+
+    Returns:
+        A Python fence with path and line in its title.
+    """
+    path, _, name = what.partition("::")
+    text = (ROOT / path).read_text(encoding="utf-8")
+    node = _find(ast.parse(text), name.split("."))
+    if node is None:
+        raise SystemExit(f"{path} has no {name}: correct the marker.")
+    lines = text.splitlines()
+    first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+    kept = lines[first - 1 : node.end_lineno]
+    head = node.body[0]
+    if ast.get_docstring(node) is not None and len(node.body) > 1:
+        end = head.end_lineno or head.lineno
+        del kept[head.lineno - first : end - first + 1]
+    code = textwrap.dedent("\n".join(kept))
+    return f'```python title="{path}: {name}"\n{code}\n```'
+
+
+Named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def _find(within: ast.Module | Named, names: list[str]) -> Named | None:
+    """The definition that a dotted name leads to."""
+    for node in within.body:
+        if isinstance(node, Named) and node.name == names[0]:
+            return node if len(names) == 1 else _find(node, names[1:])
+    return None
+
+
+@functools.cache
+def makers() -> dict[str, Callable[[], str]]:
+    """Every public function of the files `numbers_*.py`, by its name."""
+    sys.path.insert(0, str(TOOLS))
+    found: dict[str, Callable[[], str]] = {}
+    for path in sorted(TOOLS.glob("numbers_*.py")):
+        module = importlib.import_module(path.stem)
+        for name in module.__all__:
+            if name in found:
+                raise SystemExit(f"two makers are called {name}: rename one.")
+            found[name] = getattr(module, name)
+    return found
+
+
+def main() -> int:
+    """Renew or check all pages.
+
+    Returns:
+        The exit code.
+    """
+    stale = []
+    for page in sorted(SITE.rglob("*.md")):
+        before = page.read_text(encoding="utf-8")
+        after = render(before)
+        if after != before:
+            stale.append(page)
+            if "--check" not in sys.argv:
+                page.write_text(after, encoding="utf-8", newline="\n")
+    for page in stale:
+        print(page.relative_to(ROOT))
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
