@@ -58,7 +58,10 @@ def excerpt(what: str) -> str:
         what: `PATH::NAME` or `PATH::CLASS.METHOD`.
 
     Returns:
-        A Python fence with path and line in its title.
+        A Python fence with path and name in its title.
+
+    Raises:
+        SystemExit: The file has no such name.
     """
     path, _, name = what.partition("::")
     text = (ROOT / path).read_text(encoding="utf-8")
