@@ -1,4 +1,4 @@
-"""Proofs for the page understand/ddp-inside: what DDP sends in which step.
+"""Proofs for the pages on DDP: what it sends in which step, and what it leaves alone.
 
 The collectives are those that the profiler saw gloo do, not what DDP says of itself.
 """
@@ -127,3 +127,34 @@ def test_two_micro_batches_send_gradients_and_buffers_once(
         {"broadcast": ORDER + POSITIONS, "all_reduce": []},
         {"broadcast": [], "all_reduce": BUCKETS},
     ]
+
+
+class Counter(nn.Module):
+    """A layer that notes how many rows it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.seen: list[int] = []
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        self.seen.append(len(rows))
+        out: torch.Tensor = self.layer(rows)
+        return out
+
+
+def count_rows(ranks: dist.Ranks, out: Path) -> None:
+    rows = torch.ones(6 if ranks.is_main else 4, 1)
+    net = Counter()
+    replica = DistributedDataParallel(net)
+    for batch in (rows, rows[ranks.rank :: ranks.world_size]):
+        replica(batch).sum().backward()
+    torch.save(net.seen, out / f"{ranks.rank}.pt")
+
+
+def test_ddp_computes_exactly_the_rows_that_each_rank_passed(tmp_path: Path) -> None:
+    dist.launch(count_rows, tmp_path, num_ranks=2, timeout_s=60)
+    told = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    assert [whole for whole, _ in told] == [6, 4]
+    # Negative control: a caller who cuts is seen to cut.
+    assert [cut for _, cut in told] == [3, 2]

@@ -179,13 +179,19 @@ def data_parallel_traffic() -> str:
     Returns:
         A Markdown table.
     """
-    lines = [["preset", "way", "forward", "backward", "hidden behind computing"]]
+    lines = [["preset", "way", "forward", "backward", "hidden"]]
     for preset in PRESETS:
         size = f"{_total(preset) / MB:.1f} MB"
         into = f"{size} of gradients to GPU 0"
         lines += [
             [f"`{preset}`", "DataParallel", f"{size} of weights to GPU 1", into, "no"],
-            [f"`{preset}`", "DDP", "none", f"{size}, each way", "all but the last"],
+            [
+                f"`{preset}`",
+                "DDP",
+                "none",
+                f"{size}, each way",
+                "all but the last bucket",
+            ],
         ]
     return draw_table(lines)
 
