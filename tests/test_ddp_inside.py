@@ -5,6 +5,7 @@ The collectives are those that the profiler saw gloo do, not what DDP says of it
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,3 +159,64 @@ def test_ddp_computes_exactly_the_rows_that_each_rank_passed(tmp_path: Path) -> 
     assert [whole for whole, _ in told] == [6, 4]
     # Negative control: a caller who cuts is seen to cut.
     assert [cut for _, cut in told] == [3, 2]
+
+
+ROWS = torch.arange(24, dtype=torch.float64).reshape(8, 3).sin() * 3
+WITHOUT_BROADCAST = (
+    {"forward_sync_buffers": False}
+    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    else {"broadcast_buffers": False}  # before torch 2.13
+)
+
+
+def normalising(layer: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), layer, nn.Tanh(), nn.Linear(4, 1)).double()
+
+
+def gradient_of(net: nn.Module, rows: torch.Tensor) -> torch.Tensor:
+    net(rows).square().mean().backward()
+    return torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
+
+
+def normalise(ranks: dist.Ranks, out: Path) -> None:
+    mine = ROWS.chunk(2)[ranks.rank]
+    told: dict[str, Any] = {}
+    for name, layer in (("batch", nn.BatchNorm1d(4)), ("layer", nn.LayerNorm(4))):
+        told[name] = gradient_of(DistributedDataParallel(normalising(layer)), mine)
+    for name, options in (("broadcast", {}), ("alone", WITHOUT_BROADCAST)):
+        norm = nn.BatchNorm1d(4)
+        replica = DistributedDataParallel(normalising(norm), **options)
+        gradient_of(replica, mine)
+        told[f"{name}: after"] = norm.running_mean.clone()
+        norm.register_forward_pre_hook(
+            lambda module, _, at=f"{name}: next": told.update({
+                at: module.running_mean.clone()
+            })
+        )
+        gradient_of(replica, mine)
+    synced = nn.SyncBatchNorm.convert_sync_batchnorm(normalising(nn.BatchNorm1d(4)))
+    with pytest.raises(ValueError, match="only work with GPU modules"):
+        DistributedDataParallel(synced)
+    torch.save(told, out / f"{ranks.rank}.pt")
+
+
+def test_layer_norm_keeps_n_ranks_equal_to_one_and_batch_norm_does_not(
+    tmp_path: Path,
+) -> None:
+    dist.launch(normalise, tmp_path, num_ranks=2, timeout_s=60)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    want = gradient_of(normalising(nn.LayerNorm(4)), ROWS)
+    torch.testing.assert_close(first["layer"], want, rtol=0, atol=1e-12)
+    # Negative control: rows that are normalised among themselves.
+    want = gradient_of(normalising(nn.BatchNorm1d(4)), ROWS)
+    assert (first["batch"] - want).abs().max() > 1e-2
+
+    # Rank 0's statistics replace the others' before the next forward ...
+    assert not torch.allclose(first["broadcast: after"], second["broadcast: after"])
+    for told in (first, second):
+        assert torch.equal(told["broadcast: next"], first["broadcast: after"])
+    # ... and nothing else does: told not to, each rank keeps its own.
+    for told in (first, second):
+        assert torch.equal(told["alone: next"], told["alone: after"])
+    assert not torch.allclose(first["alone: next"], second["alone: next"])
