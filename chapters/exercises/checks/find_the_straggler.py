@@ -17,8 +17,8 @@ def check(stage: exercises.Stage) -> None:
     stage.expect("slowest rank", who, want=1)
     stage.reject_if(
         abs(lost - (1 - 14 / 18)) < 1e-6,
-        "22 % would be lost if only the slowest rank's sum counted; but the others wait "
-        "in every step for that step's slowest.",
+        "22 % would be lost if only the slowest rank's sum counted; but the others "
+        "wait in every step for that step's slowest.",
     )
     stage.expect("share of time spent waiting", lost, want=LOST)
     stage.at_most(

@@ -6,7 +6,7 @@ import torch
 
 from distrinews import exercises
 
-SCORES = ([0.5], [0.25, 0.0, 1.0, 0.75], [])
+SCORES: tuple[list[float], ...] = ([0.5], [0.25, 0.0, 1.0, 0.75], [])
 
 
 def check(stage: exercises.Stage) -> None:

@@ -12,7 +12,7 @@ NUM_ROWS, BATCH = 512, 8
 def check(stage: exercises.Stage) -> None:
     generator = torch.Generator().manual_seed(1)
     drawn = torch.randn(NUM_ROWS, generator=generator)
-    lengths = (40 * torch.exp(0.4 * drawn)).int().clamp(8, 200).tolist()
+    lengths: list[int] = (40 * torch.exp(0.4 * drawn)).int().clamp(8, 200).tolist()
     mine, seen = stage.run(list(lengths), BATCH)
     stage.at_most("collectives", seen.calls(), limit=0, why="All know the lengths.")
     everyone = stage.together([list(batch) for batch in mine])

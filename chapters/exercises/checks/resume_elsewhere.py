@@ -23,13 +23,12 @@ def check(stage: exercises.Stage) -> None:
         stage.reject_if(twice > 0, f"{twice} rows are read by two ranks.")
         lost = set(order[6 * done :]) - set(read)
         stage.reject_if(bool(lost), f"{len(lost)} rows of the epoch are never read.")
-        steps = [
-            sorted(r for rank in everyone for r in rank[i]) for i in range(6 - done)
-        ]
+        steps = [sorted(sum(parts, [])) for parts in zip(*everyone, strict=True)]
         whole = [sorted(order[6 * i : 6 * i + 6]) for i in range(done, 6)]
         stage.reject_if(
             steps != whole,
-            "a step reads other rows than the undisturbed run: the weights would differ.",
+            "a step reads other rows than the undisturbed run: the weights would "
+            "differ.",
         )
 
 

@@ -8,7 +8,7 @@ from distrinews import exercises
 
 
 def check(stage: exercises.Stage) -> None:
-    drawn = []
+    drawn: list[tuple[torch.Tensor, torch.Tensor]] = []
     for seed in (3, 3, 4):
         torch.manual_seed(1000 + len(drawn))  # what came before must not matter
         (layer, mask), seen = stage.run(seed)

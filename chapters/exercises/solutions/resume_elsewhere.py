@@ -1,4 +1,4 @@
-"""The epoch's order belongs to the data, not to the ranks: skip what was read, deal the rest."""
+"""The order belongs to the epoch, not to the ranks: skip what was read, deal on."""
 
 from __future__ import annotations
 

@@ -18,9 +18,7 @@ def solve(
     if ranks.is_main:
         draft = path.with_suffix(".draft")
         torch.save(model.module.state_dict(), draft)
-        os.replace(
-            draft, path
-        )  # at once, on every system; a reader sees all or nothing
+        os.replace(draft, path)  # at once: a reader sees all or nothing
     torch_dist.barrier()  # outside the `if`: it is the others that must wait
     weights: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
     return weights
