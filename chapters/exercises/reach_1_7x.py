@@ -3,7 +3,7 @@
 Task      A step costs what its longest row costs, times the rows: shorter rows are
           padded. And it is over when the slower rank is. Write `solve` so that it
           returns this rank's batches such that two ranks are at least 1.7 times as fast
-          as one process on the rows as they come.
+          as one process that pads as little as it can.
 Target    Each row once, `per_rank_batch_size` rows a batch, equally many batches on
           both ranks, no collective; 1.7 times as fast.
 Hint 1    Which two losses are there: inside a batch, and between the ranks?

@@ -28,7 +28,7 @@ def check(stage: exercises.Stage) -> None:
     if got is None or want is None:
         got = want = torch.zeros(1)
         stage.reject_if(True, "there is no gradient.")
-    ratio = float((got / want).mean())
+    ratio = float((got * want).sum() / want.square().sum())
     stage.reject_if(
         abs(ratio - 4) < 1e-3 and seen.calls() > 0,
         "the gradient is 4 times too large: `.grad` adds up, and nobody divides by the "

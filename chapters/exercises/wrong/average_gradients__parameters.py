@@ -1,6 +1,6 @@
 """Averages the parameters: before the step they are equal anyway.
 
-Rejected  gradient of 0.weight, first numbers
+Rejected  a parameter has changed: gradients are averaged
 """
 
 from __future__ import annotations

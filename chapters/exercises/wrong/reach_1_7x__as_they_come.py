@@ -1,6 +1,6 @@
 """Splits the rows as they come.
 
-Rejected  one rank waits|too much padding
+Rejected  most of them padding
 """
 
 from __future__ import annotations

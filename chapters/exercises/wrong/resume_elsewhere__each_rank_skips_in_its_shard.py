@@ -1,6 +1,6 @@
 """Deals the epoch to the new ranks and skips the old ranks' count.
 
-Rejected  come again|never read
+Rejected  rows of the epoch are never read
 """
 
 from __future__ import annotations
@@ -20,6 +20,6 @@ def solve(
 ) -> list[list[int]]:
     order = torch.randperm(num_rows, generator=torch.Generator().manual_seed(seed))
     share = global_batch_size // ranks.world_size
-    size = num_rows // ranks.world_size
-    mine = order[ranks.rank * size : (ranks.rank + 1) * size]
-    return [part.tolist() for part in mine[num_steps * share :].split(share)]
+    mine = order[ranks.rank :: ranks.world_size]
+    read = num_steps * (global_batch_size // 2)  # by each of the two ranks before
+    return [part.tolist() for part in mine[read:].split(share)]
