@@ -75,7 +75,9 @@ def collective_costs() -> str:
     Returns:
         A Markdown table.
     """
-    lines = [["what", "bytes", "sent by each of 2", "by each of 8", "2 x T4, predicted"]]
+    lines = [
+        ["what", "bytes", "sent by each of 2", "by each of 8", "2 x T4, predicted"]
+    ]
     rows = [("a vote", 8), ("a confusion matrix", 8 * NUM_CLASSES**2)]
     rows += [
         (f"all gradients of `{name}`", sum(sizes.gradient_bytes(name)))
@@ -225,7 +227,10 @@ def metrics_two_ways() -> str:
     def macro_f1(one: Tally) -> float:
         return sum(list(one.f1_by_class.values())[:2]) / 2  # two of the four classes
 
-    for name, figure in (("accuracy", lambda one: one.accuracy), ("macro F1", macro_f1)):
+    for name, figure in (
+        ("accuracy", lambda one: one.accuracy),
+        ("macro F1", macro_f1),
+    ):
         each = [figure(one) for one in both]
         numbers = [*each, statistics.mean(each), figure(total)]
         lines.append([name, *(f"{number:.3f}" for number in numbers)])
