@@ -247,7 +247,7 @@ def metric_bytes() -> str:
     counts = tally.confusion.nbytes + 8 + tally.bins.nbytes
     scores = TEST_ROWS * NUM_CLASSES * 4
     lines = [
-        ["way", "bytes of all ranks", "grows with"],
+        ["way", "bytes of the result", "grows with"],
         ["sum of counts: accuracy, F1, loss, calibration", f"{counts:,}", "classes"],
         ["gather of scores, float32: AUC", f"{scores:,}", "rows times classes"],
     ]
