@@ -32,10 +32,20 @@ MODELS = ("minilm", "distilbert")
 # AG News as its paper and its dataset card give it (Zhang et al. 2015).
 TRAIN_ROWS, TEST_ROWS = 120_000, 7_600
 CPU = torch.device("cpu")
+Sampler = DistributedSampler[int]
 
 
 def _rank(rank: int, world_size: int) -> Ranks:
     return Ranks(rank, local_rank=rank, world_size=world_size, device=CPU)
+
+
+def _torchs(num_rows: int, count: int, *, drop_last: bool = False) -> Sampler:
+    return DistributedSampler(
+        range(num_rows),  # type: ignore[arg-type]
+        num_replicas=count,
+        rank=0,
+        drop_last=drop_last,
+    )
 
 
 def _megabytes(num_bytes: float) -> str:
@@ -102,15 +112,8 @@ def shard_sizes() -> str:
     head = "ranks,rows a rank,repeated,left out with drop_last,our steps,left out"
     lines = [head.split(",")]
     for count in (1, 2, 4, 7, 8):
-        kept, dropped = (
-            DistributedSampler(
-                range(TRAIN_ROWS),  # type: ignore[arg-type]
-                num_replicas=count,
-                rank=0,
-                drop_last=drop_last,
-            )
-            for drop_last in (False, True)
-        )
+        kept = _torchs(TRAIN_ROWS, count)
+        dropped = _torchs(TRAIN_ROWS, count, drop_last=True)
         # WHY another batch for 7: a global batch of 32 does not divide by it.
         size = 32 if 32 % count == 0 else 28
         ours = sharding.ShuffledBatchSampler(
@@ -194,9 +197,8 @@ def seeds_of_ranks() -> str:
     for (what, why), pair in zip(reasons.items(), seeds, strict=True):
         equal = "equal" if pair[0] == pair[1] else "different"
         lines.append([what, str(pair[0]), str(pair[1]), equal, why])
-    state = torch.get_rng_state().nbytes
-    told = f"A checkpoint holds {state:,} bytes of CPU random state for each rank."
-    return f"{draw_table(lines)}\n\n{told}"
+    held = f"{torch.get_rng_state().nbytes:,} bytes of CPU random state for each rank"
+    return f"{draw_table(lines)}\n\nA checkpoint holds {held}."
 
 
 # True class by row, said class by column: of two ranks, with 4 and with 2 rows.
@@ -206,11 +208,7 @@ RANK_1 = [[1, 0], [1, 0]]
 
 def _tally(small: list[list[int]]) -> Tally:
     told = Tally()
-    for true, row in enumerate(small):
-        for said, count in enumerate(row):
-            for _ in range(count):
-                logits = torch.nn.functional.one_hot(torch.tensor([said]), NUM_CLASSES)
-                told.add(logits.float(), torch.tensor([true]))
+    told.confusion[:2, :2] = torch.tensor(small)
     return told
 
 
@@ -245,9 +243,9 @@ def metric_bytes() -> str:
     """
     tally = Tally()
     counts = tally.confusion.nbytes + 8 + tally.bins.nbytes
-    scores = TEST_ROWS * NUM_CLASSES * 4
+    scores = 4 * TEST_ROWS * NUM_CLASSES
     lines = [
-        ["way", "bytes of the result", "grows with"],
+        "way,bytes of the result,grows with".split(","),
         ["sum of counts: accuracy, F1, loss, calibration", f"{counts:,}", "classes"],
         ["gather of scores, float32: AUC", f"{scores:,}", "rows times classes"],
     ]
@@ -263,11 +261,7 @@ def evaluation_padding() -> str:
     head = "ranks,torch's sampler counts,twice,accuracy off by at most,ours counts"
     lines = [[*head.split(","), "batches a rank"]]
     for count in (1, 2, 3, 5, 7, 16, 64):
-        sampler = DistributedSampler(
-            range(TEST_ROWS),  # type: ignore[arg-type]
-            num_replicas=count,
-            rank=0,
-        )
+        sampler = _torchs(TEST_ROWS, count)
         extra = sampler.total_size - TEST_ROWS
         plans = [
             sharding.evaluation_batches(
@@ -297,11 +291,11 @@ def ranks_of_two_machines() -> str:
     """
     head = "machine,GROUP_RANK,LOCAL_RANK,RANK,LOCAL_WORLD_SIZE,WORLD_SIZE,GPU"
     lines = [head.split(",")]
-    machines, each = 2, 2
-    for group_rank in range(machines):
+    each = 2
+    for group_rank in range(2):
         for local_rank in range(each):
             rank = group_rank * each + local_rank
-            numbers = (group_rank, local_rank, rank, each, machines * each)
-            name = "first" if group_rank == 0 else "second"
+            numbers = (group_rank, local_rank, rank, each, 2 * each)
+            name = ("first", "second")[group_rank]
             lines.append([name, *map(str, numbers), f"cuda:{local_rank}"])
     return draw_table(lines)
