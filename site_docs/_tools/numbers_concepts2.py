@@ -89,10 +89,8 @@ def collective_costs() -> str:
         ["what", "bytes", "sent by each of 2", "by each of 8", "2 x T4, predicted"]
     ]
     rows = [("a vote", 8), ("a confusion matrix", 8 * NUM_CLASSES**2)]
-    rows += [
-        (f"all gradients of `{name}`", sum(sizes.gradient_bytes(name)))
-        for name in MODELS
-    ]
+    for name in MODELS:
+        rows.append((f"all gradients of `{name}`", sum(sizes.gradient_bytes(name))))
     for what, num_bytes in rows:
         sent = [2 * (count - 1) / count * num_bytes for count in (2, 8)]
         numbers = [num_bytes, *sent]
@@ -241,11 +239,10 @@ def metric_bytes() -> str:
     Returns:
         A Markdown table.
     """
-    tally = Tally()
-    counts = tally.confusion.nbytes + 8 + tally.bins.nbytes
+    counts = 8 + Tally().confusion.nbytes + Tally().bins.nbytes
     scores = 4 * TEST_ROWS * NUM_CLASSES
     lines = [
-        "way,bytes of the result,grows with".split(","),
+        ["way", "bytes of the result", "grows with"],
         ["sum of counts: accuracy, F1, loss, calibration", f"{counts:,}", "classes"],
         ["gather of scores, float32: AUC", f"{scores:,}", "rows times classes"],
     ]
