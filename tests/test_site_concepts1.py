@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+from helpers.site_tables import cells
 from torch import nn
 
 from distrinews import sizes
@@ -35,12 +36,6 @@ def numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.syspath_prepend(str(ROOT / "site_docs" / "_tools"))
     yield __import__("numbers_concepts1")
     sys.modules.pop("numbers_concepts1")
-
-
-def cells(table: str) -> list[list[str]]:
-    """The body of a Markdown table."""
-    lines = [line for line in table.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
 def share_of_a_row(counts: list[int], factors: list[float]) -> list[float]:
