@@ -29,7 +29,7 @@ function fill(node, attributes, children) {
     else if (value === true) node.setAttribute(name, "");
     else if (value !== false && value != null) node.setAttribute(name, String(value));
   }
-  node.append(...children.flat().filter((child) => child != null && child !== false));
+  node.append(...children.flat(Infinity).filter((child) => child != null && child !== false));
   return node;
 }
 
@@ -141,6 +141,10 @@ export class Widget extends HTMLElement {
   words() {
     return table("", [[""]]);
   }
+  // The figure that stands in the page without JavaScript.
+  picture(width) {
+    return this.draw(width);
+  }
   // One short sentence on what is shown.
   sentence() {
     return "";
@@ -158,8 +162,11 @@ export class Widget extends HTMLElement {
       console.warn(`${this.localName} stays a picture:`, problem);
       return;
     }
-    this.replaceChildren(this.#frame());
-    this.#watch();
+    const id = `${this.name}-title`;
+    const head = this.#heading(id, this.story.heading);
+    const frame = { class: "w-frame", "aria-labelledby": id };
+    this.replaceChildren(el("section", frame, this.frame(head)));
+    if (this.figure) this.#watch();
     this.show({ aloud: false });
     this.setAttribute("ready", "");
   }
@@ -188,9 +195,9 @@ export class Widget extends HTMLElement {
     return svg("svg", size, ...children);
   }
 
-  #frame() {
+  // Everything in the frame, in order.
+  frame(head) {
     const { heading, question, caption, notice } = this.story;
-    const id = `${this.name}-title`;
     this.figure = el("div", { class: "w-figure" });
     this.seen = el("p", { class: "w-sentence", "aria-hidden": "true" });
     // WHY two: during play the picture's sentence changes, a screen reader's does not.
@@ -211,19 +218,17 @@ export class Widget extends HTMLElement {
       if (details.open) this.tablePlace.replaceChildren(this.words());
     });
     const controls = { class: "w-controls", role: "group", "aria-label": "Controls" };
-    return el(
-      "section",
-      { class: "w-frame", "aria-labelledby": id },
-      this.#heading(id, heading),
-      question ? this.#quiz(question) : null,
+    return [
+      head,
+      this.#quiz(question),
       el("div", controls, this.controls()),
       this.seen,
       this.live,
       this.figure,
-      caption ? el("p", { class: "w-caption" }, caption) : null,
+      el("p", { class: "w-caption" }, caption),
       this.#notice(notice),
       details,
-    );
+    ];
   }
 
   // WHY from the page: a heading must not skip a level, wherever the widget stands.
@@ -237,7 +242,6 @@ export class Widget extends HTMLElement {
   }
 
   #notice(notice) {
-    if (!notice) return null;
     const items = notice.map((one) => el("li", {}, one));
     const head = el("p", { class: "w-notice-head" }, "What to notice");
     return el("div", { class: "w-notice" }, head, el("ul", {}, items));

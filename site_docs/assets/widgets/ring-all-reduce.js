@@ -210,6 +210,14 @@ class RingAllReduce extends Widget {
     );
   }
 
+  // WHY not the start: the middle shows both halves, finished chunks and their next way.
+  picture(width) {
+    this.state = ring.at(4, 3);
+    const drawn = this.draw(width);
+    this.state = ring.begin(4);
+    return drawn;
+  }
+
   #head() {
     const shape = { id: `${this.name}-head`, viewBox: "0 0 8 8", refX: 6, refY: 4 };
     const size = { markerWidth: 12, markerHeight: 12, orient: "auto" };
