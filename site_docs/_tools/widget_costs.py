@@ -1,7 +1,7 @@
 """What the widgets show of time: buckets on their way, and speed-ups.
 
-Everything is computed by the library from what it has measured (`benchmarks/results`)
-and from the figures it quotes (`distrinews.published`). `widget_fixtures` writes it down.
+Computed by the library from what it has measured (`benchmarks/results`) and from the
+figures that it quotes (`distrinews.published`). `widget_fixtures` writes it down.
 """
 
 from __future__ import annotations

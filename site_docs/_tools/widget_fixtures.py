@@ -23,9 +23,9 @@ from typing import Any
 from unittest import mock
 
 import torch
+import widget_costs
 from torch.utils.data import DistributedSampler
 
-import widget_costs
 from distrinews import ring, sharding, sizes
 from distrinews.dist import Ranks
 

@@ -17,8 +17,9 @@ import pathlib
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ASSETS = ROOT / "site_docs" / "assets"
@@ -28,14 +29,14 @@ WIDTH = 560
 PICTURES_OF = {
     "ring-all-reduce": (
         "Four ranks in a ring after three of six steps",
-        "Each rank holds four chunks. One of them is finished, another one at each rank: "
-        "rank 1 holds 10, rank 2 holds 20, rank 3 holds 30 and rank 0 holds 40. It is on "
-        "its way to the right neighbour, which will replace its own by it.",
+        "Each rank holds four chunks. One of them is finished, at each rank another: "
+        "10 at rank 3, 20 at rank 0, 30 at rank 1, 40 at rank 2. It is on its way to "
+        "the right neighbour, where it will replace the same chunk.",
     ),
     "bucket-timeline": (
         "Buckets of 25 MiB on a network of 5 Gbit/s",
-        "Backward fills three buckets in order. The first two travel while backward goes "
-        "on. The third is full when backward is over: all of its way is exposed.",
+        "Backward fills three buckets in order. The first two travel while backward "
+        "goes on. The third is full when it is over: all of its way is exposed.",
     ),
     "sampler-view": (
         "Eleven rows dealt to three ranks",
@@ -44,9 +45,9 @@ PICTURES_OF = {
     ),
     "speed-up": (
         "Predicted speed-up over the number of ranks, on a network of 10 Gbit/s",
-        "The ideal rises as a straight line. The predicted curve leaves it at once and "
-        "hardly rises after 4 ranks. A measured point, two ranks on one machine with two "
-        "cores, lies below 1.",
+        "The ideal rises as a straight line. The predicted curve leaves it at once "
+        "and hardly rises after 4 ranks. A measured point, two ranks on one machine "
+        "with two cores, lies below 1.",
     ),
 }
 Handler = http.server.SimpleHTTPRequestHandler
@@ -58,7 +59,7 @@ class _Silent(Handler):
 
 
 @contextmanager
-def served(folder: pathlib.Path) -> Iterator[str]:
+def served(folder: pathlib.Path) -> Generator[str]:
     """Serve a folder on this machine.
 
     Args:
@@ -97,8 +98,8 @@ def pictures() -> dict[str, str]:
     return drawn
 
 
-def _drawn(page: object, address: str, name: str) -> str:
-    svg = page.evaluate(  # type: ignore[attr-defined]
+def _drawn(page: Any, address: str, name: str) -> str:
+    svg = page.evaluate(
         """async ([module, name, width]) => {
           await import(module);
           const element = document.createElement(name);

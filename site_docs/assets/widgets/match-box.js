@@ -1,6 +1,7 @@
 // <match-box>: paste a traceback, get the entry that fits. Nothing leaves the page.
 import { match, SHOWN_CHARACTERS as SHOWN, sure } from "./match.model.js";
-import { button, el, load, Widget } from "./frame.js";
+import { load, Widget } from "./frame.js";
+import { button, el } from "./parts.js";
 
 const EXAMPLE = `Traceback (most recent call last):
   File "train.py", line 41, in <module>
@@ -28,11 +29,23 @@ class MatchBox extends Widget {
       "aria-describedby": `${id}-note`,
       placeholder: "Traceback (most recent call last): ...",
     });
-    this.live = el("p", { class: "w-sentence w-found", role: "status", "aria-live": "polite" });
+    this.live = el("p", {
+      class: "w-sentence w-found",
+      role: "status",
+      "aria-live": "polite",
+    });
     this.answers = el("div", { class: "w-answers" });
     return [
       head,
-      el("p", {}, el("label", { for: id }, "Paste a traceback, a log, or a sentence about what is wrong:")),
+      el(
+        "p",
+        {},
+        el(
+          "label",
+          { for: id },
+          "Paste a traceback, a log, or a sentence about what is wrong:",
+        ),
+      ),
       this.box,
       el(
         "p",
@@ -113,13 +126,21 @@ class MatchBox extends Widget {
       ["Cause", coded(entry.cause)],
       ["Cure", coded(entry.cure)],
       ["Prevention", coded(entry.prevention)],
-      ["Try it", entry.lab && el("code", {}, `python -m distrinews lab run ${entry.lab}`)],
+      [
+        "Try it",
+        entry.lab && el("code", {}, `python -m distrinews lab run ${entry.lab}`),
+      ],
       ["Read on", link(entry.slug, "the whole entry")],
     ];
     return el(
       "div",
       { class: "w-entry" },
-      el("p", { class: "w-entry-title" }, link(entry.slug, entry.title), ` (${sure(weight)}, ${weight} of 100)`),
+      el(
+        "p",
+        { class: "w-entry-title" },
+        link(entry.slug, entry.title),
+        ` (${sure(weight)}, ${weight} of 100)`,
+      ),
       el(
         "dl",
         {},

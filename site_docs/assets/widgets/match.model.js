@@ -40,7 +40,8 @@ export function sure(weight) {
 export function match(pasted, catalogue) {
   const half = MAX_CHARACTERS / 2;
   let text = pasted;
-  if (text.length > MAX_CHARACTERS) text = `${text.slice(0, half)}\n${text.slice(-half)}`;
+  if (text.length > MAX_CHARACTERS)
+    text = `${text.slice(0, half)}\n${text.slice(-half)}`;
   for (const [from, to] of catalogue.tidy) text = text.replace(pattern(from, "g"), to);
   const found = [];
   for (const entry of catalogue.troubles) {
@@ -56,7 +57,11 @@ export function match(pasted, catalogue) {
   );
   for (const entry of catalogue.own) {
     if (!named.has(entry.slug)) continue;
-    found.push({ entry, weight: entry.weight, reason: `troubleshooting/#${entry.slug}` });
+    found.push({
+      entry,
+      weight: entry.weight,
+      reason: `troubleshooting/#${entry.slug}`,
+    });
   }
   return found.sort((a, b) => b.weight - a.weight); // stable: the catalogue's order decides
 }

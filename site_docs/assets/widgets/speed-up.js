@@ -1,6 +1,7 @@
 // <speed-up>: predicted speed-up over the number of ranks, our measured points beside it.
 import * as model from "./speed-up.model.js";
-import { button, choose, load, say, slide, svg, table, text, Widget } from "./frame.js";
+import { load, Widget } from "./frame.js";
+import { button, choose, say, slide, svg, table, text } from "./parts.js";
 
 const START = { network: 3, hardware: "cpu", kind: "strong" };
 const HARDWARE = [
@@ -20,7 +21,12 @@ class SpeedUp extends Widget {
     picture: "Speed-up over the number of ranks.",
     question: {
       ask: "",
-      options: ["8 times as fast", "About 6 times", "A bit more than twice", "Slower than one"],
+      options: [
+        "8 times as fast",
+        "About 6 times",
+        "A bit more than twice",
+        "Slower than one",
+      ],
       right: 2,
       answer: "",
     },
@@ -36,7 +42,10 @@ class SpeedUp extends Widget {
   };
 
   async prepare() {
-    [this.models, this.known] = await Promise.all([load("models.json"), load("measured.json")]);
+    [this.models, this.known] = await Promise.all([
+      load("models.json"),
+      load("measured.json"),
+    ]);
     this.set = { ...START };
     const gbit = this.known.networks_gbit[START.network];
     const told = this.#curve(START).find(({ ranks }) => ranks === 8);
@@ -60,10 +69,16 @@ class SpeedUp extends Widget {
     const speeds = this.known.networks_gbit;
     this.network = slide(
       "Network between the ranks",
-      { max: speeds.length - 1, value: START.network, words: (i) => `${speeds[i]} Gbit/s` },
+      {
+        max: speeds.length - 1,
+        value: START.network,
+        words: (i) => `${speeds[i]} Gbit/s`,
+      },
       (i) => this.#change({ network: i }),
     );
-    this.hardware = choose("A rank is", HARDWARE, START.hardware, (v) => this.#change({ hardware: v }));
+    this.hardware = choose("A rank is", HARDWARE, START.hardware, (v) =>
+      this.#change({ hardware: v }),
+    );
     this.kind = choose("Rows", KINDS, START.kind, (v) => this.#change({ kind: v }));
     const reset = button("Reset", () => {
       this.network.control.value = START.network;
@@ -88,8 +103,12 @@ class SpeedUp extends Widget {
   // --- Saying ----------------------------------------------------------------------
 
   sentence() {
-    const told = this.#curve(this.set).filter(({ ranks }) => [2, 8, 32].includes(ranks));
-    const parts = told.map(({ ranks, low, high }) => `${ranks} ranks ${between(low, high)}`);
+    const told = this.#curve(this.set).filter(({ ranks }) =>
+      [2, 8, 32].includes(ranks),
+    );
+    const parts = told.map(
+      ({ ranks, low, high }) => `${ranks} ranks ${between(low, high)}`,
+    );
     const gbit = this.known.networks_gbit[this.set.network];
     return `Predicted at ${gbit} Gbit/s: ${parts.join(", ")}.`;
   }
@@ -97,14 +116,25 @@ class SpeedUp extends Widget {
   words() {
     const rows = this.#curve(this.set).map(({ ranks, low, high }) => {
       const share = (one) => `${say((100 * one) / ranks)} %`;
-      const efficiency = high - low < 1e-9 ? share(high) : `${share(low)} to ${share(high)}`;
+      const efficiency =
+        high - low < 1e-9 ? share(high) : `${share(low)} to ${share(high)}`;
       const points = this.set.hardware === "cpu" ? this.known[this.set.kind] : [];
       const measured = points.filter((one) => one.ranks === ranks);
-      const ours = measured.map(({ speedup }) => times(speedup)).join(", ") || "not measured";
+      const ours =
+        measured.map(({ speedup }) => times(speedup)).join(", ") || "not measured";
       return [String(ranks), `${ranks}x`, between(low, high), efficiency, ours];
     });
-    const head = ["ranks", "ideal", "predicted", "efficiency", "measured, shared cores"];
-    return table("Speed-up: predicted, and measured on one machine with two cores.", [head, ...rows]);
+    const head = [
+      "ranks",
+      "ideal",
+      "predicted",
+      "efficiency",
+      "measured, shared cores",
+    ];
+    return table("Speed-up: predicted, and measured on one machine with two cores.", [
+      head,
+      ...rows,
+    ]);
   }
 
   // --- Drawing ---------------------------------------------------------------------
@@ -141,13 +171,24 @@ class SpeedUp extends Widget {
         svg(
           "g",
           {},
-          svg("path", { d: `M${LEFT} ${y(at)}H${width}`, class: at === 1 ? "w-axis" : "w-grid" }),
+          svg("path", {
+            d: `M${LEFT} ${y(at)}H${width}`,
+            class: at === 1 ? "w-axis" : "w-grid",
+          }),
           (!crowded || i % 2 === steps.indexOf(1) % 2) &&
-            text(LEFT - 5, y(at) + 4, `${at < 1 ? `1/${1 / at}` : at}x`, "w-tag", "end"),
+            text(
+              LEFT - 5,
+              y(at) + 4,
+              `${at < 1 ? `1/${1 / at}` : at}x`,
+              "w-tag",
+              "end",
+            ),
         ),
       ),
       text(width - 2, y(1) + 15, "below: slower than one", "w-tag w-halo", "end"),
-      this.known.ranks.map((ranks) => text(x(ranks), top + height + 18, ranks, "d-text")),
+      this.known.ranks.map((ranks) =>
+        text(x(ranks), top + height + 18, ranks, "d-text"),
+      ),
       text((LEFT + width) / 2, top + height + 36, "ranks", "d-text"),
     );
   }
@@ -175,7 +216,13 @@ class SpeedUp extends Widget {
       curve.map(({ ranks, low, high }, i) => [
         svg("circle", { cx: x(ranks), cy: y(high), r: 4.5, class: "w-fill" }),
         wide && svg("circle", { cx: x(ranks), cy: y(low), r: 4.5, class: "w-fill" }),
-        i % 2 === 1 && text(x(ranks), y(high) + (wide ? -11 : 20), times(high), "w-tag w-bold w-halo"),
+        i % 2 === 1 &&
+          text(
+            x(ranks),
+            y(high) + (wide ? -11 : 20),
+            times(high),
+            "w-tag w-bold w-halo",
+          ),
       ]),
     );
   }
@@ -187,7 +234,13 @@ class SpeedUp extends Widget {
       {},
       points.map(({ ranks, speedup }) => [
         diamond(x(ranks), y(speedup)),
-        text(x(ranks) + 12, y(speedup) + 5, times(speedup), "w-tag w-bold w-halo", "start"),
+        text(
+          x(ranks) + 12,
+          y(speedup) + 5,
+          times(speedup),
+          "w-tag w-bold w-halo",
+          "start",
+        ),
       ]),
     );
   }

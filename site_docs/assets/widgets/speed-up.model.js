@@ -6,7 +6,10 @@ import { cut, DEFAULT_BUCKET_MIB, network, predict } from "./costmodel.model.js"
 export function corners(figures) {
   return Object.entries(figures).reduce(
     (chosen, [name, [low, high]]) =>
-      chosen.flatMap((one) => [{ ...one, [name]: low }, { ...one, [name]: high }]),
+      chosen.flatMap((one) => [
+        { ...one, [name]: low },
+        { ...one, [name]: high },
+      ]),
     [{}],
   );
 }
@@ -30,7 +33,11 @@ export function cases(hardware, gbit, known, models) {
   const { link_gb_per_s: _, ...figures } = known.t4;
   return corners(figures).map((chosen) => ({
     compute: computing(chosen, models.distilbert),
-    link: { ...network(gbit), alpha_s: chosen.message_s, contention: chosen.contention },
+    link: {
+      ...network(gbit),
+      alpha_s: chosen.message_s,
+      contention: chosen.contention,
+    },
   }));
 }
 
