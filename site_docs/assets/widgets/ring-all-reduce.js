@@ -208,7 +208,8 @@ class RingAllReduce extends Widget {
       svg(
         "g",
         { transform: `translate(0 ${top})` },
-        moves.map((move) => this.#track(plan, move)),
+        this.state.values.map((_, rank) => this.#track(plan, rank, moves.length > 0)),
+        wide && moves.length === 0 && this.#end(plan, width),
         this.state.values.map((_, rank) => this.#card(plan, rank, moves)),
         moves.map((move) => this.#packet(plan, move)),
       ),
@@ -303,16 +304,26 @@ class RingAllReduce extends Widget {
     );
   }
 
-  #track(plan, { from }) {
+  // The way to the right neighbour; at the end it is there still, but idle.
+  #track(plan, rank, busy) {
+    const d = plan.tracks[rank].path;
+    const head = `url(#${this.name}-head)`;
     return svg(
       "g",
-      { class: `w-r${from}` },
-      svg("path", { d: plan.tracks[from].path, class: "d-dash" }),
+      { class: `w-r${rank}` },
       svg("path", {
-        d: plan.tracks[from].path,
-        class: "w-stroke",
-        "marker-end": `url(#${this.name}-head)`,
+        d,
+        class: busy ? "w-stroke" : "w-idle",
+        "marker-end": busy && head,
       }),
+    );
+  }
+
+  #end(plan, width) {
+    const y = plan.ranks === 2 ? plan.height * 0.5 - 4 : plan.height * 0.5;
+    const words = ["Every rank", "holds all sums"];
+    return words.map((one, i) =>
+      text(width / 2, y - 4 + i * 20, one, "d-strong w-halo"),
     );
   }
 

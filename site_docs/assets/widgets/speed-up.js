@@ -185,7 +185,13 @@ class SpeedUp extends Widget {
             ),
         ),
       ),
-      text(width - 2, y(1) + 15, "below: slower than one", "w-tag w-halo", "end"),
+      text(
+        LEFT + 4,
+        y(floor) - 5,
+        "below 1x: slower than one",
+        "w-tag w-halo",
+        "start",
+      ),
       this.known.ranks.map((ranks) =>
         text(x(ranks), top + height + 18, ranks, "d-text"),
       ),
@@ -216,7 +222,7 @@ class SpeedUp extends Widget {
       curve.map(({ ranks, low, high }, i) => [
         svg("circle", { cx: x(ranks), cy: y(high), r: 4.5, class: "w-fill" }),
         wide && svg("circle", { cx: x(ranks), cy: y(low), r: 4.5, class: "w-fill" }),
-        i % 2 === 1 &&
+        (wide ? [3, 5] : [1, 3, 5]).includes(i) &&
           text(
             x(ranks),
             y(high) + (wide ? -11 : 20),
