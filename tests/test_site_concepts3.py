@@ -1,4 +1,4 @@
-"""Proofs for the pages on backends and what comes after DDP: torch does what they say."""
+"""Proofs for the pages on backends and on what comes after DDP."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def overflow(ranks: dist.Ranks, out: Path) -> None:
     found: dict[str, Any] = {}
     for name, hook, scale in (
         ("inf spreads", None, float("inf")),
-        # WHY a function around it: DDP refuses torch's by name without CUDA (torch 2.13).
+        # WHY not the hook itself: DDP refuses it by name without CUDA (torch 2.13).
         (
             "bf16",
             lambda state, bucket: default_hooks.bf16_compress_hook(state, bucket),
