@@ -1,6 +1,18 @@
-// Loads a widget's module only where its element is on the page.
-const names = [];
+// Loads a widget's module and the widgets' style sheet where an element needs them;
+// any other page pays for these lines only.
+const NAMES = [
+  "bucket-timeline",
+  "match-box",
+  "ring-all-reduce",
+  "sampler-view",
+  "speed-up",
+];
+const found = NAMES.filter((name) => document.querySelector(name));
 
-for (const name of names) {
-  if (document.querySelector(name)) import(`./${name}.js`);
+if (found.length > 0) {
+  const sheet = document.createElement("link");
+  sheet.rel = "stylesheet";
+  sheet.href = new URL("widgets.css", import.meta.url).href;
+  document.head.append(sheet);
+  for (const name of found) import(`./${name}.js`);
 }
