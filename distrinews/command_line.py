@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     for add in (
         *(_add_predict, _add_evaluate, _add_export, _add_space),
-        *(_add_doctor, _add_lab, _add_benchmark),
+        *(_add_doctor, _add_lab, _add_exercise, _add_benchmark),
     ):
         add(commands)
     return parser
@@ -225,6 +225,34 @@ def _lab(given: argparse.Namespace) -> int:
     from distrinews import lab_desk
 
     return lab_desk.serve(given)
+
+
+def _add_exercise(commands: Any) -> None:
+    about = "write pieces of distributed training; real processes grade them"
+    exercise = commands.add_parser("exercise", help=about)
+    exercise.set_defaults(answer=_exercise)
+    acts = exercise.add_subparsers(dest="act", required=True, metavar="ACT")
+    acts.add_parser("list", help="names, levels, what you have passed")
+    for act, about in (
+        ("start", "copy an exercise into my_exercises/"),
+        ("hint", "the next hint of three"),
+        ("check", "let real processes grade your solution"),
+        ("solution", "show ours"),
+    ):
+        acts.add_parser(act, help=about).add_argument("name")
+    acts.choices["check"].add_argument(
+        "--file", help="your solution [default: my_exercises/NAME.py]"
+    )
+    # WHY without help: `check` runs it in a process of its own, nobody types it.
+    perform = acts.add_parser("perform")
+    for word in ("check", "solution", "folder"):
+        perform.add_argument(word)
+
+
+def _exercise(given: argparse.Namespace) -> int:
+    from distrinews import exercise_desk
+
+    return exercise_desk.serve(given)
 
 
 # --- Measuring --------------------------------------------------------------------

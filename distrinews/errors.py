@@ -14,12 +14,14 @@ __all__ = [
     "CheckpointError",
     "DataError",
     "DistriNewsError",
+    "ExerciseError",
     "HubUnreachableError",
     "LabError",
     "MissingGradientError",
     "ModelError",
     "OutputError",
     "RankFailedError",
+    "RejectedError",
     "ReplicasDifferError",
     "ResultError",
     "SettingsError",
@@ -113,6 +115,14 @@ class ResultError(DistriNewsError, ValueError):
 
 class LabError(DistriNewsError, ValueError):
     """A lab was asked for that is not there, or its file lacks something."""
+
+
+class ExerciseError(DistriNewsError, ValueError):
+    """An exercise was asked for that is not there, or a solution cannot be played."""
+
+
+class RejectedError(DistriNewsError, RuntimeError):
+    """A solution does not do what its exercise asks."""
 
 
 class WrongResultError(DistriNewsError, RuntimeError):

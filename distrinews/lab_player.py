@@ -38,7 +38,11 @@ class Played:
 
 
 def play(
-    words: tuple[str, ...], *, cwd: pathlib.Path | None = None, echo: bool = True
+    words: tuple[str, ...],
+    *,
+    cwd: pathlib.Path | None = None,
+    echo: bool = True,
+    limit_s: float = LIMIT_S,
 ) -> Played:
     """Run Python with these arguments; whatever it does, nothing of it is left.
 
@@ -46,10 +50,11 @@ def play(
         words: After the interpreter.
         cwd: Working folder.
         echo: Print its output as it comes.
+        limit_s: After this it is stopped by force.
 
     Returns:
         Exit code, output (both streams, as they came), seconds. A program that had to
-        be stopped after `LIMIT_S` ends with code -9.
+        be stopped after `limit_s` ends with code -9.
     """
     began_s = time.monotonic()
     # WHY its own folder for temporary files: what a killed program leaves goes with it.
@@ -73,12 +78,12 @@ def play(
                 start_new_session=True,  # so that all of it can be stopped
             )
         try:
-            ended = _follow(process, log, deadline_s=began_s + LIMIT_S, echo=echo)
+            ended = _follow(process, log, deadline_s=began_s + limit_s, echo=echo)
         finally:
             _stop(process)
         text = log.read_text(encoding="utf-8", errors="replace")
     if not ended:
-        text += f"It did not end within {LIMIT_S:g} s and was stopped.\n"
+        text += f"It did not end within {limit_s:g} s and was stopped.\n"
     return Played(process.returncode, text, time.monotonic() - began_s)
 
 

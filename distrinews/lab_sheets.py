@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from distrinews.errors import LabError
 
-__all__ = ["FIELDS", "LABS", "Sheet", "difference", "names"]
+__all__ = ["FIELDS", "LABS", "Sheet", "difference", "labelled_lines", "names"]
 
 FIELDS = (
     "Symptom",
@@ -81,14 +81,7 @@ class Sheet:
             )
         path = LABS / f"{name}.py"
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        title, _, rest = (ast.get_docstring(tree) or "").partition("\n")
-        fields: dict[str, str] = {}
-        for line in rest.splitlines():
-            label = line[:10].strip()
-            if label:
-                fields[label] = line[10:].strip()
-            elif line.strip() and fields:
-                fields[[*fields][-1]] += " " + line.strip()
+        title, fields = labelled_lines(ast.get_docstring(tree) or "")
         missing = [label for label in FIELDS if not fields.get(label)]
         symptoms = [
             ast.literal_eval(word.value)
@@ -105,6 +98,30 @@ class Sheet:
                 page="labs",
             )
         return cls(name, path, title, fields, symptoms[0])
+
+
+def labelled_lines(about: str) -> tuple[str, dict[str, str]]:
+    r"""Take a docstring of labelled lines apart.
+
+    Args:
+        about: A title; then lines whose first ten characters are a label or blank.
+
+    Returns:
+        The title, and label -> text; what is continued is joined with blanks.
+
+    Examples:
+        >>> labelled_lines("Title.\\n\\nTask      Count\\n          well.")
+        ('Title.', {'Task': 'Count well.'})
+    """
+    title, _, rest = about.partition("\n")
+    fields: dict[str, str] = {}
+    for line in rest.splitlines():
+        label = line[:10].strip()
+        if label:
+            fields[label] = line[10:].strip()
+        elif line.strip() and fields:
+            fields[[*fields][-1]] += " " + line.strip()
+    return title, fields
 
 
 def names() -> list[str]:

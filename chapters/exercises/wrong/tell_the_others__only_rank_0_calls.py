@@ -1,0 +1,17 @@
+"""Only the rank that has something to say calls; nobody listens.
+
+Rejected  rank 1 had already left `solve`.*others waited for it: rank 0
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as torch_dist
+
+from distrinews import dist
+
+
+def solve(ranks: dist.Ranks, value: torch.Tensor) -> float:
+    if ranks.is_main:
+        torch_dist.broadcast(value, src=0)
+    return value.item()

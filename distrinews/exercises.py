@@ -1,0 +1,318 @@
+"""An exercise: what a solution is asked to do, played by real processes and judged.
+
+Promise: the judgement never hangs and never depends on the solution's own messages. A
+solution may call too many collectives, too few, or on the wrong rank: ranks compare
+what they saw through files, not through the group that the solution may have put out
+of step.
+
+A check (`chapters/exercises/checks/NAME.py`) holds `check(stage)` and an `Exercise`. It
+calls the solution through `Stage.run`, which records every collective, and says what
+is not right with `Stage.expect`, `Stage.at_most` and `Stage.reject_if`.
+
+Not here: finding exercises, showing and grading them (`distrinews.exercise_desk`).
+
+Guide: learn/exercises.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import pathlib
+import pickle
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import ModuleType
+from typing import Any, NoReturn
+
+import torch
+import torch.distributed as torch_dist
+
+from distrinews import dist, timeline, trace
+from distrinews.errors import ExerciseError, RejectedError
+
+__all__ = ["PASSED", "Exercise", "Seen", "Stage", "perform"]
+
+# The line by which a check says that it has nothing to say.
+PASSED = "-- the check finds nothing wrong --"
+# WHY so long: this is no wait of the solution's own; loading torch may take a while.
+START_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One task: how many ranks play it and who judges.
+
+    Attributes:
+        check: Called as `check(stage)` on every rank; raises through `stage`.
+        num_ranks: W.
+        timeout_s: How long a collective of the solution waits for the other ranks.
+    """
+
+    check: Callable[[Stage], None]
+    num_ranks: int = 2
+    timeout_s: float = 4.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one call of the solution did on this rank.
+
+    Attributes:
+        events: Collectives and messages, in order.
+        seconds: From call to return.
+    """
+
+    events: list[timeline.Event]
+    seconds: float
+
+    def calls(self, name: str = "") -> int:
+        """Count collectives.
+
+        Args:
+            name: Only of this one, e.g. "all_reduce"; empty: of all of them.
+
+        Returns:
+            How often this rank called it. Messages to one rank count under their name.
+
+        Examples:
+            >>> Seen([], 0.0).calls()
+            0
+        """
+        return sum(
+            event.name == name if name else event.kind == "collective"
+            for event in self.events
+        )
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all tensors that this rank gave to collectives and messages."""
+        return sum(event.num_bytes for event in self.events)
+
+
+@dataclass
+class Stage:
+    """Where a solution is played: one for each rank.
+
+    Attributes:
+        ranks: Who this process is.
+        solution: The learner's module; `run` calls its `solve`.
+        folder: All ranks may write here; removed afterwards.
+    """
+
+    ranks: dist.Ranks
+    solution: ModuleType
+    folder: pathlib.Path
+    _meetings: int = field(default=0, init=False)
+    _runs: int = field(default=0, init=False)
+
+    def run(self, *args: Any, watch: torch.nn.Module | None = None) -> tuple[Any, Seen]:
+        """Call `solve(ranks, *args)` on this rank; wait until every rank's has ended.
+
+        Every rank must call it.
+
+        Args:
+            *args: Passed on.
+            watch: A DDP wrapper among them, whose buckets shall be seen, too.
+
+        Returns:
+            What it returned, and what it did.
+        """
+        self._runs += 1
+        records = self.folder / "records" / f"{self._runs:02}"
+        with trace.recording(records, self.ranks) as recorder:
+            if watch is not None:
+                recorder.watch(watch)
+            began_s = time.perf_counter()
+            got = self.solution.solve(self.ranks, *args)
+            seconds = time.perf_counter() - began_s
+        self.wait_for_the_others_solutions_to_end()
+        own = timeline.read(records)[self.ranks.rank]
+        return got, Seen([e for e in own if e.kind != "phase"], seconds)
+
+    def wait_for_the_others_solutions_to_end(self) -> None:
+        """Meet here. A hang names this place: the solution's rank ended too early."""
+        self.together(None)
+
+    def together(self, value: Any) -> list[Any]:
+        """Gather a value of each rank, without the process group.
+
+        Every rank must call it.
+
+        Args:
+            value: Anything that pickles.
+
+        Returns:
+            The values, by rank.
+        """
+        self._meetings += 1
+        # WHY a rename: the others must never read half of it.
+        own = self._place(self.ranks.rank)
+        draft = own.with_suffix(".draft")
+        draft.write_bytes(pickle.dumps(value))
+        draft.rename(own)
+        everyone = [self._place(rank) for rank in range(self.ranks.world_size)]
+        while not all(path.exists() for path in everyone):
+            time.sleep(0.005)  # ends: the launcher ends all ranks when one has failed
+        # Only this process and its siblings wrote here, a moment ago.
+        return [pickle.loads(path.read_bytes()) for path in everyone]
+
+    def _place(self, rank: int) -> pathlib.Path:
+        return self.folder / f"meeting-{self._meetings:04}-{rank}.pickle"
+
+    def reject_if(self, bad: bool, reason: str) -> None:
+        """Reject the solution on every rank if it is bad on any.
+
+        Every rank must call it.
+
+        Args:
+            bad: Whether this rank saw it.
+            reason: What is wrong and why it matters, one or two sentences. The first
+                bad rank's words are used.
+
+        Raises:
+            RejectedError: On every rank.
+        """
+        for told in self.together(reason if bad else None):
+            if told is not None:
+                _reject(told)
+
+    def expect(self, what: str, got: Any, *, want: Any, why: str = "") -> None:
+        """Reject unless every rank holds the right value.
+
+        Every rank must call it.
+
+        Args:
+            what: Name of the value, for the message.
+            got: What this rank holds: numbers, texts, tensors, lists of them.
+            want: What it should hold.
+            why: The likely cause, a sentence.
+
+        Raises:
+            RejectedError: Some rank holds something else. On every rank.
+        """
+        everyone = self.together((_text(got), _text(want), _same(got, want)))
+        if all(right for _, _, right in everyone):
+            return
+        held = ", ".join(
+            f"{value} on rank {rank}" for rank, (value, _, _) in enumerate(everyone)
+        )
+        wanted = " / ".join(dict.fromkeys(value for _, value, _ in everyone))
+        _reject(f"{what}: {held}; right is {wanted}." + f" {why}" * bool(why))
+
+    def at_most(self, what: str, value: float, *, limit: float, why: str) -> None:
+        """Reject if some rank is above the target.
+
+        Every rank must call it.
+
+        Args:
+            what: Of which there shall not be too much, with its unit.
+            value: Of this rank.
+            limit: The largest that passes.
+            why: How to come below, a sentence.
+
+        Raises:
+            RejectedError: On every rank.
+        """
+        most = max(self.together(value))
+        if self.ranks.is_main:
+            print(f"{what}: {most:,.6g}; target: at most {limit:,.6g}", flush=True)
+        if most > limit:
+            _reject(f"{what}: {most:,.6g}; the target is {limit:,.6g}. {why}")
+
+
+def _reject(what: str) -> NoReturn:
+    raise RejectedError(
+        what,
+        why="the program may end well and still not do what was asked.",
+        fix="python -m distrinews exercise hint NAME",
+        page="exercises",
+    )
+
+
+def _same(got: Any, want: Any) -> bool:
+    if isinstance(want, torch.Tensor):
+        if not isinstance(got, torch.Tensor) or got.shape != want.shape:
+            return False
+        return torch.allclose(got.double(), want.double(), rtol=1e-5, atol=1e-6)
+    if isinstance(want, list | tuple):
+        return (
+            isinstance(got, list | tuple)
+            and len(got) == len(want)
+            and all(map(_same, got, want))
+        )
+    if isinstance(want, float):
+        # WHY a tolerance: the sum of float32 numbers depends on their order.
+        return isinstance(got, int | float) and abs(got - want) <= 1e-6 + 1e-5 * abs(
+            want
+        )
+    return bool(got == want)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        told = [_text(one) for one in value[:8]] + ["..."] * (len(value) > 8)
+        return "[" + ", ".join(told) + "]"
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def perform(check: str, solution: str, folder: str) -> None:
+    """Play a solution before a check, in processes of its own.
+
+    Args:
+        check: The check's file.
+        solution: The learner's file.
+        folder: For records and meetings.
+
+    Raises:
+        ExerciseError: The solution has no `solve`, or cannot be imported.
+        RejectedError: It does not do what was asked.
+    """
+    exercise: Exercise = _load(check, "exercise_check").EXERCISE
+    dist.launch(
+        _act,
+        *(check, solution, folder),
+        num_ranks=exercise.num_ranks,
+        timeout_s=START_TIMEOUT_S,
+    )
+    print(PASSED, flush=True)
+
+
+def _act(ranks: dist.Ranks, check: str, solution: str, folder: str) -> None:
+    """One rank: load both files, let the check look."""
+    exercise: Exercise = _load(check, "exercise_check").EXERCISE
+    if ranks.world_size > 1:
+        # There is no public way to change a group's timeout (torch 2.13). WHY not from
+        # the start: see START_TIMEOUT_S.
+        shorter: Any = torch_dist.distributed_c10d._set_pg_timeout
+        shorter(timedelta(seconds=exercise.timeout_s))
+    exercise.check(Stage(ranks, _solution(solution), pathlib.Path(folder)))
+
+
+def _solution(path: str) -> ModuleType:
+    module = _load(path, "solution")
+    if not callable(getattr(module, "solve", None)):
+        raise ExerciseError(
+            f"{path} has no function `solve`.",
+            why="the check calls it.",
+            fix="keep its name and its arguments as the exercise has them.",
+            page="exercises",
+        )
+    return module
+
+
+def _load(path: str, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ExerciseError(
+            f"{path} is no Python file.",
+            why="it could not be imported.",
+            fix="python -m distrinews exercise list",
+            page="exercises",
+        )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,151 @@
+"""Proofs for the exercises: ours pass, wrong ones fail with their own reason."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+import psutil
+import pytest
+import torch
+
+from distrinews import exercise_desk, exercises
+from distrinews.dist import Ranks
+from distrinews.errors import ExerciseError, RejectedError
+from distrinews.exercise_sheets import EXERCISES, Sheet, names, wrong_solutions
+
+CASES = [
+    (name, path, why) for name in names() for path, why in wrong_solutions(name).items()
+]
+EASY = "tell_the_others"
+
+
+def play(name: str, path: pathlib.Path) -> tuple[bool, str]:
+    played = exercise_desk.grade(Sheet.read(name), path, echo=False)
+    assert played.took_s < exercise_desk.LIMIT_S, "a check must end within a minute"
+    return exercise_desk.is_right(played), exercise_desk.reason(played)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", names())
+def test_our_solution_passes_and_leaves_no_process(name: str) -> None:
+    passed, reason = play(name, Sheet.read(name).solution)
+    assert passed, reason
+    left = [
+        one.cmdline()
+        for one in psutil.process_iter()
+        if one.status() != psutil.STATUS_ZOMBIE and "perform" in one.cmdline()
+    ]
+    assert not left
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "path", "why"), CASES, ids=[path.stem for _, path, _ in CASES]
+)
+def test_a_typical_wrong_solution_is_rejected_with_its_own_reason(
+    name: str, path: pathlib.Path, why: str
+) -> None:
+    passed, reason = play(name, path)
+    assert not passed
+    assert re.search(why, reason), reason
+
+
+@pytest.mark.slow
+def test_an_exercise_that_nobody_solved_yet_is_not_passed() -> None:
+    """Negative control: a check that is content with anything would pass it."""
+    passed, reason = play(EASY, Sheet.read(EASY).path)
+    assert not passed
+    assert "write it here" in reason
+
+
+def test_every_exercise_has_a_check_a_solution_and_its_own_wrong_ones() -> None:
+    for name in names():
+        sheet = Sheet.read(name)
+        assert sheet.check.is_file()
+        assert sheet.solution.is_file()
+        assert wrong_solutions(name), f"{name} has no wrong solution"
+        assert "NotImplementedError" in sheet.path.read_text("utf-8")
+    known = {f"{name}.py" for name in names()}
+    assert {path.name for path in EXERCISES.glob("*.py")} == known
+    whys = [(name, why) for name, _, why in CASES]
+    assert len(set(whys)) == len(whys), "two wrong solutions share their reason"
+
+
+def alone(folder: pathlib.Path, solve: object) -> exercises.Stage:
+    module = type(exercises)("solution")
+    module.solve = solve  # type: ignore[attr-defined]
+    return exercises.Stage(Ranks(0, 0, 1, torch.device("cpu")), module, folder)
+
+
+def test_a_stage_rejects_what_is_wrong_and_says_what_is_right(
+    tmp_path: pathlib.Path,
+) -> None:
+    stage = alone(tmp_path, lambda _, value: value + 1)
+    got, seen = stage.run(torch.tensor([1.0, 2.0]))
+    stage.expect("the sum", got, want=torch.tensor([2.0, 3.0]))
+    assert seen.calls() == seen.num_bytes == 0
+    with pytest.raises(
+        RejectedError, match=r"the sum: \[2, 3\] on rank 0; right is \[2, 4\]"
+    ):
+        stage.expect("the sum", got, want=torch.tensor([2.0, 4.0]))
+    stage.at_most("calls", 2, limit=2, why="")
+    with pytest.raises(RejectedError, match="calls: 3; the target is 2"):
+        stage.at_most("calls", 3, limit=2, why="")
+    stage.reject_if(False, "never said")
+    with pytest.raises(RejectedError, match="because"):
+        stage.reject_if(True, "because")
+
+
+@pytest.mark.parametrize(
+    ("got", "want", "same"),
+    [
+        (1.0 + 1e-9, 1.0, True),
+        (1.01, 1.0, False),
+        ("1", 1.0, False),
+        ([1, 2], (1, 2), True),
+        ([1], [1, 2], False),
+        (torch.ones(2), torch.ones(3), False),
+        (None, torch.ones(3), False),
+        (None, 2.0, False),
+    ],
+)
+def test_values_are_the_same_up_to_rounding_and_never_by_shape_alone(
+    got: object, want: object, same: bool
+) -> None:
+    assert exercises._same(got, want) is same
+
+
+def test_a_name_that_does_not_exist_is_corrected() -> None:
+    with pytest.raises(ExerciseError, match="Did you mean tell_the_others"):
+        Sheet.read("tell-the-other")
+
+
+def test_progress_is_kept_in_a_file_and_shown(
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    progress = exercise_desk.Progress(exercise_desk.OWN)
+    exercise_desk._list(progress)
+    assert f"0 of {len(names())} passed" in capsys.readouterr().out
+    progress.note(EASY, passed="2031-05-06")
+    exercise_desk._hint(Sheet.read(EASY), progress)
+    again = exercise_desk.Progress(exercise_desk.OWN)
+    assert again.passed(EASY)
+    assert again.hints(EASY) == 1
+    exercise_desk._list(again)
+    assert f"1 of {len(names())} passed" in capsys.readouterr().out
+
+
+def test_start_never_overwrites_what_a_learner_wrote(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exercise_desk._start(Sheet.read(EASY))
+    own = tmp_path / "my_exercises" / f"{EASY}.py"
+    assert own.read_text("utf-8") == Sheet.read(EASY).path.read_text("utf-8")
+    own.write_text("mine", encoding="utf-8")
+    exercise_desk._start(Sheet.read(EASY))
+    assert own.read_text("utf-8") == "mine"
