@@ -286,12 +286,12 @@ def _benchmark(given: argparse.Namespace) -> None:
 
 
 def _add_docs(commands: Any) -> None:
-    # WHY no help of its own: its flags are a settings model, which lists them.
+    # WHY no prefix: its flags are a settings model's, which reads them and lists them.
     docs = commands.add_parser(
-        "docs", help="build this guide, and look at it", add_help=False
+        "docs", help="build this guide, look at it", add_help=False, prefix_chars=" "
     )
     docs.set_defaults(answer=_docs)
-    docs.add_argument("flags", nargs=argparse.REMAINDER)
+    docs.add_argument("flags", nargs="*")
 
 
 def _docs(given: argparse.Namespace) -> None:

@@ -107,14 +107,22 @@ class Stage:
     _meetings: int = field(default=0, init=False)
     _runs: int = field(default=0, init=False)
 
-    def run(self, *args: Any, watch: torch.nn.Module | None = None) -> tuple[Any, Seen]:
-        """Call `solve(ranks, *args)` on this rank; wait until every rank's has ended.
+    def run(
+        self,
+        *args: Any,
+        watch: torch.nn.Module | None = None,
+        catch: tuple[type[Exception], ...] = (),
+        **words: Any,
+    ) -> tuple[Any, Seen]:
+        """Call `solve(ranks, ...)` on this rank; wait until every rank's has ended.
 
         Every rank must call it.
 
         Args:
             *args: Passed on.
             watch: A DDP wrapper among them, whose buckets shall be seen, too.
+            catch: Errors that a solution may raise; such a one is what is returned.
+            **words: Passed on.
 
         Returns:
             What it returned, and what it did.
@@ -125,7 +133,10 @@ class Stage:
             if watch is not None:
                 recorder.watch(watch)
             began_s = time.perf_counter()
-            got = self.solution.solve(self.ranks, *args)
+            try:
+                got = self.solution.solve(self.ranks, *args, **words)
+            except catch as error:
+                got = error
             seconds = time.perf_counter() - began_s
         self.wait_for_the_others_solutions_to_end()
         own = timeline.read(records)[self.ranks.rank]

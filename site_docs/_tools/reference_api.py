@@ -272,7 +272,7 @@ def guide_link(guide: str) -> str:
         guide: A page's address, with or without an anchor.
 
     Returns:
-        A Markdown link with the page's title.
+        A Markdown link. Its text is the address: a title may change.
 
     Raises:
         SystemExit: There is no such page.
@@ -283,9 +283,7 @@ def guide_link(guide: str) -> str:
         raise SystemExit(
             f"a module's header names Guide: {guide}, and no page does so."
         )
-    title = re.search(r"^# (.+?)(?: \{.*\})?$", path.read_text(encoding="utf-8"), re.M)
-    words = title[1] if title else where
-    return f"[{words}](../../{path.relative_to(SITE).as_posix()}{mark}{anchor})"
+    return f"[{where.strip('/')}](../../{path.relative_to(SITE).as_posix()}{mark}{anchor})"
 
 
 def _linked(text: str, *, within: str) -> str:

@@ -1,0 +1,54 @@
+"""The check of accumulate_quietly."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from distrinews import exercises
+
+
+def loss_of(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    loss: torch.Tensor = model(batch).square().mean()
+    return loss
+
+
+def check(stage: exercises.Stage) -> None:
+    torch.manual_seed(0)
+    net = nn.Linear(5, 3)
+    batches = torch.randn(2, 4, 6, 5)  # [W, micro-batches, rows, numbers]
+    twin = copy.deepcopy(net)
+    loss_of(twin, batches.flatten(0, 2)).backward()
+    model = DistributedDataParallel(net)
+    _, seen = stage.run(model, list(batches[stage.ranks.rank]), loss_of, watch=model)
+    got, want = net.weight.grad, twin.weight.grad
+    if got is None or want is None:
+        got = want = torch.zeros(1)
+        stage.reject_if(True, "there is no gradient.")
+    ratio = float((got * want).sum() / want.square().sum())
+    stage.reject_if(
+        abs(ratio - 4) < 1e-3 and seen.calls() > 0,
+        "the gradient is 4 times too large: `.grad` adds up, and nobody divides by the "
+        "number of micro-batches.",
+    )
+    spread = stage.together(got)
+    stage.reject_if(
+        not torch.equal(spread[0], spread[1]),
+        "the ranks hold different gradients: the last backward did not average.",
+    )
+    stage.expect("gradient by that of one process", ratio, want=1.0)
+    stage.reject_if(
+        not torch.allclose(got, want, atol=1e-6), "some numbers of it differ."
+    )
+    stage.at_most(
+        "all-reduces",
+        seen.calls(),
+        limit=1,
+        why="The ranks met in more than one backward.",
+    )
+
+
+EXERCISE = exercises.Exercise(check=check)

@@ -1,0 +1,62 @@
+"""The check of average_gradients."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from distrinews import exercises
+
+
+def build() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 3))
+
+
+def whole_batch_gradients(
+    net: nn.Module, parts: list[tuple[torch.Tensor, torch.Tensor]]
+) -> list[torch.Tensor]:
+    """What one process computes from the rows of all ranks."""
+    inputs, labels = (torch.cat(both) for both in zip(*parts, strict=True))
+    twin = copy.deepcopy(net)
+    F.cross_entropy(twin(inputs), labels).backward()
+    return [one.grad for one in twin.parameters() if one.grad is not None]
+
+
+def check(stage: exercises.Stage) -> None:
+    net = build()
+    net.get_parameter("0.bias").requires_grad_(False)
+    parts = [
+        (torch.randn(5, 6, generator=g), torch.randint(3, (5,), generator=g))
+        for g in (torch.Generator().manual_seed(k) for k in range(3))
+    ]
+    inputs, labels = parts[stage.ranks.rank]
+    F.cross_entropy(net(inputs), labels).backward()
+    weights = [one.detach().clone() for one in net.parameters()]
+    stage.run(net)
+    now = [one.detach() for one in net.parameters()]
+    stage.reject_if(
+        not all(torch.equal(*both) for both in zip(weights, now, strict=True)),
+        "a parameter has changed: gradients are averaged, the optimizer does the rest.",
+    )
+    got = [one.grad for one in net.parameters() if one.grad is not None]
+    want = whole_batch_gradients(net, parts)
+    pairs = zip(got, want, strict=True)
+    stage.reject_if(
+        all(torch.allclose(mine, 3 * right, atol=1e-6) for mine, right in pairs),
+        "the gradients are 3 times too large: all_reduce adds up, and a learning rate "
+        "would have to change with the number of ranks.",
+    )
+    names = [name for name, param in net.named_parameters() if param.requires_grad]
+    for name, mine, right in zip(names, got, want, strict=True):
+        first, wanted = mine.flatten()[:3], right.flatten()[:3]
+        stage.expect(f"gradient of {name}, first numbers", first, want=wanted)
+        stage.reject_if(
+            not torch.allclose(mine, right, atol=1e-6), f"gradient of {name} differs."
+        )
+
+
+EXERCISE = exercises.Exercise(check=check, num_ranks=3)

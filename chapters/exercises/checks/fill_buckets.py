@@ -1,0 +1,35 @@
+"""The check of fill_buckets."""
+
+from __future__ import annotations
+
+from distrinews import exercises
+
+# By hand. The first: 4 and 3 fit under 8, 9 travels alone, and so does what is left.
+CASES = (
+    ([1, 9, 3, 4], 8, [[3, 2], [1], [0]]),
+    ([2, 2, 2], 100, [[2, 1, 0]]),
+    ([5, 4, 3, 2], 6, [[3, 2], [1], [0]]),
+    ([4, 4, 4, 4], 8, [[3, 2], [1, 0]]),
+)
+
+
+def check(stage: exercises.Stage) -> None:
+    for num_bytes, cap, want in CASES:
+        got, seen = stage.run(list(num_bytes), cap)
+        stage.at_most("collectives", seen.calls(), limit=0, why="All know the model.")
+        sent = sorted(n for bucket in got for n in bucket)
+        stage.reject_if(
+            sent != list(range(len(num_bytes))),
+            f"gradients {sent} travel, of {len(num_bytes)}: each must, once.",
+        )
+        full = [b for b in got if len(b) > 1 and sum(num_bytes[n] for n in b) > cap]
+        stage.reject_if(bool(full), f"bucket {full} is larger than the cap, {cap}.")
+        stage.reject_if(
+            len(num_bytes) > 1 and 0 in got[0] and len(got) > 1,
+            "the first bucket waits for parameter 0, whose gradient comes last: "
+            "nothing travels during backward.",
+        )
+        stage.expect(f"buckets of {num_bytes} under {cap}", got, want=want)
+
+
+EXERCISE = exercises.Exercise(check=check)

@@ -1,0 +1,29 @@
+"""The check of find_the_straggler."""
+
+from __future__ import annotations
+
+import torch
+
+from distrinews import exercises
+
+TIMES_S = ([2.0, 1.0, 1.0], [1.0, 2.0, 3.0], [1.0, 1.0, 2.0])
+# Rank 1 computes 6 of 14 s. Each step lasts 2, 2, 3 s: 3 x 7 = 21 s are paid.
+LOST = 1 - 14 / 21
+
+
+def check(stage: exercises.Stage) -> None:
+    times = torch.tensor(TIMES_S[stage.ranks.rank], dtype=torch.float64)
+    (who, lost), seen = stage.run(times)
+    stage.expect("slowest rank", who, want=1)
+    stage.reject_if(
+        abs(lost - (1 - 14 / 18)) < 1e-6,
+        "22 % would be lost if only the slowest rank's sum counted; but the others "
+        "wait in every step for that step's slowest.",
+    )
+    stage.expect("share of time spent waiting", lost, want=LOST)
+    stage.at_most(
+        "collectives", seen.calls(), limit=1, why="One tensor holds them all."
+    )
+
+
+EXERCISE = exercises.Exercise(check=check, num_ranks=3)

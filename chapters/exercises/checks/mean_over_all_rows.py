@@ -1,0 +1,31 @@
+"""The check of mean_over_all_rows."""
+
+from __future__ import annotations
+
+import torch
+
+from distrinews import exercises
+
+ROWS = ([4.0], [1.0, 3.0], [2.0, 2.0, 6.0, 0.0, 6.0])  # 24 over 8 rows: 3
+
+
+def check(stage: exercises.Stage) -> None:
+    losses = torch.tensor(ROWS[stage.ranks.rank])
+    got, seen = stage.run(losses)
+    stage.reject_if(
+        isinstance(got, float) and abs(got - 2.6) < 0.5 and abs(got - 3.0) > 1e-5,
+        f"{got:.4g} is not the mean of all rows, which is 3: a mean of means gives a "
+        "rank with one row as much weight as one with five."
+        if isinstance(got, float)
+        else "",
+    )
+    stage.expect("mean loss over all rows", got, want=3.0)
+    stage.at_most(
+        "collectives",
+        seen.calls(),
+        limit=1,
+        why="Sum and count can travel in one tensor: each call waits for every rank.",
+    )
+
+
+EXERCISE = exercises.Exercise(check=check, num_ranks=3)

@@ -1,0 +1,54 @@
+"""The check of reach_1_7x."""
+
+from __future__ import annotations
+
+import torch
+
+from distrinews import exercises
+
+NUM_ROWS, BATCH = 512, 8
+
+
+def check(stage: exercises.Stage) -> None:
+    generator = torch.Generator().manual_seed(1)
+    drawn = torch.randn(NUM_ROWS, generator=generator)
+    lengths: list[int] = (40 * torch.exp(0.4 * drawn)).int().clamp(8, 200).tolist()
+    mine, seen = stage.run(list(lengths), BATCH)
+    stage.at_most("collectives", seen.calls(), limit=0, why="All know the lengths.")
+    everyone = stage.together([list(batch) for batch in mine])
+    read = sorted(row for rank in everyone for batch in rank for row in batch)
+    stage.reject_if(
+        read != list(range(NUM_ROWS)),
+        f"{len(set(read))} of {NUM_ROWS} rows are read, {len(read) - len(set(read))} "
+        "of them twice.",
+    )
+    stage.reject_if(
+        any(len(batch) != BATCH for batch in mine)
+        or len({len(rank) for rank in everyone}) > 1,
+        "a batch or a rank has too many or too few: DDP averages with equal weights.",
+    )
+
+    def cost(batch: list[int]) -> int:
+        return len(batch) * max(lengths[row] for row in batch)
+
+    by_length = sorted(range(NUM_ROWS), key=lambda row: lengths[row])
+    batches = [by_length[i : i + BATCH] for i in range(0, NUM_ROWS, BATCH)]
+    alone = sum(map(cost, batches))
+    computed = sum(cost(batch) for rank in everyone for batch in rank)
+    steps = zip(*everyone, strict=True)
+    speed_up = alone / sum(max(cost(batch) for batch in step) for step in steps)
+    if stage.ranks.is_main:
+        print(f"{speed_up:.2f} times as fast as one process; target: 1.7", flush=True)
+    stage.reject_if(
+        speed_up < 1.7 and computed > 1.1 * alone,
+        f"only {speed_up:.2f} times as fast: both ranks together compute "
+        f"{computed / alone:.2f} times as many tokens, most of them padding.",
+    )
+    stage.reject_if(
+        speed_up < 1.7,
+        f"only {speed_up:.2f} times as fast: in a step one rank waits for the other's "
+        "longer rows.",
+    )
+
+
+EXERCISE = exercises.Exercise(check=check)

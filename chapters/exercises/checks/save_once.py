@@ -1,0 +1,61 @@
+"""The check of save_once."""
+
+from __future__ import annotations
+
+import pathlib
+import time
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from distrinews import exercises
+
+
+def check(stage: exercises.Stage) -> None:
+    torch.manual_seed(0)
+    model = DistributedDataParallel(nn.Linear(4, 2))
+    folder = stage.folder / "checkpoints"
+    folder.mkdir(exist_ok=True)
+    path = folder / "model.pt"
+    half_written: list[str] = []
+    writers: list[str] = []
+    save = torch.save
+
+    def slowly(told: Any, target: Any, *rest: Any, **words: Any) -> None:
+        writers.append(str(target))
+        if pathlib.Path(target) == path:
+            half_written.append(str(target))
+        time.sleep(0.7)  # a large model on a slow disk
+        save(told, target, *rest, **words)
+
+    torch.save = slowly  # type: ignore[assignment]
+    try:
+        got, _ = stage.run(model, path, catch=(FileNotFoundError,))
+    finally:
+        torch.save = save
+    stage.reject_if(
+        isinstance(got, FileNotFoundError),
+        "a rank reads before rank 0 has written: nothing made it wait.",
+    )
+    stage.reject_if(
+        bool(writers) and not stage.ranks.is_main,
+        "rank 1 writes the same file, too: what remains is anybody's guess.",
+    )
+    stage.reject_if(
+        any(key.startswith("module.") for key in got),
+        'the keys begin with "module.": a plain model will not load them.',
+    )
+    right = all(torch.equal(got[k], v) for k, v in model.module.state_dict().items())
+    stage.reject_if(not right, "what was read is not what was saved.")
+    stage.reject_if(
+        bool(half_written),
+        "it writes at `path` itself: a run that is killed meanwhile leaves half a "
+        "file.",
+    )
+    left = sorted(one.name for one in folder.iterdir())
+    stage.expect("files left", left, want=["model.pt"])
+
+
+EXERCISE = exercises.Exercise(check=check)

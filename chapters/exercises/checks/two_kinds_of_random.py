@@ -1,0 +1,38 @@
+"""The check of two_kinds_of_random."""
+
+from __future__ import annotations
+
+import torch
+
+from distrinews import exercises
+
+
+def check(stage: exercises.Stage) -> None:
+    drawn: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(1000 + len(drawn))  # what came before must not matter
+        (layer, mask), seen = stage.run(seed)
+        stage.at_most("collectives", seen.calls(), limit=0, why="Seeds are enough.")
+        everyone = stage.together((layer.weight.detach(), mask))
+        stage.reject_if(
+            not torch.equal(everyone[0][0], everyone[1][0]),
+            "the ranks start from different weights: averaging gradients never makes "
+            "them equal.",
+        )
+        stage.reject_if(
+            torch.equal(everyone[0][1], everyone[1][1]),
+            "both ranks drop the same numbers: half of the noise is lost.",
+        )
+        drawn.append((layer.weight.detach().clone(), mask.clone()))
+    (first, mask), (again, same), (other, _) = drawn
+    stage.reject_if(
+        not (torch.equal(first, again) and torch.equal(mask, same)),
+        "a second run with the same seed gives other numbers.",
+    )
+    stage.reject_if(
+        torch.equal(first, other),
+        "another seed gives the same weights: it is not used.",
+    )
+
+
+EXERCISE = exercises.Exercise(check=check)

@@ -1,0 +1,17 @@
+"""From the last layer on, and a bucket closes before it would overflow."""
+
+from __future__ import annotations
+
+from distrinews import dist
+
+
+def solve(ranks: dist.Ranks, num_bytes: list[int], cap_bytes: int) -> list[list[int]]:
+    buckets: list[list[int]] = [[]]
+    filled = 0
+    for number in reversed(range(len(num_bytes))):
+        if buckets[-1] and filled + num_bytes[number] > cap_bytes:
+            buckets.append([])
+            filled = 0
+        buckets[-1].append(number)
+        filled += num_bytes[number]
+    return buckets

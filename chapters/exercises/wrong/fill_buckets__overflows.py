@@ -1,0 +1,20 @@
+"""Closes a bucket after it has overflowed.
+
+Rejected  is larger than the cap
+"""
+
+from __future__ import annotations
+
+from distrinews import dist
+
+
+def solve(ranks: dist.Ranks, num_bytes: list[int], cap_bytes: int) -> list[list[int]]:
+    buckets: list[list[int]] = [[]]
+    filled = 0
+    for number in reversed(range(len(num_bytes))):
+        if filled >= cap_bytes:
+            buckets.append([])
+            filled = 0
+        buckets[-1].append(number)
+        filled += num_bytes[number]
+    return buckets

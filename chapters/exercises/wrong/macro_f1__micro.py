@@ -1,0 +1,17 @@
+r"""Micro F1 is the accuracy.
+
+Rejected  the accuracy \(micro F1\)
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as torch_dist
+
+from distrinews import dist
+
+
+def solve(ranks: dist.Ranks, predicted: torch.Tensor, labels: torch.Tensor) -> float:
+    counts = torch.tensor([int((predicted == labels).sum()), len(labels)])
+    torch_dist.all_reduce(counts)
+    return (counts[0] / counts[1]).item()

@@ -1,0 +1,17 @@
+"""Every rank shuffles its own deck.
+
+Rejected  rows are read by two ranks
+"""
+
+from __future__ import annotations
+
+import torch
+
+from distrinews import dist
+
+
+def solve(ranks: dist.Ranks, num_rows: int, seed: int, epoch: int) -> list[int]:
+    generator = torch.Generator().manual_seed(seed + epoch + 1000 * ranks.rank)
+    order = torch.randperm(num_rows, generator=generator)
+    mine: list[int] = order[ranks.rank :: ranks.world_size].tolist()
+    return mine

@@ -1,0 +1,22 @@
+"""Divides the flat tensor once for each parameter.
+
+Rejected  value of each gradient
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as torch_dist
+from torch import nn
+
+from distrinews import dist
+
+
+def solve(ranks: dist.Ranks, model: nn.Module) -> None:
+    grads = [param.grad for param in model.parameters() if param.grad is not None]
+    flat = torch.cat([grad.flatten() for grad in grads])
+    torch_dist.all_reduce(flat)
+    parts = flat.split([grad.numel() for grad in grads])
+    for grad, part in zip(grads, parts, strict=True):
+        flat /= ranks.world_size
+        grad.copy_(part.view_as(grad))

@@ -1,0 +1,18 @@
+"""Splits the rows as they come.
+
+Rejected  most of them padding
+"""
+
+from __future__ import annotations
+
+from distrinews import dist
+
+
+def solve(
+    ranks: dist.Ranks, lengths: list[int], per_rank_batch_size: int
+) -> list[list[int]]:
+    mine = list(range(ranks.rank, len(lengths), ranks.world_size))
+    return [
+        mine[first : first + per_rank_batch_size]
+        for first in range(0, len(mine), per_rank_batch_size)
+    ]

@@ -1,0 +1,25 @@
+"""Begins the epoch again.
+
+Rejected  come again
+"""
+
+from __future__ import annotations
+
+import torch
+
+from distrinews import dist
+
+
+def solve(
+    ranks: dist.Ranks,
+    num_rows: int,
+    num_steps: int,
+    *,
+    global_batch_size: int,
+    seed: int,
+) -> list[list[int]]:
+    order = torch.randperm(num_rows, generator=torch.Generator().manual_seed(seed))
+    share = global_batch_size // ranks.world_size
+    first = ranks.rank * share
+    batches = order.split(global_batch_size)
+    return [batch[first : first + share].tolist() for batch in batches]

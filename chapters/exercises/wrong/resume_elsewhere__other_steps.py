@@ -1,0 +1,26 @@
+"""Each row once, but the steps hold other rows.
+
+Rejected  the weights would differ
+"""
+
+from __future__ import annotations
+
+import torch
+
+from distrinews import dist
+
+
+def solve(
+    ranks: dist.Ranks,
+    num_rows: int,
+    num_steps: int,
+    *,
+    global_batch_size: int,
+    seed: int,
+) -> list[list[int]]:
+    order = torch.randperm(num_rows, generator=torch.Generator().manual_seed(seed))
+    share = global_batch_size // ranks.world_size
+    left = order[num_steps * global_batch_size :]
+    size = len(left) // ranks.world_size
+    mine = left[ranks.rank * size : (ranks.rank + 1) * size]
+    return [part.tolist() for part in mine.split(share)] if len(mine) else []

@@ -1,0 +1,24 @@
+"""Saves the wrapper's weights.
+
+Rejected  the keys begin with "module."
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+import torch
+import torch.distributed as torch_dist
+from torch.nn.parallel import DistributedDataParallel
+
+from distrinews import dist
+
+
+def solve(
+    ranks: dist.Ranks, model: DistributedDataParallel, path: pathlib.Path
+) -> dict[str, torch.Tensor]:
+    if ranks.is_main:
+        torch.save(model.state_dict(), path)
+    torch_dist.barrier()
+    weights: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
+    return weights

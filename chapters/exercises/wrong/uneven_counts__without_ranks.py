@@ -1,0 +1,17 @@
+"""Its part of the mean, and DDP divides once more.
+
+Rejected  half of what it should be
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as torch_dist
+
+from distrinews import dist
+
+
+def solve(ranks: dist.Ranks, losses: torch.Tensor) -> torch.Tensor:
+    num_rows = torch.tensor(len(losses))
+    torch_dist.all_reduce(num_rows)
+    return losses.sum() / num_rows

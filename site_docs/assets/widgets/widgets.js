@@ -1,0 +1,18 @@
+// Loads a widget's module and the widgets' style sheet where an element needs them;
+// any other page pays for these lines only.
+const NAMES = [
+  "bucket-timeline",
+  "match-box",
+  "ring-all-reduce",
+  "sampler-view",
+  "speed-up",
+];
+const found = NAMES.filter((name) => document.querySelector(name));
+
+if (found.length > 0) {
+  const sheet = document.createElement("link");
+  sheet.rel = "stylesheet";
+  sheet.href = new URL("widgets.css", import.meta.url).href;
+  document.head.append(sheet);
+  for (const name of found) import(`./${name}.js`);
+}
