@@ -33,6 +33,7 @@ TABLE = {
     "command_settings": "",
     "settings": "command_settings",
     "flags": "errors settings",
+    "docs": "command_settings errors flags",
     "lessons": "command_settings dist errors files machine",
     # Ranks.
     "whereabouts": "",

@@ -186,7 +186,7 @@ def _many_ranks(told: dict[str, Any]) -> str:
             }
             title = many_ranks.SCENARIOS[name].title
             shown += [
-                f"### {model}, {title}",
+                f"## {model}, {title}",
                 many_ranks.table(rows),
                 "Exposed communication round a ring is more than a quarter of the "
                 f"step: possibly {at['possibly']}, certainly {at['certainly']}.",
