@@ -110,7 +110,9 @@ def _data(told: dict[str, Any]) -> str:
     found = told["figures"]
     return (
         f"{datapath.table(found)}\n\nMost by least over these sizes: memory "
-        f"{found['memory_ratio']:.2f}x, time per row {found['time_ratio']:.2f}x."
+        f"{found['memory_ratio']:.2f}x, time per row {found['time_ratio']:.2f}x; the "
+        f"same rows again {found['same_rows_ratio']:.2f}x, one by one "
+        f"{found['one_by_one_ratio']:.2f}x."
     )
 
 
