@@ -8,7 +8,7 @@ Not here: where texts come from (`distrinews.sources`), who reads which row
 (`distrinews.sharding`).
 
 Letters used for shapes: N = rows, B = rows of a batch, T = tokens of its longest row.
-Guide: learn/data.
+Guide: reference/data.
 """
 
 from __future__ import annotations
