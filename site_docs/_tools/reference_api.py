@@ -283,7 +283,9 @@ def guide_link(guide: str) -> str:
         raise SystemExit(
             f"a module's header names Guide: {guide}, and no page does so."
         )
-    return f"[{where.strip('/')}](../../{path.relative_to(SITE).as_posix()}{mark}{anchor})"
+    return (
+        f"[{where.strip('/')}](../../{path.relative_to(SITE).as_posix()}{mark}{anchor})"
+    )
 
 
 def _linked(text: str, *, within: str) -> str:
