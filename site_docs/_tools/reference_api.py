@@ -73,7 +73,8 @@ GROUPS = (
         "Data",
         "Generated news, AG News, your own files; cleaned, tokenised once, mapped by "
         "every rank.",
-        "sources file_sources tables parquet cleaning labels hub newswire data",
+        "sources file_sources tables parquet cleaning labels hub newswire "
+        "data large_pages",
     ),
     (
         "model",
@@ -99,7 +100,7 @@ GROUPS = (
         "benchmark",
         "Measuring",
         "Times that can be believed, and files that name their machine.",
-        "benchmark scaling_run scaling plots results preflight machine datapath "
+        "benchmark scaling_run scaling plots results preflight machine datapath row_times "
         "memory_watch",
     ),
     (
@@ -283,7 +284,9 @@ def guide_link(guide: str) -> str:
         raise SystemExit(
             f"a module's header names Guide: {guide}, and no page does so."
         )
-    return f"[{where.strip('/')}](../../{path.relative_to(SITE).as_posix()}{mark}{anchor})"
+    return (
+        f"[{where.strip('/')}](../../{path.relative_to(SITE).as_posix()}{mark}{anchor})"
+    )
 
 
 def _linked(text: str, *, within: str) -> str:
