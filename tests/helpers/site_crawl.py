@@ -12,12 +12,18 @@ from typing import Any
 import pytest
 
 __all__ = [
+    "DARK",
+    "LIGHT",
     "LOOKS",
+    "NARROW",
+    "NARROW_DARK",
     "Look",
     "Visitor",
     "axe_script",
     "open_details",
+    "open_menu",
     "open_search",
+    "use_widgets",
     "visitor",
 ]
 
@@ -31,12 +37,11 @@ class Look:
     dark: bool
 
 
-LOOKS = (
-    Look("light 1280", 1280, dark=False),
-    Look("dark 1280", 1280, dark=True),
-    Look("light 360", 360, dark=False),
-    Look("dark 360", 360, dark=True),
-)
+LIGHT = Look("light 1280", 1280, dark=False)
+DARK = Look("dark 1280", 1280, dark=True)
+NARROW = Look("light 360", 360, dark=False)
+NARROW_DARK = Look("dark 360", 360, dark=True)
+LOOKS = (LIGHT, DARK, NARROW, NARROW_DARK)
 FIND = """async () => {
   const told = await window.axe.run(document, {resultTypes: ["violations"]});
   return told.violations.flatMap(rule => rule.nodes.map(node =>
@@ -122,11 +127,24 @@ def open_details(page: Any) -> None:
     page.evaluate(DETAILS)
 
 
+def use_widgets(page: Any) -> None:
+    """Open what is folded, and press each widget's main button: it is in mid-run."""
+    open_details(page)
+    for button in page.locator(".w-frame button.w-main:visible:enabled").all():
+        button.click()
+
+
 def open_search(page: Any) -> None:
     """Open the search and find something."""
     page.keyboard.press("/")
     page.get_by_role("textbox", name="Search").fill("gradient")
     page.locator(".md-search-result__item").first.wait_for()
+
+
+def open_menu(page: Any) -> None:
+    """Open the navigation of a narrow window."""
+    page.locator("label.md-header__button[for=__drawer]").click()
+    page.locator("nav.md-nav--primary").wait_for()
 
 
 @contextlib.contextmanager
