@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import urllib.parse
 from collections.abc import Callable, Generator
@@ -13,6 +14,7 @@ import pytest
 
 __all__ = [
     "DARK",
+    "FULL",
     "LIGHT",
     "LOOKS",
     "NARROW",
@@ -56,7 +58,14 @@ WIDE = """() => {
   return [`scrolls sideways: ${page.scrollWidth} px in ${page.clientWidth}: `
     + wide.map(one => one.outerHTML.slice(0, 100)).join(" | ")];
 }"""
-DETAILS = "document.querySelectorAll('details').forEach(one => { one.open = true })"
+# WHY only the first two sources of the reference's functions: they are alike, five
+# hundred of them, and axe would spend most of its time there (SITE_FULL=1 does).
+DETAILS = """(keep) => {
+  const sources = [...document.querySelectorAll("details.mkdocstrings-source")];
+  sources.slice(keep).forEach(one => one.remove());
+  document.querySelectorAll("details").forEach(one => { one.open = true });
+}"""
+FULL = bool(os.environ.get("SITE_FULL"))
 
 
 def axe_script() -> str:
@@ -124,7 +133,7 @@ class Visitor:
 
 def open_details(page: Any) -> None:
     """Open everything that is folded."""
-    page.evaluate(DETAILS)
+    page.evaluate(DETAILS, 10_000 if FULL else 2)
 
 
 def use_widgets(page: Any) -> None:
