@@ -73,7 +73,8 @@ GROUPS = (
         "Data",
         "Generated news, AG News, your own files; cleaned, tokenised once, mapped by "
         "every rank.",
-        "sources file_sources tables parquet cleaning labels hub newswire data",
+        "sources file_sources tables parquet cleaning labels hub newswire data "
+        "large_pages",
     ),
     (
         "model",
@@ -100,7 +101,7 @@ GROUPS = (
         "Measuring",
         "Times that can be believed, and files that name their machine.",
         "benchmark scaling_run scaling plots results preflight machine datapath "
-        "memory_watch",
+        "row_times memory_watch",
     ),
     (
         "cost-model",
