@@ -294,10 +294,13 @@ def _table(first: str, steps: Sequence[Step]) -> str:
 def _told(step: Step) -> str:
     """What to do; labs and exercises by name, unless it is all of them."""
     parts = [step.do]
-    if 0 < len(step.labs) < len(lab_sheets.names()):
-        parts.append("labs " + ", ".join(f"`{name}`" for name in step.labs))
-    if 0 < len(step.exercises) < len(exercise_sheets.names()):
-        parts.append("exercises " + ", ".join(f"`{name}`" for name in step.exercises))
+    for kind, chosen, known in (
+        ("lab", step.labs, lab_sheets.names()),
+        ("exercise", step.exercises, exercise_sheets.names()),
+    ):
+        if 0 < len(chosen) < len(known):
+            names = ", ".join(f"`{name}`" for name in chosen)
+            parts.append(f"{kind}{'s' * (len(chosen) > 1)} {names}")
     return "; ".join(parts)
 
 
