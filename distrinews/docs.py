@@ -212,16 +212,24 @@ def _finish(started: subprocess.Popen[str], tool: pathlib.Path, *, renew: bool) 
 
 def _build_pages(out: str) -> None:
     """Run MkDocs, strictly."""
+    # WHY not --quiet: MkDocs then does not count its warnings, and strict is no more.
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"),
+            *(sys.executable, "-m", "mkdocs", "build", "--strict"),
             *("--config-file", str(ROOT / "mkdocs.yml")),
             *("--site-dir", str(pathlib.Path(out).resolve())),
         ],
         cwd=ROOT,
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
         check=False,
     )
+    for line in done.stdout.splitlines():
+        if line.strip() and not line.startswith("INFO"):
+            print(line, file=sys.stderr, flush=True)
     if done.returncode:
         raise OutputError(
             "MkDocs refuses a page; its messages stand above.",
