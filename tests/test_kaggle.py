@@ -227,6 +227,55 @@ def test_no_gpu_goes_to_the_end_with_small_settings_and_says_so(
         plan.choose([], wanted="medium")
 
 
+# --- How long it takes --------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def timetable() -> Callable[..., list[Any]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "site_docs" / "_tools"))
+        patch.syspath_prepend(str(KAGGLE))
+        import numbers_kaggle
+    made: Callable[..., list[Any]] = numbers_kaggle.timetable
+    return made
+
+
+def test_the_plan_for_two_t4_fits_in_two_hours(
+    timetable: Callable[..., list[Any]],
+) -> None:
+    acts = timetable()
+    total = [sum(act.low_s for act in acts), sum(act.high_s for act in acts)]
+    print(f"predicted for Kaggle: {total[0] / 60:.0f} to {total[1] / 60:.0f} minutes")
+    assert 600 < total[0] < total[1] < 2 * 3600
+    assert all(0 < act.low_s < act.high_s for act in acts)
+    # Negative control: four epochs would not fit.
+    assert sum(act.high_s for act in timetable(epochs=4)) > 2 * 3600
+
+
+def test_the_plan_is_the_cost_models_and_says_what_is_only_assumed(
+    timetable: Callable[..., list[Any]],
+) -> None:
+    path = ROOT / "site_docs" / "benchmarks" / "results" / "prediction.json"
+    told = json.loads(path.read_text(encoding="utf-8"))["figures"]["t4"]["distilbert"]
+    acts = {act.title.partition(":")[0]: act for act in timetable()}
+    num_steps = (120_000 - 1_000) // 32
+    for title, way, again in (
+        ("one rank", "one", 0),
+        ("two ranks, broken off and resumed", "two", 500),
+    ):
+        low_ms, high_ms = told[way]["step_ms"]
+        act = acts[title]
+        assert act.known == "predicted"
+        assert f"{num_steps:,} steps" in act.title
+        assert act.low_s == pytest.approx(num_steps * low_ms / 1000, rel=0.01)
+        assert act.high_s == pytest.approx((num_steps + again) * high_ms / 1000, 0.01)
+    assert {act.known for act in acts.values()} == {"predicted", "assumed"}
+    page = (ROOT / "site_docs" / "howto" / "kaggle.md").read_text(encoding="utf-8")
+    shown = page.partition("<!-- numbers kaggle_plan -->")[2].partition("<!-- end")[0]
+    assert shown.strip().startswith("**Predicted, not measured.**")
+    assert all(act.title in shown for act in acts.values())
+
+
 # --- Installing ---------------------------------------------------------------------
 
 
@@ -294,6 +343,26 @@ def test_a_command_is_shown_followed_and_its_failure_is_an_error(
     with pytest.raises(RuntimeError, match="exit code 3"):
         desk.run("python", "-c", "raise SystemExit(3)")
     assert desk.run("python", "-c", "raise SystemExit(3)", check=False).code == 3
+
+
+def test_of_a_progress_bar_only_some_states_are_shown(
+    desk: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = """
+for done in range(101):
+    print(f"[rank 0] \\r[rank 0] train: {done:3}%|## | {done}/100 [00:01, 9it/s]")
+print("[rank 0] step 100: accuracy 0.5")
+print("plain", end="")
+"""
+    done = desk.run("python", "-c", code)
+    said = capsys.readouterr().out.splitlines()
+    assert [line for line in said if line.startswith("[rank 0] train")] == [
+        "[rank 0] train:   0%|## | 0/100 [00:01, 9it/s]",
+        "[rank 0] train: 100%|## | 100/100 [00:01, 9it/s]",
+    ]
+    assert said[-2:] == ["[rank 0] step 100: accuracy 0.5", "plain"]
+    assert done.text.count("%|") == 101  # control: nothing is lost, only not shown
+    assert repr(done) == "Done(code=0)"
 
 
 def test_a_command_that_is_broken_off_ends_and_leaves_nothing(
@@ -367,6 +436,47 @@ def test_the_first_cell_clones_the_repository_or_asks_for_its_address(
     assert (tmp_path / "distrinews" / ".git").is_dir()  # chapter 06 names the commit
 
 
+# --- What came out ----------------------------------------------------------------
+
+
+def record(*, gpus: list[str], speedups: tuple[float, float]) -> str:
+    """An invented record of chapter 06; the prediction is the committed one."""
+    strong, weak = ({"speedup": speedup} for speedup in speedups)
+    told = {
+        "settings": {"preset": "distilbert"},
+        "environment": {
+            "num_ranks": 2,
+            "gpus": gpus,
+            "device": "cuda" if gpus else "cpu",
+        },
+        "figures": {"strong": strong, "weak": weak},
+    }
+    return json.dumps(told)
+
+
+def test_the_picture_shows_the_prediction_beside_t4_and_nowhere_else(
+    plan: ModuleType, desk: Any
+) -> None:
+    pytest.importorskip("matplotlib")
+    import kaggle_results
+
+    drawn = {}
+    for gpus in (["Tesla T4"] * 2, ["NVIDIA L4"] * 2, []):
+        chosen = plan.choose(gpus)
+        told = record(gpus=gpus, speedups=(1.52, 1.83))
+        (desk.work / chosen.record).write_text(told, encoding="utf-8")
+        picture = kaggle_results.draw_speed_up(desk, chosen)
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        svg = (desk.work / "speed_up.svg").read_text(encoding="utf-8")
+        drawn[chosen.record] = svg
+    predicted = {name: "#d55e00" in svg.lower() for name, svg in drawn.items()}
+    assert predicted == {
+        "t4_scaling.json": True,
+        "gpu_scaling.json": False,
+        "cpu_scaling.json": False,
+    }
+
+
 # --- From start to end ----------------------------------------------------------
 
 
@@ -428,6 +538,7 @@ def execute(folder: pathlib.Path, notebook: pathlib.Path) -> Executed:
             "HF_HOME": str(folder / "hf"),
             "HF_HUB_OFFLINE": "1",
             "CUDA_VISIBLE_DEVICES": "",
+            "OMP_NUM_THREADS": "1",  # models so small: threads would only wait
             "IPYTHONDIR": str(folder / "ipython"),
             "JUPYTER_PLATFORM_DIRS": "1",
         },

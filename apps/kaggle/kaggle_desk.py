@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
@@ -25,6 +26,9 @@ from dataclasses import dataclass, field
 
 __all__ = ["Desk", "Done"]
 
+# A progress bar under torchrun is a line for each of its states: thousands an hour.
+BAR = re.compile(r"(\[rank \d+\] )?(\w[\w ]*: *(\d+)%\|.*)?")
+BAR_EVERY_S = 10.0
 # Asked of a process of its own: a CUDA context in this one would keep memory of GPU 0.
 QUESTION = """
 import json, torch
@@ -38,7 +42,8 @@ class Done:
     """How a command ended, and everything that it printed."""
 
     code: int
-    text: str
+    # WHY not in repr: Jupyter shows what a cell's last line returns.
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -148,28 +153,61 @@ class Desk:
         return {**os.environ, **paths, "PYTHONUNBUFFERED": "1"}
 
 
+class _Screen:
+    """Prints a command's output as it comes, of progress bars only some states."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._pieces: list[str] = []
+        self._rest = ""
+        self._last_bar_s = -BAR_EVERY_S
+        self.silent = False
+
+    @property
+    def text(self) -> str:
+        """Everything that came, also what was not printed."""
+        return "".join(self._pieces)
+
+    def take(self, output: bytes, *, last: bool = False) -> None:
+        """Print what is complete; with `last` also the rest."""
+        self._pieces.append(self._decoder.decode(output, final=last))
+        *lines, self._rest = re.split(r"[\r\n]", self._rest + self._pieces[-1])
+        if last and self._rest:
+            lines.append(self._rest)
+        for line in lines:
+            if not self.silent and self._is_news(line):
+                print(line, flush=True)
+
+    def _is_news(self, line: str) -> bool:
+        bar = BAR.fullmatch(line)
+        if bar is None:
+            return True
+        now_s = time.monotonic()
+        if not bar[2] or (bar[3] != "100" and now_s < self._last_bar_s + BAR_EVERY_S):
+            return False
+        self._last_bar_s = now_s
+        return True
+
+
 def _follow(process: subprocess.Popen[bytes], until: Callable[[], bool] | None) -> str:
-    """Print a command's output as it comes; return all of it."""
+    """Print a command's output until it ends, or is to be broken off; return it."""
     if process.stdout is None:
         raise ValueError("the command was started without a pipe.")
     pipe = process.stdout.fileno()
     os.set_blocking(pipe, False)
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    pieces: list[str] = []
-    broken_off = False
+    screen = _Screen()
     while True:
         ended = process.poll() is not None
         with contextlib.suppress(BlockingIOError):
             while piece := os.read(pipe, 65536):
-                pieces.append(decoder.decode(piece))
-                # WHY silent once broken off: what torchrun then says is a page of
-                # traceback about the signal that we sent.
-                if not broken_off:
-                    print(pieces[-1], end="", flush=True)
+                screen.take(piece)
         if ended:
-            return "".join(pieces)
-        if until is not None and not broken_off and until():
-            broken_off = True
+            screen.take(b"", last=True)
+            return screen.text
+        if until is not None and not screen.silent and until():
+            # WHY silent from here on: what torchrun says of the signal that we send is
+            # a page of traceback.
+            screen.silent = True
             process.terminate()
         time.sleep(0.02)
 

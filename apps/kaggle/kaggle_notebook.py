@@ -26,8 +26,8 @@
 #
 # **Do**: write the address of the repository between the quotes, if it says `ADDRESS`.
 #
-# **Look at**: nothing yet. Everything goes to `/kaggle/working`, the folder that
-# Kaggle keeps when you save a version of the notebook.
+# **Look at**: nothing yet. Everything goes to `/kaggle/working`, whose files Kaggle
+# shows in the panel under *Output*.
 
 # %%
 import os
@@ -77,7 +77,8 @@ print(f"torch {before} before, {kaggle_install.torch_version()} after")
 # processes add up two numbers.
 #
 # **Look at** every line that is not `ok`: below it stands the cure. A `warning` costs
-# time or a feature; a `problem` stops one of the next cells.
+# time or a feature; a `problem` stops one of the next cells. One warning is meant to be
+# there: `notebook` says what stands above, that a cell's function cannot become a rank.
 
 # %%
 desk.run("python", "-m", "distrinews", "doctor", check=False)
@@ -266,15 +267,15 @@ desk.run(*build, "--hardware", "zerogpu", "--out", space)
 pytest = ("python", "-m", "pytest", "-m", "gpu", CHECKOUT / "tests" / "test_gpu.py")
 # WHY these: warnings of other versions than ours are no failure of the proof, and
 # pytest would leave its cache in the checkout.
-pytest = (*pytest, "-W", "default", "-p", "no:cacheprovider", "-rs", "-v")
+pytest = (*pytest, "-W", "default", "-p", "no:cacheprovider", "--color=no", "-rs", "-v")
 proofs = desk.run(*pytest, "-c", CHECKOUT / "pyproject.toml", check=False)
 (WORK / "gpu_proofs.txt").write_text(proofs.text, encoding="utf-8")
 
 # %% [markdown]
 # ## 14. Take it home
 #
-# *Save Version*, *Quick Save* keeps `/kaggle/working`; the file is then under
-# *Output*.
+# In the panel, under *Output*: download `bring_home.zip` before you stop the session. To
+# keep it on Kaggle, *Save Version*, and choose there that the output is saved, too.
 #
 # | in it | what for |
 # |---|---|

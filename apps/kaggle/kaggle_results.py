@@ -81,7 +81,7 @@ def draw_speed_up(desk: Desk, plan: Plan) -> pathlib.Path:
                 [place + 0.32] * 2, [low, high], "_-", color="#D55E00", label=label
             )
     axes.set_ylabel("times one process")
-    axes.set_ylim(0, num_ranks + 0.6)
+    axes.set_ylim(0, 1.2 * max(num_ranks, *measured))
     hardware = told["environment"]
     names = " + ".join(hardware["gpus"]) if hardware["device"] == "cuda" else "CPU"
     axes.set_title(f"{told['settings']['preset']} on {names}", fontsize=10)
