@@ -240,6 +240,7 @@ def timetable() -> Callable[..., list[Any]]:
     return made
 
 
+@pytest.mark.slow
 def test_the_plan_for_two_t4_fits_in_two_hours(
     timetable: Callable[..., list[Any]],
 ) -> None:
@@ -252,6 +253,7 @@ def test_the_plan_for_two_t4_fits_in_two_hours(
     assert sum(act.high_s for act in timetable(epochs=4)) > 2 * 3600
 
 
+@pytest.mark.slow
 def test_the_plan_is_the_cost_models_and_says_what_is_only_assumed(
     timetable: Callable[..., list[Any]],
 ) -> None:

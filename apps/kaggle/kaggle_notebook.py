@@ -274,8 +274,8 @@ proofs = desk.run(*pytest, "-c", CHECKOUT / "pyproject.toml", check=False)
 # %% [markdown]
 # ## 14. Take it home
 #
-# In the panel, under *Output*: download `bring_home.zip` before you stop the session. To
-# keep it on Kaggle, *Save Version*, and choose there that the output is saved, too.
+# In the panel, under *Output*: download `bring_home.zip` before you stop the session.
+# To keep it on Kaggle, *Save Version*, and choose there that the output is saved, too.
 #
 # | in it | what for |
 # |---|---|
