@@ -51,8 +51,9 @@ class Desk:
     """Where commands run, and where their files go.
 
     Attributes:
-        work: Kept by Kaggle when the notebook is saved.
+        work: Kaggle shows what is in it under Output.
         checkout: The repository.
+        python: The interpreter that runs commands.
     """
 
     work: pathlib.Path

@@ -186,7 +186,9 @@ else:
 # pads would count some rows twice, and the accuracy would depend on the number of
 # ranks.
 #
-# **Look at** `rows` and `accuracy`: the same in both.
+# **Look at** `rows` and `accuracy`: the same in both. (On GPUs a row that is undecided
+# to the last digit may fall either way: batches of another composition round otherwise.
+# `rows` may not differ.)
 
 # %%
 import json
