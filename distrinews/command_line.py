@@ -20,7 +20,7 @@ from typing import Any
 from distrinews import __version__
 from distrinews.errors import SettingsError
 
-__all__ = ["run"]
+__all__ = ["MEASUREMENTS", "parser", "run"]
 
 MODEL = "a run folder (runs/NAME) or an export"
 MEASUREMENTS = (
@@ -38,24 +38,34 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     answer: Callable[[argparse.Namespace], int | None] = given.answer
     return answer(given) or 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Every command with its arguments; the reference is written from it.
+
+    Returns:
+        The parser; what it parses has `answer`, the function to call.
+
+    Examples:
+        >>> parser().parse_args(["doctor", "match", "error.txt"]).what
+        'match'
+    """
+    top = argparse.ArgumentParser(
         prog="distrinews",
         description="Use a trained model, look at this machine, find a cure, measure.",
     )
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(dest="command", required=True)
     for add in (
         *(_add_predict, _add_evaluate, _add_export, _add_space),
-        *(_add_doctor, _add_lab, _add_exercise, _add_interview, _add_benchmark),
+        *(_add_doctor, _add_lab, _add_exercise, _add_interview),
+        *(_add_benchmark, _add_docs),
     ):
         add(commands)
-    return parser
+    return top
 
 
 # --- A trained model --------------------------------------------------------------
@@ -281,7 +291,7 @@ def _interview(given: argparse.Namespace) -> int:
     return interview.serve(given)
 
 
-# --- Measuring --------------------------------------------------------------------
+# --- Measuring, and the guide ------------------------------------------------------
 
 
 def _add_benchmark(commands: Any) -> None:
@@ -300,3 +310,18 @@ def _benchmark(given: argparse.Namespace) -> None:
     from distrinews import measurements
 
     measurements.measure(given.what, arguments=given.flags)
+
+
+def _add_docs(commands: Any) -> None:
+    # WHY no prefix: its flags are a settings model's, which reads them and lists them.
+    docs = commands.add_parser(
+        "docs", help="build this guide, look at it", add_help=False, prefix_chars=" "
+    )
+    docs.set_defaults(answer=_docs)
+    docs.add_argument("flags", nargs="*")
+
+
+def _docs(given: argparse.Namespace) -> None:
+    from distrinews import docs
+
+    docs.build(given.flags)

@@ -8,7 +8,7 @@ Not here: where texts come from (`distrinews.sources`), who reads which row
 (`distrinews.sharding`).
 
 Letters used for shapes: N = rows, B = rows of a batch, T = tokens of its longest row.
-Guide: learn/data.
+Guide: reference/data.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import torch
 
 from distrinews import dist, files
 from distrinews.errors import DataError
+from distrinews.large_pages import LargeWrites
 from distrinews.machine import cache_folder
 from distrinews.sources import Row, Source
 
@@ -35,10 +36,11 @@ if TYPE_CHECKING:  # WHY: transformers takes seconds to load; only its name is n
 
 __all__ = ["TokenTable", "cache_folder", "split_validation", "tokenise"]
 
-# Rows per piece of a cache file: large enough to write fast, small enough to find one
-# row without touching much.
+# Rows per piece of a cache file: large enough to write fast, small enough to tokenise
+# in flat memory.
 ROWS_PER_PIECE = 1000
-SCHEMA = pa.schema([("input_ids", pa.list_(pa.int32())), ("label", pa.int8())])
+# Longer rows would not fit the 2 bytes that hold a length.
+LONGEST_ROW = 2**15 - 1
 
 
 class TokenTable:
@@ -56,27 +58,46 @@ class TokenTable:
         lengths: int16 [N], tokens of each row. Turn them into int before adding up.
 
     Note:
-        Cost: 3 bytes a row, and the file's pages, which all ranks share.
+        Cost: 8 bytes a row, and the file's pages, which all ranks share.
     """
 
     def __init__(self, path: pathlib.Path, *, pad_id: int) -> None:
         self.path, self.pad_id = path, pad_id
-        file = pa.ipc.open_file(pa.memory_map(str(path)))
+        mapped = pa.memory_map(str(path)).read_buffer()  # nothing is copied
+        file = pa.ipc.open_file(pa.BufferReader(mapped))
         pieces = [file.get_batch(i) for i in range(file.num_record_batches)]
-        # Views of the mapped file; nothing is copied. WHY kept: finding a piece in the
-        # file again takes longer than copying a row.
-        self._ids = [p.column(0).values.to_numpy() for p in pieces]
-        self._ends = [p.column(0).offsets.to_numpy() for p in pieces]
-        num_rows = sum(len(piece) for piece in pieces)
-        self.labels = np.empty(num_rows, dtype=np.int8)
-        self.lengths = np.empty(num_rows, dtype=np.int16)  # no row is longer than 512
+        # WHY the whole file as if it were tokens: a row's place in it is then a single
+        # number, and a batch is collected without asking which piece a row is in.
+        kind = np.dtype(
+            file.schema.field("input_ids").type.value_type.to_pandas_dtype()
+        )
+        num_places = mapped.size // kind.itemsize
+        self._tokens = np.frombuffer(mapped, kind, count=num_places)
+        self._rows = np.empty(sum(map(len, pieces)), dtype=_row_type(num_places))
+        self.labels, self.lengths = self._rows["label"], self._rows["length"]
         for i, piece in enumerate(pieces):
+            ids, ends = piece.column(0).values, piece.column(0).offsets.to_numpy()
+            first = (ids.buffers()[1].address - mapped.address) // kind.itemsize
             place = slice(i * ROWS_PER_PIECE, i * ROWS_PER_PIECE + len(piece))
+            self._rows["start"][place] = first + ends[:-1].astype(np.int64)
+            self.lengths[place] = np.diff(ends)
             self.labels[place] = piece.column(1).to_numpy()
-            self.lengths[place] = np.diff(self._ends[i])
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def ids(self, row: int) -> np.ndarray:
+        """Look at the tokens of one row.
+
+        Args:
+            row: Its number.
+
+        Returns:
+            Token ids [tokens], as they lie in the mapped file; read only.
+        """
+        start, length, _ = self._rows[row].item()
+        found: np.ndarray = self._tokens[start : start + length]
+        return found
 
     def batch(
         self, rows: Sequence[int] | np.ndarray, *, device: torch.device
@@ -91,20 +112,25 @@ class TokenTable:
             The model's inputs, `input_ids` and `attention_mask`, int64 [B, T]; and the
             labels, int64 [B].
         """
-        chosen = np.asarray(rows)
-        shape = (len(chosen), int(self.lengths[chosen].max()))
-        input_ids = np.full(shape, self.pad_id, dtype=np.int64)  # [B, T]
-        attention_mask = np.zeros_like(input_ids)  # 1 = a token, 0 = padding
-        for i, row in enumerate(chosen.tolist()):
-            piece, place = divmod(row, ROWS_PER_PIECE)
-            start, end = self._ends[piece][place : place + 2]
-            input_ids[i, : end - start] = self._ids[piece][start:end]
-            attention_mask[i, : end - start] = 1
+        # WHY no loop over rows: each is somewhere else in the file, too far for the
+        # processor to have it at hand. In a loop it waits for one row after the other;
+        # here it waits for many at once.
+        known = self._rows.take(rows)  # [B] of (start, length, label)
+        lengths = known["length"][:, None]  # [B, 1]
+        longest = int(lengths.max())
+        # For each place of the file the T tokens from there on; nothing is copied yet.
+        # Behind a short row they are those of its neighbour, and padding replaces them.
+        size = self._tokens.itemsize
+        shape = (len(self._tokens) - longest + 1, longest)
+        runs = np.ndarray(shape, self._tokens.dtype, self._tokens, strides=(size, size))
+        input_ids = runs[known["start"]].astype(np.int64)  # [B, T]
+        is_token = np.arange(longest, dtype=np.int16) < lengths  # [B, T]
+        input_ids[~is_token] = self.pad_id
         inputs = {
             "input_ids": torch.from_numpy(input_ids).to(device),
-            "attention_mask": torch.from_numpy(attention_mask).to(device),
+            "attention_mask": torch.from_numpy(is_token.astype(np.int64)).to(device),
         }
-        labels = torch.from_numpy(self.labels[chosen].astype(np.int64))
+        labels = torch.from_numpy(known["label"].astype(np.int64))
         return inputs, labels.to(device)
 
 
@@ -144,14 +170,15 @@ def tokenise(
     # under another name than the ranks that waited.
     last_used = {"truncation": None, "padding": None}
     pieces = json.loads(tokenizer.backend_tokenizer.to_str()) | last_used
-    parts = (what, pieces, tokenizer.model_max_length, str(SCHEMA), ROWS_PER_PIECE)
+    schema = _schema(tokenizer)
+    parts = (what, pieces, tokenizer.model_max_length, str(schema), ROWS_PER_PIECE)
     name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
     path = cache_folder() / f"{split}-{name}.arrow"
     with dist.rank0_first():
         if not path.exists():
             rows = source.rows(split, num_rows=num_rows, seed=seed)
             with files.atomic_file(path) as draft:
-                _write(draft, rows, tokenizer)
+                _write(draft, rows, tokenizer, schema)
     return TokenTable(path, pad_id=tokenizer.pad_token_id)
 
 
@@ -209,15 +236,41 @@ def split_validation(
     return np.delete(every, aside), aside.tolist()
 
 
+def _row_type(num_places: int) -> np.dtype:
+    """What is known of a row, side by side: one trip to memory finds all of it."""
+    # 4 bytes for the place of its first token; 8 if the file has too many for that.
+    start = np.promote_types(np.uint32, np.min_scalar_type(num_places))
+    fields = [("start", start), ("length", np.int16), ("label", np.int8)]
+    return np.dtype(fields, align=True)
+
+
+def _longest(tokenizer: PreTrainedTokenizerFast) -> int:
+    """After how many tokens texts are cut."""
+    return min(int(tokenizer.model_max_length), LONGEST_ROW)
+
+
+def _schema(tokenizer: PreTrainedTokenizerFast) -> pa.Schema:
+    """Describe the columns of a cache file."""
+    # WHY 2 bytes a token where they do: half as much to fetch from memory.
+    large = max(tokenizer.get_vocab().values()) >= 2**16
+    kind = pa.int32() if large else pa.uint16()
+    # WHY room: `batch` looks at as many tokens of the last row as the longest one has,
+    # and must not look beyond the file. Arrow repeats this text at the file's end.
+    room = " " * (_longest(tokenizer) * kind.bit_width // 8)
+    columns = [("input_ids", pa.list_(kind)), ("label", pa.int8())]
+    return pa.schema(columns, metadata={"room": room})
+
+
 def _write(
-    path: pathlib.Path, rows: Iterator[Row], tokenizer: PreTrainedTokenizerFast
+    path: pathlib.Path,
+    rows: Iterator[Row],
+    tokenizer: PreTrainedTokenizerFast,
+    schema: pa.Schema,
 ) -> None:
     """Tokenise piece by piece, so that memory does not grow with the number of rows."""
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+    with LargeWrites(path) as sink, pa.ipc.new_file(sink, schema) as writer:
         while piece := list(itertools.islice(rows, ROWS_PER_PIECE)):
-            ids = tokenizer([row.text for row in piece], truncation=True)["input_ids"]
-            columns = [
-                pa.array(ids, SCHEMA.field("input_ids").type),
-                pa.array([row.label for row in piece], pa.int8()),
-            ]
-            writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
+            texts = [row.text for row in piece]
+            ids = tokenizer(texts, truncation=True, max_length=_longest(tokenizer))
+            columns = [ids["input_ids"], [row.label for row in piece]]
+            writer.write_batch(pa.record_batch(columns, schema=schema))

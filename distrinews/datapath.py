@@ -5,7 +5,7 @@ the last batch, while a watch looks at its memory every few milliseconds; the ti
 row is that of all sizes taking turns in one process.
 
 Not here: the data path itself (`distrinews.data`, `distrinews.sharding`), looking at
-memory (`distrinews.memory_watch`).
+memory (`distrinews.memory_watch`) and at the clock (`distrinews.row_times`).
 
 Letters used for shapes: N = rows.
 Guide: benchmarks/data-path.
@@ -14,12 +14,11 @@ Guide: benchmarks/data-path.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import pathlib
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
@@ -33,7 +32,7 @@ from distrinews import (
     memory_watch,
     news,
     results,
-    sharding,
+    row_times,
     training,
 )
 from distrinews.dist import Ranks
@@ -51,7 +50,6 @@ __all__ = [
 ]
 
 SMALLEST = 10_000
-BATCHES_PER_ROUND = 100
 
 
 class DataPathSettings(BenchmarkSettings):
@@ -155,45 +153,11 @@ def time_rows(ranks: Ranks, settings: DataPathSettings, out: pathlib.Path) -> No
     Args:
         ranks: Who this process is; alone.
         settings: Which sizes, how many rounds.
-        out: Where to write: size -> microseconds of a row in each round. Its share of
-            the epoch's plan is part of them. The first number of each is that of the
-            first epoch, in which pages of the file are looked at for the first time.
+        out: Where to write what `row_times.time_rows` returns.
     """
-    chosen = sizes(settings.largest_rows)
-    readers, plan_us = {}, {}
-    told: dict[int, list[float]] = {}
-    for size in chosen:
-        stories = _load(settings, size)
-        lengths = stories.fit_lengths
-        sampler = training.build_sampler(lengths, ranks, settings=settings)
-        began_s = time.perf_counter()
-        sampler.plan()
-        plan_us[size] = 1e6 * (time.perf_counter() - began_s) / size
-        readers[size] = _reader(stories, ranks, sampler)
-        began_s = time.perf_counter()
-        for _ in range(sampler.steps_per_epoch):
-            next(readers[size])
-        told[size] = [round(1e6 * (time.perf_counter() - began_s) / size, 3)]
-    num_rows = BATCHES_PER_ROUND * settings.global_batch_size
-    for number in tqdm(range(1 + settings.num_rounds), desc="time a row"):
-        for size in chosen if number % 2 == 0 else reversed(chosen):
-            began_s = time.perf_counter()
-            for _ in range(BATCHES_PER_ROUND):
-                next(readers[size])
-            took_us = 1e6 * (time.perf_counter() - began_s) / num_rows
-            if number:  # in round 0 the second epoch is planned
-                told[size].append(round(took_us + plan_us[size], 3))
+    by_size = {size: _load(settings, size) for size in sizes(settings.largest_rows)}
+    told = row_times.time_rows(by_size, ranks, settings=settings)
     files.write_json(out, {str(size): times for size, times in told.items()})
-
-
-def _reader(
-    stories: News, ranks: Ranks, sampler: sharding.GlobalBatchSampler
-) -> Generator[None, None, None]:
-    for epoch in itertools.count():
-        sampler.set_epoch(epoch)
-        for rows in sampler:
-            stories.fit_batch(rows, device=ranks.device)
-            yield
 
 
 def run(settings: DataPathSettings) -> None:
@@ -219,7 +183,8 @@ def run(settings: DataPathSettings) -> None:
 
 
 def figures(
-    memory: Sequence[Mapping[str, Any]], times_us: Mapping[int, Sequence[float]]
+    memory: Sequence[Mapping[str, Any]],
+    times_us: Mapping[int, Mapping[str, Sequence[float]]],
 ) -> dict[str, Any]:
     """Turn what was seen into what is printed and kept.
 
@@ -229,33 +194,42 @@ def figures(
 
     Returns:
         `sizes`: for each its `num_rows`, `peak_bytes`, `grown_bytes`, `us_per_row` and
-        its `spread`, `first_epoch_us_per_row`; `memory_ratio` and `time_ratio`, largest
-        by smallest over all sizes.
+        its `spread`, and the other times of a row, `first_epoch_us_per_row`,
+        `same_rows_us_per_row`, `one_by_one_us_per_row`; `memory_ratio`, `time_ratio`,
+        `same_rows_ratio`, `one_by_one_ratio`, largest by smallest over all sizes.
 
     Examples:
         >>> one = {"num_rows": 10, "first_bytes": 5, "peak_bytes": 10, "prepare_s": 0.1}
         >>> two = one | {"num_rows": 20, "peak_bytes": 12}
-        >>> figures([one, two], {10: [9.0, 3.0], 20: [9.0, 3.0]})["memory_ratio"]
+        >>> kinds = ("epochs", "first_epoch", "same_rows", "one_by_one")
+        >>> times = dict.fromkeys(kinds, [3.0])
+        >>> figures([one, two], {10: times, 20: times})["memory_ratio"]
         1.2
     """
     rows = []
-    for one, (first, *times) in zip(memory, times_us.values(), strict=True):
+    for one, times in zip(memory, times_us.values(), strict=True):
+        middle = {kind: round(statistics.median(us), 3) for kind, us in times.items()}
         rows.append(
             dict(one)
             | {
                 "grown_bytes": one["peak_bytes"] - one["first_bytes"],
-                "us_per_row": round(statistics.median(times), 2),
-                "spread": benchmark.spread(times),
-                "first_epoch_us_per_row": first,
+                "us_per_row": middle.pop("epochs"),
+                "spread": benchmark.spread(times["epochs"]),
             }
+            | {f"{kind}_us_per_row": us for kind, us in middle.items()}
         )
-    peaks = [row["peak_bytes"] for row in rows]
-    middles = [row["us_per_row"] for row in rows]
     return {
         "sizes": rows,
-        "memory_ratio": round(max(peaks) / min(peaks), 4),
-        "time_ratio": round(max(middles) / min(middles), 4),
+        "memory_ratio": _ratio(rows, "peak_bytes"),
+        "time_ratio": _ratio(rows, "us_per_row"),
+        "same_rows_ratio": _ratio(rows, "same_rows_us_per_row"),
+        "one_by_one_ratio": _ratio(rows, "one_by_one_us_per_row"),
     }
+
+
+def _ratio(rows: Sequence[Mapping[str, float]], name: str) -> float:
+    found = [row[name] for row in rows]
+    return round(max(found) / min(found), 4)
 
 
 def table(found: Mapping[str, Any]) -> str:
@@ -267,16 +241,17 @@ def table(found: Mapping[str, Any]) -> str:
     Returns:
         A row per size.
     """
-    lines = [
-        ["rows", "memory at most", "grown by", "time per row", "spread", "first epoch"]
-    ]
+    lines = [["rows", "memory at most", "grown by", "time per row", "spread"]]
+    lines[0] += ["first epoch", "same rows again", "one by one"]
     for row in found["sizes"]:
         lines.append([
             f"{row['num_rows']:,}",
             f"{row['peak_bytes'] / 2**20:.0f} MiB",
             f"{row['grown_bytes'] / 2**20:.0f} MiB",
-            f"{row['us_per_row']:.1f} us",
+            f"{row['us_per_row']:.2f} us",
             f"{row['spread']:.0%}",
-            f"{row['first_epoch_us_per_row']:.1f} us",
+            f"{row['first_epoch_us_per_row']:.2f} us",
+            f"{row['same_rows_us_per_row']:.2f} us",
+            f"{row['one_by_one_us_per_row']:.2f} us",
         ])
     return benchmark.draw_table(lines)

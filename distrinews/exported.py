@@ -19,7 +19,9 @@ from distrinews.errors import CheckpointError, ModelError
 
 __all__ = ["CONFIG", "TOKENIZER", "WEIGHTS", "Exported", "Identity", "find"]
 
-CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
+WEIGHTS = "model.safetensors"
 TOKENIZER_CONFIG, FACTS = "tokenizer_config.json", "distrinews.json"
 # What an answer depends on; the manifest must vouch for each.
 NEEDED = {CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG}

@@ -31,7 +31,7 @@ class Golden:
 
     Attributes:
         texts: N texts.
-        scores: The reference's score of each class, [N][C].
+        scores: The reference's score of each class, N x C.
     """
 
     texts: list[str]
@@ -41,7 +41,7 @@ class Golden:
         """Say how far scores lie from the recorded ones.
 
         Args:
-            scores: Of the same texts, [N][C].
+            scores: Of the same texts, N x C.
 
         Returns:
             The largest difference of a probability.
@@ -130,7 +130,7 @@ def problem(
 
     Args:
         export: The export.
-        answer: From N texts to their scores [N][C].
+        answer: From N texts to their scores N x C.
         tolerance: How far a score may lie from the recorded one.
 
     Returns:

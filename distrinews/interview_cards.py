@@ -160,7 +160,7 @@ def numbers() -> dict[str, str]:
 
 
 def paragraphs(text: str) -> list[str]:
-    """Cut a text at its blank lines.
+    r"""Cut a text at its blank lines.
 
     Args:
         text: Of a card.
@@ -169,7 +169,7 @@ def paragraphs(text: str) -> list[str]:
         Its paragraphs, each on one line.
 
     Examples:
-        >>> paragraphs("One,\\ntwo.\\n\\nThree.")
+        >>> paragraphs("One,\ntwo.\n\nThree.")
         ['One, two.', 'Three.']
     """
     return [" ".join(part.split()) for part in text.strip().split("\n\n")]

@@ -5,7 +5,7 @@ that, every rank holds the same tables and the same split.
 
 Not here: the sources (`distrinews.sources`), the tables (`distrinews.data`).
 
-Guide: learn/data.
+Guide: reference/data.
 """
 
 from __future__ import annotations

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pyarrow as pa
 import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from distrinews import data, dist, model, sources
+from distrinews import data, dist, model, row_times, sources
 from distrinews.errors import DataError, OutputError
 
 CPU = torch.device("cpu")
@@ -112,6 +113,63 @@ def test_all_rows_are_there_with_their_labels_and_lengths(
     assert max(table.lengths) == 32  # negative control: some text was cut
     uncut = tokenizer([row.text for row in rows])["input_ids"]
     assert max(len(one) for one in uncut) > 32
+
+
+def test_rows_collected_at_once_equal_rows_collected_one_by_one(
+    table: data.TokenTable,
+) -> None:
+    order = np.random.default_rng(0).permutation(NUM_ROWS)
+    for chosen in np.array_split(order, 70):
+        at_once, labels = table.batch(chosen, device=CPU)
+        by_row, by_row_labels = row_times.collect_one_by_one(table, chosen, device=CPU)
+        assert at_once.keys() == by_row.keys()
+        for name, tensor in at_once.items():
+            assert torch.equal(tensor, by_row[name]), name
+        assert torch.equal(labels, by_row_labels)
+    # Negative control: in another order they are not equal.
+    other, _ = table.batch(chosen[::-1], device=CPU)
+    assert not torch.equal(other["input_ids"], at_once["input_ids"])
+
+
+def write(path: Path, rows: list[list[int]], schema: pa.Schema) -> Path:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        columns = [rows, [0] * len(rows)]
+        writer.write_batch(pa.record_batch(columns, schema=schema))
+    return path
+
+
+def test_the_last_row_can_share_a_batch_with_the_longest_possible_one(
+    tmp_path: Path,
+) -> None:
+    schema = data._schema(make_tokenizer(max_length=512))
+    rows = [[7] * 512, [5, 6]]
+    path = write(tmp_path / "rows", rows, schema)
+    inputs, _ = data.TokenTable(path, pad_id=1).batch([0, 1], device=CPU)
+    assert inputs["input_ids"].tolist() == [[7] * 512, [5, 6] + [1] * 510]
+    # Negative control: without the room at the file's end it could not.
+    path = write(tmp_path / "other", rows, schema.remove_metadata())
+    with pytest.raises(IndexError):
+        data.TokenTable(path, pad_id=1).batch([0, 1], device=CPU)
+
+
+def test_a_token_takes_2_bytes_unless_the_vocabulary_is_larger(tmp_path: Path) -> None:
+    small, large = make_tokenizer(), make_tokenizer()
+    large.add_tokens([f"word{n}" for n in range(2**16)])
+    kinds = [data._schema(t).field(0).type.value_type for t in (small, large)]
+    assert kinds == [pa.uint16(), pa.int32()]
+    rows = [[2**16 + 5, 3], [4]]
+    path = write(tmp_path / "rows", rows, data._schema(large))
+    inputs, _ = data.TokenTable(path, pad_id=0).batch([1, 0], device=CPU)
+    assert inputs["input_ids"].tolist() == [[4, 0], [2**16 + 5, 3]]
+    with pytest.raises(pa.ArrowInvalid):  # negative control: 2 bytes cannot hold it
+        write(tmp_path / "other", rows, data._schema(small))
+
+
+def test_a_place_in_a_file_of_any_size_fits() -> None:
+    for num_places, size in ((10, 4), (2**32 - 1, 4), (2**32, 8), (2**40, 8)):
+        assert data._row_type(num_places)["start"].itemsize == size
+    assert data._row_type(2**32 - 1).itemsize == 8  # what the docstring says
+    assert np.array([2**32]).astype(np.uint32) == 0  # negative control: 4 bytes do not
 
 
 # --- The cache ------------------------------------------------------------------

@@ -33,6 +33,7 @@ TABLE = {
     "command_settings": "",
     "settings": "command_settings",
     "flags": "errors settings",
+    "docs": "command_settings errors flags",
     "lessons": "command_settings dist errors files machine",
     # Ranks.
     "whereabouts": "",
@@ -96,7 +97,8 @@ TABLE = {
     "parquet": "errors labels tables",
     "file_sources": "cleaning errors hub labels parquet tables",
     "sources": "errors file_sources newswire tables",
-    "data": "errors dist files machine sources",
+    "large_pages": "",
+    "data": "errors dist files large_pages machine sources",
     # Failures to learn from.
     "lab_player": "signals",
     "lab_rows": "dist",
@@ -141,8 +143,9 @@ TABLE = {
     "training",
     "news": "data dist errors files model settings sharding sources",
     "memory_watch": "",
-    "datapath": "benchmark data dist files memory_watch news results settings sharding "
-    "training",
+    "row_times": "data dist news settings training",
+    "datapath": "benchmark data dist files memory_watch news results row_times "
+    "settings training",
     "peer_job": "dist news settings",
     "peer_loops": "evaluation first_token peer_job shared_memory touched_rows training",
     "peer_report": "benchmark",

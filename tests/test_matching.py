@@ -311,39 +311,16 @@ def test_a_rule_that_means_something_else_there_would_be_seen(pattern: str) -> N
     assert foreign(pattern)
 
 
+# The module that the site's box uses.
+MODEL = ROOT / "site_docs" / "assets" / "widgets" / "match.model.js"
 JAVASCRIPT = r"""
-const fs = require("fs");
+import fs from "node:fs";
+import { match } from "./match.model.mjs";
 const [catalogue, texts] = process.argv.slice(2).map(
   (path) => JSON.parse(fs.readFileSync(path, "utf-8")));
-const flags = "i";
-function holds(rule, text) {
-  if ((rule.none || []).some((p) => new RegExp(p, flags).test(text))) return false;
-  const [first, ...others] = rule.all;
-  for (const start of text.matchAll(new RegExp(first, "gi"))) {
-    let near = text;
-    if (rule.within) {
-      const end = start.index + start[0].length + rule.within;
-      near = text.slice(Math.max(0, start.index - rule.within), end);
-    }
-    if (others.every((p) => new RegExp(p, flags).test(near))) return true;
-    if (!rule.within) break;
-  }
-  return false;
-}
-function match(text) {
-  for (const [p, to] of catalogue.tidy) text = text.replace(new RegExp(p, "g"), to);
-  const found = [];
-  for (const trouble of catalogue.troubles) {
-    const rule = trouble.patterns.find((r) => holds(r, text));
-    if (rule) found.push([trouble.slug, rule.weight]);
-  }
-  for (const own of catalogue.own) {
-    const named = text.includes("troubleshooting/#" + own.slug);
-    if (named) found.push([own.slug, own.weight]);
-  }
-  return found.sort((a, b) => b[1] - a[1]);
-}
-console.log(JSON.stringify(texts.map(match)));
+const told = texts.map((text) => match(text, catalogue));
+console.log(JSON.stringify(
+  told.map((one) => one.map((m) => [m.entry.slug, m.weight, m.reason]))));
 """
 
 
@@ -357,14 +334,17 @@ def test_a_program_in_javascript_gives_the_same_answers(tmp_path: pathlib.Path) 
         for each in texts(name)
     ] + [text for _, text in captured()]
     (tmp_path / "texts.json").write_text(json.dumps(pasted), encoding="utf-8")
-    (tmp_path / "match.js").write_text(JAVASCRIPT, encoding="utf-8")
+    (tmp_path / "match.mjs").write_text(JAVASCRIPT, encoding="utf-8")
+    shutil.copy(MODEL, tmp_path / "match.model.mjs")
     data = ROOT / "distrinews" / "troubles.json"
     done = subprocess.run(
-        (node, str(tmp_path / "match.js"), str(data), str(tmp_path / "texts.json")),
+        (node, str(tmp_path / "match.mjs"), str(data), str(tmp_path / "texts.json")),
         capture_output=True,
         text=True,
         timeout=60,
         check=True,
     )
-    here = [[[m.entry.slug, m.weight] for m in match(text)] for text in pasted]
+    here = [
+        [[m.entry.slug, m.weight, m.reason] for m in match(text)] for text in pasted
+    ]
     assert json.loads(done.stdout) == here

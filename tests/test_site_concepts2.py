@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.site_tables import cells
 from sklearn.metrics import accuracy_score, f1_score
 from torch.distributed.elastic.agent.server import local_elastic_agent
 
@@ -22,15 +23,6 @@ def numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     monkeypatch.syspath_prepend(str(ROOT / "site_docs" / "_tools"))
     yield __import__("numbers_concepts2")
     sys.modules.pop("numbers_concepts2")
-
-
-def cells(table: str) -> list[list[str]]:
-    """The body of a Markdown table, without what marks words as code."""
-    lines = [line for line in table.splitlines() if line.startswith("|")]
-    return [
-        [cell.strip().strip("`") for cell in line.strip("|").split("|")]
-        for line in lines[2:]
-    ]
 
 
 def test_a_padded_evaluation_counts_the_next_multiple_of_the_ranks(

@@ -10,7 +10,7 @@ Detector  The weights of a run that was never interrupted, bit for bit.
 Look at   What SGD keeps besides the weights when momentum is not 0.
 Question  What would Adam forget? Would you see it in the loss?
 Source    https://github.com/huggingface/accelerate/issues/2016
-Concept   understand/checkpoints
+Concept   understand/checkpoint
 Silent    yes
 Takes     4 s
 """

@@ -10,7 +10,7 @@ Detector  load_state_dict, because strict=True.
 Look at   The one word by which missing and unexpected names differ.
 Question  What would strict=False have done here, and who would have noticed?
 Source    https://github.com/hpcaitech/ColossalAI/issues/768
-Concept   understand/checkpoints
+Concept   understand/checkpoint
 Silent    no
 Takes     4 s
 """

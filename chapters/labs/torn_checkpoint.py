@@ -10,7 +10,7 @@ Detector  torch.load: the end of the archive is not there.
 Look at   Which rank failed, and what the other was doing.
 Question  The barrier alone would do here. When does a program need the renaming?
 Source    https://github.com/pytorch/pytorch/pull/194614
-Concept   understand/checkpoints
+Concept   understand/checkpoint
 Silent    no
 Takes     4 s
 """

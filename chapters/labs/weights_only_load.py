@@ -10,7 +10,7 @@ Detector  torch.load.
 Look at   The name behind "Unsupported global": that object must not be in the file.
 Question  Who could have written the checkpoint that you downloaded?
 Source    https://github.com/alex-petrenko/sample-factory/issues/313
-Concept   understand/checkpoints
+Concept   understand/checkpoint
 Silent    no
 Takes     3 s
 """

@@ -110,7 +110,9 @@ def _data(told: dict[str, Any]) -> str:
     found = told["figures"]
     return (
         f"{datapath.table(found)}\n\nMost by least over these sizes: memory "
-        f"{found['memory_ratio']:.2f}x, time per row {found['time_ratio']:.2f}x."
+        f"{found['memory_ratio']:.2f}x, time per row {found['time_ratio']:.2f}x; the "
+        f"same rows again {found['same_rows_ratio']:.2f}x, one by one "
+        f"{found['one_by_one_ratio']:.2f}x."
     )
 
 
@@ -186,7 +188,7 @@ def _many_ranks(told: dict[str, Any]) -> str:
             }
             title = many_ranks.SCENARIOS[name].title
             shown += [
-                f"### {model}, {title}",
+                f"## {model}, {title}",
                 many_ranks.table(rows),
                 "Exposed communication round a ring is more than a quarter of the "
                 f"step: possibly {at['possibly']}, certainly {at['certainly']}.",

@@ -1,6 +1,7 @@
 // <bucket-timeline>: when DDP's buckets travel, and what part of it backward hides.
 import * as model from "./costmodel.model.js";
-import { button, choose, load, say, slide, svg, table, text, Widget } from "./frame.js";
+import { load, Widget } from "./frame.js";
+import { button, choose, say, slide, svg, table, text } from "./parts.js";
 
 const START = { bucket: 4, gbit: 5, mode: "later" };
 const MODES = [
@@ -16,7 +17,11 @@ class BucketTimeline extends Widget {
     picture: "Two lanes over time: backward computes, gradients travel.",
     question: {
       ask: "",
-      options: ["Nothing: backward takes longer than the way", "About two thirds of it", "All of it"],
+      options: [
+        "Nothing: backward takes longer than the way",
+        "About two thirds of it",
+        "All of it",
+      ],
       right: 1,
       answer: "",
     },
@@ -24,7 +29,7 @@ class BucketTimeline extends Widget {
     notice: [
       "The last bucket can never hide: it is full only when backward is over. Here it holds the " +
         "word embedding, half of all bytes, and a tensor is never split over two buckets.",
-      "Small buckets start early, but each costs a message more; one huge bucket starts when " +
+      "Small buckets start early, but each costs messages of its own; one huge bucket starts when " +
         "nothing is left to compute.",
       "In its first step DDP has one bucket: it must see once in which order the gradients " +
         "become ready (torch 2.13, unless find_unused_parameters is on). Then it rebuilds.",
@@ -32,7 +37,10 @@ class BucketTimeline extends Widget {
   };
 
   async prepare() {
-    [this.models, this.known] = await Promise.all([load("models.json"), load("measured.json")]);
+    [this.models, this.known] = await Promise.all([
+      load("models.json"),
+      load("measured.json"),
+    ]);
     this.set = { ...START };
     this.backwardS = this.known.phases_ms.backward / 1000;
     const way = this.#way(START);
@@ -61,7 +69,9 @@ class BucketTimeline extends Widget {
       (i) => this.#change({ bucket: i }),
     );
     const speeds = [1, 2.5, 5, 10, 25, 100].map((gbit) => [gbit, `${gbit} Gbit/s`]);
-    this.gbit = choose("Network", speeds, START.gbit, (v) => this.#change({ gbit: Number(v) }));
+    this.gbit = choose("Network", speeds, START.gbit, (v) =>
+      this.#change({ gbit: Number(v) }),
+    );
     this.mode = choose("When", MODES, START.mode, (mode) => this.#change({ mode }));
     const reset = button("Reset", () => {
       this.bucket.control.value = START.bucket;
@@ -106,7 +116,8 @@ class BucketTimeline extends Widget {
   sentence() {
     const way = this.#way(this.set);
     const [travel, exposed] = [this.#travelS(way), this.#exposedS(way)];
-    const buckets = way.length === 1 ? "1 bucket travels" : `${way.length} buckets travel`;
+    const buckets =
+      way.length === 1 ? "1 bucket travels" : `${way.length} buckets travel`;
     return (
       `${buckets} for ${ms(travel)}: backward hides ${ms(travel - exposed)}, ` +
       `${ms(exposed)} are exposed.`
@@ -123,7 +134,10 @@ class BucketTimeline extends Widget {
       ms(Math.max(0, end - Math.max(start, this.backwardS))),
     ]);
     const caption = `Buckets, in order. Backward is over after ${ms(this.backwardS)}.`;
-    return table(caption, [["bucket", "size", "full", "starts", "arrives", "exposed"], ...rows]);
+    return table(caption, [
+      ["bucket", "size", "full", "starts", "arrives", "exposed"],
+      ...rows,
+    ]);
   }
 
   // --- Drawing ---------------------------------------------------------------------
@@ -132,8 +146,8 @@ class BucketTimeline extends Widget {
     const way = this.#way(this.set);
     const bars = this.#bars(width, 238);
     // WHY the slowest of all sizes: so that bars of two sizes can be compared.
-    const slowest = this.known.buckets_mib.map((_, bucket) =>
-      this.#way({ ...this.set, bucket, mode: "none" }).at(-1).end,
+    const slowest = this.known.buckets_mib.map(
+      (_, bucket) => this.#way({ ...this.set, bucket, mode: "none" }).at(-1).end,
     );
     const optimizerS = this.known.phases_ms.optimizer / 1000;
     const scale = (width - 4) / (Math.max(...slowest) + optimizerS);
@@ -179,11 +193,29 @@ class BucketTimeline extends Widget {
         return svg(
           "g",
           {},
-          to > from && svg("rect", { x: from, y: 22, width: to - from, height: LANE, class: "w-compute" }),
-          to - from > 18 && this.set.mode !== "none" && text((from + to) / 2, 44, number, "w-number"),
-          svg("path", { d: `M${to} ${22 + LANE}V${90}L${start} ${116}`, class: "w-lead" }),
+          to > from &&
+            svg("rect", {
+              x: from,
+              y: 22,
+              width: to - from,
+              height: LANE,
+              class: "w-compute",
+            }),
+          to - from > 18 &&
+            this.set.mode !== "none" &&
+            text((from + to) / 2, 44, number, "w-number"),
+          svg("path", {
+            d: `M${to} ${22 + LANE}V${90}L${start} ${116}`,
+            class: "w-lead",
+          }),
           shown > start &&
-            svg("rect", { x: start, y: 116, width: shown - start, height: LANE, class: "w-hidden" }),
+            svg("rect", {
+              x: start,
+              y: 116,
+              width: shown - start,
+              height: LANE,
+              class: "w-hidden",
+            }),
           arrives > shown &&
             svg("rect", {
               x: shown,
@@ -202,7 +234,10 @@ class BucketTimeline extends Widget {
 
   // Where backward ends, what is exposed, and when the optimizer can start.
   #marks(way, x, optimizerS, width) {
-    const [end, last] = [x(this.backwardS), x(Math.max(this.backwardS, way.at(-1).end))];
+    const [end, last] = [
+      x(this.backwardS),
+      x(Math.max(this.backwardS, way.at(-1).end)),
+    ];
     const exposed = this.#exposedS(way);
     const wordsX = Math.min(Math.max((end + last) / 2, 60), width - 80);
     return svg(
@@ -231,7 +266,9 @@ class BucketTimeline extends Widget {
   // Exposed time for each bucket size, the chosen one filled.
   #bars(width, y) {
     const sizes = this.known.buckets_mib;
-    const all = sizes.map((_, bucket) => this.#exposedS(this.#way({ ...this.set, bucket })));
+    const all = sizes.map((_, bucket) =>
+      this.#exposedS(this.#way({ ...this.set, bucket })),
+    );
     const most = Math.max(...all, 1e-9);
     const each = (width - 4) / sizes.length;
     const tall = 64;
@@ -254,9 +291,26 @@ class BucketTimeline extends Widget {
             height,
             class: chosen ? "d-lost" : "w-other",
           }),
-          text(middle, 21 + tall - height, say(one * 1000), chosen ? "w-tag w-bold" : "w-tag"),
-          text(middle, 42 + tall, sizes[i] + (width > 420 ? " MiB" : ""), chosen ? "w-tag w-bold" : "w-tag"),
-          chosen && svg("rect", { x: middle - each * 0.3, y: 48 + tall, width: each * 0.6, height: 4, class: "d-head" }),
+          text(
+            middle,
+            21 + tall - height,
+            say(one * 1000),
+            chosen ? "w-tag w-bold" : "w-tag",
+          ),
+          text(
+            middle,
+            42 + tall,
+            sizes[i] + (width > 420 ? " MiB" : ""),
+            chosen ? "w-tag w-bold" : "w-tag",
+          ),
+          chosen &&
+            svg("rect", {
+              x: middle - each * 0.3,
+              y: 48 + tall,
+              width: each * 0.6,
+              height: 4,
+              class: "d-head",
+            }),
         );
       }),
     );

@@ -52,13 +52,17 @@ export function travels(buckets, { backwardS, ranks, link }) {
   });
 }
 
-export function bothS(compute, rows, tokens) {
+export function computeS(compute, rows, tokens) {
   const places = rows * tokens;
-  return compute.fixed_s + compute.per_token_s * places + compute.per_pair_s * places * tokens;
+  return (
+    compute.fixed_s +
+    compute.per_token_s * places +
+    compute.per_pair_s * places * tokens
+  );
 }
 
 export function predict(compute, link, { buckets, ranks, rows, tokens }) {
-  const both = bothS(compute, rows, tokens);
+  const both = computeS(compute, rows, tokens);
   const backward = both * compute.backward_share;
   let arrived = 0;
   let travel = 0;
@@ -83,5 +87,10 @@ export function predict(compute, link, { buckets, ranks, rows, tokens }) {
 
 // A network of so many Gbit/s whose cards take no time from computing.
 export function network(gbit) {
-  return { alpha_s: MESSAGE_S, bytes_per_s: (gbit * 1e9) / 8, contention: 0, meeting_s: 0 };
+  return {
+    alpha_s: MESSAGE_S,
+    bytes_per_s: (gbit * 1e9) / 8,
+    contention: 0,
+    meeting_s: 0,
+  };
 }

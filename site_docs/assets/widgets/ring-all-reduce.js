@@ -1,25 +1,23 @@
 // <ring-all-reduce>: a ring all-reduce, one step at a time.
 import * as ring from "./ring.model.js";
+import { boxHeight, columnPlan, HEAD, PAD, ringPlan } from "./ring.places.js";
+import { load, Widget } from "./frame.js";
 import {
   allow,
   allowed,
   button,
   choose,
-  load,
   say,
   still,
   svg,
   table,
   text,
-  Widget,
-} from "./frame.js";
+} from "./parts.js";
 
 const FLIGHT_MS = 600; // from the track into the neighbour's card
 const LEAVE_MS = 350; // from a card onto the track
 const REST_MS = 600;
 const LETTERS = "ABCDEF";
-const HEAD = 24; // a card's coloured head
-const PAD = 7;
 
 class RingAllReduce extends Widget {
   story = {
@@ -173,12 +171,18 @@ class RingAllReduce extends Widget {
 
   words() {
     const { ranks, step } = this.state;
-    const head = ["", ...[...Array(ranks).keys()].map((c) => `chunk ${LETTERS[c]}`), "sent"];
+    const head = [
+      "rank",
+      ...[...Array(ranks).keys()].map((c) => `chunk ${LETTERS[c]}`),
+      "sent",
+    ];
     const rows = this.state.values.map((row, rank) => [
       `rank ${rank}`,
       ...row.map((value, chunk) => {
         const parts = this.state.parts[rank][chunk];
-        return parts.length === ranks ? `${value} (sum)` : `${value} (of ${parts.join(", ")})`;
+        return parts.length === ranks
+          ? `${value} (sum)`
+          : `${value} (of ${parts.join(", ")})`;
       }),
       tensors(ring.sentTensors(ranks, step)),
     ]);
@@ -189,7 +193,9 @@ class RingAllReduce extends Widget {
 
   draw(width) {
     const wide = width >= 560;
-    const plan = wide ? ringPlan(this.state.ranks, width) : columnPlan(this.state.ranks, width);
+    const plan = wide
+      ? ringPlan(this.state.ranks, width)
+      : columnPlan(this.state.ranks, width);
     const top = 46;
     const bars = this.#bytes(width, top + plan.height + 18);
     const defs = svg("defs", {}, this.#head());
@@ -202,12 +208,21 @@ class RingAllReduce extends Widget {
       svg(
         "g",
         { transform: `translate(0 ${top})` },
-        moves.map((move) => this.#track(plan, move)),
+        this.state.values.map((_, rank) => this.#track(plan, rank, moves.length > 0)),
+        wide && moves.length === 0 && this.#end(plan, width),
         this.state.values.map((_, rank) => this.#card(plan, rank, moves)),
         moves.map((move) => this.#packet(plan, move)),
       ),
       bars.node,
     );
+  }
+
+  // WHY not the start: the middle shows both halves, finished chunks and their next way.
+  picture(width) {
+    this.state = ring.at(4, 3);
+    const drawn = this.draw(width);
+    this.state = ring.begin(4);
+    return drawn;
   }
 
   #head() {
@@ -278,21 +293,37 @@ class RingAllReduce extends Widget {
         const parts = this.state.parts[rank][chunk];
         const mark =
           leaving?.chunk === chunk ? "leaves" : coming?.chunk === chunk ? "lands" : "";
-        return cellOf(place, { value, parts, letter: LETTERS[chunk], ranks: plan.ranks, mark });
+        return cellOf(place, {
+          value,
+          parts,
+          letter: LETTERS[chunk],
+          ranks: plan.ranks,
+          mark,
+        });
       }),
     );
   }
 
-  #track(plan, { from }) {
+  // The way to the right neighbour; at the end it is there still, but idle.
+  #track(plan, rank, busy) {
+    const d = plan.tracks[rank].path;
+    const head = `url(#${this.name}-head)`;
     return svg(
       "g",
-      { class: `w-r${from}` },
-      svg("path", { d: plan.tracks[from].path, class: "d-dash" }),
+      { class: `w-r${rank}` },
       svg("path", {
-        d: plan.tracks[from].path,
-        class: "w-stroke",
-        "marker-end": `url(#${this.name}-head)`,
+        d,
+        class: busy ? "w-stroke" : "w-idle",
+        "marker-end": busy && head,
       }),
+    );
+  }
+
+  #end(plan, width) {
+    const y = plan.ranks === 2 ? plan.height * 0.5 - 4 : plan.height * 0.5;
+    const words = ["Every rank", "holds all sums"];
+    return words.map((one, i) =>
+      text(width / 2, y - 4 + i * 20, one, "d-strong w-halo"),
     );
   }
 
@@ -315,13 +346,16 @@ class RingAllReduce extends Widget {
     return svg(
       "g",
       { class: `w-r${from}` },
-      cellOf({ ...at, cell }, {
-        value: words,
-        parts,
-        letter: LETTERS[chunk],
-        ranks: plan.ranks,
-        mark: "flies",
-      }),
+      cellOf(
+        { ...at, cell },
+        {
+          value: words,
+          parts,
+          letter: LETTERS[chunk],
+          ranks: plan.ranks,
+          mark: "flies",
+        },
+      ),
     );
   }
 
@@ -335,7 +369,13 @@ class RingAllReduce extends Widget {
     const bytes = this.models.minilm.reduce((a, b) => a + b, 0);
     const model = `${say((sent * bytes) / 1e6)} MB of minilm's gradients`;
     const bar = (top, length, cls) =>
-      svg("rect", { x: 1, y: top, width: Math.max(0, length * scale), height: 16, class: cls });
+      svg("rect", {
+        x: 1,
+        y: top,
+        width: Math.max(0, length * scale),
+        height: 16,
+        class: cls,
+      });
     const node = svg(
       "g",
       { transform: `translate(0 ${y})` },
@@ -345,7 +385,8 @@ class RingAllReduce extends Widget {
       text(
         1,
         56,
-        `${say(sent, 2)} of ${say(total, 2)} tensors` + (width >= 480 ? `: ${model}` : ""),
+        `${say(sent, 2)} of ${say(total, 2)} tensors` +
+          (width >= 480 ? `: ${model}` : ""),
         "d-text",
         "start",
       ),
@@ -355,107 +396,6 @@ class RingAllReduce extends Widget {
     );
     return { node, height: 134 };
   }
-}
-
-// --- Places --------------------------------------------------------------------------
-
-function boxHeight(cell) {
-  return Math.max(40, cell);
-}
-
-function cardSize(ranks, cell) {
-  return { width: ranks * cell + 2 * PAD, height: HEAD + boxHeight(cell) + 2 * PAD };
-}
-
-// Two columns: down on the right, up on the left; an odd one stands below, in the middle.
-function ringPlan(ranks, width) {
-  const cell = Math.min(50, Math.floor((width - 110 - 4 * PAD) / 2 / ranks));
-  const card = cardSize(ranks, cell);
-  const gap = boxHeight(cell) + 46;
-  const sideRows = ranks % 2 ? (ranks - 1) / 2 : ranks / 2;
-  const side = Math.min(width, 2 * card.width + 220);
-  const left = (width - side) / 2 + 1;
-  const right = (width + side) / 2 - card.width - 1;
-  const at = (row) => row * (card.height + gap);
-  const cards = [];
-  for (let rank = 0; rank < ranks; rank += 1) {
-    if (rank === 0) cards.push({ x: left, y: 0 });
-    else if (rank <= sideRows) cards.push({ x: right, y: at(rank - 1) });
-    else if (ranks % 2 && rank === sideRows + 1) {
-      cards.push({ x: (width - card.width) / 2, y: at(sideRows) });
-    } else cards.push({ x: left, y: at(ranks - rank) });
-  }
-  const tracks = cards.map((from, rank) => ringTrack(from, cards[(rank + 1) % ranks], card, rank));
-  if (ranks === 2) {
-    // Both ways between the same two cards: one above the other.
-    tracks[0] = straight(cards[0].x + card.width, cards[1].x, card.height * 0.5 - 30);
-    tracks[1] = straight(cards[1].x, cards[0].x + card.width, card.height * 0.5 + 30);
-  }
-  const height = Math.max(...cards.map((one) => one.y)) + card.height;
-  return { ranks, cell, card, cards, tracks, height: height + 2 };
-}
-
-function straight(fromX, toX, y) {
-  const way = Math.sign(toX - fromX);
-  const path = `M${fromX + 4 * way} ${y}H${toX - 6 * way}`;
-  return { path, middle: { x: (fromX + toX) / 2, y } };
-}
-
-function ringTrack(from, to, card) {
-  const fromMiddle = { x: from.x + card.width / 2, y: from.y + card.height / 2 };
-  const toMiddle = { x: to.x + card.width / 2, y: to.y + card.height / 2 };
-  if (from.y === to.y) {
-    const way = Math.sign(to.x - from.x);
-    const startX = way > 0 ? from.x + card.width : from.x;
-    const endX = way > 0 ? to.x : to.x + card.width;
-    return straight(startX, endX, fromMiddle.y);
-  }
-  const down = to.y > from.y;
-  if (from.x === to.x) {
-    const start = down ? from.y + card.height + 3 : from.y - 3;
-    const end = down ? to.y - 6 : to.y + card.height + 6;
-    const path = `M${fromMiddle.x} ${start}V${end}`;
-    return { path, middle: { x: fromMiddle.x, y: (start + end) / 2 } };
-  }
-  if (down) {
-    // From the right column to the card below in the middle: down, then to the left.
-    const x = Math.max(fromMiddle.x, to.x + card.width + 40);
-    const y = toMiddle.y;
-    const start = from.y + card.height + 3;
-    const path = `M${x} ${start}V${y - 16}Q${x} ${y} ${x - 16} ${y}H${to.x + card.width + 6}`;
-    return { path, middle: { x, y: start + (y - start) * 0.42 } };
-  }
-  // From the card in the middle to the left column: to the left, then up.
-  const x = Math.min(toMiddle.x, from.x - 40);
-  const y = fromMiddle.y;
-  const end = to.y + card.height + 6;
-  const path = `M${from.x - 3} ${y}H${x + 16}Q${x} ${y} ${x} ${y - 16}V${end}`;
-  return { path, middle: { x, y: end + (y - end) * 0.42 } };
-}
-
-// Narrow: one below the other; the way back from the last runs on the left.
-function columnPlan(ranks, width) {
-  const cell = Math.min(50, Math.floor((width - 2 * PAD - 62) / ranks));
-  const card = cardSize(ranks, cell);
-  const gap = boxHeight(cell) + 34;
-  const x = Math.max(60, Math.floor((width - card.width + 46) / 2));
-  const cards = [...Array(ranks).keys()].map((rank) => ({ x, y: rank * (card.height + gap) + 1 }));
-  const last = cards[ranks - 1];
-  const tracks = cards.map((from, rank) => {
-    if (rank < ranks - 1) {
-      const middle = x + card.width / 2;
-      const start = from.y + card.height + 3;
-      const end = cards[rank + 1].y - 6;
-      return { path: `M${middle} ${start}V${end}`, middle: { x: middle, y: (start + end) / 2 } };
-    }
-    const side = x - 34;
-    const [low, high] = [last.y + card.height / 2, card.height / 2];
-    const path =
-      `M${x - 3} ${low}H${side + 12}Q${side} ${low} ${side} ${low - 12}` +
-      `V${high + 12}Q${side} ${high} ${side + 12} ${high}H${x - 6}`;
-    return { path, middle: { x: side, y: (low + high) / 2 } };
-  });
-  return { ranks, cell, card, cards, tracks, height: last.y + card.height + 2 };
 }
 
 // A chunk: its letter, its number, and a slot for each rank whose part it holds.

@@ -1,6 +1,7 @@
 // <sampler-view>: which rank reads which row in an epoch.
 import * as sampler from "./sampler.model.js";
-import { allow, allowed, button, choose, load, svg, table, text, tick, Widget } from "./frame.js";
+import { load, Widget } from "./frame.js";
+import { allow, allowed, button, choose, svg, table, text, tick } from "./parts.js";
 
 const START = { rows: 11, ranks: 3, epoch: 0, shuffle: true, told: true, way: "pad" };
 const WAYS = [
@@ -47,13 +48,20 @@ class SamplerView extends Widget {
     this.told = tick("call set_epoch", true, (told) => this.#change({ told }));
     this.shuffle = tick("shuffle", true, (shuffle) => this.#change({ shuffle }));
     const rows = Object.keys(this.shuffles).map((n) => [n, n]);
-    this.rows = choose("Rows", rows, START.rows, (n) => this.#change({ rows: Number(n) }));
+    this.rows = choose("Rows", rows, START.rows, (n) =>
+      this.#change({ rows: Number(n) }),
+    );
     const counts = [1, 2, 3, 4].map((n) => [n, n]);
-    this.ranks = choose("Ranks", counts, START.ranks, (n) => this.#change({ ranks: Number(n) }));
-    this.way = choose("Left-over rows", WAYS, START.way, (way) => this.#change({ way }));
+    this.ranks = choose("Ranks", counts, START.ranks, (n) =>
+      this.#change({ ranks: Number(n) }),
+    );
+    this.way = choose("Left-over rows", WAYS, START.way, (way) =>
+      this.#change({ way }),
+    );
     const reset = button("Reset", () => {
       this.told.control.checked = this.shuffle.control.checked = true;
-      for (const name of ["rows", "ranks", "way"]) this[name].control.value = START[name];
+      for (const name of ["rows", "ranks", "way"])
+        this[name].control.value = START[name];
       this.#change(START);
     });
     return [
@@ -113,7 +121,8 @@ class SamplerView extends Widget {
     const { byRank, dropped } = this.#dealt(epoch);
     const padding = byRank.flat().filter((place) => place.padding);
     const order = this.#orderWords(epoch, shuffle, told);
-    if (dropped.length) return `Epoch ${epoch}${order}: nobody reads ${rowWords(dropped)}.`;
+    if (dropped.length)
+      return `Epoch ${epoch}${order}: nobody reads ${rowWords(dropped)}.`;
     if (padding.length) {
       const again = rowWords(padding.map(({ row }) => row));
       return `Epoch ${epoch}${order}: ${again} ${padding.length > 1 ? "are" : "is"} read again, as padding.`;
@@ -124,7 +133,9 @@ class SamplerView extends Widget {
   #orderWords(epoch, shuffle, told) {
     if (epoch === 0) return "";
     if (!shuffle) return ", not shuffled, the same order as before";
-    return told ? ", another order" : ", set_epoch forgotten, the very same order as before";
+    return told
+      ? ", another order"
+      : ", set_epoch forgotten, the very same order as before";
   }
 
   words() {
@@ -135,7 +146,7 @@ class SamplerView extends Widget {
     ]);
     if (dropped.length) rows.push(["nobody", dropped.join(", ")]);
     return table(`Epoch ${this.set.epoch}: rows in the order in which they are read.`, [
-      ["", "rows"],
+      ["rank", "rows"],
       ...rows,
     ]);
   }
@@ -150,12 +161,19 @@ class SamplerView extends Widget {
     const lines = Math.ceil(rows / columns);
     const top = 24 + lines * (tile + GAP) + 30;
     const when = this.set.way === "exact" ? "Evaluation" : `Epoch ${epoch}`;
-    const lanes = this.#lanes(now, width, top, `${when}: what each rank reads, in order`);
+    const lanes = this.#lanes(
+      now,
+      width,
+      top,
+      `${when}: what each rank reads, in order`,
+    );
     const parts = [this.#data(now, columns, tile, width), lanes.node];
     let height = top + lanes.height;
     if (epoch > 0 && this.set.way !== "exact") {
       const title = `The epoch before, ${epoch - 1}`;
-      const before = this.#lanes(this.#dealt(epoch - 1), width, height + 22, title, { small: true });
+      const before = this.#lanes(this.#dealt(epoch - 1), width, height + 22, title, {
+        small: true,
+      });
       parts.push(before.node);
       height += 22 + before.height;
     }
@@ -172,7 +190,13 @@ class SamplerView extends Widget {
     return svg(
       "g",
       {},
-      text(1, 14, width > 420 ? `The data set: ${title.toLowerCase()}` : title, "d-strong", "start"),
+      text(
+        1,
+        14,
+        width > 420 ? `The data set: ${title.toLowerCase()}` : title,
+        "d-strong",
+        "start",
+      ),
       [...Array(this.set.rows).keys()].map((row) => {
         const x = 1 + (row % columns) * (tile + GAP);
         const y = 24 + Math.floor(row / columns) * (tile + GAP);
@@ -182,7 +206,12 @@ class SamplerView extends Widget {
         return svg(
           "g",
           { transform: `translate(${x} ${y})`, class: lost ? "" : `w-r${rank}` },
-          svg("rect", { width: tile, height: tile, rx: 4, class: lost ? "w-dropped" : "w-tint" }),
+          svg("rect", {
+            width: tile,
+            height: tile,
+            rx: 4,
+            class: lost ? "w-dropped" : "w-tint",
+          }),
           text(tile / 2, tile * 0.48, row, "w-number"),
           text(tile / 2, tile * 0.86, lost ? "none" : readers, "w-tag"),
         );
@@ -212,12 +241,23 @@ class SamplerView extends Widget {
           text(chip / 2, high / 2 + 5, `rank ${rank}`, "w-chip"),
           mine.map(({ row, padding }, i) => {
             const x = chip + 6 + (i % columns) * (wide + GAP);
-            const box = { x, y: Math.floor(i / columns) * (high + GAP), width: wide, height: high, rx: 4 };
+            const box = {
+              x,
+              y: Math.floor(i / columns) * (high + GAP),
+              width: wide,
+              height: high,
+              rx: 4,
+            };
             return svg(
               "g",
               {},
               svg("rect", { ...box, class: padding ? "w-padding" : "w-tint" }),
-              text(x + wide / 2, box.y + high / 2 + 5, padding ? `+${row}` : row, "w-number"),
+              text(
+                x + wide / 2,
+                box.y + high / 2 + 5,
+                padding ? `+${row}` : row,
+                "w-number",
+              ),
             );
           }),
         );

@@ -27,5 +27,7 @@ export function orderOf(shuffles, { rows, shuffle, epoch }) {
 // distrinews.sharding.evaluation_batches, for rows of one length and batches of one row.
 export function exact(rows, ranks) {
   const all = [...Array(rows).keys()];
-  return all.slice(0, ranks).map((_, rank) => all.filter((row) => row % ranks === rank));
+  return all
+    .slice(0, ranks)
+    .map((_, rank) => all.filter((row) => row % ranks === rank));
 }

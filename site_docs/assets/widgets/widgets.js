@@ -1,4 +1,4 @@
-// Loads a widget's module and the widgets' style sheet where an element needs them;
+// Loads a widget's module and the widgets' style sheets where an element needs them;
 // any other page pays for these lines only.
 const NAMES = [
   "bucket-timeline",
@@ -10,9 +10,11 @@ const NAMES = [
 const found = NAMES.filter((name) => document.querySelector(name));
 
 if (found.length > 0) {
-  const sheet = document.createElement("link");
-  sheet.rel = "stylesheet";
-  sheet.href = new URL("widgets.css", import.meta.url).href;
-  document.head.append(sheet);
+  for (const name of ["figures.css", "widgets.css"]) {
+    const sheet = document.createElement("link");
+    sheet.rel = "stylesheet";
+    sheet.href = new URL(name, import.meta.url).href;
+    document.head.append(sheet);
+  }
   for (const name of found) import(`./${name}.js`);
 }

@@ -1,0 +1,432 @@
+"""Run the chapters as a reader does, and keep what the terminal showed.
+
+Promise: no output on a page is typed. Each of `CAPTURES` is run here in a terminal of
+88 columns, in an empty folder and with an empty cache, as on a reader's first day. What
+stood on the screen at the end goes to `site_docs/learn/captured/STEP.txt`; beside it
+`NAME.json` says with which command, machine, versions and commit, how long it took, and
+the SHA-256 of the scripts that made it.
+
+`python site_docs/_tools/capture_chapters.py [NAME ...]` runs all or some, on Linux and
+macOS; with `--check` nothing runs: it names captures whose script has changed since,
+files that somebody edited, and files of no capture, with exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import fcntl
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import pty
+import re
+import shlex
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from distrinews import machine, newswire
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "site_docs" / "learn" / "captured"
+COLUMNS, LINES = 88, 60
+TIMEOUT_S = 600.0
+BASE = "site_docs/_tools/capture_chapters.py"
+LONG_RUN = (
+    "python chapters/05_ddp_training.py --preset tiny --learning-rate 0.002 --epochs 4"
+)
+PREDICTED = (
+    '"Goalkeeper saves two penalties in the final" '
+    '"New chip halves the power that phones need"'
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command.
+
+    Attributes:
+        name: The file of its output, without `.txt`.
+        command: As a reader types it; `{run}` is the newest run.
+        code: The exit code that it must have.
+        interrupt_at: Ctrl-C as soon as this stands on the screen; None for never.
+    """
+
+    name: str
+    command: str
+    code: int = 0
+    interrupt_at: str | None = None
+
+
+@dataclass(frozen=True)
+class Capture:
+    """Commands that belong together, in one folder, one after the other.
+
+    Attributes:
+        steps: The commands.
+        scripts: What made the output, from the root of the repository.
+        before: Puts files into the folder first.
+    """
+
+    steps: tuple[Step, ...]
+    scripts: tuple[str, ...]
+    before: Callable[[pathlib.Path], None] | None = None
+
+
+def write_own_rows(folder: pathlib.Path) -> None:
+    """Write a CSV file of invented news, and a copy with a mistake in it.
+
+    Args:
+        folder: Where.
+    """
+    lines = []
+    for story in newswire.stories(600, seed=7, split="train"):
+        words = story.text.split()
+        cells = (str(story.label + 1), " ".join(words[:6]), " ".join(words[6:]))
+        lines.append(",".join('"' + cell.replace('"', '""') + '"' for cell in cells))
+    (folder / "my_news.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lines[41] = lines[41].replace(lines[41][:3], '"7"', 1)
+    (folder / "broken.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _chapter(name: str, *more: tuple[str, str], code: int = 0) -> Capture:
+    """A chapter as its header says, or with flags: pairs of step name and flags."""
+    script = f"chapters/{name}.py"
+    steps = [
+        Step(step, f"python {script} {flags}".strip(), code) for step, flags in more
+    ]
+    return Capture(tuple(steps), (script,))
+
+
+CAPTURES = {
+    "01_single_gpu": _chapter("01_single_gpu", ("01_single_gpu", "")),
+    "01_tiny": _chapter("01_single_gpu", ("01_tiny", "--preset tiny")),
+    "02_process_group": _chapter("02_process_group", ("02_process_group", "")),
+    "02_three_ranks": _chapter("02_process_group", ("02_three_ranks", "--num-ranks 3")),
+    "02_alone": _chapter("02_process_group", ("02_alone", "--num-ranks 1"), code=2),
+    "03_data_sharding": _chapter("03_data_sharding", ("03_data_sharding", "")),
+    "03_four_ranks": _chapter(
+        "03_data_sharding", ("03_four_ranks", "--preset tiny --num-ranks 4")
+    ),
+    "04_gradient_sync": _chapter("04_gradient_sync", ("04_gradient_sync", "")),
+    "04_four_ranks": _chapter(
+        "04_gradient_sync", ("04_four_ranks", "--preset tiny --num-ranks 4")
+    ),
+    "05_ddp_training": Capture(
+        (
+            Step("05_ddp_training", "python chapters/05_ddp_training.py"),
+            Step(
+                "05_predict",
+                f"python -m distrinews predict --model {{run}} {PREDICTED}",
+            ),
+        ),
+        ("chapters/05_ddp_training.py",),
+    ),
+    "05_one_rank": _chapter("05_ddp_training", ("05_one_rank", "--num-ranks 1")),
+    "05_pieces": _chapter(
+        "05_ddp_training",
+        ("05_pieces_one", "--preset tiny"),
+        ("05_pieces_four", "--preset tiny --accumulation-steps 4"),
+    ),
+    "05_uneven": _chapter("05_ddp_training", ("05_uneven", "--num-ranks 3"), code=2),
+    "06_ddp_benchmark": _chapter("06_ddp_benchmark", ("06_ddp_benchmark", "")),
+    "06_tiny": _chapter(
+        "06_ddp_benchmark", ("06_tiny", "--preset tiny --num-rounds 20")
+    ),
+    "own_data": Capture(
+        (
+            Step("own_data_rows", "head -n 3 my_news.csv"),
+            Step(
+                "own_data",
+                "python chapters/05_ddp_training.py --preset tiny --data my_news.csv "
+                "--epochs 4",
+            ),
+            Step(
+                "own_data_broken",
+                "python chapters/05_ddp_training.py --preset tiny --data broken.csv",
+                code=2,
+            ),
+        ),
+        ("chapters/05_ddp_training.py",),
+        write_own_rows,
+    ),
+    "resume": Capture(
+        (
+            Step(
+                "resume_interrupted",
+                f"{LONG_RUN} --run-name long",
+                code=130,
+                interrupt_at="step 152:",
+            ),
+            Step(
+                "resume_resumed",
+                f"{LONG_RUN} --run-name long --resume",
+            ),
+            Step(
+                "resume_undisturbed",
+                f"{LONG_RUN} --run-name undisturbed",
+            ),
+        ),
+        ("chapters/05_ddp_training.py",),
+    ),
+}
+
+
+def screen(written: str) -> str:
+    r"""What stands on a terminal after a program wrote this.
+
+    A progress bar is drawn over and over from the line's beginning; only its last state
+    stays.
+
+    Args:
+        written: All that was written, carriage returns included.
+
+    Returns:
+        Lines without trailing blanks, ending with one line end.
+
+    Examples:
+        >>> screen("train:  50%\rtrain: 100%\r\ndone")
+        'train: 100%\ndone\n'
+    """
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written)
+    lines = []
+    for line in text.split("\n"):
+        shown = ""
+        for part in line.split("\r"):
+            shown = part + shown[len(part) :]
+        # What is printed while a bar is there follows it on its line.
+        lines.append(re.sub(r"((?:it/s|s/it)[^]]*\])(?=\S)", r"\1\n", shown.rstrip()))
+    return "\n".join(lines).strip("\n") + "\n"
+
+
+def sha256(path: pathlib.Path) -> str:
+    """Hash a text file; the line ends of the system do not count.
+
+    Args:
+        path: The file.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+
+
+def capture(name: str) -> None:
+    """Run one capture and keep its output.
+
+    Args:
+        name: One of `CAPTURES`.
+
+    Raises:
+        SystemExit: A command ended with another exit code than it should.
+    """
+    chosen = CAPTURES[name]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch, "distrinews")
+        folder.mkdir()
+        (folder / "chapters").symlink_to(ROOT / "chapters")
+        if chosen.before is not None:
+            chosen.before(folder)
+        told: dict[str, Any] = {}
+        for step in chosen.steps:
+            command = step.command.format(run=_newest_run(folder))
+            began_s, others_s = time.monotonic(), _cpu_of_others_s()
+            code, written = _run(command, folder, interrupt_at=step.interrupt_at)
+            seconds = time.monotonic() - began_s
+            others_s = _cpu_of_others_s() - others_s
+            if code != step.code:
+                raise SystemExit(f"{command}: exit code {code}\n{screen(written)}")
+            shown = screen(written).replace(str(folder), "~/distrinews")
+            path = FOLDER / f"{step.name}.txt"
+            path.write_text(shown, encoding="utf-8", newline="\n")
+            told[step.name] = {
+                "command": command,
+                "exit_code": code,
+                "seconds": round(seconds, 1),
+                # The part of the processor that other programs took meanwhile: above a
+                # few percent, the times in the output are no measurements.
+                "others_share": _share(others_s, seconds),
+                "output_sha256": sha256(path),
+            }
+    record = {
+        "steps": told,
+        "scripts": {one: sha256(ROOT / one) for one in chosen.scripts},
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "commit": _commit(),
+        "environment": machine.describe(),
+    }
+    text = json.dumps(record, indent=1) + "\n"
+    (FOLDER / f"{name}.json").write_text(text, encoding="utf-8", newline="\n")
+
+
+def _cpu_of_others_s() -> float:
+    """Seconds that all processors have computed since the start, but not for us."""
+    told = psutil.cpu_times()
+    busy = sum(told) - told.idle - getattr(told, "iowait", 0.0)
+    # WHY minus guests: Linux counts them in `user`, too.
+    busy -= getattr(told, "guest", 0.0) + getattr(told, "guest_nice", 0.0)
+    own = os.times()
+    ours = own.user + own.system + own.children_user + own.children_system
+    return float(busy - ours)
+
+
+def _share(others_s: float, seconds: float) -> float:
+    """The part of all processors; of less than a second the clock says nothing."""
+    if seconds < 1:
+        return 0.0
+    return round(max(0.0, others_s / seconds / (os.cpu_count() or 1)), 3)
+
+
+def _newest_run(folder: pathlib.Path) -> str:
+    """The run that began last, as a reader would type it."""
+    runs = sorted((folder / "runs").glob("*"), key=lambda path: path.stat().st_mtime)
+    return f"runs/{runs[-1].name}" if runs else "runs/NAME"
+
+
+@functools.cache
+def _commit() -> str:
+    done = subprocess.run(
+        ("git", "rev-parse", "HEAD"), capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def _environment(folder: pathlib.Path) -> dict[str, str]:
+    """A reader's: none of our settings, and nothing in the cache yet."""
+    ours = {"OMP_NUM_THREADS", "HF_HUB_OFFLINE", "TOKENIZERS_PARALLELISM"}
+    env = {name: value for name, value in os.environ.items() if name not in ours}
+    beside = folder.parent
+    return env | {
+        "PATH": f"{pathlib.Path(sys.executable).parent}{os.pathsep}{env['PATH']}",
+        "DISTRINEWS_CACHE": str(beside / "cache"),
+        "HF_HOME": str(beside / "hf"),
+        "MPLCONFIGDIR": str(beside / "matplotlib"),
+        "PYTHONUTF8": "1",
+        "NO_COLOR": "1",
+        "TERM": "dumb",
+    }
+
+
+def _run(
+    command: str, folder: pathlib.Path, *, interrupt_at: str | None
+) -> tuple[int, str]:
+    """Run a command in a terminal; return exit code and all that was written."""
+    words = shlex.split(command)
+    child, terminal = pty.fork()
+    if child == 0:
+        try:
+            os.chdir(folder)
+            # WHY: a job in the background has Ctrl-C switched off, and hands that on.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.execvpe(words[0], words, _environment(folder))
+        finally:
+            os._exit(127)
+    size = struct.pack("HHHH", LINES, COLUMNS, 0, 0)
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, size)
+    alarm = signal.signal(signal.SIGALRM, lambda *_: os.kill(child, signal.SIGTERM))
+    signal.setitimer(signal.ITIMER_REAL, TIMEOUT_S)
+    written = b""
+    try:
+        while piece := _read(terminal):
+            written += piece
+            if interrupt_at is not None and interrupt_at.encode() in written:
+                os.write(terminal, b"\x03")  # what Ctrl-C types
+                interrupt_at = None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, alarm)
+        os.close(terminal)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return code, written.decode("utf-8", errors="replace")
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # Linux says so when the last process closed its side
+        return b""
+
+
+def stale() -> list[str]:
+    """Find captures that are not what their scripts would show now.
+
+    Returns:
+        A sentence for each fault.
+    """
+    faults = []
+    known = set()
+    for name, chosen in CAPTURES.items():
+        path = FOLDER / f"{name}.json"
+        again = f"run: python {BASE} {name}"
+        known |= {path.name, *(f"{step.name}.txt" for step in chosen.steps)}
+        if not path.is_file():
+            faults.append(f"no capture {name}: {again}")
+            continue
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if set(told["scripts"]) != set(chosen.scripts):
+            faults.append(f"stale capture {name}: its scripts are others now; {again}")
+        for script, was in told["scripts"].items():
+            if sha256(ROOT / script) != was:
+                faults.append(f"stale capture {name}: {script} changed; {again}")
+        for step in chosen.steps:
+            faults += _faults_of(step, told["steps"].get(step.name), name=name)
+    for path in sorted(FOLDER.iterdir()):
+        if path.name not in known:
+            faults.append(f"{path.name} belongs to no capture: delete it")
+    return faults
+
+
+def _faults_of(step: Step, told: dict[str, Any] | None, *, name: str) -> list[str]:
+    """What is wrong with one step's file."""
+    again = f"run: python {BASE} {name}"
+    path = FOLDER / f"{step.name}.txt"
+    if told is None or not path.is_file():
+        return [f"no capture {step.name}: {again}"]
+    begin = step.command.partition("{run}")[0]
+    if not told["command"].startswith(begin):
+        return [f"stale capture {step.name}: its command is another now; {again}"]
+    if sha256(path) != told["output_sha256"]:
+        return [f"{path.name} was edited by hand; {again}"]
+    return []
+
+
+def main() -> int:
+    """Capture or check.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SystemExit: There is no capture of that name.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+    parser.add_argument("--check", action="store_true", help="run nothing; compare")
+    given = parser.parse_args()
+    if given.check:
+        faults = stale()
+        print("\n".join(faults), end="\n" * bool(faults))
+        return int(bool(faults))
+    for name in given.names or CAPTURES:
+        if name not in CAPTURES:
+            raise SystemExit(f"no capture {name}; there are {', '.join(CAPTURES)}")
+        began_s = time.monotonic()
+        capture(name)
+        print(f"{name}: {time.monotonic() - began_s:.0f} s", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

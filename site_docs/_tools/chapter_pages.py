@@ -1,0 +1,297 @@
+"""Write the chapters into their pages: code, diffs, what is new, captured output.
+
+A page holds a marker and `<!-- end -->`; what stands between them is made here:
+
+- `<!-- act chapters/05_ddp_training.py: imports begin 1 -->`: parts of the script. The
+  numbers are those of its acts (`# 1. The same start ---`), `imports` is what stands
+  above the first function, `begin` what stands between its `def` and act 1, `main` the
+  end. A page that names all parts shows the whole script.
+- `<!-- diff chapters/01_single_gpu.py chapters/05_ddp_training.py -->`: what `diff -u`
+  says about their code, without headers.
+- `<!-- new chapters/03_data_sharding.py -->`: what it uses that no chapter before used.
+- `<!-- captured 05_ddp_training -->`: what the terminal showed, and where that was;
+  `capture_chapters.py` made it.
+- `<!-- road -->`: a line for each chapter, with question and measured time.
+
+`python site_docs/_tools/chapter_pages.py` renews all pages; with `--check` it only says
+which are stale, with exit code 1.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import functools
+import importlib
+import inspect
+import json
+import pathlib
+import re
+import sys
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SITE = ROOT / "site_docs"
+CAPTURED = SITE / "learn" / "captured"
+BLOCK = re.compile(
+    r"^( *)(<!-- (act|diff|new|captured|road)( [^\n]+?)? -->\n)"
+    r"(?:(?!<!-- ).)*?(<!-- end -->)",
+    re.DOTALL | re.MULTILINE,
+)
+ACT = re.compile(r"^ *# (\d+)\. .*-{3,}$")
+SECTION = re.compile(r"^ *# --8<-- \[(start|end):[a-z-]+\]$")
+# Part of the processor that other programs may take before times say nothing.
+MAX_OTHERS_SHARE = 0.05
+PAGES = {
+    "01_single_gpu": "single-gpu",
+    "02_process_group": "process-group",
+    "03_data_sharding": "data-sharding",
+    "04_gradient_sync": "gradient-sync",
+    "05_ddp_training": "ddp-training",
+    "06_ddp_benchmark": "ddp-benchmark",
+}
+
+
+def render(text: str) -> str:
+    """Fill every block of a page.
+
+    Args:
+        text: The page.
+
+    Returns:
+        The page with its blocks renewed.
+    """
+    return BLOCK.sub(_block, text)
+
+
+def _block(match: re.Match[str]) -> str:
+    """One block, with blank lines around it: Markdown wants them."""
+    indent, opening, kind, what, closing = match.groups()
+    made = textwrap.indent(MAKERS[kind]((what or "").strip()), indent)
+    return f"{indent}{opening}\n{made}\n\n{indent}{closing}"
+
+
+def parts(text: str) -> dict[str, list[str]]:
+    r"""Cut a chapter into `header`, `imports`, `begin`, its acts `1`, `2`, and `main`.
+
+    Args:
+        text: The script.
+
+    Returns:
+        Lines by part, in order, without the marks of sections. `header` is the
+        docstring. Put together they are the whole script.
+
+    Examples:
+        >>> list(parts("'About.'\nimport os\n\ndef go():\n    # 1. Go ---\n    pass"))
+        ['header', 'imports', 'begin', '1']
+    """
+    ends = ast.parse(text).body[0].end_lineno or 0
+    found: dict[str, list[str]] = {"header": []}
+    part = "header"
+    for number, line in enumerate(text.splitlines(), start=1):
+        if SECTION.match(line):
+            continue
+        if part == "header" and number > ends:
+            part = "imports"
+        elif part == "imports" and line.startswith("def "):
+            part = "begin"
+        elif line == "def main() -> None:":
+            part = "main"
+        elif part != "main" and (act := ACT.match(line)):
+            part = act[1]
+        found.setdefault(part, []).append(line)
+    return found
+
+
+def _read(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def _act(what: str) -> str:
+    """Some parts of a chapter as a fence."""
+    path, _, wanted = what.partition(": ")
+    known = parts(_read(path))
+    lines = [line for name in wanted.split() for line in known[name]]
+    # WHY the acts' own blanks go: an act in a loop stands eight columns in.
+    code = textwrap.dedent("\n".join(lines)).strip("\n")
+    # WHY not "```python": ruff would format it, and the page shows the script as it is.
+    return f'``` {{ .python title="{path}" }}\n{code}\n```'
+
+
+def code(path: str) -> list[str]:
+    """The lines of a chapter below its header.
+
+    Args:
+        path: From the root of the repository.
+
+    Returns:
+        Lines without the marks of sections.
+    """
+    known = parts(_read(path))
+    return [line for name, lines in known.items() if name != "header" for line in lines]
+
+
+def _diff(what: str) -> str:
+    """What two scripts differ in, as diff -u shows it, without the files' lines."""
+    old, new = what.split()
+    told = list(difflib.unified_diff(code(old), code(new), lineterm="", n=2))[2:]
+    shown = [re.sub(r"^@@ .* @@$", "@@", line) for line in told]
+    title = f"{pathlib.Path(old).name} -> {pathlib.Path(new).name}"
+    return "\n".join([f'```diff title="{title}"', *shown, "```"])
+
+
+def names(path: str) -> dict[str, str]:
+    """The imported things that a script uses.
+
+    Args:
+        path: The script, from the root of the repository.
+
+    Returns:
+        As written (`sync.sync_if`) -> full name (`distrinews.sync.sync_if`).
+    """
+    tree = ast.parse(_read(path))
+    known: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            known |= {a.asname or a.name: a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            known |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+    used = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            base, full = node.value.id, known.get(node.value.id, "")
+            # WHY not of a class: `Settings.model_validate` is pydantic's.
+            if full and (base[0].islower() or len(base) == 1):
+                used[f"{base}.{node.attr}"] = f"{full}.{node.attr}"
+    modules = {name.partition(".")[0] for name in used}
+    return used | {n: f for n, f in known.items() if n not in modules and "." in f}
+
+
+@functools.cache
+def _summary(full: str) -> str:
+    """The first line of a thing's docstring; empty for what is not ours."""
+    module, _, name = full.rpartition(".")
+    thing = getattr(importlib.import_module(module), name, None)
+    about = inspect.getdoc(thing) or ""
+    ours = full.startswith("distrinews.") and callable(thing)
+    return about.partition("\n")[0] if ours else ""
+
+
+def _new(what: str) -> str:
+    """What a chapter uses that no chapter before it did."""
+    chapters = [f"chapters/{name}.py" for name in PAGES]
+    before = chapters[: chapters.index(what)]
+    known = {full for path in before for full in names(path).values()}
+    fresh = {n: f for n, f in names(what).items() if f not in known}
+    ours = {n: f for n, f in fresh.items() if f.startswith("distrinews.")}
+    theirs = sorted(set(fresh) - set(ours))
+    lines = []
+    if theirs:
+        lines += ["From torch and Python: " + ", ".join(f"`{n}`" for n in theirs), ""]
+    lines += ["| from the library | what it promises |", "|---|---|"]
+    # A module's own name says nothing that its functions do not say.
+    lines += [f"| `{n}` | {_summary(f)} |" for n, f in sorted(ours.items())]
+    return "\n".join(lines)
+
+
+def _captured(name: str) -> str:
+    """A captured output, its command above it and its origin below it."""
+    origin = _origin(name)
+    step, env = origin["steps"][name], origin["environment"]
+    seconds = f"{step['seconds']:.0f} s, everything included"
+    share = step["others_share"]
+    busy = (
+        f" Other programs took {share:.0%} of the processor meanwhile: its times are "
+        "no measurements."
+        if share > MAX_OTHERS_SHARE
+        else ""
+    )
+    return "\n".join([
+        f"```text title='{step['command']}'",
+        f'--8<-- "learn/captured/{name}.txt"',
+        "```",
+        "",
+        f"<small>Our run of {origin['date']}: {env['cpu']}, {env['num_cores']} cores, "
+        f"{env['system'].partition('-')[0]}, Python {env['python']}, torch "
+        f"{env['packages']['torch']}; {seconds}.{busy}</small>",
+    ])
+
+
+def _origin(name: str) -> dict[str, Any]:
+    """The record of the capture that a step belongs to."""
+    for path in sorted(CAPTURED.glob("*.json")):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if name in told["steps"]:
+            return dict(told)
+    raise SystemExit(f"no capture has a step {name}: see capture_chapters.py")
+
+
+def header(text: str) -> dict[str, str]:
+    """The entries of a chapter's docstring.
+
+    Args:
+        text: The script.
+
+    Returns:
+        "Question" -> its text, and so on; "title" -> the first line.
+    """
+    about = ast.get_docstring(ast.parse(text)) or ""
+    title, _, rest = about.partition("\n")
+    found, name = {"title": title}, ""
+    for line in rest.splitlines():
+        word = line[:10].strip()
+        if word and word != "first":
+            name = word
+        if name:
+            found[name] = f"{found.get(name, '')} {line[10:].strip()}".strip()
+    return found
+
+
+def _road(_: str) -> str:
+    """Chapter, question, and how long it took here."""
+    lines = ["| chapter | the question it answers | took here |", "|---|---|---|"]
+    for name, page in PAGES.items():
+        told = header(_read(f"chapters/{name}.py"))
+        title = told["title"].partition(" - ")[2].rstrip(".")
+        step = _origin(name)["steps"][name]
+        took = f"{step['seconds']:.0f} s"
+        if step["others_share"] > MAX_OTHERS_SHARE:
+            took += ", on a busy machine"
+        lines.append(
+            f"| [{name[:2]} {title}]({page}.md) | {told['Question']} | {took} |"
+        )
+    return "\n".join(lines)
+
+
+MAKERS: dict[str, Callable[[str], str]] = {
+    "act": _act,
+    "diff": _diff,
+    "new": _new,
+    "captured": _captured,
+    "road": _road,
+}
+
+
+def main() -> int:
+    """Renew or check all pages.
+
+    Returns:
+        The exit code.
+    """
+    stale = []
+    for page in sorted(SITE.rglob("*.md")):
+        before = page.read_text(encoding="utf-8")
+        after = render(before)
+        if after != before:
+            stale.append(page)
+            if "--check" not in sys.argv:
+                page.write_text(after, encoding="utf-8", newline="\n")
+    for page in stale:
+        print(page.relative_to(ROOT))
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,299 @@
+"""Numbers of the pages on DDP, averaging, rings, accumulation and buffers."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import torch
+from torch import nn
+
+from distrinews import calibration, costmodel, predictions, published, sizes
+from distrinews.benchmark import draw_table
+from distrinews.costmodel import Link
+
+__all__ = [
+    "accumulation_traffic",
+    "buffers_and_norms",
+    "data_parallel_traffic",
+    "ddp_buckets",
+    "ddp_on_two_t4",
+    "ladder_measured",
+    "ladder_messages",
+    "ring_bytes",
+    "ring_or_tree",
+    "ring_seconds",
+    "uneven_weights",
+]
+
+PRESETS = ("minilm", "distilbert")
+MB = 1e6
+RESULTS = pathlib.Path(__file__).resolve().parents[1] / "benchmarks" / "results"
+T4_ROWS, T4_TOKENS = 32, 53  # as the benchmark page on the T4
+RUNGS = {
+    "naive": "`average_gradients`: one all-reduce per tensor",
+    "flat": "`average_gradients_flat`: one for all",
+    "bucketed": "`average_gradients_in_buckets`: one per bucket, after backward",
+    "overlapped": "`Overlapped`: one per bucket, during backward",
+    "torch_ddp": "torch's DDP",
+    "torch_ddp_views": "torch's DDP, `gradient_as_bucket_view=True`",
+}
+
+
+def _total(preset: str) -> int:
+    return sum(sizes.gradient_bytes(preset))
+
+
+def _buckets(preset: str) -> list[int]:
+    cut = calibration.cut(preset, calibration.DEFAULT_BUCKET_MIB)
+    return [num_bytes for _, num_bytes in cut]
+
+
+def _equal_buckets(preset: str) -> list[tuple[float, int]]:
+    """Without a small first one: what does not overlap needs no early start."""
+    size = calibration.DEFAULT_BUCKET_MIB * calibration.MIB
+    grads = sizes.gradient_bytes(preset)
+    return costmodel.buckets_of(grads, first_bytes=size, bucket_bytes=size)
+
+
+def _ms(low_ms: float, high_ms: float) -> str:
+    """An interval; below 10 ms with a digit behind the point."""
+    low, high = (f"{s:,.{int(s < 10)}f}" for s in (low_ms, high_ms))
+    return f"{low} to {high} ms"
+
+
+def ddp_buckets() -> str:
+    """DDP's buckets with its default sizes, from the second step on.
+
+    Returns:
+        A Markdown table.
+    """
+    lines = [["preset", "gradient tensors", "buckets", "bytes, in order", "last"]]
+    for preset in PRESETS:
+        cut = _buckets(preset)
+        told = ", ".join(f"{num_bytes / MB:.1f}" for num_bytes in cut)
+        counts = [str(len(sizes.gradient_bytes(preset))), str(len(cut))]
+        last = f"{cut[-1] / _total(preset):.0%} of all"
+        lines.append([f"`{preset}`", *counts, f"{told} MB", last])
+    return draw_table(lines)
+
+
+def ddp_on_two_t4() -> str:
+    """What the cost model predicts for two T4: all that travels, and what is exposed.
+
+    Returns:
+        A Markdown table.
+    """
+    lines = [["preset", "all buckets travel", "exposed", "whole step"]]
+    known = published.T4_PAIR
+    for preset in PRESETS:
+        told = predictions.two_t4(preset, rows=T4_ROWS, tokens=T4_TOKENS)["two"]
+        travel = [
+            sum(_ring_s(one, 2, chosen) for one in _buckets(preset))
+            for chosen in predictions.corners(known)
+        ]
+        row = [_ms(1000 * min(travel), 1000 * max(travel))]
+        row += [_ms(*told[key]) for key in ("exposed_ms", "step_ms")]
+        lines.append([f"`{preset}`", *row])
+    return draw_table(lines)
+
+
+def _ring_s(num_bytes: float, world_size: int, chosen: dict[str, float]) -> float:
+    link = Link(chosen["message_s"], chosen["link_gb_per_s"] * 1e9)
+    return costmodel.ring_s(num_bytes, world_size=world_size, link=link)
+
+
+def ladder_messages() -> str:
+    """All-reduces of a step on every rung of the ladder.
+
+    Returns:
+        A Markdown table.
+    """
+    lines = [["way", *(f"`{preset}`" for preset in PRESETS)]]
+    for rung in list(RUNGS)[:4]:
+        counts = {
+            "naive": [len(sizes.gradient_bytes(preset)) for preset in PRESETS],
+            "flat": [1 for _ in PRESETS],
+            "bucketed": [len(_equal_buckets(preset)) for preset in PRESETS],
+        }.get(rung, [len(_buckets(preset)) for preset in PRESETS])
+        lines.append([RUNGS[rung], *(str(count) for count in counts)])
+    mine = (f"{_total(preset) / MB:.1f} MB" for preset in PRESETS)
+    lines.append(["bytes of gradients, each way", *mine])
+    return draw_table(lines)
+
+
+def ladder_measured() -> str:
+    """What chapter 04 measured, from its committed record.
+
+    Returns:
+        A Markdown table and where it was measured.
+    """
+    told = json.loads((RESULTS / "sync_ladder.json").read_text(encoding="utf-8"))
+    lines = [["way", "step, slowest rank", "by torch DDP", "gradients differ by"]]
+    for rung, row in told["rungs"].items():
+        lines.append([
+            RUNGS[rung],
+            f"{row['median_ms']:.0f} ms",
+            f"{row['ratio_to_ddp']:.2f}x",
+            f"{row['max_abs_diff']:g}",
+        ])
+    env, chosen = told["environment"], told["settings"]
+    return (
+        f"{draw_table(lines)}\n\nForward and backward, median of "
+        f"{chosen['num_rounds']} rounds in turn, {told['num_ranks']} ranks, preset "
+        f"{chosen['preset']}, on {told['date']}: {env['cpu']}, {env['num_cores']} "
+        f"cores, torch {env['packages']['torch']} (sync_ladder.json)."
+    )
+
+
+def uneven_weights() -> str:
+    """By what a rank multiplies its mean loss when ranks hold unequal counts.
+
+    Returns:
+        A Markdown table.
+    """
+    lines = [["rows on rank 0, rank 1", "a row of rank 0", "a row of rank 1", "cure"]]
+    for mine in ((16, 16), (24, 8), (31, 1)):
+        total, world_size = sum(mine), len(mine)
+        # WHY: the plain mean gives each rank 1 / W, a row of it 1 / (W * its rows).
+        plain = [total / (world_size * rows) for rows in mine]
+        factors = [world_size * rows / total for rows in mine]
+        lines.append([
+            f"{mine[0]}, {mine[1]}",
+            *(f"counts {weight:.2f} times" for weight in plain),
+            "loss times " + ", ".join(f"{factor:g}" for factor in factors),
+        ])
+    return draw_table(lines)
+
+
+def data_parallel_traffic() -> str:
+    """Weights and gradients between two GPUs in a step: DataParallel and DDP.
+
+    Returns:
+        A Markdown table.
+    """
+    lines = [["preset", "way", "forward", "backward", "hidden"]]
+    for preset in PRESETS:
+        size = f"{_total(preset) / MB:.1f} MB"
+        into = f"{size} of gradients to GPU 0"
+        lines += [
+            [f"`{preset}`", "DataParallel", f"{size} of weights to GPU 1", into, "no"],
+            [
+                f"`{preset}`",
+                "DDP",
+                "none",
+                f"{size}, each way",
+                "all but the last bucket",
+            ],
+        ]
+    return draw_table(lines)
+
+
+def ring_bytes() -> str:
+    """What one rank sends in a step: in a ring, and as everybody's middleman.
+
+    Returns:
+        A Markdown table.
+    """
+    head = [f"`{p}`, {way}" for way in ("ring", "middleman") for p in PRESETS]
+    lines = [["ranks", "ring's messages", *head]]
+    for world_size in (2, 4, 8, 64):
+        part = 2 * (world_size - 1) / world_size
+        ring = [f"{part * _total(p) / MB:.1f} MB" for p in PRESETS]
+        # To everybody else, all of it; it has received as much.
+        middle = [f"{(world_size - 1) * _total(p) / MB:,.1f} MB" for p in PRESETS]
+        lines.append([str(world_size), str(2 * (world_size - 1)), *ring, *middle])
+    return draw_table(lines)
+
+
+def ring_seconds() -> str:
+    """Predicted seconds of an all-reduce of all gradients round a ring.
+
+    Returns:
+        A Markdown table.
+    """
+    where = {
+        "two T4 over PCIe": (2, published.T4_PAIR),
+        "8 nodes of one T4, 32 Gbit/s": (8, published.T4_NODES),
+        "64 nodes of one T4, 32 Gbit/s": (64, published.T4_NODES),
+    }
+    lines = [["where", *(f"`{preset}`" for preset in PRESETS)]]
+    for title, (world_size, known) in where.items():
+        row = []
+        for preset in PRESETS:
+            told = [
+                _ring_s(
+                    _total(preset), world_size, {"message_s": a, "link_gb_per_s": b}
+                )
+                for a in (known["message_s"].low, known["message_s"].high)
+                for b in (known["link_gb_per_s"].low, known["link_gb_per_s"].high)
+            ]
+            row.append(_ms(1000 * min(told), 1000 * max(told)))
+        lines.append([title, *row])
+    return draw_table(lines)
+
+
+def ring_or_tree() -> str:
+    """Predicted seconds round a ring and over a tree: few and many ranks.
+
+    Returns:
+        A Markdown table.
+    """
+    # WHY these two: the middle of what is published for one T4 a node; see there.
+    link = Link(alpha_s=50e-6, bytes_per_s=3.85e9)
+    lines = [["ranks", "bytes", "ring", "tree"]]
+    for world_size in (4, 64, 1024):
+        for size, num_bytes in (("0.1 MB", 1e5), ("25 MiB", 25 * 1024 * 1024)):
+            pair = [
+                cost(num_bytes, world_size=world_size, link=link)
+                for cost in (costmodel.ring_s, costmodel.tree_s)
+            ]
+            told = [f"{1000 * seconds:.1f} ms" for seconds in pair]
+            lines.append([f"{world_size:,}", size, *told])
+    return draw_table(lines)
+
+
+def accumulation_traffic() -> str:
+    """All-reduces and bytes of a step of four micro-batches, three ways.
+
+    Returns:
+        A Markdown table.
+    """
+    ways = {
+        "`no_sync` around forward and backward, but for the last": 1,
+        "`no_sync` around backward only: saves nothing": 4,
+        "no `no_sync` at all": 4,
+    }
+    lines = [["four micro-batches", *(f"`{preset}`" for preset in PRESETS)]]
+    for way, meetings in ways.items():
+        row = [
+            f"{meetings * len(_buckets(preset))} all-reduces, "
+            f"{meetings * _total(preset) / MB:,.0f} MB"
+            for preset in PRESETS
+        ]
+        lines.append([way, *row])
+    return draw_table(lines)
+
+
+def buffers_and_norms() -> str:
+    """Buffers and normalising layers of the course's models.
+
+    Returns:
+        A Markdown table.
+    """
+    lines = [["preset", "BatchNorm", "LayerNorm", "buffers", "broadcast in a step"]]
+    for preset in PRESETS:
+        with torch.device("meta"):  # shapes only
+            net: nn.Module = sizes.build(preset)
+        layers = list(net.modules())
+        batch = sum(isinstance(m, nn.modules.batchnorm._NormBase) for m in layers)
+        layer = sum(isinstance(m, nn.LayerNorm) for m in layers)
+        names = [name.rpartition(".")[2] for name, _ in net.named_buffers()]
+        lines.append([
+            f"`{preset}`",
+            str(batch),
+            str(layer),
+            ", ".join(f"`{name}`" for name in names),
+            f"{sum(buffer.nbytes for buffer in net.buffers()):,} bytes",
+        ])
+    return draw_table(lines)

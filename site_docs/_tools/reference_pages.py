@@ -1,0 +1,108 @@
+"""Write the reference: the library's pages, the commands, the settings, the tables.
+
+Whole pages: `reference/api/*.md`. Parts of a page, between `<!-- reference NAME -->`
+and `<!-- end -->`: the commands, the settings, the list of the library's pages. A part
+of mkdocs.yml: the library's pages in the navigation. And `inventories/*.inv`, by which
+types link to torch's and Python's documentation.
+
+`python site_docs/_tools/reference_pages.py` renews all of them; with `--check` it only
+says which are stale, with exit code 1.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import sys
+from collections.abc import Callable
+
+import inventories
+import reference_api
+import reference_flags
+
+ROOT = reference_api.ROOT
+SITE = reference_api.SITE
+CONFIG = ROOT / "mkdocs.yml"
+BLOCK = re.compile(r"(<!-- reference (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+NAVIGATION = re.compile(
+    r"(^ *)(# reference/api: begin.*?\n).*?(^ *# reference/api: end$)", re.DOTALL | re.M
+)
+
+
+def renewed() -> dict[pathlib.Path, bytes]:
+    """Every file that this tool writes, as it should be.
+
+    Returns:
+        Content by path.
+    """
+    made = {path: text.encode() for path, text in reference_api.pages().items()}
+    for name in ("index", "command-line", "settings"):
+        page = SITE / "reference" / f"{name}.md"
+        made[page] = BLOCK.sub(_block, page.read_text(encoding="utf-8")).encode()
+    made[CONFIG] = _navigation(CONFIG.read_text(encoding="utf-8")).encode()
+    return made | inventories.files()
+
+
+def left_over() -> list[pathlib.Path]:
+    """Pages of the library that no group has any more.
+
+    Returns:
+        Their paths.
+    """
+    return sorted(set(reference_api.FOLDER.glob("*.md")) - set(reference_api.pages()))
+
+
+def _block(match: re.Match[str]) -> str:
+    makers: dict[str, Callable[[], str]] = {
+        "commands": reference_flags.commands,
+        "settings": reference_flags.settings_models,
+        "library": _library,
+    }
+    return f"{match[1]}\n{makers[match[2]]()}\n\n{match[3]}"
+
+
+def _library() -> str:
+    """A line for each page of the library."""
+    lines = ["| page | what is there | modules |", "|---|---|---|"]
+    for slug, title, about, names in reference_api.GROUPS:
+        links = ", ".join(f"[`{n}`][distrinews.{n}]" for n in names.split())
+        lines.append(f"| [{title}](api/{slug}.md) | {about} | {links} |")
+    return "\n".join(lines)
+
+
+def _navigation(config: str) -> str:
+    def lines(match: re.Match[str]) -> str:
+        pages = "".join(
+            f"{match[1]}- reference/api/{slug}.md\n"
+            for slug, *_ in reference_api.GROUPS
+        )
+        return f"{match[1]}{match[2]}{pages}{match[3]}"
+
+    return NAVIGATION.sub(lines, config)
+
+
+def main() -> int:
+    """Renew or check everything.
+
+    Returns:
+        The exit code.
+    """
+    check = "--check" in sys.argv
+    stale = left_over()
+    for path in stale:
+        if not check:
+            path.unlink()
+    for path, content in renewed().items():
+        if path.is_file() and path.read_bytes() == content:
+            continue
+        stale.append(path)
+        if not check:
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+    for path in stale:
+        print(path.relative_to(ROOT))
+    return int(bool(stale) and check)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""What the widgets show of time: buckets on their way, and speed-ups.
+
+Computed by the library from what it has measured (`benchmarks/results`) and from the
+figures that it quotes (`distrinews.published`). `widget_fixtures` writes it down.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from distrinews import costmodel, predictions, published, sizes
+from distrinews.calibration import cut
+from distrinews.costmodel import Compute, Link, Prediction
+
+__all__ = ["buckets_fixture", "measured_data", "speed_fixture"]
+
+RESULTS = pathlib.Path(__file__).resolve().parents[1] / "benchmarks" / "results"
+BUCKETS_MIB = (1, 2, 5, 10, 25, 50)
+NETWORKS_GBIT = (1, 2.5, 5, 10, 25, 100, 400)
+RANKS = (1, 2, 4, 8, 16, 32)
+ROWS = 32  # of a step (strong scaling) or of a rank (weak)
+TOKENS = 53  # of a row: those of prediction.json
+TINY_S = 1e-6
+
+
+def _record(name: str) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((RESULTS / name).read_text(encoding="utf-8"))
+    return told
+
+
+def measured_data() -> dict[str, Any]:
+    """What our own runs measured, as the widgets draw it.
+
+    Returns:
+        Phases of a rank's step, the fitted speed of one rank, the figures of a T4, and
+        speed-ups with the number of ranks, by kind of scaling.
+    """
+    scaling, calibration = _record("scaling.json"), _record("calibration.json")
+    forecast = _record("prediction.json")
+    figures = scaling["figures"]
+    ranks = scaling["settings"]["num_ranks"]
+    return {
+        "buckets_mib": BUCKETS_MIB,
+        "networks_gbit": NETWORKS_GBIT,
+        "ranks": RANKS,
+        "rows": ROWS,
+        "tokens": TOKENS,
+        "phases_ms": figures["strong"]["phases_ms"],
+        "phases_ranks": ranks,
+        "origin": {"date": scaling["date"], "cpu": scaling["environment"]["cpu"]},
+        "compute": _fitted(calibration),
+        "t4": _t4(),
+        "strong": [{"ranks": ranks, "speedup": figures["strong"]["speedup"]}],
+        "weak": [
+            {
+                "ranks": ranks,
+                "speedup": round(figures["weak"]["efficiency"] * ranks, 3),
+            },
+            *_weak(calibration["figures"]["held_out"]),
+        ],
+        "two_t4": {
+            "strong": forecast["figures"]["t4"]["distilbert"]["two"]["speedup"],
+            "weak": forecast["figures"]["t4"]["distilbert"]["two_weak"]["speedup"],
+        },
+    }
+
+
+def _fitted(calibration: dict[str, Any]) -> dict[str, float]:
+    """How fast one rank on one core computes minilm."""
+    [found] = [
+        one
+        for one in calibration["figures"]["fitted"]["computes"]
+        if (one["model"], one["world_size"]) == ("minilm", 1)
+    ]
+    return {field.name: found[field.name] for field in dataclasses.fields(Compute)}
+
+
+def _t4() -> dict[str, list[float]]:
+    known = {name: [one.low, one.high] for name, one in published.T4_PAIR.items()}
+    return known | {
+        "flops_per_token": [sizes.SIZES["distilbert"].step_flops(TOKENS)] * 2
+    }
+
+
+def _weak(held_out: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
+    """Steps of several ranks that also one rank took, with the same rows a rank."""
+    names = ("model", "rows", "tokens", "bucket_mib")
+    alone = {
+        tuple(row[name] for name in names): row["measured_ms"]
+        for row in held_out
+        if row["world_size"] == 1
+    }
+    found = []
+    for row in held_out:
+        one_ms = alone.get(tuple(row[name] for name in names))
+        if row["model"] == "minilm" and row["world_size"] > 1 and one_ms:
+            speedup = row["world_size"] * one_ms / row["measured_ms"]
+            found.append({"ranks": row["world_size"], "speedup": round(speedup, 3)})
+    return found
+
+
+def buckets_fixture() -> list[dict[str, Any]]:
+    """Cut two models and let their buckets travel.
+
+    Returns:
+        For models, bucket sizes and networks: the buckets, their times and the step.
+    """
+    phases_s = {
+        name: value / 1000
+        for name, value in _record("scaling.json")["figures"]["strong"][
+            "phases_ms"
+        ].items()
+    }
+    both_s = phases_s["forward"] + phases_s["backward"]
+    share = phases_s["backward"] / both_s
+    compute = Compute(both_s, 0.0, 0.0, share, phases_s["optimizer"])
+    told = []
+    for model, mib, gbit, ranks in itertools.product(
+        ("minilm", "distilbert"), BUCKETS_MIB, (1, 5), (2, 8)
+    ):
+        link = Link(predictions.MESSAGE_S, gbit * 1e9 / 8)
+        buckets = cut(model, mib)
+        step = costmodel.predict(
+            compute, link, buckets=buckets, world_size=ranks, rows=0, tokens=0
+        )
+        told.append({
+            "model": model,
+            "bucket_mib": mib,
+            "gbit": gbit,
+            "ranks": ranks,
+            "compute": dataclasses.asdict(compute),
+            "buckets": buckets,
+            "ends_s": _ends(buckets, step.backward_s, link, ranks),
+            "step": _parts(step),
+        })
+    return told
+
+
+def _ends(
+    buckets: Sequence[tuple[float, int]], backward_s: float, link: Link, ranks: int
+) -> list[float]:
+    """When each bucket has arrived, asked of `predict`."""
+    # WHY so: of a backward of next to no time, with buckets that are full as late as in
+    # the real one, nothing hides: then the exposed time is the arrival.
+    late = [(ready * backward_s / TINY_S, num_bytes) for ready, num_bytes in buckets]
+    at_once = Compute(TINY_S, 0.0, 0.0, 1.0, 0.0)
+    return [
+        costmodel.predict(
+            at_once, link, buckets=late[: i + 1], world_size=ranks, rows=0, tokens=0
+        ).exposed_s
+        + TINY_S
+        for i in range(len(late))
+    ]
+
+
+def _parts(step: Prediction) -> dict[str, float]:
+    return dataclasses.asdict(step) | {"step_s": step.step_s}
+
+
+def speed_fixture() -> list[dict[str, Any]]:
+    """Predict speed-ups as the calculator does.
+
+    Returns:
+        For hardware, kind of scaling, network and ranks: the lowest and the highest.
+    """
+    compute = Compute(**_fitted(_record("calibration.json")))
+    told = []
+    for hardware, kind, gbit, ranks in itertools.product(
+        ("cpu", "t4"), ("strong", "weak"), NETWORKS_GBIT, RANKS
+    ):
+        rows = ROWS // ranks if kind == "strong" else ROWS
+        work = 1 if kind == "strong" else ranks
+        found = []
+        for each, link in _corners(hardware, gbit, compute):
+            model = "minilm" if hardware == "cpu" else "distilbert"
+            steps = [
+                costmodel.predict(
+                    each,
+                    link,
+                    buckets=cut(model, 25),
+                    world_size=count,
+                    rows=part,
+                    tokens=TOKENS,
+                ).step_s
+                for count, part in ((1, ROWS), (ranks, rows))
+            ]
+            found.append(work * steps[0] / steps[1])
+        told.append({
+            "hardware": hardware,
+            "kind": kind,
+            "gbit": gbit,
+            "ranks": ranks,
+            "speedup": [min(found), max(found)],
+        })
+    return told
+
+
+def _corners(
+    hardware: str, gbit: float, compute: Compute
+) -> Iterator[tuple[Compute, Link]]:
+    bytes_per_s = gbit * 1e9 / 8
+    if hardware == "cpu":
+        yield compute, Link(predictions.MESSAGE_S, bytes_per_s)
+        return
+    known = {k: v for k, v in published.T4_PAIR.items() if k != "link_gb_per_s"}
+    for chosen in predictions.corners(known):
+        link = Link(chosen["message_s"], bytes_per_s, chosen["contention"])
+        yield predictions.computing("distilbert", TOKENS, chosen), link

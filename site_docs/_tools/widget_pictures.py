@@ -1,0 +1,150 @@
+"""Draw the pictures that stand in a page where widgets cannot run.
+
+Each widget draws itself, in Chromium, into `site_docs/diagrams/widget-NAME.svg`; the
+files `site_docs/widgets/NAME.html` show them inside the widgets' elements.
+
+`python site_docs/_tools/widget_pictures.py` renews them; with `--check` it only says
+which are stale, with exit code 1. It needs playwright and a Chromium: the one of the
+system (CHROMIUM, or /usr/bin/chromium), or playwright's own.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import pathlib
+import re
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+ASSETS = ROOT / "site_docs" / "assets"
+PICTURES = ROOT / "site_docs" / "diagrams"
+WIDTH = 560
+# What a picture is called, and what it shows, for those who do not see it.
+PICTURES_OF = {
+    "ring-all-reduce": (
+        "Four ranks in a ring after three of six steps",
+        "Each rank holds four chunks. One of them is finished, at each rank another: "
+        "10 at rank 3, 20 at rank 0, 30 at rank 1, 40 at rank 2. It is on its way to "
+        "the right neighbour, where it will replace the same chunk.",
+    ),
+    "bucket-timeline": (
+        "Buckets of 25 MiB on a network of 5 Gbit/s",
+        "Backward fills three buckets in order. The first two travel while backward "
+        "goes on. The third is full when it is over: all of its way is exposed.",
+    ),
+    "sampler-view": (
+        "Eleven rows dealt to three ranks",
+        "Ranks 0, 1 and 2 read four rows each: twelve places for eleven rows. The last "
+        "place of rank 2 repeats the first row of rank 0.",
+    ),
+    "speed-up": (
+        "Predicted speed-up over the number of ranks, on a network of 10 Gbit/s",
+        "The ideal rises as a straight line. The predicted curve leaves it at once "
+        "and hardly rises after 4 ranks. A measured point, two ranks on one machine "
+        "with two cores, lies below 1.",
+    ),
+}
+Handler = http.server.SimpleHTTPRequestHandler
+
+
+class _Silent(Handler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def served(folder: pathlib.Path) -> Generator[str]:
+    """Serve a folder on this machine.
+
+    Args:
+        folder: Its root.
+
+    Yields:
+        The address, without a slash at its end.
+    """
+    handler = functools.partial(_Silent, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def pictures() -> dict[str, str]:
+    """Let every widget draw itself.
+
+    Returns:
+        Name -> SVG.
+    """
+    from playwright.sync_api import sync_playwright
+
+    chromium = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+    path = chromium if pathlib.Path(chromium).is_file() else None
+    with served(ASSETS) as address, sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(f"{address}/diagrams.css")
+        drawn = {name: _drawn(page, address, name) for name in PICTURES_OF}
+        browser.close()
+    return drawn
+
+
+def _drawn(page: Any, address: str, name: str) -> str:
+    svg = page.evaluate(
+        """async ([module, name, width]) => {
+          await import(module);
+          const element = document.createElement(name);
+          element.name = `picture-${name}`;
+          await element.prepare();
+          element.controls();
+          return element.picture(width).outerHTML;
+        }""",
+        [f"{address}/widgets/{name}.js", name, WIDTH],
+    )
+    title, words = PICTURES_OF[name]
+    # WHY inside the picture: without JavaScript nobody loads the widgets' style sheets.
+    style = (ASSETS / "widgets" / "figures.css").read_text(encoding="utf-8")
+    style = re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/", "", style, flags=re.DOTALL))
+    head, body = svg.split(">", 1)
+    head = re.sub(r' (?:width|height)="\d+(\.\d+)?"', "", head)
+    ids = f"widget-{name}-title widget-{name}-desc"
+    lines = [
+        f'{head} role="img" aria-labelledby="{ids}" style="min-width: 460px">',
+        f'<title id="widget-{name}-title">{title}</title>',
+        f'<desc id="widget-{name}-desc">{words}</desc>',
+        f"<style>{style.strip()}</style>",
+        body.replace("><", ">\n<"),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Renew or check all pictures.
+
+    Returns:
+        The exit code.
+    """
+    stale = []
+    for name, svg in pictures().items():
+        path = PICTURES / f"widget-{name}.svg"
+        if path.is_file() and path.read_text(encoding="utf-8") == svg:
+            continue
+        stale.append(path)
+        if "--check" not in sys.argv:
+            path.write_text(svg, encoding="utf-8", newline="\n")
+    for path in stale:
+        print(path.relative_to(ROOT))
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""What a browser finds wrong with a page of the site: axe, requests, errors, width."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pathlib
+import urllib.parse
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pytest
+
+__all__ = [
+    "LOOKS",
+    "Look",
+    "Visitor",
+    "axe_script",
+    "open_details",
+    "open_search",
+    "visitor",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """How a page is looked at."""
+
+    name: str
+    width: int
+    dark: bool
+
+
+LOOKS = (
+    Look("light 1280", 1280, dark=False),
+    Look("dark 1280", 1280, dark=True),
+    Look("light 360", 360, dark=False),
+    Look("dark 360", 360, dark=True),
+)
+FIND = """async () => {
+  const told = await window.axe.run(document, {resultTypes: ["violations"]});
+  return told.violations.flatMap(rule => rule.nodes.map(node =>
+    `axe ${rule.id}: ${node.target.join(" ")} (${node.html.slice(0, 160)})`
+    + (rule.id === "color-contrast" ? ` ${node.any[0].message}` : "")));
+}"""
+WIDE = """() => {
+  const page = document.documentElement;
+  if (page.scrollWidth <= page.clientWidth) return [];
+  const wide = [...document.querySelectorAll("body *")].filter(one =>
+    one.getBoundingClientRect().right > page.clientWidth + 1).slice(0, 3);
+  return [`scrolls sideways: ${page.scrollWidth} px in ${page.clientWidth}: `
+    + wide.map(one => one.outerHTML.slice(0, 100)).join(" | ")];
+}"""
+DETAILS = "document.querySelectorAll('details').forEach(one => { one.open = true })"
+
+
+def axe_script() -> str:
+    """The text of axe-core, or a skipped test where it is not installed."""
+    package = pytest.importorskip("axe_playwright_python")
+    folder = pathlib.Path(package.__file__).parent
+    return (folder / "axe.min.js").read_text(encoding="utf-8")
+
+
+class Visitor:
+    """One window that goes from page to page and notes what is wrong."""
+
+    def __init__(self, chromium: Any, origin: str, look: Look) -> None:
+        self.look = look
+        self.origin = origin.rstrip("/")
+        self.window = chromium.new_context(
+            viewport={"width": look.width, "height": 800},
+            color_scheme="dark" if look.dark else "light",
+            reduced_motion="reduce",
+        )
+        self.window.add_init_script(axe_script())
+        self.page = self.window.new_page()
+        self.page.set_default_timeout(20_000)
+        self.heard: list[str] = []
+        self.page.on("request", self._on_request)
+        self.page.on("pageerror", lambda error: self.heard.append(f"error: {error}"))
+        self.page.on("console", self._on_console)
+        self.page.on("requestfailed", self._on_failed)
+
+    def _on_request(self, request: Any) -> None:
+        address = urllib.parse.urlsplit(request.url)
+        if f"{address.scheme}://{address.netloc}" != self.origin and (
+            address.scheme not in {"data", "blob"}
+        ):
+            self.heard.append(f"asks another origin: {request.url}")
+
+    def _on_failed(self, request: Any) -> None:
+        self.heard.append(f"did not get {request.url}")
+
+    def _on_console(self, message: Any) -> None:
+        if message.type in {"error", "warning"}:
+            self.heard.append(f"console {message.type}: {message.text}")
+
+    def faults(
+        self, path: str, *, then: Callable[[Any], None] | None = None
+    ) -> list[str]:
+        """Go to a page, do something there, say what is wrong with it.
+
+        Args:
+            path: Below the origin, with a leading slash.
+            then: What to do on the page first; gets Playwright's page.
+
+        Returns:
+            A line for each fault, with look and path.
+        """
+        self.heard.clear()
+        answer = self.page.goto(self.origin + path, wait_until="load")
+        found = [] if answer.ok else [f"status {answer.status}"]
+        if then is not None:
+            then(self.page)
+        found += self.page.evaluate(FIND) + self.page.evaluate(WIDE)
+        found += self.heard
+        return [f"{path} ({self.look.name}): {line}" for line in found]
+
+
+def open_details(page: Any) -> None:
+    """Open everything that is folded."""
+    page.evaluate(DETAILS)
+
+
+def open_search(page: Any) -> None:
+    """Open the search and find something."""
+    page.keyboard.press("/")
+    page.get_by_role("textbox", name="Search").fill("gradient")
+    page.locator(".md-search-result__item").first.wait_for()
+
+
+@contextlib.contextmanager
+def visitor(chromium: Any, origin: str, look: Look) -> Generator[Visitor, None, None]:
+    """A visitor, whose window is closed in the end."""
+    one = Visitor(chromium, origin, look)
+    try:
+        yield one
+    finally:
+        one.window.close()

@@ -1,0 +1,222 @@
+"""Proofs for the pages on DDP: what it sends in which step, and what it leaves alone.
+
+The collectives are those that the profiler saw gloo do, not what DDP says of itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.profiler import ProfilerActivity, profile
+
+from distrinews import calibration, dist, sizes, sync
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
+PRESET = "minilm"
+TENSORS = len(sizes.gradient_bytes(PRESET))
+BUCKETS = [size for _, size in calibration.cut(PRESET, calibration.DEFAULT_BUCKET_MIB)]
+ALL = [sum(sizes.gradient_bytes(PRESET))]
+POSITIONS = [512 * 8]  # the only buffer: int64, one per place
+# What rank 0 tells when buckets are rebuilt: the order, and how many are in each.
+ORDER = [4 * (TENSORS + 1), 4 * len(BUCKETS)]
+USED = [4 * TENSORS]
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "find_unused": {"find_unused_parameters": True},
+    "static": {"static_graph": True},
+    "accumulated": {},
+}
+Sent = dict[str, list[int]]
+
+
+def watch(step: Callable[[], None], *, buffers: set[int]) -> Sent:
+    """Bytes of every broadcast and all-reduce of a step, in order."""
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as seen:
+        step()
+    sent: Sent = {"broadcast": [], "all_reduce": []}
+    for event in seen.events():
+        kind = event.name.removeprefix("gloo:")
+        if event.name.startswith("gloo:") and kind in sent:
+            [elements] = event.input_shapes[0]
+            width = 8 if kind == "broadcast" and elements in buffers else 4
+            sent[kind].append(width * elements)
+    return sent
+
+
+def tell(ranks: dist.Ranks, out: Path) -> None:
+    ids = torch.ones(2, 8, dtype=torch.long)
+    told: dict[str, list[Sent]] = {}
+    for kind, options in KINDS.items():
+        net = sizes.build(PRESET)
+        assert [b.nbytes for b in net.buffers()] == POSITIONS
+        replica = DistributedDataParallel(net, **options)
+        told[kind] = []
+        for number in range(4):
+            meet = kind != "accumulated" or number % 2 == 1
+
+            def step(
+                replica: nn.Module = replica,
+                meet: bool = meet,
+            ) -> None:
+                with sync.sync_if(meet, replica=replica):
+                    replica(ids).logits.sum().backward()
+
+            told[kind].append(watch(step, buffers={512}))
+            if meet:
+                net.zero_grad()
+    torch.save(told, out / f"{ranks.rank}.pt")
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Sent]]:
+    out = tmp_path_factory.mktemp("inside")
+    dist.launch(tell, out, num_ranks=2, timeout_s=100)
+    first, second = (torch.load(out / f"{rank}.pt") for rank in range(2))
+    assert first == second
+    return first
+
+
+def test_the_first_step_sends_one_bucket_and_later_ones_what_the_cost_model_cuts(
+    told: dict[str, list[Sent]],
+) -> None:
+    assert len(BUCKETS) == 3
+    assert told["plain"] == [
+        {"broadcast": POSITIONS, "all_reduce": ALL},
+        {"broadcast": ORDER + POSITIONS, "all_reduce": BUCKETS},
+        {"broadcast": POSITIONS, "all_reduce": BUCKETS},
+        {"broadcast": POSITIONS, "all_reduce": BUCKETS},
+    ]
+
+
+def test_looking_for_unused_parameters_costs_an_all_reduce_and_the_rebuilding(
+    told: dict[str, list[Sent]],
+) -> None:
+    """Negative control: with the flag the buckets are other ones, in every step."""
+    for step in told["find_unused"]:
+        assert step["broadcast"] == POSITIONS
+        *buckets, used = step["all_reduce"]
+        assert [used] == USED
+        assert sum(buckets) == sum(ALL)
+        assert buckets != BUCKETS
+        assert len(buckets) == len(BUCKETS)
+
+
+def test_a_static_graph_is_watched_for_one_step_and_rebuilt_after_the_second(
+    told: dict[str, list[Sent]],
+) -> None:
+    assert told["static"] == [
+        {"broadcast": POSITIONS, "all_reduce": USED + ALL},
+        {"broadcast": POSITIONS, "all_reduce": ALL},
+        {"broadcast": ORDER + POSITIONS, "all_reduce": BUCKETS},
+        {"broadcast": POSITIONS, "all_reduce": BUCKETS},
+    ]
+
+
+def test_two_micro_batches_send_gradients_and_buffers_once(
+    told: dict[str, list[Sent]],
+) -> None:
+    assert told["accumulated"] == [
+        {"broadcast": POSITIONS, "all_reduce": []},
+        {"broadcast": [], "all_reduce": ALL},
+        {"broadcast": ORDER + POSITIONS, "all_reduce": []},
+        {"broadcast": [], "all_reduce": BUCKETS},
+    ]
+
+
+class Counter(nn.Module):
+    """A layer that notes how many rows it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.seen: list[int] = []
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        self.seen.append(len(rows))
+        out: torch.Tensor = self.layer(rows)
+        return out
+
+
+def count_rows(ranks: dist.Ranks, out: Path) -> None:
+    rows = torch.ones(6 if ranks.is_main else 4, 1)
+    net = Counter()
+    replica = DistributedDataParallel(net)
+    for batch in (rows, rows[ranks.rank :: ranks.world_size]):
+        replica(batch).sum().backward()
+    torch.save(net.seen, out / f"{ranks.rank}.pt")
+
+
+def test_ddp_computes_exactly_the_rows_that_each_rank_passed(tmp_path: Path) -> None:
+    dist.launch(count_rows, tmp_path, num_ranks=2, timeout_s=60)
+    told = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    assert [whole for whole, _ in told] == [6, 4]
+    # Negative control: a caller who cuts is seen to cut.
+    assert [cut for _, cut in told] == [3, 2]
+
+
+ROWS = torch.arange(24, dtype=torch.float64).reshape(8, 3).sin() * 3
+WITHOUT_BROADCAST = (
+    {"forward_sync_buffers": False}
+    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    else {"broadcast_buffers": False}  # before torch 2.13
+)
+
+
+def normalising(layer: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), layer, nn.Tanh(), nn.Linear(4, 1)).double()
+
+
+def gradient_of(net: nn.Module, rows: torch.Tensor) -> torch.Tensor:
+    net(rows).square().mean().backward()
+    return torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
+
+
+def normalise(ranks: dist.Ranks, out: Path) -> None:
+    mine = ROWS.chunk(2)[ranks.rank]
+    told: dict[str, Any] = {}
+    for name, layer in (("batch", nn.BatchNorm1d(4)), ("layer", nn.LayerNorm(4))):
+        told[name] = gradient_of(DistributedDataParallel(normalising(layer)), mine)
+    for name, options in (("broadcast", {}), ("alone", WITHOUT_BROADCAST)):
+        norm = nn.BatchNorm1d(4)
+        replica = DistributedDataParallel(normalising(norm), **options)
+        gradient_of(replica, mine)
+        told[f"{name}: after"] = norm.running_mean.clone()
+        norm.register_forward_pre_hook(
+            lambda module, _, at=f"{name}: next": told.update({
+                at: module.running_mean.clone()
+            })
+        )
+        gradient_of(replica, mine)
+    synced = nn.SyncBatchNorm.convert_sync_batchnorm(normalising(nn.BatchNorm1d(4)))
+    with pytest.raises(ValueError, match="only work with GPU modules"):
+        DistributedDataParallel(synced)
+    torch.save(told, out / f"{ranks.rank}.pt")
+
+
+def test_layer_norm_keeps_n_ranks_equal_to_one_and_batch_norm_does_not(
+    tmp_path: Path,
+) -> None:
+    dist.launch(normalise, tmp_path, num_ranks=2, timeout_s=60)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    want = gradient_of(normalising(nn.LayerNorm(4)), ROWS)
+    torch.testing.assert_close(first["layer"], want, rtol=0, atol=1e-12)
+    # Negative control: rows that are normalised among themselves.
+    want = gradient_of(normalising(nn.BatchNorm1d(4)), ROWS)
+    assert (first["batch"] - want).abs().max() > 1e-2
+
+    # Rank 0's statistics replace the others' before the next forward ...
+    assert not torch.allclose(first["broadcast: after"], second["broadcast: after"])
+    for told in (first, second):
+        assert torch.equal(told["broadcast: next"], first["broadcast: after"])
+    # ... and nothing else does: told not to, each rank keeps its own.
+    for told in (first, second):
+        assert torch.equal(told["alone: next"], told["alone: after"])
+    assert not torch.allclose(first["alone: next"], second["alone: next"])

@@ -1,0 +1,83 @@
+"""Proofs for distrinews.large_pages: nothing is lost, and the system can map it so."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from distrinews.large_pages import LARGE_PAGE_BYTES, LargeWrites
+
+pytestmark = pytest.mark.timeout(60)
+SIZE = 8 * LARGE_PAGE_BYTES + 12_345
+
+
+def pieces(seed: int) -> list[bytes]:
+    """Bytes in pieces of all sizes, some larger than a page."""
+    dice, whole = random.Random(seed), random.Random(seed + 1).randbytes(SIZE)
+    largest = LARGE_PAGE_BYTES * 3 // 2
+    cuts = sorted({0, SIZE, *(dice.randrange(SIZE) for _ in range(30))})
+    pairs = itertools.pairwise([*cuts, SIZE + largest])
+    return [whole[a:b] for a, b in pairs]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_file_holds_what_was_written(tmp_path: Path, seed: int) -> None:
+    with LargeWrites(tmp_path / "file") as file:
+        taken = [file.write(piece) for piece in pieces(seed)]
+    assert taken == [len(piece) for piece in pieces(seed)]
+    assert (tmp_path / "file").read_bytes() == b"".join(pieces(seed))
+    assert b"".join(pieces(seed)) != b"".join(pieces(seed + 1))  # negative control
+
+
+def test_bytes_reach_the_file_in_whole_large_pages(tmp_path: Path) -> None:
+    file = LargeWrites(tmp_path / "file")
+    for piece in pieces(0):
+        file.write(piece)
+        assert (tmp_path / "file").stat().st_size % LARGE_PAGE_BYTES == 0
+    file.close()
+    assert (tmp_path / "file").stat().st_size == SIZE  # the rest, at the end
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_a_full_disk_is_an_error_and_the_file_is_closed() -> None:
+    full = os.strerror(errno.ENOSPC)
+    with pytest.raises(OSError, match=full), LargeWrites(Path("/dev/full")) as file:
+        file.write(bytes(100))  # kept; the error comes when it is written, at the end
+    assert file.closed
+    assert file._file.closed
+
+
+def mapped_large(path: Path) -> int:
+    """Bytes of a file that this process has mapped in large pages."""
+    view = np.frombuffer(pa.memory_map(str(path)).read_buffer(), np.uint8)
+    view[::4096].sum()  # look at every page
+    found, counts = 0, False
+    for line in Path("/proc/self/smaps").read_text("utf-8").splitlines():
+        if line[:1].islower() or line[:1].isdigit():
+            counts = line.endswith(str(path))
+        elif line.startswith("FilePmdMapped:"):
+            found += counts * int(line.split()[1]) * 1024
+    del view
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how it maps")
+def test_the_system_maps_it_in_large_pages_where_it_can(tmp_path: Path) -> None:
+    small, large = tmp_path / "small", tmp_path / "large"
+    with small.open("wb", buffering=0) as plain, LargeWrites(large) as file:
+        for _ in range(SIZE // 70_001):
+            plain.write(bytes(70_001))
+            file.write(bytes(70_001))
+    found = mapped_large(large)
+    if found == 0:
+        pytest.skip("this system or its file system maps files in small pages only")
+    assert found > SIZE / 2
+    assert mapped_large(small) == 0  # negative control

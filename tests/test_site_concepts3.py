@@ -1,0 +1,140 @@
+"""Proofs for the pages on backends and on what comes after DDP."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as torch_dist
+from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
+from torch.distributed.constants import default_pg_timeout
+from torch.nn.parallel import DistributedDataParallel
+
+from distrinews import dist
+
+ROOT = Path(__file__).resolve().parents[1]
+TOOLS = ROOT / "site_docs" / "_tools"
+
+
+def rows(num: int = 2) -> torch.Tensor:
+    return torch.ones(num)
+
+
+# The page says that gloo has these for CPU tensors.
+OPERATIONS = {
+    "all_reduce": lambda w, r: torch_dist.all_reduce(rows()),
+    "broadcast": lambda w, r: torch_dist.broadcast(rows(), 0),
+    "reduce": lambda w, r: torch_dist.reduce(rows(), 0),
+    "all_gather": lambda w, r: torch_dist.all_gather([rows()] * w, rows()),
+    "gather": lambda w, r: torch_dist.gather(
+        rows(), [rows() for _ in range(w)] if r == 0 else None
+    ),
+    "scatter": lambda w, r: torch_dist.scatter(
+        rows(), [rows() for _ in range(w)] if r == 0 else None
+    ),
+    "reduce_scatter": lambda w, r: torch_dist.reduce_scatter(rows(), [rows()] * w),
+    "all_to_all": lambda w, r: torch_dist.all_to_all(
+        [rows() for _ in range(w)], [rows() for _ in range(w)]
+    ),
+    "send and recv": lambda w, r: (
+        torch_dist.send(rows(), 1) if r == 0 else torch_dist.recv(rows(), 0)
+    ),
+    "barrier": lambda w, r: torch_dist.barrier(),
+    "monitored_barrier": lambda w, r: torch_dist.monitored_barrier(),
+}
+
+
+def try_gloo(ranks: dist.Ranks, out: Path) -> None:
+    told: dict[str, str] = {}
+    for name, call in OPERATIONS.items():
+        call(ranks.world_size, ranks.rank)
+        told[name] = "done"
+    average = torch.tensor([float(ranks.rank)])
+    torch_dist.all_reduce(average, op=torch_dist.ReduceOp.AVG)
+    told["average"] = str(average.item())
+    try:
+        unknown = torch_dist._make_nccl_premul_sum(2.0)
+        torch_dist.all_reduce(rows(), op=unknown)
+        told["nccl's own operation"] = "done"
+    except (RuntimeError, ValueError) as error:
+        told["nccl's own operation"] = type(error).__name__
+    (out / f"{ranks.rank}.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_gloo_has_the_operations_that_the_page_lists(tmp_path: Path) -> None:
+    dist.launch(try_gloo, tmp_path, num_ranks=2, timeout_s=30)
+    for rank in range(2):
+        told = json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8"))
+        assert [told[name] for name in OPERATIONS] == ["done"] * len(OPERATIONS)
+        assert told["average"] == "0.5"
+        # Negative control: what gloo lacks is noticed.
+        assert told["nccl's own operation"] != "done"
+
+
+def test_the_default_timeout_of_other_backends_is_half_an_hour() -> None:
+    assert default_pg_timeout.total_seconds() == 30 * 60
+
+
+# --- Compression hooks --------------------------------------------------------------
+
+
+def overflow(ranks: dist.Ranks, out: Path) -> None:
+    """One rank's gradient is infinite; and one that float16 cannot hold."""
+    found: dict[str, Any] = {}
+    for name, hook, scale in (
+        ("inf spreads", None, float("inf")),
+        # WHY not the hook itself: DDP refuses it by name without CUDA (torch 2.13).
+        (
+            "bf16",
+            lambda state, bucket: default_hooks.bf16_compress_hook(state, bucket),
+            1e5,
+        ),
+        ("fp16", default_hooks.fp16_compress_hook, 1e5),
+    ):
+        torch.manual_seed(0)
+        replica = DistributedDataParallel(nn.Linear(1, 1, bias=False))
+        if hook is not None:
+            replica.register_comm_hook(None, hook)
+        factor = scale if ranks.rank == 1 else 1.0
+        (replica(torch.ones(1, 1)) * factor).sum().backward()
+        found[name] = replica.module.weight.grad.item()
+    (out / f"{ranks.rank}.json").write_text(json.dumps(found), encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_an_infinite_gradient_of_one_rank_is_infinite_on_all(tmp_path: Path) -> None:
+    dist.launch(overflow, tmp_path, num_ranks=2, timeout_s=30)
+    for rank in range(2):
+        told = json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8"))
+        assert told["inf spreads"] == float("inf")
+        # The hook casts before it divides: 100,000 is above float16's 65,504.
+        assert told["fp16"] == float("inf")
+        # Negative control: bfloat16 has float32's range.
+        assert abs(told["bf16"] - 50_000.5) < 500
+
+
+# --- The numbers ----------------------------------------------------------------------
+
+
+def test_sharding_stages_send_and_hold_what_the_paper_counts() -> None:
+    """By hand: ZeRO (Rajbhandari et al. 2020), sections 5 and 7, in float32."""
+    sys.path.insert(0, str(TOOLS))
+    import numbers_concepts3
+
+    each = [
+        float(line.split("|")[2])
+        for line in numbers_concepts3.memory_by_stage().splitlines()[2:]
+    ]
+    assert each == [16.0, 9.0, 5.5, 2.0]
+    units = [
+        int(line.split("|")[3])
+        for line in numbers_concepts3.stage_traffic().splitlines()[2:]
+    ]
+    assert units == [2, 2, 3]
