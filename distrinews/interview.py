@@ -6,7 +6,7 @@ exercises. Without a terminal it prints all cards and asks nothing.
 
 Not here: the cards (`distrinews.interview_cards`). No torch is loaded.
 
-Guide: interview.
+Guide: interview/index.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ file renews the cards and keeps what Anki knows about your memory.
 Not here: the cards (`distrinews.interview_cards`).
 
 Source: Anki's manual, "Importing: text files", its file headers.
-Guide: interview.
+Guide: interview/index.
 """
 
 from __future__ import annotations

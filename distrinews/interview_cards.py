@@ -6,7 +6,7 @@ writes `interview_numbers.json`); the cards' own files hold names of numbers in 
 Not here: asking (`distrinews.interview`), Anki (`distrinews.interview_anki`), the
 site's pages (`site_docs/_tools/interview_pages.py`). No torch is loaded here.
 
-Guide: interview.
+Guide: interview/index.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ Not here: the cards (`distrinews.interview_cards`). They read a file that
 `site_docs/_tools/interview_pages.py` writes from this, so that no card needs torch.
 
 Letters used: W = number of ranks.
-Guide: interview.
+Guide: interview/index.
 """
 
 from __future__ import annotations
