@@ -6,6 +6,8 @@ a spawned rank to the process that started it.
 
 Not here: printing (`distrinews.console`) and agreeing on an error over all ranks
 (`distrinews.dist.vote_then_raise`).
+
+Guide: troubleshooting.
 """
 
 from __future__ import annotations

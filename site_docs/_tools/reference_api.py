@@ -73,8 +73,8 @@ GROUPS = (
         "Data",
         "Generated news, AG News, your own files; cleaned, tokenised once, mapped by "
         "every rank.",
-        "sources file_sources tables parquet cleaning labels hub newswire "
-        "data large_pages",
+        "sources file_sources tables parquet cleaning labels hub newswire data "
+        "large_pages",
     ),
     (
         "model",
@@ -100,8 +100,8 @@ GROUPS = (
         "benchmark",
         "Measuring",
         "Times that can be believed, and files that name their machine.",
-        "benchmark scaling_run scaling plots results preflight machine datapath row_times "
-        "memory_watch",
+        "benchmark scaling_run scaling plots results preflight machine datapath "
+        "row_times memory_watch",
     ),
     (
         "cost-model",

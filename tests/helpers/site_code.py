@@ -12,9 +12,9 @@ __all__ = ["Fence", "fences", "read", "run_examples"]
 OPENING = re.compile(r"^(?P<indent> *)(?P<marks>`{3,}|~{3,}) ?(?P<info>.*)$")
 MARKER = re.compile(
     r"<!-- (source|numbers|from|all|reference|settings|act|captured|diff|new|road"
-    r"|troubles: begin)\b"
+    r"|troubles: begin|self-check)\b"
 )
-END = re.compile(r"<!-- (end|troubles: end) -->")
+END = re.compile(r"<!-- (end|troubles: end|end self-check) -->")
 
 
 @dataclasses.dataclass(frozen=True)
