@@ -109,6 +109,12 @@ TABLE = {
     "exercises": "dist errors timeline trace",
     "exercise_sheets": "errors lab_sheets",
     "exercise_desk": "errors exercise_sheets exercises files lab_player lanes timeline",
+    # The interview. Everything but its numbers works without torch.
+    "interview_cards": "files",
+    "interview_anki": "files interview_cards",
+    "interview": "errors files interview_anki interview_cards",
+    "interview_numbers": "calibration costmodel files metrics predictions published "
+    "settings sizes training",
     # The model.
     "minilm": "errors",
     "model": "hub labels minilm settings",

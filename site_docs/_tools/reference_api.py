@@ -131,6 +131,12 @@ GROUPS = (
         "exercise_desk",
     ),
     (
+        "interview",
+        "The interview",
+        "Cards to answer aloud, whose numbers are computed.",
+        "interview interview_cards interview_anki interview_numbers",
+    ),
+    (
         "doctor",
         "The doctor",
         "What is wrong with this machine, and whose traceback this is.",
