@@ -1,4 +1,4 @@
-"""Numbers of the system-design walks: this course's job on 8, 64 and 1,024 GPUs.
+"""Numbers of the system-design walks: this job on 8, 64 and 1,024 GPUs.
 
 Steps come from the committed prediction, which a test keeps equal to what the cost model
 predicts. Rates of failure and the speed of the disk are assumed, and called so.
@@ -42,8 +42,8 @@ def _between(pair: Sequence[float], form: str = ",.0f", unit: str = "") -> str:
 
 def _step(ranks: int) -> str:
     """What a step takes, and what is kept of a rank's speed."""
-    head = "hardware,longest batch,step,exposed,efficiency,with equal lengths,with trees as well"
-    lines = [head.split(",")]
+    head = ["hardware", "longest batch", "step", "exposed", "efficiency"]
+    lines = [[*head, "with equal lengths", "with trees as well"]]
     for title, row in _predicted(ranks).items():
         lines.append([
             title,
