@@ -1,7 +1,7 @@
 """Numbers of the system-design walks: this job on 8, 64 and 1,024 GPUs.
 
-Steps come from the committed prediction, which a test keeps equal to what the cost model
-predicts. Rates of failure and the speed of the disk are assumed, and called so.
+Steps come from the committed prediction, which a test keeps equal to what the cost
+model predicts. Rates of failure and the speed of the disk are assumed, and called so.
 """
 
 from __future__ import annotations
