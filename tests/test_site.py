@@ -8,12 +8,15 @@ with pictures and on a sample. `SITE_FULL=1` looks at all pages in all four ways
 from __future__ import annotations
 
 import functools
+import gzip
 import os
 import pathlib
 import re
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -311,6 +314,51 @@ def test_a_bad_page_would_be_found(
     assert bool(told) == bool(kind), told
 
 
+@pytest.mark.timeout(900)
+def test_lighthouse_gives_three_pages_at_least_95_points_in_everything(
+    built: tuple[pathlib.Path, str, float],
+) -> None:
+    sys.path.insert(0, str(ROOT / "site_docs" / "_tools"))
+    import lighthouse
+
+    if lighthouse.tools():
+        pytest.skip(lighthouse.tools())
+    if subprocess.run(
+        ["npx", "--yes", f"lighthouse@{lighthouse.VERSION}", "--version"],
+        capture_output=True,
+        timeout=300,
+        check=False,
+    ).returncode:
+        pytest.skip("npx cannot fetch lighthouse here")
+    with serving(built[0]) as address:
+        for page in lighthouse.PAGES:
+            # WHY the best of three: the points for performance come from times, and a
+            # busy machine is no fault of the page.
+            for _ in range(3):
+                told = lighthouse.look(f"{address}/{page}")
+                points = lighthouse.points([told])
+                print(f"lighthouse {told['lighthouseVersion']} /{page}: {points}")
+                if min(points.values()) >= 95:
+                    break
+            else:
+                pytest.fail(f"/{page}: {points} {lighthouse.lost(told)}")
+
+
+def test_points_below_the_limit_would_be_named() -> None:
+    """Negative control."""
+    sys.path.insert(0, str(ROOT / "site_docs" / "_tools"))
+    import lighthouse
+
+    def report(score: float) -> dict[str, Any]:
+        audits = {"bad": {"score": 0.2}, "good": {"score": 1}, "none": {"score": None}}
+        parts = {name: {"score": score} for name in lighthouse.CATEGORIES}
+        return {"categories": parts, "audits": audits}
+
+    reports = [report(0.9), report(0.99), report(0.94)]
+    assert set(lighthouse.points(reports).values()) == {94}
+    assert lighthouse.lost(reports[0]) == ["bad: 0.2"]
+
+
 # --- python -m distrinews docs ----------------------------------------------------
 
 
@@ -378,6 +426,31 @@ def test_a_taken_port_is_refused_before_anything_is_built(
         with pytest.raises(SettingsError, match="cannot be opened"):
             docs.build([*words, "--out", str(checkout / "out")])
     assert not (checkout / "out").exists()
+
+
+def test_texts_are_packed_for_a_browser_and_types_are_right(
+    tmp_path: pathlib.Path,
+) -> None:
+    text = "const n = 1;\n" * 1000
+    (tmp_path / "a.js").write_text(text, encoding="utf-8")
+    (tmp_path / "404.html").write_text("<h1>None</h1>", encoding="utf-8")
+
+    def ask(path: str, *, packed: bool) -> Any:
+        headers = {"Accept-Encoding": "gzip"} if packed else {}
+        return urllib.request.urlopen(urllib.request.Request(path, headers=headers))
+
+    with serving(tmp_path) as address:
+        with ask(f"{address}/a.js", packed=True) as answer:
+            content = answer.read()
+            assert answer.headers["Content-Type"] == "text/javascript"
+        assert len(content) < len(text) / 10
+        assert gzip.decompress(content).decode() == text
+        with ask(f"{address}/a.js", packed=False) as answer:
+            assert answer.read().decode() == text
+        with pytest.raises(urllib.error.HTTPError, match="404") as told:
+            ask(f"{address}/../../etc/passwd", packed=True)
+        with told.value as answer:
+            assert answer.read() == b"<h1>None</h1>"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C as a POSIX signal")

@@ -103,7 +103,9 @@ class Visitor:
             self.heard.append(f"asks another origin: {request.url}")
 
     def _on_failed(self, request: Any) -> None:
-        self.heard.append(f"did not get {request.url}")
+        # WHY not what was aborted: the page before, which we left, had asked for it.
+        if request.failure != "net::ERR_ABORTED":
+            self.heard.append(f"did not get {request.url}")
 
     def _on_console(self, message: Any) -> None:
         if message.type in {"error", "warning"}:
