@@ -18,6 +18,7 @@ __all__ = [
     "DistriNewsError",
     "ExerciseError",
     "HubUnreachableError",
+    "InterviewError",
     "LabError",
     "MissingGradientError",
     "ModelError",
@@ -121,6 +122,10 @@ class LabError(DistriNewsError, ValueError):
 
 class ExerciseError(DistriNewsError, ValueError):
     """An exercise was asked for that is not there, or a solution cannot be played."""
+
+
+class InterviewError(DistriNewsError, ValueError):
+    """No card is of that kind, or the file of your answers is damaged."""
 
 
 class RejectedError(DistriNewsError, RuntimeError):

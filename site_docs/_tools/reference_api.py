@@ -54,7 +54,7 @@ GROUPS = (
         "Faster on one machine",
         "Averaging through shared memory, touched embedding rows only, a last layer "
         "without what nobody reads.",
-        "touched_rows shared_memory averaging first_token",
+        "touched_rows shared_memory shared_tensors averaging first_token",
     ),
     (
         "training",
@@ -129,6 +129,12 @@ GROUPS = (
         "that real processes grade.",
         "labs lab_player lab_rows lab_sheets lab_desk exercises exercise_sheets "
         "exercise_desk",
+    ),
+    (
+        "interview",
+        "The interview",
+        "Cards to answer aloud, whose numbers are computed.",
+        "interview interview_cards interview_anki interview_numbers",
     ),
     (
         "doctor",
