@@ -106,7 +106,9 @@ TABLE = {
     "labs": "console dist errors lab_player lab_rows signals",
     "lab_sheets": "errors",
     "lab_desk": "errors lab_player lab_sheets",
-    "exercises": "dist errors timeline trace",
+    "tensor_watch": "",
+    "exercise_values": "timeline",
+    "exercises": "dist errors exercise_values timeline trace",
     "exercise_sheets": "errors lab_sheets",
     "exercise_desk": "errors exercise_sheets exercises files lab_player lanes timeline",
     # The interview. Everything but its numbers works without torch.

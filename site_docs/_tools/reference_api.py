@@ -128,7 +128,7 @@ GROUPS = (
         "Failures played by real processes, the detectors that see them, and tasks "
         "that real processes grade.",
         "labs lab_player lab_rows lab_sheets lab_desk exercises exercise_sheets "
-        "exercise_desk",
+        "exercise_desk exercise_values tensor_watch",
     ),
     (
         "interview",
