@@ -52,7 +52,8 @@ TABLE = {
     "ring": "dist",
     "sync": "dist errors overlap replicas ring",
     "touched_rows": "dist errors",
-    "shared_memory": "dist errors group touched_rows",
+    "shared_tensors": "dist errors group",
+    "shared_memory": "dist errors shared_tensors touched_rows",
     "wrong_sync": "dist",
     # The catalogue and the doctor. They must work where torch does not.
     "troubles": "",

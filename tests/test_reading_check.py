@@ -18,18 +18,19 @@ SITE = ROOT / "site_docs"
 CHECK = json.loads((ROOT / "tests/data/reading_check.json").read_text("utf-8"))
 NUM_QUESTIONS = 25
 
+LINK = re.compile(r"\[([^]]*)\](?:\([^)]*\)|\[[^]]*\])")  # [words](page), [words][name]
 HEADING = re.compile(r"#{1,6} +(?P<title>.*?)(?: *\{ *#(?P<id>[\w-]+) *\})?")
 
 
 def slug(title: str) -> str:
     """The anchor that Python-Markdown's `toc` gives a headline, as MkDocs uses it."""
-    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", title).replace("`", "")
+    text = LINK.sub(r"\1", title).replace("`", "")
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", plain).strip().lower())
 
 
 def sections(page: str) -> dict[str, str]:
-    """What stands below each headline, up to the next one, with single spaces."""
+    """What stands below each headline, up to the next one: words, without links."""
     found: dict[str, list[str]] = {}
     here: list[str] = []
     fence = ""
@@ -45,7 +46,8 @@ def sections(page: str) -> dict[str, str]:
         while (one := f"{name}_{again}" if again else name) in found:
             again += 1  # the second of the same name is name_1, as in MkDocs
         here = found[one] = []
-    return {name: " ".join(" ".join(lines).split()) for name, lines in found.items()}
+    text = {name: " ".join(" ".join(lines).split()) for name, lines in found.items()}
+    return {name: LINK.sub(r"\1", words) for name, words in text.items()}
 
 
 def lacking(item: dict[str, str]) -> str:

@@ -54,7 +54,7 @@ GROUPS = (
         "Faster on one machine",
         "Averaging through shared memory, touched embedding rows only, a last layer "
         "without what nobody reads.",
-        "touched_rows shared_memory averaging first_token",
+        "touched_rows shared_memory shared_tensors averaging first_token",
     ),
     (
         "training",

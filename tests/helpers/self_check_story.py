@@ -69,7 +69,7 @@ def factor_on_rank_1(ranks: Ranks) -> float:
     whole(rows).square().mean().backward()
     own = rows[:6] if ranks.is_main else rows[6:]
     factor = sync.uneven_loss_weight(num_rows=len(own))
-    # WHY a name: a wrapper that nobody holds is gone before backward, and its hooks, too.
+    # WHY a name: a wrapper that nobody holds is gone before backward, its hooks, too.
     replica = DistributedDataParallel(layer)
     (replica(own).square().mean() * factor).backward()
     assert layer.weight.grad is not None
