@@ -99,7 +99,8 @@ TABLE = {
     "file_sources": "cleaning errors hub labels parquet tables",
     "sources": "errors file_sources newswire tables",
     "large_pages": "",
-    "data": "errors dist files large_pages machine sources",
+    "token_table": "",
+    "data": "errors dist files large_pages machine sources token_table",
     # Failures to learn from.
     "lab_player": "signals",
     "lab_rows": "dist",

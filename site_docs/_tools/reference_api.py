@@ -75,6 +75,7 @@ GROUPS = (
         "every rank.",
         "sources file_sources tables parquet cleaning labels hub newswire data "
         "large_pages",
+        "token_table",
     ),
     (
         "model",
