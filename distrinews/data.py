@@ -159,8 +159,9 @@ def _schema(tokenizer: PreTrainedTokenizerFast) -> pa.Schema:
     # WHY 2 bytes a token where they do: half as much to fetch from memory.
     large = len(tokenizer) > 2**16
     kind = pa.int32() if large else pa.uint16()
-    # WHY room: `TokenTable.batch` looks at as many tokens of the last row as the longest
-    # one has, and must not look beyond the file. Arrow repeats this text at its end.
+    # WHY room: `TokenTable.batch` looks at as many tokens of the last row as the
+    # longest one has, and must not look beyond the file. Arrow repeats this text at
+    # the file's end.
     room = " " * (_longest(tokenizer) * kind.bit_width // 8)
     columns = [("input_ids", pa.list_(kind)), ("label", pa.int8())]
     return pa.schema(columns, metadata={"room": room})
