@@ -74,8 +74,7 @@ GROUPS = (
         "Generated news, AG News, your own files; cleaned, tokenised once, mapped by "
         "every rank.",
         "sources file_sources tables parquet cleaning labels hub newswire data "
-        "large_pages",
-        "token_table",
+        "large_pages token_table",
     ),
     (
         "model",
