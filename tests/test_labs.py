@@ -339,17 +339,20 @@ def test_a_program_that_never_ends_is_stopped_with_what_it_started(
     script = tmp_path / "never.py"
     script.write_text(
         "from distrinews import lab_player\n"
-        "lab_player.LIMIT_S = 2.0\n"
         "code = 'import subprocess, sys, time\\n'\n"
         'code += \'subprocess.Popen([sys.executable, "-c", '
         '"import time; time.sleep(60)"])\\n\'\n'
         "code += 'time.sleep(60)'\n"
-        "print(lab_player.play(('-c', code)).code)\n",
+        "played = lab_player.play(('-c', code), limit_s=2.0)\n"
+        "print(played.code, played.took_s < 30.0, played.text)\n",
         encoding="utf-8",
     )
     done = finished(start(script))
     assert done.code == 0, done.text
-    assert int(done.text) != 0
+    code, in_time, text = done.text.split(maxsplit=2)
+    assert int(code) != 0
+    assert in_time == "True"  # stopped: by itself it would have ended after 60 s
+    assert text == "It did not end within 2 s and was stopped.\n\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
