@@ -42,29 +42,29 @@ class News:
     Attributes:
         description: The source in one line.
         tokenizer: As the texts were tokenised with.
-        train: All rows taken from the training split.
-        fit_rows: Rows of `train` to train on, int32 [N].
-        validation_rows: Rows of `train` set aside to judge epochs by.
+        train: All rows taken from the training split; those to train on come first.
+        fit_rows: Rows of `train` to train on [N], from 0.
+        validation_rows: Rows of `train` set aside to judge epochs by: the last ones.
         test: The test rows, to be looked at once.
     """
 
     description: str
     tokenizer: PreTrainedTokenizerFast
     train: data.TokenTable
-    fit_rows: np.ndarray
+    fit_rows: range
     validation_rows: list[int]
     test: data.TokenTable
 
     @functools.cached_property
     def fit(self) -> data.TokenTable:
         """The rows to train on, as a table of their own [N]."""
-        return self.train.choose(self.fit_rows)
+        return self.train.first(len(self.fit_rows))
 
     @property
     def fit_lengths(self) -> np.ndarray:
         """Tokens of each row to train on, int16 [N]."""
-        lengths: np.ndarray = self.train.lengths[self.fit_rows]
-        return lengths
+        # WHY a copy: on its own it is small enough to be at hand when rows are sorted.
+        return np.ascontiguousarray(self.fit.lengths)
 
     def fit_batch(
         self, places: Sequence[int], *, device: torch.device
@@ -133,7 +133,7 @@ def load(settings: TrainSettings) -> News:
         )
     )
     _check_enough(len(train), settings)  # before a twentieth of too little is cut off
-    fit_rows, validation_rows = data.split_validation(
+    fit_rows, aside = data.split_validation(
         train.labels, num_rows=settings.validation_rows, seed=settings.seed
     )
     _check_enough(len(fit_rows), settings)
@@ -144,7 +144,10 @@ def load(settings: TrainSettings) -> News:
             fix="--train-rows with a larger number, or a file with several classes.",
             page="bad-data",
         )
-    return News(source.description, tokenizer, train, fit_rows, validation_rows, test)
+    train = train.with_last(aside)
+    first = range(len(fit_rows))
+    last = list(range(len(fit_rows), len(train)))
+    return News(source.description, tokenizer, train, first, last, test)
 
 
 def _tokenizer(

@@ -131,19 +131,32 @@ def test_rows_collected_at_once_equal_rows_collected_one_by_one(
     assert not torch.equal(other["input_ids"], at_once["input_ids"])
 
 
-def test_a_table_of_some_rows_holds_these_in_their_order(
+def test_rows_put_last_are_last_and_all_others_keep_their_order(
     table: data.TokenTable,
 ) -> None:
-    chosen = np.array([NUM_ROWS - 1, 5, 1000, 5])
-    some = table.choose(chosen)
-    assert some.lengths.tolist() == table.lengths[chosen].tolist()
-    assert some.labels.tolist() == table.labels[chosen].tolist()
-    found, _ = some.batch([2, 0, 3], device=CPU)
-    want, _ = table.batch([1000, NUM_ROWS - 1, 5], device=CPU)
+    aside = [0, 5, 6, 1000, NUM_ROWS - 1]  # both ends, and two neighbours
+    moved = table.with_last(aside)
+    others = [row for row in range(NUM_ROWS) if row not in aside]
+    assert moved.lengths.tolist() == table.lengths[others + aside].tolist()
+    assert moved.labels.tolist() == table.labels[others + aside].tolist()
+    found, _ = moved.batch([NUM_ROWS - 4, 4, NUM_ROWS - 1], device=CPU)
+    want, _ = table.batch([5, 7, NUM_ROWS - 1], device=CPU)
     assert torch.equal(found["input_ids"], want["input_ids"])
-    other, _ = table.batch([2, 0, 3], device=CPU)  # negative control
-    assert other["input_ids"].tolist() != want["input_ids"].tolist()
-    assert len(table) == NUM_ROWS  # the whole table is as it was
+    other, _ = table.batch([NUM_ROWS - 4, 4, NUM_ROWS - 1], device=CPU)
+    assert other["input_ids"].tolist() != want["input_ids"].tolist()  # control
+
+
+def test_the_first_rows_are_a_table_that_needs_no_memory(
+    table: data.TokenTable,
+) -> None:
+    few = table.first(100)
+    assert len(few) == 100
+    assert few.lengths.tolist() == table.lengths[:100].tolist()
+    assert np.shares_memory(few.lengths, table.lengths)
+    # Negative control: putting rows last makes a copy.
+    assert not np.shares_memory(table.with_last([0]).lengths, table.lengths)
+    with pytest.raises(IndexError):
+        few.batch([100], device=CPU)
 
 
 def write(path: Path, rows: list[list[int]], schema: pa.Schema) -> Path:
