@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import argparse
 import pathlib
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from distrinews import __version__
-from distrinews.errors import SettingsError
 
 __all__ = ["MEASUREMENTS", "parser", "run"]
 
@@ -187,7 +185,7 @@ def _doctor(given: argparse.Namespace) -> int:
     if given.what == "match":
         from distrinews import matching
 
-        found = matching.match(_pasted(given.path))
+        found = matching.match(matching.pasted(given.path))
         print(matching.describe(found, as_json=given.json))
         return int(not found)
     from distrinews import doctor
@@ -195,24 +193,6 @@ def _doctor(given: argparse.Namespace) -> int:
     findings = doctor.examine()
     print(doctor.describe(findings, as_json=given.json))
     return doctor.exit_code(findings)
-
-
-def _pasted(path: pathlib.Path | None) -> str:
-    """The text to look at, as UTF-8 on every system."""
-    if path is not None:
-        try:
-            return path.read_text(encoding="utf-8", errors="replace")
-        except OSError as error:
-            raise SettingsError(
-                f"{path} cannot be read: {error.strerror}.",
-                why="there is no text to look at.",
-                fix="python -m distrinews doctor match FILE, or paste into it.",
-                page="settings",
-            ) from None
-    if sys.stdin.isatty():
-        key = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
-        print(f"Paste the text, then a new line and {key}:", file=sys.stderr)
-    return sys.stdin.buffer.read().decode("utf-8", errors="replace")
 
 
 def _add_lab(commands: Any) -> None:

@@ -19,7 +19,7 @@ import shutil
 import tempfile
 from typing import Any
 
-from distrinews import files, lanes, timeline
+from distrinews import files, lab_desk, lanes, timeline
 from distrinews.errors import ExerciseError, RejectedError, ResultError
 from distrinews.exercise_sheets import Sheet, names
 from distrinews.lab_player import Played, play
@@ -283,9 +283,8 @@ def reason(played: Played) -> str:
     Returns:
         The check's message, or the last line of the output.
     """
-    lines = [line for line in played.text.splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith(("A rank failed: ", "Error: "))]
-    if not told:
-        return (lines or [f"it printed nothing; exit code {played.code}"])[-1]
+    told = lab_desk.reason(played)
+    if not told.startswith(lab_desk.TOLD):
+        return told
     # A rank that waits for the others in the check has left the solution.
-    return LEFT.sub(r"\1 had already left `solve`", told[-1].partition(": ")[2])
+    return LEFT.sub(r"\1 had already left `solve`", told.partition(": ")[2])

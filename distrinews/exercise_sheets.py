@@ -9,12 +9,11 @@ Guide: learn/exercises.
 from __future__ import annotations
 
 import ast
-import difflib
 import pathlib
 from dataclasses import dataclass
 
 from distrinews.errors import ExerciseError
-from distrinews.lab_sheets import labelled_lines
+from distrinews.lab_sheets import did_you_mean, labelled_lines
 
 __all__ = ["EXERCISES", "Sheet", "names", "wrong_solutions"]
 
@@ -68,10 +67,8 @@ class Sheet:
         """
         known = names()
         if name not in known:
-            near = difflib.get_close_matches(name.replace("-", "_"), known, cutoff=0.5)
             raise ExerciseError(
-                f"there is no exercise {name!r}."
-                + (f" Did you mean {' or '.join(near)}?" if near else ""),
+                f"there is no exercise {name!r}.{did_you_mean(name, known)}",
                 why="an exercise's name is that of its file in chapters/exercises.",
                 fix="python -m distrinews exercise list",
                 page="exercises",

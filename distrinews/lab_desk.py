@@ -36,6 +36,8 @@ __all__ = [
 
 # The line by which a lab says that its detector was content (`labs.NOTHING_WRONG`).
 CONTENT = "-- the detector finds nothing wrong --"
+# How the library begins the line that says what failed.
+TOLD = ("A rank failed: ", "Error: ")
 
 
 def serve(given: argparse.Namespace) -> int:
@@ -190,7 +192,7 @@ def reason(played: Played) -> str:
         The library's message, or the last line of the output.
     """
     lines = [line for line in played.text.splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith(("A rank failed: ", "Error: "))]
+    told = [line for line in lines if line.startswith(TOLD)]
     return (told or lines or [f"it printed nothing; exit code {played.code}"])[-1]
 
 

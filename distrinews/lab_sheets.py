@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import difflib
 import pathlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distrinews.errors import LabError
@@ -69,12 +70,8 @@ class Sheet:
             LabError: There is no such lab, or its header lacks a field.
         """
         if name not in names():
-            near = difflib.get_close_matches(
-                name.replace("-", "_"), names(), cutoff=0.5
-            )
             raise LabError(
-                f"there is no lab {name!r}."
-                + (f" Did you mean {' or '.join(near)}?" if near else ""),
+                f"there is no lab {name!r}.{did_you_mean(name, names())}",
                 why="a lab's name is that of its file in chapters/labs.",
                 fix="python -m distrinews lab list",
                 page="labs",
@@ -98,6 +95,24 @@ class Sheet:
                 page="labs",
             )
         return cls(name, path, title, fields, symptoms[0])
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Suggest names that look like a mistyped one.
+
+    Args:
+        name: As it was typed.
+        known: All names.
+
+    Returns:
+        A question that begins with a blank; empty if none is near.
+
+    Examples:
+        >>> did_you_mean("missing-barier", ["missing_barrier", "wrong_seed"])
+        ' Did you mean missing_barrier?'
+    """
+    near = difflib.get_close_matches(name.replace("-", "_"), known, cutoff=0.5)
+    return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
 def labelled_lines(about: str) -> tuple[str, dict[str, str]]:

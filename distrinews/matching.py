@@ -11,14 +11,17 @@ Guide: troubleshooting.
 from __future__ import annotations
 
 import json
+import pathlib
 import re
+import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from distrinews.errors import SettingsError
 from distrinews.troubles import Catalogue, OwnError, Rule, Trouble, read
 
-__all__ = ["Match", "describe", "match"]
+__all__ = ["Match", "describe", "match", "pasted"]
 
 # The part of a log that is looked at: its beginning and its end.
 MAX_CHARACTERS = 200_000
@@ -54,6 +57,34 @@ class Match:
         if self.weight >= SURE:
             return "sure"
         return "likely" if self.weight >= LIKELY else "a guess"
+
+
+def pasted(path: pathlib.Path | None) -> str:
+    """Read the text to look at, as UTF-8 on every system.
+
+    Args:
+        path: Where it is; None: it is pasted, or piped in.
+
+    Returns:
+        The text; what is no UTF-8 is replaced.
+
+    Raises:
+        SettingsError: There is no such file.
+    """
+    if path is not None:
+        try:
+            return path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise SettingsError(
+                f"{path} cannot be read: {error.strerror}.",
+                why="there is no text to look at.",
+                fix="python -m distrinews doctor match FILE, or paste into it.",
+                page="settings",
+            ) from None
+    if sys.stdin.isatty():
+        key = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
+        print(f"Paste the text, then a new line and {key}:", file=sys.stderr)
+    return sys.stdin.buffer.read().decode("utf-8", errors="replace")
 
 
 def match(text: str, *, catalogue: Catalogue | None = None) -> list[Match]:

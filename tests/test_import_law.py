@@ -57,7 +57,7 @@ TABLE = {
     "wrong_sync": "dist",
     # The catalogue and the doctor. They must work where torch does not.
     "troubles": "",
-    "matching": "troubles",
+    "matching": "errors troubles",
     "doctor_findings": "matching",
     "doctor_checks": "doctor_findings",
     "doctor": "doctor_checks doctor_findings",
@@ -111,7 +111,8 @@ TABLE = {
     "exercise_values": "timeline",
     "exercises": "dist errors exercise_values timeline trace",
     "exercise_sheets": "errors lab_sheets",
-    "exercise_desk": "errors exercise_sheets exercises files lab_player lanes timeline",
+    "exercise_desk": "errors exercise_sheets exercises files lab_desk lab_player lanes "
+    "timeline",
     # The interview. Everything but its numbers works without torch.
     "interview_cards": "files",
     "interview_anki": "files interview_cards",
