@@ -33,6 +33,7 @@ try:
         openapi,
         statuses,
     )
+    from envelope import Envelope
     from fastapi import APIRouter, FastAPI, Request
     from fastapi.responses import HTMLResponse, RedirectResponse, Response
     from problems import (
@@ -44,11 +45,12 @@ try:
     )
     from pydantic import BaseModel
     from reading import read_json
+    from refusals import Refusals
     from serve_settings import ServeSettings, environment_help
     from service import Service
     from starlette.exceptions import HTTPException
     from starlette.requests import ClientDisconnect
-    from telemetry import Envelope, Metrics
+    from telemetry import Metrics
 
     import distrinews
     from distrinews import console, exported, flags
@@ -232,15 +234,19 @@ def create_app(
     settings = settings or ServeSettings()
     told = Metrics()
     service = Service(settings, metrics=told, classifier=classifier)
+    guarded = ("/predict", "/predict/batch")
+    refusals = Refusals(told, check_room=service.check_room, guarded=guarded)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         service.start()
         yield
         await service.stop()
+        refusals.tell()
 
     app = app_class(lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.settings, app.state.service, app.state.metrics = settings, service, told
+    app.state.refusals = refusals
     app.state.has_ui = settings.ui and _can_show_ui()
     app.add_exception_handler(ProblemError, answer_problem)
     app.add_exception_handler(HTTPException, answer_http_error)
@@ -261,8 +267,7 @@ def create_app(
         Envelope,
         metrics=told,
         max_body_bytes=settings.max_body_bytes,
-        check_room=service.check_room,
-        guarded=("/predict", "/predict/batch"),
+        refusals=refusals,
     )
     return app
 

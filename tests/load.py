@@ -38,7 +38,10 @@ OURS = "distrinews"
 NUM_CONNECTIONS = 16
 # The flood's connections; each waits between its requests, so that together they send
 # as many a second as they should.
-FLOOD_CONNECTIONS = 400
+FLOOD_CONNECTIONS = 1000
+# Of them, so many wait for the answer to a request that was accepted, by the server's
+# defaults: the queue and a batch. The others must send what these do not.
+NUM_ACCEPTED = 128 + 64
 PROBES_PER_S = 100  # requests of our own in the flood, timed one by one
 DEADLINE_S = 10.0  # the server's default
 
@@ -214,7 +217,7 @@ def _flood(
 ) -> Generator[dict[str, Any], None, None]:
     """Let wrk send beside the block; fill in what it counted."""
     told: dict[str, Any] = {}
-    delay_ms = round(1000 * FLOOD_CONNECTIONS / per_s)
+    delay_ms = round(1000 * (FLOOD_CONNECTIONS - NUM_ACCEPTED) / per_s)
     load = {"connections": FLOOD_CONNECTIONS, "delay_ms": delay_ms}
 
     def send() -> None:
