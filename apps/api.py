@@ -69,6 +69,7 @@ except ModuleNotFoundError as error:
 __all__ = ["create_app", "main"]
 
 Result = TypeVar("Result")
+GUARDED = ("/predict", "/predict/batch")  # who asks there needs room for a text
 routes = APIRouter()
 
 
@@ -234,8 +235,7 @@ def create_app(
     settings = settings or ServeSettings()
     told = Metrics()
     service = Service(settings, metrics=told, classifier=classifier)
-    guarded = ("/predict", "/predict/batch")
-    refusals = Refusals(told, check_room=service.check_room, guarded=guarded)
+    refusals = Refusals(told, check_room=service.check_room, guarded=GUARDED)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
@@ -245,9 +245,9 @@ def create_app(
         refusals.tell()
 
     app = app_class(lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.settings, app.state.service, app.state.metrics = settings, service, told
-    app.state.refusals = refusals
-    app.state.has_ui = settings.ui and _can_show_ui()
+    state = app.state
+    state.settings, state.service, state.metrics = settings, service, told
+    state.refusals, state.has_ui = refusals, settings.ui and _can_show_ui()
     app.add_exception_handler(ProblemError, answer_problem)
     app.add_exception_handler(HTTPException, answer_http_error)
     app.add_exception_handler(ClientDisconnect, _nobody_there)
@@ -259,16 +259,12 @@ def create_app(
         max_texts=settings.max_texts,
     )
     app.openapi = lambda: schema  # type: ignore[method-assign]
-    if app.state.has_ui:
+    if state.has_ui:
         from demo import mount  # WHY here: Gradio takes seconds to import
 
         app = mount(app)
-    app.add_middleware(
-        Envelope,
-        metrics=told,
-        max_body_bytes=settings.max_body_bytes,
-        refusals=refusals,
-    )
+    around = {"max_body_bytes": settings.max_body_bytes, "refusals": refusals}
+    app.add_middleware(Envelope, metrics=told, **around)
     return app
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import problems
+import prometheus_client
 from telemetry import HEADERS, Metrics, known_id, log
 
 __all__ = ["CLOSE", "Headers", "Refusal", "Refusals", "of_problem"]
@@ -27,12 +28,31 @@ CLOSE: Headers = [(b"connection", b"close")]
 TELL_EVERY_S = 1.0
 
 
-class Refusal(NamedTuple):
-    """An answer, ready to be sent."""
+class _Form(NamedTuple):
+    """What all refusals of a kind have in common."""
 
     status: int
     headers: Headers
+    opening: bytes  # status and those headers, as HTTP/1.1 spells them
+    begun: bytes  # the body up to the request's id, which comes last
+
+
+class Refusal(NamedTuple):
+    """An answer, ready to be sent."""
+
+    form: _Form
+    own: Headers
     body: bytes
+
+    @property
+    def status(self) -> int:
+        """Its number."""
+        return self.form.status
+
+    @property
+    def headers(self) -> Headers:
+        """All of its headers."""
+        return [*self.form.headers, *self.own]
 
     def on_the_wire(self, more: Headers) -> bytes:
         """Spell it as HTTP/1.1 does.
@@ -43,12 +63,11 @@ class Refusal(NamedTuple):
         Returns:
             All of it.
         """
-        phrase = http.HTTPStatus(self.status).phrase.encode()
-        parts = [b"HTTP/1.1 %d %b\r\n" % (self.status, phrase)]
-        for name, value in (*self.headers, *more):
-            parts += (name, b": ", value, b"\r\n")
-        parts += (b"\r\n", self.body)
-        return b"".join(parts)
+        return b"%b%b\r\n%b" % (
+            self.form.opening,
+            _spelled(self.own) + _spelled(more),
+            self.body,
+        )
 
 
 class Refusals:
@@ -68,6 +87,7 @@ class Refusals:
         guarded: Collection[str],
     ) -> None:
         self._metrics, self._check_room = metrics, check_room
+        self._counters: dict[tuple[str, int], prometheus_client.Counter] = {}
         self._guarded = frozenset(guarded)
         self._untold: collections.Counter[tuple[str, str]] = collections.Counter()
 
@@ -102,7 +122,10 @@ class Refusals:
         return None
 
     def _count(self, path: str, status: int, kind: str) -> None:
-        self._metrics.requests.labels(path, "POST", str(status)).inc()
+        if (path, status) not in self._counters:
+            labels = (path, "POST", str(status))
+            self._counters[path, status] = self._metrics.requests.labels(*labels)
+        self._counters[path, status].inc()
         if not self._untold:
             asyncio.get_running_loop().call_later(TELL_EVERY_S, self.tell)
         self._untold[path, kind] += 1
@@ -126,21 +149,26 @@ def of_problem(error: problems.ProblemError, *, given_id: str = "") -> Refusal:
     Returns:
         The answer.
     """
-    status, fixed, begun = _made(error.kind, error.detail)
+    form = _form(error.kind, error.detail)
     known = known_id(given_id).encode()
-    body = b'%b"%b"}' % (begun, known)
+    body = b'%b"%b"}' % (form.begun, known)
     own = [(b"x-request-id", known), (b"content-length", b"%d" % len(body))]
     for name, value in (error.headers or {}).items():
         own.append((name.lower().encode(), value.encode()))
-    return Refusal(status, [*fixed, *own], body)
+    return Refusal(form, own, body)
 
 
-@functools.lru_cache(maxsize=64)
-def _made(kind: str, detail: str | None) -> tuple[int, Headers, bytes]:
-    """Status, headers, and the body up to the request's id, which comes last."""
+def _spelled(headers: Headers) -> bytes:
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
+@functools.lru_cache(maxsize=64)  # there are a handful
+def _form(kind: str, detail: str | None) -> _Form:
     problem = problems.describe(problems.ProblemError(kind, detail))
     nameless = problem.model_copy(update={"request_id": ""})
     begun, _, _ = nameless.model_dump_json(exclude_none=True).rpartition('""}')
     fixed = {"Content-Type": problems.MEDIA_TYPE, **HEADERS}
     headers = [(name.lower().encode(), told.encode()) for name, told in fixed.items()]
-    return problem.status, headers, begun.encode()
+    phrase = http.HTTPStatus(problem.status).phrase.encode()
+    opening = b"HTTP/1.1 %d %b\r\n" % (problem.status, phrase) + _spelled(headers)
+    return _Form(problem.status, headers, opening, begun.encode())

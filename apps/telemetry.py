@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import re
-import secrets
 import sys
 import time
 import traceback
@@ -129,7 +129,11 @@ def known_id(given: str) -> str:
         That, or a new one.
     """
     # WHY not any id: it goes into our log, and could forge lines there.
-    return given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    if REQUEST_ID.fullmatch(given):
+        return given
+    # WHY not `secrets`: it asks the operating system, and meanwhile lets other threads
+    # run: the event loop would have to wait for its turn once a request.
+    return f"{random.getrandbits(64):016x}"
 
 
 # --- Metrics --------------------------------------------------------------------

@@ -1,6 +1,6 @@
 -- What wrk sends: the bodies of a file, one a line, one after the other.
 local bodies, place, threads = {}, 0, {}
-local TICK_MS = tonumber(os.getenv("LOAD_TICK_MS") or "10")
+local TICK_MS = 10
 local delay_ms = tonumber(os.getenv("LOAD_DELAY_MS") or "0")
 
 function setup(thread) -- once a thread, in the main one
