@@ -78,8 +78,8 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
                 with sync.sync_if(rows is micro_batches[-1], replica=replica):
                     inputs, labels = stories.fit_batch(rows, device=ranks.device)
                     loss = F.cross_entropy(replica(**inputs).logits, labels)
-                    # WHY this line is where ranks meet: DDP hangs an all-reduce on
-                    # every gradient, and backward() sets them off. It averages.
+                    # WHY this line is where ranks meet: DDP hangs a hook on every
+                    # parameter; in backward() full buckets travel. It averages.
                     (loss / pieces).backward()
                 run.count(loss, num_rows=len(rows))
             clip_grad_norm_(net.parameters(), settings.max_gradient_norm)

@@ -121,8 +121,8 @@ fi
 
 # 4. Start -------------------------------------------------------------------------
 flags=(
-    # One machine. The ranks meet at a port that is free right now, so that two runs
-    # at the same time do not meet each other at the usual port, 29500.
+    # One machine. The ranks meet at a port that is free right now. Given nothing, torch
+    # 2.13 does so, too; older ones take 29500, where two runs at a time would collide.
     --standalone
     # How many ranks to start. Each finds RANK, LOCAL_RANK and WORLD_SIZE in its
     # environment; distrinews.dist.setup reads them.

@@ -4,7 +4,7 @@ Promise: `--help` and a mistyped word answer at once, because a command loads wh
 needs only when it runs; the doctor never loads torch, which may be what is broken.
 
 Not here: what the commands do (`distrinews.commands`, `.measurements`, `.doctor`,
-`.lab_desk`, `.space`).
+`.lab_desk`, `.interview`, `.space`).
 
 Guide: reference/command-line.
 """
@@ -61,7 +61,8 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True)
     for add in (
         *(_add_predict, _add_evaluate, _add_export, _add_space),
-        *(_add_doctor, _add_lab, _add_exercise, _add_benchmark, _add_docs),
+        *(_add_doctor, _add_lab, _add_exercise, _add_interview),
+        *(_add_benchmark, _add_docs),
     ):
         add(commands)
     return top
@@ -262,6 +263,32 @@ def _exercise(given: argparse.Namespace) -> int:
     from distrinews import exercise_desk
 
     return exercise_desk.serve(given)
+
+
+def _add_interview(commands: Any) -> None:
+    from distrinews import interview_cards
+
+    about = "questions about DDP as cards, with answers to say aloud"
+    interview = commands.add_parser("interview", help=about)
+    interview.set_defaults(answer=_interview)
+    interview.add_argument(
+        "--group", choices=interview_cards.GROUPS, help="only these [default: all]"
+    )
+    interview.add_argument(
+        "--level", choices=interview_cards.LEVELS, help="only these [default: all]"
+    )
+    interview.add_argument("--shuffle", action="store_true", help="in any order")
+    interview.add_argument("--seed", type=int, help="in this random order")
+    interview.add_argument("--list", action="store_true", help="titles; ask nothing")
+    interview.add_argument(
+        "--anki", type=pathlib.Path, help="write all cards as a file for Anki here"
+    )
+
+
+def _interview(given: argparse.Namespace) -> int:
+    from distrinews import interview
+
+    return interview.serve(given)
 
 
 # --- Measuring, and the guide ------------------------------------------------------

@@ -13,6 +13,7 @@ Guide: reference/data.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import itertools
 import json
@@ -36,8 +37,7 @@ if TYPE_CHECKING:  # WHY: transformers takes seconds to load; only its name is n
 
 __all__ = ["TokenTable", "cache_folder", "split_validation", "tokenise"]
 
-# Rows per piece of a cache file: large enough to write fast, small enough to tokenise
-# in flat memory.
+# Rows tokenised and written at a time: enough to be fast, few enough for flat memory.
 ROWS_PER_PIECE = 1000
 # Longer rows would not fit the 2 bytes that hold a length.
 LONGEST_ROW = 2**15 - 1
@@ -73,18 +73,41 @@ class TokenTable:
         )
         num_places = mapped.size // kind.itemsize
         self._tokens = np.frombuffer(mapped, kind, count=num_places)
-        self._rows = np.empty(sum(map(len, pieces)), dtype=_row_type(num_places))
-        self.labels, self.lengths = self._rows["label"], self._rows["length"]
+        known = np.empty(sum(map(len, pieces)), dtype=_row_type(num_places))
         for i, piece in enumerate(pieces):
             ids, ends = piece.column(0).values, piece.column(0).offsets.to_numpy()
             first = (ids.buffers()[1].address - mapped.address) // kind.itemsize
-            place = slice(i * ROWS_PER_PIECE, i * ROWS_PER_PIECE + len(piece))
-            self._rows["start"][place] = first + ends[:-1].astype(np.int64)
-            self.lengths[place] = np.diff(ends)
-            self.labels[place] = piece.column(1).to_numpy()
+            some = known[i * ROWS_PER_PIECE : i * ROWS_PER_PIECE + len(piece)]
+            some["start"] = first + ends[:-1].astype(np.int64)
+            some["length"] = np.diff(ends)
+            some["label"] = piece.column(1).to_numpy()
+        self._set_rows(known)
+
+    def _set_rows(self, known: np.ndarray) -> None:
+        self._rows = known  # [N] of (start, length, label)
+        self.labels, self.lengths = known["label"], known["length"]
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def choose(self, rows: Sequence[int] | np.ndarray) -> TokenTable:
+        """Make a table of some of the rows.
+
+        Why: to look up which row of the table the n-th row to train on is, in each
+        batch, would be one more trip to memory a row.
+
+        Args:
+            rows: Row numbers; the n-th of them is row n of the new table.
+
+        Returns:
+            A table that maps the same file.
+
+        Note:
+            Cost: 8 bytes a row.
+        """
+        table = copy.copy(self)
+        table._set_rows(self._rows.take(rows))
+        return table
 
     def ids(self, row: int) -> np.ndarray:
         """Look at the tokens of one row.
@@ -96,8 +119,7 @@ class TokenTable:
             Token ids [tokens], as they lie in the mapped file; read only.
         """
         start, length, _ = self._rows[row].item()
-        found: np.ndarray = self._tokens[start : start + length]
-        return found
+        return self._tokens[start : start + length]
 
     def batch(
         self, rows: Sequence[int] | np.ndarray, *, device: torch.device
@@ -252,7 +274,7 @@ def _longest(tokenizer: PreTrainedTokenizerFast) -> int:
 def _schema(tokenizer: PreTrainedTokenizerFast) -> pa.Schema:
     """Describe the columns of a cache file."""
     # WHY 2 bytes a token where they do: half as much to fetch from memory.
-    large = max(tokenizer.get_vocab().values()) >= 2**16
+    large = len(tokenizer) > 2**16
     kind = pa.int32() if large else pa.uint16()
     # WHY room: `batch` looks at as many tokens of the last row as the longest one has,
     # and must not look beyond the file. Arrow repeats this text at the file's end.

@@ -12,7 +12,7 @@ door: `setup`, `Ranks`, `current` (`distrinews.group`: join and leave), sums and
 Not here: which rank reads which row (`distrinews.sharding`).
 
 Letters used for shapes: W = number of ranks.
-Guide: understand/processes-and-ranks.
+Guide: understand/launchers.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ Guide: howto/site.
 from __future__ import annotations
 
 import functools
+import gzip
 import http.server
 import importlib.util
 import os
@@ -29,6 +30,8 @@ from distrinews.flags import parse
 
 __all__ = ["DocsSettings", "build", "server"]
 
+# What hosts of static sites pack on the way.
+TEXT = ("text/", "application/json", "image/svg+xml")
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -128,6 +131,22 @@ class _Files(http.server.SimpleHTTPRequestHandler):
         ".svg": "image/svg+xml",
     }
 
+    def do_GET(self) -> None:
+        """Answer with a file, packed if the browser can unpack it."""
+        path = pathlib.Path(self.translate_path(self.path))
+        if path.is_dir() and self.path.partition("?")[0].endswith("/"):
+            path /= "index.html"
+        kind = self.guess_type(str(path))
+        packs = "gzip" in self.headers.get("Accept-Encoding", "")
+        if not (packs and path.is_file() and kind.startswith(TEXT)):
+            super().do_GET()
+            return
+        content = gzip.compress(path.read_bytes(), compresslevel=6)
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Encoding", "gzip")
+        self._send(content)
+
     def log_message(self, format: str, *args: Any) -> None:
         """Print nothing: a page asks for ten files."""
 
@@ -142,6 +161,10 @@ class _Files(http.server.SimpleHTTPRequestHandler):
         content = own.read_bytes()
         self.send_response(404)
         self.send_header("Content-Type", "text/html; charset=utf-8")
+        self._send(content)
+
+    def _send(self, content: bytes) -> None:
+        """End the answer."""
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command != "HEAD":
@@ -212,16 +235,24 @@ def _finish(started: subprocess.Popen[str], tool: pathlib.Path, *, renew: bool) 
 
 def _build_pages(out: str) -> None:
     """Run MkDocs, strictly."""
+    # WHY not --quiet: MkDocs then does not count its warnings, and strict is no more.
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"),
+            *(sys.executable, "-m", "mkdocs", "build", "--strict"),
             *("--config-file", str(ROOT / "mkdocs.yml")),
             *("--site-dir", str(pathlib.Path(out).resolve())),
         ],
         cwd=ROOT,
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
         check=False,
     )
+    for line in done.stdout.splitlines():
+        if line.strip() and not line.startswith("INFO"):
+            print(line, file=sys.stderr, flush=True)
     if done.returncode:
         raise OutputError(
             "MkDocs refuses a page; its messages stand above.",

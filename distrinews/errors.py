@@ -6,6 +6,8 @@ a spawned rank to the process that started it.
 
 Not here: printing (`distrinews.console`) and agreeing on an error over all ranks
 (`distrinews.dist.vote_then_raise`).
+
+Guide: troubleshooting.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ __all__ = [
     "DistriNewsError",
     "ExerciseError",
     "HubUnreachableError",
+    "InterviewError",
     "LabError",
     "MissingGradientError",
     "ModelError",
@@ -119,6 +122,10 @@ class LabError(DistriNewsError, ValueError):
 
 class ExerciseError(DistriNewsError, ValueError):
     """An exercise was asked for that is not there, or a solution cannot be played."""
+
+
+class InterviewError(DistriNewsError, ValueError):
+    """No card is of that kind, or the file of your answers is damaged."""
 
 
 class RejectedError(DistriNewsError, RuntimeError):

@@ -4,6 +4,8 @@ Promise: one place defines the names, so data, model, metrics and the served ans
 can never disagree about what class 2 is.
 
 Not here: anything that needs torch. Every module may import this one.
+
+Guide: reference/data.
 """
 
 from __future__ import annotations

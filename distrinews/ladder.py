@@ -7,7 +7,7 @@ Not here: the rungs themselves (`distrinews.sync`, `distrinews.overlap`).
 
 Letters used for shapes: B = rows per rank and step, T = tokens, P = shape of one
 parameter.
-Guide: understand/gradient-sync.
+Guide: learn/gradient-sync.
 """
 
 from __future__ import annotations

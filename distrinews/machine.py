@@ -4,6 +4,8 @@ Promise: numbers that a result is printed with (hardware, versions, peak memory)
 from one place and mean the same on Linux, macOS and Windows.
 
 Not here: judging the machine or curing it.
+
+Guide: understand/launchers.
 """
 
 from __future__ import annotations

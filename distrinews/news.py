@@ -10,6 +10,7 @@ Guide: reference/data.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 from collections.abc import Sequence
@@ -54,6 +55,11 @@ class News:
     validation_rows: list[int]
     test: data.TokenTable
 
+    @functools.cached_property
+    def fit(self) -> data.TokenTable:
+        """The rows to train on, as a table of their own [N]."""
+        return self.train.choose(self.fit_rows)
+
     @property
     def fit_lengths(self) -> np.ndarray:
         """Tokens of each row to train on, int16 [N]."""
@@ -72,7 +78,7 @@ class News:
         Returns:
             As `TokenTable.batch`.
         """
-        return self.train.batch(self.fit_rows[places], device=device)
+        return self.fit.batch(places, device=device)
 
 
 def check(settings: TrainSettings, *, world_size: int) -> None:

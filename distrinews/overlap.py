@@ -11,7 +11,7 @@ models that order is the one assumed here), looking for unused parameters in the
 buffers that change in training, mixed precision, static graphs.
 
 Letters used for shapes: P = shape of one parameter, W = number of ranks.
-Guide: understand/gradient-sync.
+Guide: understand/ddp-inside.
 """
 
 from __future__ import annotations

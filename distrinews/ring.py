@@ -11,7 +11,7 @@ Not here: averaging gradients (`distrinews.sync`); use torch's `all_reduce` ther
 gloo and nccl do this and better in compiled code.
 
 Letters used for shapes: W = number of ranks, n = elements of the tensor.
-Guide: understand/collectives.
+Guide: understand/ring-all-reduce.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import pathlib
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Generator, Iterable
@@ -243,6 +244,8 @@ class Run:
             f"{validation.num_rows} validation rows (all ranks)"
         )
         if self.stopped_early:
+            if self._bar is not None:
+                self._bar.close()  # it would be drawn again below every later message
             self.say(f"stopping early: {patience} epoch(s) in a row were no better")
 
     def save(self, parts: checkpoint.Parts) -> None:
@@ -296,7 +299,12 @@ class Run:
         """Print on rank 0; a number in the text must be global or name its rank.
 
         Args:
-            text: One line or more.
+            text: One line or more. Progress bars make way for them in a terminal.
         """
-        if self.ranks.is_main:
+        if not self.ranks.is_main:
+            return
+        # WHY only for a terminal: making way means to erase and to draw again, which
+        # in a file would be more copies of the bar.
+        terminal = sys.stderr.isatty()
+        with tqdm.external_write_mode() if terminal else contextlib.nullcontext():
             print(text, flush=True)

@@ -1,7 +1,7 @@
 """Three ways to average gradients that look right, run without an error, and are wrong.
 
 Each was found in code that people learn from. Do not use them: chapter 04 catches them,
-and tests/test_wrong_sync.py tells each from the right version.
+and tests/test_sync.py tells each from the right version.
 
 - `ParameterReduced` (huggingface/picotron, issue 39): replicas drift at once.
 - `ReducedBeforeAccumulation` (hooks by `Tensor.register_hook`): they drift as soon as a

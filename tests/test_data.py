@@ -131,6 +131,21 @@ def test_rows_collected_at_once_equal_rows_collected_one_by_one(
     assert not torch.equal(other["input_ids"], at_once["input_ids"])
 
 
+def test_a_table_of_some_rows_holds_these_in_their_order(
+    table: data.TokenTable,
+) -> None:
+    chosen = np.array([NUM_ROWS - 1, 5, 1000, 5])
+    some = table.choose(chosen)
+    assert some.lengths.tolist() == table.lengths[chosen].tolist()
+    assert some.labels.tolist() == table.labels[chosen].tolist()
+    found, _ = some.batch([2, 0, 3], device=CPU)
+    want, _ = table.batch([1000, NUM_ROWS - 1, 5], device=CPU)
+    assert torch.equal(found["input_ids"], want["input_ids"])
+    other, _ = table.batch([2, 0, 3], device=CPU)  # negative control
+    assert other["input_ids"].tolist() != want["input_ids"].tolist()
+    assert len(table) == NUM_ROWS  # the whole table is as it was
+
+
 def write(path: Path, rows: list[list[int]], schema: pa.Schema) -> Path:
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         columns = [rows, [0] * len(rows)]

@@ -16,7 +16,6 @@ from helpers.running import HELPERS
 from distrinews import datapath, dist, memory_watch, news, results, row_times
 from distrinews.minilm import PACKAGE
 
-
 FEW, MANY = 10_000, 50_000
 pytestmark = [pytest.mark.timeout(200), pytest.mark.usefixtures("own_cache")]
 

@@ -1,4 +1,4 @@
-"""Proofs for touched_rows and shared_memory: DDP's gradients, and less to send."""
+"""Proofs for touched_rows and shared memory: DDP's gradients, and less to send."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from distrinews import dist, model, shared_memory, sync, touched_rows
+from distrinews import (
+    dist,
+    model,
+    shared_memory,
+    shared_tensors,
+    sync,
+    touched_rows,
+)
 from distrinews.errors import MissingGradientError, SetupError
 
 pytestmark = pytest.mark.timeout(120)
@@ -257,7 +264,7 @@ def no_room(ranks: dist.Ranks, out: Path) -> None:
 
     os.posix_fallocate = full
     try:
-        shared_memory.share(10, torch.float32)
+        shared_tensors.share(10, torch.float32)
     except SetupError as error:
         (out / f"{ranks.rank}.txt").write_text(str(error), encoding="utf-8")
 
@@ -277,7 +284,7 @@ def left_files() -> list[Path]:
 
 
 def die_at_work(ranks: dist.Ranks) -> None:
-    shared_memory.share(1000, torch.float32)
+    shared_tensors.share(1000, torch.float32)
     torch_dist.barrier()
     if ranks.rank == 1:
         os.kill(os.getpid(), 9)

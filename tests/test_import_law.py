@@ -52,7 +52,8 @@ TABLE = {
     "ring": "dist",
     "sync": "dist errors overlap replicas ring",
     "touched_rows": "dist errors",
-    "shared_memory": "dist errors group touched_rows",
+    "shared_tensors": "dist errors group",
+    "shared_memory": "dist errors shared_tensors touched_rows",
     "wrong_sync": "dist",
     # The catalogue and the doctor. They must work where torch does not.
     "troubles": "",
@@ -108,6 +109,12 @@ TABLE = {
     "exercises": "dist errors timeline trace",
     "exercise_sheets": "errors lab_sheets",
     "exercise_desk": "errors exercise_sheets exercises files lab_player lanes timeline",
+    # The interview. Everything but its numbers works without torch.
+    "interview_cards": "files",
+    "interview_anki": "files interview_cards",
+    "interview": "errors files interview_anki interview_cards",
+    "interview_numbers": "calibration costmodel files metrics predictions published "
+    "settings sizes training",
     # The model.
     "minilm": "errors",
     "model": "hub labels minilm settings",

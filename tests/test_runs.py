@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
+import os
 import pathlib
+import sys
 
 import pytest
 import torch
@@ -80,3 +84,76 @@ def test_the_work_handed_out_ends_at_the_next_pause(tmp_path: pathlib.Path) -> N
         run.end_step(scheduler)
     assert seen == [6, 7]
     assert run.step == 8
+
+
+def on_screen(written: str) -> list[str]:
+    """What a terminal shows: after a carriage return a line is written over."""
+    lines = []
+    for line in written.replace("\r\n", "\n").split("\n"):
+        shown = ""
+        for part in line.split("\r"):
+            shown = part + shown[len(part) :]
+        lines.append(shown.rstrip())
+    return lines
+
+
+def speak(folder: pathlib.Path) -> None:
+    """Say something while the bar of a run stands at the fourth of its eight steps."""
+    run = begin(folder)
+    plan = Plan(steps_per_epoch=8, num_steps=8, last_step=8, save_every_steps=8)
+    scheduler = LambdaLR(SGD(nn.Linear(1, 1).parameters(), lr=0.5), lambda step: 1.0)
+    for number in itertools.chain.from_iterable(
+        run.steps([[number] for number in range(8)], plan=plan)
+    ):
+        run.end_step(scheduler)
+        if number == 3:
+            run.say("half of it is done")
+
+
+def speak_in_a_terminal(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    pty = pytest.importorskip("pty", reason="Windows has no pseudo-terminals")
+    termios = pytest.importorskip("termios")
+    reader, writer = pty.openpty()
+    termios.tcsetwinsize(writer, (24, 100))  # else it has no room
+    with monkeypatch.context() as patch, open(writer, "w", encoding="utf-8") as screen:
+        patch.setattr(sys, "stdout", screen)
+        patch.setattr(sys, "stderr", screen)
+        speak(folder)
+        screen.flush()
+        written = os.read(reader, 65536).decode()
+    os.close(reader)
+    return on_screen(written)
+
+
+def test_in_a_terminal_what_a_run_says_stands_on_a_line_of_its_own(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = speak_in_a_terminal(tmp_path, monkeypatch)
+    assert "half of it is done" in lines
+    [bar] = [line for line in lines if "train:" in line]  # erased above, drawn below
+    assert lines.index(bar) > lines.index("half of it is done")
+
+
+def test_a_plain_print_lands_on_the_line_of_the_bar(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative control: the proof above would see it."""
+    monkeypatch.setattr(runs.Run, "say", lambda run, text: print(text, flush=True))
+    lines = speak_in_a_terminal(tmp_path, monkeypatch)
+    assert "half of it is done" not in lines
+    [line] = [line for line in lines if "half of it is done" in line]
+    assert line.startswith("train:")
+
+
+def test_in_a_file_the_bar_does_not_make_way(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, err = io.StringIO(), io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    speak(tmp_path)
+    assert out.getvalue() == "half of it is done\n"
+    # To make way a bar writes a line of spaces over itself; nothing else does.
+    assert not [part for part in err.getvalue().split("\r") if part and part.isspace()]

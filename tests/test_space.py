@@ -33,7 +33,7 @@ from helpers.browsing import DESK, Visit, browser, free_port, wait_for_answer
 from helpers.running import HELPERS, Program, wait_until
 
 from distrinews import engines, files, inference, space, space_files
-from distrinews.command_line import _parser
+from distrinews.command_line import parser
 from distrinews.errors import (
     DistriNewsError,
     HubUnreachableError,
@@ -508,7 +508,7 @@ def test_the_guide_names_only_commands_that_exist() -> None:
     lines = re.findall(r"python -m distrinews (.+)", guide.read_text("utf-8"))
     assert len(lines) >= 1
     for line in lines:
-        given = _parser().parse_args(line.split())
+        given = parser().parse_args(line.split())
         assert given.command == "space"
     with pytest.raises(SystemExit):  # the control
-        _parser().parse_args([*lines[0].split(), "--speed"])
+        parser().parse_args([*lines[0].split(), "--speed"])

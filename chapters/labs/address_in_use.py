@@ -12,7 +12,7 @@ Look at   The port in the message, and who has it (`ss -ltnp`, `lsof -i :PORT`).
 Question  A helper looks for a free port, closes it and passes its number on. What can
           go wrong?
 Source    https://github.com/pytorch/pytorch/issues/85604
-Concept   understand/processes-and-ranks
+Concept   understand/launchers
 Silent    no
 Takes     3 s
 """

@@ -11,7 +11,7 @@ Detector  `replicas.assert_replicas_equal`: a checksum of every tensor, compared
 Look at   The parameters are equal; only buffers differ.
 Question  Which rows do the statistics of a saved checkpoint speak for?
 Source    https://github.com/huggingface/pytorch-image-models/issues/110
-Concept   understand/gradient-sync
+Concept   understand/buffers-and-batch-norm
 Silent    yes
 Takes     4 s
 """

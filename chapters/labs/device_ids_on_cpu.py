@@ -12,7 +12,7 @@ Look at   The last words of the message: where the parameters are.
 Question  What would this line do on a machine with GPUs where `.to(device)` was
           forgotten?
 Source    https://github.com/pytorch/pytorch/issues/46821
-Concept   understand/gradient-sync
+Concept   understand/data-parallelism
 Silent    no
 Takes     4 s
 """

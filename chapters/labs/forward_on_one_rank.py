@@ -10,7 +10,7 @@ Detector  gloo, which compares the size that comes with the size that it expects
 Look at   Rank 0's evaluation went well. The rank that dies is another one, later.
 Question  Why does the same code run well with a model that has no buffers?
 Source    https://github.com/pytorch/pytorch/issues/54059
-Concept   understand/exact-evaluation
+Concept   understand/buffers-and-batch-norm
 Silent    no
 Takes     4 s
 """

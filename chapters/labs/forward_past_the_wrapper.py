@@ -10,7 +10,7 @@ Detector  `replicas.assert_replicas_equal`: a checksum of every tensor, compared
 Look at   Which object is called in the loop.
 Question  Each rank trains on half of the rows. Whose model would be saved?
 Source    https://github.com/k2-fsa/icefall/issues/226
-Concept   understand/gradient-sync
+Concept   understand/ddp-inside
 Silent    yes
 Takes     4 s
 """

@@ -9,7 +9,7 @@ Detector  `replicas.assert_replicas_equal`: a checksum of every tensor, compared
 Look at   The name of the tensor: it is the layer that was thawed.
 Question  The second layer's weights are equal on both ranks. Why?
 Source    https://github.com/pytorch/pytorch/issues/12603
-Concept   understand/gradient-sync
+Concept   understand/ddp-inside
 Silent    yes
 Takes     4 s
 """

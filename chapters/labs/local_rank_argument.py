@@ -8,7 +8,7 @@ Detector  The script's argument parser.
 Look at   The dash and the underscore.
 Question  Why is an environment variable the better place for this number?
 Source    https://github.com/XPixelGroup/BasicSR/issues/626
-Concept   understand/processes-and-ranks
+Concept   understand/launchers
 Silent    no
 Takes     8 s
 """

@@ -8,7 +8,7 @@ Detector  DDP's reducer, inside backward.
 Look at   The reasons 1) and 2) that the message offers. Which one is it?
 Question  What would the replicas hold if DDP sent the gradient after the first part?
 Source    https://github.com/huggingface/accelerate/issues/3536
-Concept   understand/gradient-sync
+Concept   understand/ddp-inside
 Silent    no
 Takes     4 s
 """

@@ -9,7 +9,7 @@ Detector  DDP's constructor: it compares the number and shapes of all parameters
 Look at   The two numbers in the message, and the rank that each belongs to.
 Question  Would DDP also notice two models with equal shapes and different dropout?
 Source    https://github.com/pytorch/pytorch/issues/73547
-Concept   understand/gradient-sync
+Concept   understand/ddp-inside
 Silent    no
 Takes     4 s
 """

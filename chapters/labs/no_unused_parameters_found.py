@@ -10,7 +10,7 @@ Look at   The warning comes in the first step only; the walk comes in each.
 Question  What does the flag cost, and what does it hide when a layer is unused by
           mistake?
 Source    https://github.com/pytorch/pytorch/pull/50133
-Concept   understand/gradient-sync
+Concept   understand/ddp-inside
 Silent    no
 Takes     4 s
 """

@@ -9,7 +9,7 @@ Detector  DDP's constructor.
 Look at   Which of your models will an optimizer change?
 Question  What keeps the frozen copies equal when nobody averages anything?
 Source    https://github.com/yoshitomo-matsubara/torchdistill/pull/77
-Concept   understand/gradient-sync
+Concept   understand/ddp-inside
 Silent    no
 Takes     4 s
 """

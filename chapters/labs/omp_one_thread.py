@@ -12,7 +12,7 @@ Detector  The threads of all ranks, added up.
 Look at   Threads per rank, times ranks, against cores.
 Question  Why does it have to be set before torch is imported to be sure?
 Source    https://github.com/pytorch/pytorch/issues/22260
-Concept   understand/processes-and-ranks
+Concept   understand/launchers
 Silent    yes
 Takes     4 s
 """

@@ -10,7 +10,7 @@ Detector  The masks of all ranks, compared.
 Look at   What is seeded, and what is drawn after it.
 Question  Why must the sampler's seed stay the same on all ranks?
 Source    https://github.com/huggingface/transformers/issues/37932
-Concept   understand/sharding
+Concept   understand/randomness
 Silent    yes
 Takes     4 s
 """

@@ -9,7 +9,7 @@ Detector  A communication hook that counts the buckets sent.
 Look at   How many all-reduces a step needs, whatever the number of micro-batches.
 Question  How many megabytes does this waste per step for 66 million weights?
 Source    https://github.com/speechbrain/speechbrain/issues/1802
-Concept   understand/gradient-sync
+Concept   understand/accumulation
 Silent    yes
 Takes     4 s
 """

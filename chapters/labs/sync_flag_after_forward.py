@@ -10,7 +10,7 @@ Detector  `replicas.assert_replicas_equal`: a checksum of every tensor, compared
 Look at   The name of the first tensor that differs.
 Question  Which of the two backwards communicated here? What happens in the next step?
 Source    https://github.com/karpathy/build-nanogpt/pull/30
-Concept   understand/gradient-sync
+Concept   understand/accumulation
 Silent    yes
 Takes     4 s
 """

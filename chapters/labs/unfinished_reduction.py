@@ -12,7 +12,7 @@ Detector  DDP's forward. TORCH_DISTRIBUTED_DEBUG=DETAIL makes it name the parame
 Look at   The indices behind "Parameter indices which did not receive grad".
 Question  Why does the first step pass? What did its averaging leave undone?
 Source    https://github.com/pytorch/pytorch/issues/43259
-Concept   understand/gradient-sync
+Concept   understand/ddp-inside
 Silent    no
 Takes     4 s
 """

@@ -257,7 +257,7 @@ def capture(name: str) -> None:
                 "seconds": round(seconds, 1),
                 # The part of the processor that other programs took meanwhile: above a
                 # few percent, the times in the output are no measurements.
-                "others_share": round(others_s / seconds / (os.cpu_count() or 1), 3),
+                "others_share": _share(others_s, seconds),
                 "output_sha256": sha256(path),
             }
     record = {
@@ -280,6 +280,13 @@ def _cpu_of_others_s() -> float:
     own = os.times()
     ours = own.user + own.system + own.children_user + own.children_system
     return float(busy - ours)
+
+
+def _share(others_s: float, seconds: float) -> float:
+    """The part of all processors; of less than a second the clock says nothing."""
+    if seconds < 1:
+        return 0.0
+    return round(max(0.0, others_s / seconds / (os.cpu_count() or 1)), 3)
 
 
 def _newest_run(folder: pathlib.Path) -> str:

@@ -192,7 +192,7 @@ def _new(what: str) -> str:
         lines += ["From torch and Python: " + ", ".join(f"`{n}`" for n in theirs), ""]
     lines += ["| from the library | what it promises |", "|---|---|"]
     # A module's own name says nothing that its functions do not say.
-    lines += [f"| `{n}` | {_summary(f)} |" for n, f in sorted(ours.items())]
+    lines += [f"| [`{n}`][{f}] | {_summary(f)} |" for n, f in sorted(ours.items())]
     return "\n".join(lines)
 
 

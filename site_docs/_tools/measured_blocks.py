@@ -211,6 +211,14 @@ def _sources(told: dict[str, Any]) -> str:
     return "\n\n".join(shown)
 
 
+def _lighthouse(told: dict[str, Any]) -> str:
+    kinds = ("performance", "accessibility", "best-practices")
+    lines = [["page", *kinds]]
+    for page, row in told["figures"].items():
+        lines.append([f"`{page}`", *(f"{row[kind]:.0f}" for kind in kinds)])
+    return benchmark.draw_table(lines)
+
+
 # Kind, or kind and view -> what draws it.
 VIEWS: dict[str, Callable[[dict[str, Any]], str]] = {
     "averaging": _averaging,
@@ -220,6 +228,7 @@ VIEWS: dict[str, Callable[[dict[str, Any]], str]] = {
     "calibration without": _without,
     "data": _data,
     "engines": measure_engines.table,
+    "lighthouse": _lighthouse,
     "peers": _peers,
     "prediction many_ranks": _many_ranks,
     "prediction sources": _sources,
@@ -279,6 +288,11 @@ def _what(told: dict[str, Any]) -> str:
     if told["kind"] == "engines":
         run, starts = chosen["model"]["run_id"], chosen["num_starts"]
         return f"model {run}, each start {starts} times"
+    if told["kind"] == "lighthouse":
+        return (
+            f"Lighthouse {chosen['lighthouse']} ({chosen['form']}), the median of "
+            f"{chosen['num_runs']} runs, each of 100 points"
+        )
     if told["kind"] == "calibration":
         return f"preset {chosen['preset']}, 1 to {num_ranks} ranks, {rounds}"
     return (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import pathlib
 
@@ -57,9 +56,9 @@ def _equal_buckets(preset: str) -> list[tuple[float, int]]:
     return costmodel.buckets_of(grads, first_bytes=size, bucket_bytes=size)
 
 
-def _ms(low_s: float, high_s: float) -> str:
+def _ms(low_ms: float, high_ms: float) -> str:
     """An interval; below 10 ms with a digit behind the point."""
-    low, high = (f"{s:,.{int(s < 10)}f}" for s in (1000 * low_s, 1000 * high_s))
+    low, high = (f"{s:,.{int(s < 10)}f}" for s in (low_ms, high_ms))
     return f"{low} to {high} ms"
 
 
@@ -73,13 +72,9 @@ def ddp_buckets() -> str:
     for preset in PRESETS:
         cut = _buckets(preset)
         told = ", ".join(f"{num_bytes / MB:.1f}" for num_bytes in cut)
-        lines.append([
-            f"`{preset}`",
-            str(len(sizes.gradient_bytes(preset))),
-            str(len(cut)),
-            f"{told} MB",
-            f"{cut[-1] / _total(preset):.0%} of all",
-        ])
+        counts = [str(len(sizes.gradient_bytes(preset))), str(len(cut))]
+        last = f"{cut[-1] / _total(preset):.0%} of all"
+        lines.append([f"`{preset}`", *counts, f"{told} MB", last])
     return draw_table(lines)
 
 
@@ -97,10 +92,8 @@ def ddp_on_two_t4() -> str:
             sum(_ring_s(one, 2, chosen) for one in _buckets(preset))
             for chosen in predictions.corners(known)
         ]
-        exposed, step = (
-            [value / 1000 for value in told[key]] for key in ("exposed_ms", "step_ms")
-        )
-        row = [_ms(min(travel), max(travel)), _ms(*exposed), _ms(*step)]
+        row = [_ms(1000 * min(travel), 1000 * max(travel))]
+        row += [_ms(*told[key]) for key in ("exposed_ms", "step_ms")]
         lines.append([f"`{preset}`", *row])
     return draw_table(lines)
 
@@ -124,7 +117,7 @@ def ladder_messages() -> str:
             "bucketed": [len(_equal_buckets(preset)) for preset in PRESETS],
         }.get(rung, [len(_buckets(preset)) for preset in PRESETS])
         lines.append([RUNGS[rung], *(str(count) for count in counts)])
-    mine = [f"{_total(preset) / MB:.1f} MB" for preset in PRESETS]
+    mine = (f"{_total(preset) / MB:.1f} MB" for preset in PRESETS)
     lines.append(["bytes of gradients, each way", *mine])
     return draw_table(lines)
 
@@ -202,15 +195,14 @@ def ring_bytes() -> str:
     Returns:
         A Markdown table.
     """
-    lines = [["ranks", "ring's messages", *(f"`{p}`, ring" for p in PRESETS)]]
-    lines[0] += [f"`{p}`, middleman" for p in PRESETS]
+    head = [f"`{p}`, {way}" for way in ("ring", "middleman") for p in PRESETS]
+    lines = [["ranks", "ring's messages", *head]]
     for world_size in (2, 4, 8, 64):
         part = 2 * (world_size - 1) / world_size
         ring = [f"{part * _total(p) / MB:.1f} MB" for p in PRESETS]
         # To everybody else, all of it; it has received as much.
         middle = [f"{(world_size - 1) * _total(p) / MB:,.1f} MB" for p in PRESETS]
-        steps = str(2 * (world_size - 1))
-        lines.append([str(world_size), steps, *ring, *middle])
+        lines.append([str(world_size), str(2 * (world_size - 1)), *ring, *middle])
     return draw_table(lines)
 
 
@@ -236,7 +228,7 @@ def ring_seconds() -> str:
                 for a in (known["message_s"].low, known["message_s"].high)
                 for b in (known["link_gb_per_s"].low, known["link_gb_per_s"].high)
             ]
-            row.append(_ms(min(told), max(told)))
+            row.append(_ms(1000 * min(told), 1000 * max(told)))
         lines.append([title, *row])
     return draw_table(lines)
 
@@ -251,13 +243,12 @@ def ring_or_tree() -> str:
     link = Link(alpha_s=50e-6, bytes_per_s=3.85e9)
     lines = [["ranks", "bytes", "ring", "tree"]]
     for world_size in (4, 64, 1024):
-        for num_bytes in (1e5, 25 * 1024 * 1024):
+        for size, num_bytes in (("0.1 MB", 1e5), ("25 MiB", 25 * 1024 * 1024)):
             pair = [
                 cost(num_bytes, world_size=world_size, link=link)
                 for cost in (costmodel.ring_s, costmodel.tree_s)
             ]
             told = [f"{1000 * seconds:.1f} ms" for seconds in pair]
-            size = "0.1 MB" if num_bytes == 1e5 else "25 MiB"
             lines.append([f"{world_size:,}", size, *told])
     return draw_table(lines)
 
@@ -284,13 +275,6 @@ def accumulation_traffic() -> str:
     return draw_table(lines)
 
 
-@functools.cache
-def _shape_of(preset: str) -> nn.Module:
-    with torch.device("meta"):  # shapes only
-        net: nn.Module = sizes.build(preset)
-    return net
-
-
 def buffers_and_norms() -> str:
     """Buffers and normalising layers of the course's models.
 
@@ -299,7 +283,8 @@ def buffers_and_norms() -> str:
     """
     lines = [["preset", "BatchNorm", "LayerNorm", "buffers", "broadcast in a step"]]
     for preset in PRESETS:
-        net = _shape_of(preset)
+        with torch.device("meta"):  # shapes only
+            net: nn.Module = sizes.build(preset)
         layers = list(net.modules())
         batch = sum(isinstance(m, nn.modules.batchnorm._NormBase) for m in layers)
         layer = sum(isinstance(m, nn.LayerNorm) for m in layers)

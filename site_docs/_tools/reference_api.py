@@ -54,7 +54,7 @@ GROUPS = (
         "Faster on one machine",
         "Averaging through shared memory, touched embedding rows only, a last layer "
         "without what nobody reads.",
-        "touched_rows shared_memory averaging first_token",
+        "touched_rows shared_memory shared_tensors averaging first_token",
     ),
     (
         "training",
@@ -73,7 +73,8 @@ GROUPS = (
         "Data",
         "Generated news, AG News, your own files; cleaned, tokenised once, mapped by "
         "every rank.",
-        "sources file_sources tables parquet cleaning labels hub newswire data",
+        "sources file_sources tables parquet cleaning labels hub newswire data "
+        "large_pages",
     ),
     (
         "model",
@@ -100,7 +101,7 @@ GROUPS = (
         "Measuring",
         "Times that can be believed, and files that name their machine.",
         "benchmark scaling_run scaling plots results preflight machine datapath "
-        "memory_watch",
+        "row_times memory_watch",
     ),
     (
         "cost-model",
@@ -128,6 +129,12 @@ GROUPS = (
         "that real processes grade.",
         "labs lab_player lab_rows lab_sheets lab_desk exercises exercise_sheets "
         "exercise_desk",
+    ),
+    (
+        "interview",
+        "The interview",
+        "Cards to answer aloud, whose numbers are computed.",
+        "interview interview_cards interview_anki interview_numbers",
     ),
     (
         "doctor",
@@ -283,7 +290,9 @@ def guide_link(guide: str) -> str:
         raise SystemExit(
             f"a module's header names Guide: {guide}, and no page does so."
         )
-    return f"[{where.strip('/')}](../../{path.relative_to(SITE).as_posix()}{mark}{anchor})"
+    return (
+        f"[{where.strip('/')}](../../{path.relative_to(SITE).as_posix()}{mark}{anchor})"
+    )
 
 
 def _linked(text: str, *, within: str) -> str:

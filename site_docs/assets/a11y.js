@@ -20,7 +20,6 @@
         const title = nav.querySelector(".md-nav__title").textContent.trim();
         nav.removeAttribute("aria-labelledby");
         nav.setAttribute("aria-label", title);
-        if (label) label.setAttribute("aria-label", title);
       }
     });
     document.querySelectorAll(".md-typeset__scrollwrap").forEach(function (box) {

@@ -29,7 +29,7 @@ class BucketTimeline extends Widget {
     notice: [
       "The last bucket can never hide: it is full only when backward is over. Here it holds the " +
         "word embedding, half of all bytes, and a tensor is never split over two buckets.",
-      "Small buckets start early, but each costs a message more; one huge bucket starts when " +
+      "Small buckets start early, but each costs messages of its own; one huge bucket starts when " +
         "nothing is left to compute.",
       "In its first step DDP has one bucket: it must see once in which order the gradients " +
         "become ready (torch 2.13, unless find_unused_parameters is on). Then it rebuilds.",

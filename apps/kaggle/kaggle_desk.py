@@ -1,0 +1,226 @@
+"""Run commands from a cell: shown, followed, and ended with the cell.
+
+Promise: no cell starts a rank. Whatever trains is a program of its own, shown as the
+command that it is; when its cell is interrupted or the notebook ends, so does it. This
+process loads neither torch nor the library, so it holds no GPU.
+
+Not here: which commands (the notebook).
+
+Guide: howto/kaggle.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+__all__ = ["Desk", "Done"]
+
+# A progress bar under torchrun is a line for each of its states: thousands an hour.
+BAR = re.compile(r"(\[rank \d+\] )?(\w[\w ]*: *(\d+)%\|.*)?")
+BAR_EVERY_S = 10.0
+# Asked of a process of its own: a CUDA context in this one would keep memory of GPU 0.
+QUESTION = """
+import json, torch
+gpus = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+print(json.dumps([torch.cuda.get_device_name(number) for number in gpus]))
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and everything that it printed."""
+
+    code: int
+    # WHY not in repr: Jupyter shows what a cell's last line returns.
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where commands run, and where their files go.
+
+    Attributes:
+        work: Kaggle shows what is in it under Output.
+        checkout: The repository.
+        python: The interpreter that runs commands.
+    """
+
+    work: pathlib.Path
+    checkout: pathlib.Path
+    python: str = field(default=sys.executable)
+
+    def resume(self, run_name: str) -> tuple[str, ...]:
+        """Say whether a run goes on: a cell may be run twice, a session may end.
+
+        Args:
+            run_name: Its folder below `runs`.
+
+        Returns:
+            The flag, if there is something to go on with.
+        """
+        return ("--resume",) if (self.work / "runs" / run_name).exists() else ()
+
+    def gpus(self) -> list[str]:
+        """Name the GPUs that torch sees.
+
+        Returns:
+            One name a GPU.
+        """
+        done = subprocess.run(
+            [self.python, "-c", QUESTION],
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        return list(json.loads(done.stdout.splitlines()[-1]))
+
+    def run(
+        self,
+        *words: object,
+        check: bool = True,
+        until: Callable[[], bool] | None = None,
+    ) -> Done:
+        """Run a command, show what it prints as it comes, and wait for its end.
+
+        Args:
+            *words: The command. "python" is this interpreter.
+            check: Fail if the command does.
+            until: Break the command off as soon as this is true.
+
+        Returns:
+            How it ended. A command that was broken off ends with another code than 0.
+
+        Raises:
+            RuntimeError: It failed, and `check` is set.
+        """
+        command = [str(word) for word in words]
+        print("$", shlex.join(command), flush=True)
+        if command[0] == "python":
+            command[0] = self.python
+        # WHY no session of its own: when a cell is interrupted, Jupyter signals the
+        # whole group of this process, and so reaches torchrun.
+        process = subprocess.Popen(
+            command,
+            cwd=self.work,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            text = _follow(process, until)
+            code = process.wait()
+        finally:
+            _end(process)
+        if check and code != 0:
+            raise RuntimeError(f"the command above failed with exit code {code}.")
+        return Done(code, text)
+
+    def break_off(self, *words: object, when: pathlib.Path) -> Done:
+        """Run a command and end it in its middle, as the end of a session does.
+
+        Args:
+            *words: The command.
+            when: As soon as this exists.
+
+        Returns:
+            How it ended.
+        """
+        done = self.run(*words, check=False, until=when.exists)
+        print(f"\nbroken off after {when.name}: exit code {done.code}")
+        return done
+
+    def _environment(self) -> dict[str, str]:
+        """What commands see: this interpreter and this checkout before all others."""
+        paths = {
+            "PATH": str(pathlib.Path(self.python).parent),
+            "PYTHONPATH": str(self.checkout),
+        }
+        for name, first in paths.items():
+            others = os.environ.get(name)
+            paths[name] = os.pathsep.join([first, others] if others else [first])
+        return {**os.environ, **paths, "PYTHONUNBUFFERED": "1"}
+
+
+class _Screen:
+    """Prints a command's output as it comes, of progress bars only some states."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._pieces: list[str] = []
+        self._rest = ""
+        self._last_bar_s = -BAR_EVERY_S
+        self.silent = False
+
+    @property
+    def text(self) -> str:
+        """Everything that came, also what was not printed."""
+        return "".join(self._pieces)
+
+    def take(self, output: bytes, *, last: bool = False) -> None:
+        """Print what is complete; with `last` also the rest."""
+        self._pieces.append(self._decoder.decode(output, final=last))
+        *lines, self._rest = re.split(r"[\r\n]", self._rest + self._pieces[-1])
+        if last and self._rest:
+            lines.append(self._rest)
+        for line in lines:
+            if not self.silent and self._is_news(line):
+                print(line, flush=True)
+
+    def _is_news(self, line: str) -> bool:
+        bar = BAR.fullmatch(line)
+        if bar is None:
+            return True
+        now_s = time.monotonic()
+        if not bar[2] or (bar[3] != "100" and now_s < self._last_bar_s + BAR_EVERY_S):
+            return False
+        self._last_bar_s = now_s
+        return True
+
+
+def _follow(process: subprocess.Popen[bytes], until: Callable[[], bool] | None) -> str:
+    """Print a command's output until it ends, or is to be broken off; return it."""
+    if process.stdout is None:
+        raise ValueError("the command was started without a pipe.")
+    pipe = process.stdout.fileno()
+    os.set_blocking(pipe, False)
+    screen = _Screen()
+    while True:
+        ended = process.poll() is not None
+        with contextlib.suppress(BlockingIOError):
+            while piece := os.read(pipe, 65536):
+                screen.take(piece)
+        if ended:
+            screen.take(b"", last=True)
+            return screen.text
+        if until is not None and not screen.silent and until():
+            # WHY silent from here on: what torchrun says of the signal that we send is
+            # a page of traceback.
+            screen.silent = True
+            process.terminate()
+        time.sleep(0.02)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a command that still runs, because the reader interrupted its cell."""
+    if process.poll() is None:
+        process.terminate()  # torchrun passes it on to its ranks
+        try:
+            process.wait(40)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    if process.stdout is not None:
+        process.stdout.close()

@@ -1,0 +1,114 @@
+"""Fit the notebook to the machine: two GPUs, one, or none.
+
+Promise: with fewer than two GPUs the notebook goes to its end, too, and says what its
+numbers do not mean.
+
+Not here: how long it takes (`site_docs/_tools/numbers_kaggle.py`).
+
+Guide: howto/kaggle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+__all__ = ["FULL", "SMALL", "Plan", "choose"]
+
+ROUNDS = 20  # of chapter 06: a file of fewer than five is not published
+FULL = (
+    *("--preset", "distilbert", "--data", "ag_news"),
+    *("--save-every-steps", "500"),
+)
+# WHY four epochs of few rows: on a CPU they last some seconds, long enough to be broken
+# off in their middle.
+SMALL = (
+    *("--preset", "tiny", "--data", "ag_news", "--epochs", "4"),
+    *("--train-rows", "1280", "--validation-rows", "64", "--test-rows", "200"),
+    *("--save-every-steps", "10"),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What this machine can do.
+
+    Attributes:
+        message: For the reader: what is there, and what follows from it.
+        alone: Flags of the run with one rank.
+        pair: Flags of the run with two ranks, and of the evaluation's rows.
+        measure: Flags of chapter 06.
+        record: The file that chapter 06 writes.
+    """
+
+    message: str
+    alone: tuple[str, ...]
+    pair: tuple[str, ...]
+    measure: tuple[str, ...]
+    record: str
+
+    @property
+    def break_after(self) -> str:
+        """The checkpoint after which the run with two ranks is broken off."""
+        _, steps = _flag(self.pair, "--save-every-steps")
+        return f"step-{2 * int(steps):08d}"
+
+    @property
+    def test_rows(self) -> tuple[str, ...]:
+        """The flag that chooses the rows which the run with two ranks was tested on."""
+        return _flag(self.pair, "--test-rows")
+
+    @property
+    def comparable(self) -> bool:
+        """Whether one rank and two train the same thing."""
+        return self.alone == self.pair
+
+
+def _flag(flags: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """A flag and its value; nothing where it is not given."""
+    if name not in flags:
+        return ()
+    place = flags.index(name)
+    return flags[place : place + 2]
+
+
+def choose(gpus: Sequence[str], *, wanted: str = "full") -> Plan:
+    """Fit the notebook to the machine.
+
+    Args:
+        gpus: What `Desk.gpus` returned.
+        wanted: "full", or "small": quick on any machine.
+
+    Returns:
+        The plan. With two GPUs or more everything; with one, only the run with one
+        rank is full; without, both are small, on the CPU, and go to the end, too.
+
+    Raises:
+        ValueError: `wanted` is neither.
+    """
+    if wanted not in ("full", "small"):
+        raise ValueError(f"DISTRINEWS_NOTEBOOK is {wanted!r}: full or small.")
+    on_cpu = ("--device", "cpu", "--num-rounds", "2")
+    small = Plan("", SMALL, SMALL, (*SMALL, *on_cpu), "cpu_scaling.json")
+    there = f"{len(gpus)} GPU(s): {', '.join(gpus)}." if gpus else "No GPU."
+    if wanted == "small":
+        return replace(small, message=f"{there} Small settings, as asked for.")
+    if not gpus:
+        return replace(
+            small,
+            message=f"{there} Small settings on the CPU: you see every step, and "
+            "numbers that say nothing about a GPU. For the real thing: Settings, "
+            "Accelerator, GPU T4 x2, and start again.",
+        )
+    if len(gpus) == 1:
+        return replace(
+            small,
+            alone=FULL,
+            message=f"{there} One rank trains in full; two ranks need two GPUs, so "
+            "they train with small settings on the CPU. For both: Settings, "
+            "Accelerator, GPU T4 x2, and start again.",
+        )
+    name = "t4_scaling.json" if all("T4" in gpu for gpu in gpus) else "gpu_scaling.json"
+    measure = (*FULL, "--device", "cuda", "--num-rounds", str(ROUNDS))
+    message = f"{there} Full settings: one rank, then two."
+    return Plan(message, FULL, FULL, measure, name)

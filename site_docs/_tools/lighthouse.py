@@ -1,0 +1,169 @@
+"""Let Lighthouse look at three pages of a built site, and keep what it says.
+
+`python site_docs/_tools/lighthouse.py SITE --json FILE.json` serves the folder SITE on
+this machine and runs `npx lighthouse@12` (it needs Node.js and a Chromium) on three
+pages: the first one, a chapter, and a concept with a widget. It looks as Lighthouse
+does by default: a telephone of middle class on a slow network, simulated.
+
+WHY version 12: 13 needs a newer Node.js than Debian has. WHY the median of several
+runs: points for performance come from times, and vary with what else a machine does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from typing import Any
+
+from distrinews import docs, results
+
+CATEGORIES = ("performance", "accessibility", "best-practices")
+PAGES = ("", "learn/ddp-training/", "understand/ring-all-reduce/")
+VERSION = "12"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def tools() -> str:
+    """Say what is missing here.
+
+    Returns:
+        A sentence; empty if Lighthouse can run, as far as can be seen from here.
+    """
+    if shutil.which("npx") is None:
+        return "npx is not installed (it comes with Node.js)"
+    if CHROMIUM is None:
+        return "no chromium on this machine"
+    return ""
+
+
+def look(address: str) -> dict[str, Any]:
+    """Run Lighthouse once on a page.
+
+    Args:
+        address: Of the page.
+
+    Returns:
+        Its report.
+
+    Raises:
+        SystemExit: Lighthouse could not be fetched, or failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        report = pathlib.Path(folder) / "report.json"
+        done = subprocess.run(
+            [
+                *("npx", "--yes", f"lighthouse@{VERSION}", address, "--quiet"),
+                *("--output", "json", "--output-path", str(report)),
+                f"--only-categories={','.join(CATEGORIES)}",
+                "--chrome-flags=--headless=new --no-sandbox --disable-gpu",
+            ],
+            env=os.environ | {"CHROME_PATH": str(CHROMIUM)},
+            capture_output=True,
+            encoding="utf-8",
+            timeout=240,
+            check=False,
+        )
+        if done.returncode or not report.is_file():
+            raise SystemExit(f"lighthouse failed: {done.stderr[-2000:]}")
+        told: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+        return told
+
+
+def points(reports: list[dict[str, Any]]) -> dict[str, float]:
+    """The median of several reports on a page.
+
+    Args:
+        reports: Of the same page.
+
+    Returns:
+        Points of 100 by category.
+    """
+    return {
+        name: statistics.median(
+            round(100 * report["categories"][name]["score"]) for report in reports
+        )
+        for name in CATEGORIES
+    }
+
+
+def lost(report: dict[str, Any]) -> list[str]:
+    """What cost points.
+
+    Args:
+        report: Of a page.
+
+    Returns:
+        The names of the audits that were not passed in full.
+    """
+    return [
+        f"{name}: {audit['score']} {audit.get('displayValue', '')}".strip()
+        for name, audit in report["audits"].items()
+        if audit.get("score") is not None and audit["score"] < 0.9
+    ]
+
+
+def measure(site: pathlib.Path, *, num_runs: int) -> dict[str, Any]:
+    """Look at the three pages, several times each, in turn.
+
+    Args:
+        site: The built site.
+        num_runs: How often.
+
+    Returns:
+        A record, as all that is measured here.
+    """
+    server = docs.server(site, port=0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    found: dict[str, list[dict[str, Any]]] = {page: [] for page in PAGES}
+    try:
+        for _ in range(num_runs):
+            for page, reports in found.items():
+                address = f"http://127.0.0.1:{server.server_port}/{page}"
+                reports.append(look(address))
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    figures = {
+        page or "/": points(reports) | {"below_90": lost(reports[0])}
+        for page, reports in found.items()
+    }
+    version = found[PAGES[0]][0]["lighthouseVersion"]
+    chosen = {"lighthouse": version, "num_runs": num_runs, "form": "mobile, simulated"}
+    return results.record("lighthouse", figures=figures, settings=chosen, num_ranks=1)
+
+
+def main() -> int:
+    """Measure, print, and keep.
+
+    Returns:
+        The exit code: 1 if a page has fewer than 95 points in anything.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("site", type=pathlib.Path, help="a built site")
+    parser.add_argument("--json", type=pathlib.Path, help="where to keep the figures")
+    parser.add_argument("--num-runs", type=int, default=3, help="runs [%(default)s]")
+    given = parser.parse_args()
+    missing = tools()
+    if missing:
+        parser.error(missing)
+    told = measure(given.site, num_runs=given.num_runs)
+    for page, row in told["figures"].items():
+        print(page, [row[name] for name in CATEGORIES], *row["below_90"], sep="\n  ")
+    if given.json:
+        results.write(given.json, told)
+    rows = told["figures"].values()
+    return int(min(row[name] for row in rows for name in CATEGORIES) < 95)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

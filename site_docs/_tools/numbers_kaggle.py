@@ -1,0 +1,121 @@
+"""How long the Kaggle notebook takes: predicted by the cost model, the rest assumed.
+
+Nobody here has a T4. What computes is predicted as on benchmarks/t4, from the flags
+that the notebook itself uses; what installs, loads and starts is assumed, widely.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+from dataclasses import dataclass
+
+from distrinews import benchmark, predictions, published, sizes, training
+from distrinews.forecast import PredictionSettings
+from distrinews.scaling_run import num_steps
+from distrinews.settings import BenchmarkSettings, DistributedSettings
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "apps" / "kaggle"))
+import kaggle_plan as notebook
+
+__all__ = ["kaggle_plan"]
+
+T4_PAIR = ["Tesla T4", "Tesla T4"]
+# AG News: rows of the splits, and validation rows by the rule of `settings`.
+TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS = 120_000, 1_000, 7_600
+NUM_PROGRAMS = 10  # that load torch, the ranks of one run counted once
+STATE_BYTES = 12  # a parameter: weight and AdamW's two moments
+
+
+@dataclass(frozen=True)
+class Act:
+    """A part of the notebook, and how long it takes at least and at most. Seconds."""
+
+    title: str
+    low_s: float
+    high_s: float
+    known: str = "assumed"
+
+
+def timetable(*, epochs: int = 1) -> list[Act]:
+    """Predict every part of the notebook on two T4.
+
+    Args:
+        epochs: Passes over the training rows; the notebook does one.
+
+    Returns:
+        The parts, in order.
+    """
+    flags = notebook.choose(T4_PAIR).pair
+    given = {
+        name.removeprefix("--").replace("-", "_"): value
+        for name, value in zip(flags[::2], flags[1::2], strict=True)
+    }
+    settings = DistributedSettings(**given | {"epochs": epochs})  # type: ignore[arg-type]
+    plan = training.plan(settings, num_rows=TRAIN_ROWS - VALIDATION_ROWS)
+    rows = settings.global_batch_size
+    tokens = PredictionSettings().tokens
+    told = predictions.two_t4(settings.preset, rows=rows, tokens=tokens)
+    one, two, weak = (told[way]["step_ms"] for way in ("one", "two", "two_weak"))
+    every = settings.save_every_steps or plan.last_step
+    saves = 2 * (plan.last_step // every + epochs) + 1
+    state_gb = STATE_BYTES * sum(sizes.gradient_bytes(settings.preset)) / 4 / 1e9
+    rounds = BenchmarkSettings(num_rounds=notebook.ROUNDS)
+    timed = num_steps(rounds) // 5
+    return [
+        Act("install, doctor", 60, 600),
+        Act("download model and rows", 10, 150),
+        Act("tokenise the rows, once", 10, 120),
+        _steps("one rank", plan.last_step, one),
+        # Broken off just after a checkpoint; what is lost is at most what lies between.
+        _steps("two ranks, broken off and resumed", plan.last_step, two, again=every),
+        _evaluations(settings.preset, epochs, tokens),
+        Act(f"{saves} checkpoints of {state_gb:.1f} GB", saves, 10 * state_gb * saves),
+        Act(
+            "chapter 06",
+            timed * (one[0] + 2 * two[0] + 2 * weak[0]) / 1000,
+            timed * (one[1] + 2 * two[1] + 2 * weak[1]) / 1000,
+            "predicted",
+        ),
+        Act(f"start {NUM_PROGRAMS} programs", 10 * NUM_PROGRAMS, 40 * NUM_PROGRAMS),
+        Act("folder of the Space, archive", 30, 180),
+        Act("proofs marked gpu", 120, 900),
+    ]
+
+
+def _steps(title: str, num: int, step_ms: list[float], *, again: int = 0) -> Act:
+    low_s, high_s = num * step_ms[0] / 1000, (num + again) * step_ms[1] / 1000
+    return Act(f"{title}: {num:,} steps", low_s, high_s, "predicted")
+
+
+def _evaluations(preset: str, epochs: int, tokens: float) -> Act:
+    """Forward passes of both runs, and of the evaluation over one rank and over two."""
+    rows = 2 * (epochs * VALIDATION_ROWS + TEST_ROWS) + 2 * TEST_ROWS
+    batch = 32
+    forward_s = []
+    for figures in predictions.corners(published.T4_PAIR):
+        speed = predictions.computing(preset, tokens, figures)
+        both_s = speed.both_s(batch, tokens)
+        forward_s.append(float(both_s * (1 - speed.backward_share)) * rows / batch)
+    title = f"evaluate {rows:,} rows in all"
+    # At best two GPUs share every row, at worst one computes them all.
+    return Act(title, min(forward_s) / 2, max(forward_s), "predicted")
+
+
+def kaggle_plan() -> str:
+    """Every part of the notebook on two T4, and their sum.
+
+    Returns:
+        A Markdown table.
+    """
+    acts = timetable()
+    lines = [["part", "at least", "at most", "how known"]]
+    for act in acts:
+        lines.append([act.title, _clock(act.low_s), _clock(act.high_s), act.known])
+    total = [sum(act.low_s for act in acts), sum(act.high_s for act in acts)]
+    lines.append(["**all of it**", *map(_clock, total), "predicted and assumed"])
+    return "**Predicted, not measured.**\n\n" + benchmark.draw_table(lines)
+
+
+def _clock(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

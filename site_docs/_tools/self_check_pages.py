@@ -1,0 +1,101 @@
+"""Write the self-checks into the chapters' pages.
+
+A page holds `<!-- self-check 02_process_group -->` and `<!-- end self-check -->`; what
+stands between them is made of that chapter's questions in
+`site_docs/learn/self_checks.toml`.
+
+`python site_docs/_tools/self_check_pages.py` renews the pages; with `--check` it only
+says which are stale, with exit code 1.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import string
+import sys
+import textwrap
+import tomllib
+from collections.abc import Sequence
+from typing import Any
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LEARN = ROOT / "site_docs" / "learn"
+SOURCE = LEARN / "self_checks.toml"
+BLOCK = re.compile(
+    r"(<!-- self-check (\S+) -->\n).*?(<!-- end self-check -->)", re.DOTALL
+)
+
+
+def questions() -> list[dict[str, Any]]:
+    """Read the source.
+
+    Returns:
+        Each question, as the file has it.
+    """
+    with SOURCE.open("rb") as file:
+        told: list[dict[str, Any]] = tomllib.load(file)["question"]
+    return told
+
+
+def render(text: str, *, asked: Sequence[dict[str, Any]]) -> str:
+    """Fill every block of a page.
+
+    Args:
+        text: The page.
+        asked: What `questions` returned.
+
+    Returns:
+        The page with its blocks renewed.
+    """
+
+    def block(match: re.Match[str]) -> str:
+        own = [one for one in asked if one["chapter"] == match[2]]
+        if not own:
+            raise SystemExit(f"there are no questions on {match[2]}.")
+        told = "\n\n".join(_shown(one, number) for number, one in enumerate(own, 1))
+        return f"{match[1]}\n{told}\n\n{match[3]}"
+
+    return BLOCK.sub(block, text)
+
+
+def _shown(question: dict[str, Any], number: int) -> str:
+    """A question, then its folded answer."""
+    parts = [f"**{number}.** {question['ask']}"]
+    choices = question.get("choices", [])
+    if choices:
+        letters = zip(string.ascii_lowercase, choices, strict=False)
+        parts.append("\n".join(f"- **{letter})** {text}" for letter, text in letters))
+    if "code" in question:
+        # WHY not "```python": ruff would format it, and it is run as it stands.
+        parts.append(f"``` {{ .python }}\n{question['code'].strip()}\n```")
+    answer = question["answer"]
+    told = f"`{answer}`" if "code" in question else f"**{answer}**"
+    if choices:
+        told = f"**{answer})** {choices[string.ascii_lowercase.index(answer)]}"
+    parts.append(f'??? question "Answer to {number}"')
+    parts.append(textwrap.indent(f"{told}\n\n{question['why']}", "    "))
+    return "\n\n".join(parts)
+
+
+def main() -> int:
+    """Renew or check all pages.
+
+    Returns:
+        The exit code.
+    """
+    stale, asked = [], questions()
+    for page in sorted(LEARN.glob("*.md")):
+        before = page.read_text(encoding="utf-8")
+        after = render(before, asked=asked)
+        if after != before:
+            stale.append(page)
+            if "--check" not in sys.argv:
+                page.write_text(after, encoding="utf-8", newline="\n")
+    for page in stale:
+        print(page.relative_to(ROOT))
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

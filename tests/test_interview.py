@@ -1,0 +1,616 @@
+"""Proofs for the interview: cards that are complete, true to their numbers, and asked.
+
+What a card claims about DDP is proven by the test or lab that it names; here it is
+proven that this test or lab exists.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import string
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from helpers.command import call
+
+from distrinews import interview, interview_anki, interview_cards, lab_sheets, sizes
+from distrinews.errors import InterviewError, OutputError
+from distrinews.interview import Progress
+from distrinews.interview_cards import Card, Group
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SITE = ROOT / "site_docs"
+RAW = interview_cards.read(raw=True)
+GROUPS = interview_cards.read()
+CARDS = {card.id: card for group in GROUPS for card in group.cards}
+RAW_CARDS = [card for group in RAW for card in group.cards]
+# The 25 questions that the project's notes list -> the card that asks each.
+NOTED = {
+    "walk through a step": "step",
+    "DDP or DataParallel": "data-parallel",
+    "why gradients and not parameters": "gradients-not-weights",
+    "average or sum": "mean-or-sum",
+    "cost of a ring": "ring",
+    "buckets": "buckets",
+    "replicas start and stay equal": "replicas",
+    "DistributedSampler": "sampler",
+    "effective batch, learning rate": "global-batch",
+    "accumulation": "accumulation",
+    "find_unused_parameters, static_graph": "unused",
+    "a job hangs": "hang",
+    "the same order": "order",
+    "barrier": "barrier",
+    "rank, local_rank, torchrun": "ranks",
+    "nccl, gloo, MPI": "backends",
+    "checkpoint": "checkpoint",
+    "accuracy, F1, AUC": "metrics",
+    "randomness": "randomness",
+    "BatchNorm": "batchnorm",
+    "mixed precision": "amp",
+    "clipping": "clipping",
+    "two GPUs give 1.3x": "efficiency",
+    "when DDP is not enough": "enough",
+    "uneven inputs, elastic": "uneven",
+}
+SENIORS = ("by-hand", "hooks", "bucket-view", "compile", "local-sgd")
+# Digits that may be typed on a card -> why. All others are names of numbers in braces.
+TYPED = {
+    r"`[^`]*\b[a-zA-Z]\w*[^`]*`": "code and formulas: N, p, m stand for the number",
+    r"\b[Rr]ank 0\b|\brank 1\b": "a rank's name",
+    r"\b(25|1) MiB\b": "torch's own default sizes of buckets",
+    r"\b(torch|Python|version) \d\.\d+": "a version",
+    r"\b(fp|bf|float)(16|32|64)\b": "a number type",
+    r"\b(T4|A100|F1|Llama 3|exitcode 1)\b": "a name",
+    r"\bZeRO-1 and 2\b|\bZeRO-[123]\b": "a name",
+}
+# Headings that every page of Understand has or will have; pages are being written.
+TEMPLATE = {
+    *("the-idea", "predict-first", "the-numbers-for-our-model", "in-the-library"),
+    *("the-proof", "classic-mistakes", "in-an-interview"),
+}
+TEXTS = ("title", "question", "short", "deep", "follow_up", "follow_up_answer")
+
+
+def typed_digits(text: str) -> list[str]:
+    """Words with digits that somebody typed on a card, but for the names above."""
+    text = re.sub(r"\{\w+\}", "", text)
+    for pattern in TYPED:
+        text = re.sub(pattern, "", text)
+    return re.findall(r"\S*\d\S*", text)
+
+
+# --- What stands on the cards -----------------------------------------------------
+
+
+def test_there_are_at_least_60_cards_in_six_groups_for_three_levels() -> None:
+    assert len(RAW_CARDS) == len(CARDS) >= 60  # no id twice
+    assert all(len(group.cards) >= 8 for group in GROUPS)
+    assert {card.level for card in RAW_CARDS} == set(interview_cards.LEVELS)
+    assert [group.name for group in GROUPS] == list(interview_cards.GROUPS)
+
+
+def test_every_question_of_the_notes_is_asked() -> None:
+    assert len(set(NOTED.values())) == 25
+    assert set(NOTED.values()) | set(SENIORS) <= set(CARDS)
+
+
+@pytest.mark.parametrize("card", RAW_CARDS, ids=lambda card: card.id)
+def test_a_card_is_complete_and_can_be_said_aloud(card: Card) -> None:
+    assert all(getattr(card, field.name) for field in dataclasses.fields(card))
+    assert re.fullmatch(r"[a-z][a-z0-9-]+", card.id)
+    sentences = re.findall(r"[.?!](?=\s|$)", card.short)
+    assert 2 <= len(sentences) <= 4, card.short
+    assert len(card.short.split()) <= 95  # half a minute
+    assert 70 <= len(card.deep.split()) <= 220
+    whole = " ".join(getattr(card, name) for name in (*TEXTS, "number"))
+    assert whole.isascii()  # any console shows it
+    assert '"' not in card.question + card.follow_up  # they become titles on the site
+
+
+@pytest.mark.parametrize("card", RAW_CARDS, ids=lambda card: card.id)
+def test_no_digit_on_a_card_was_typed(card: Card) -> None:
+    assert [typed_digits(getattr(card, name)) for name in TEXTS] == [[]] * len(TEXTS)
+    assert typed_digits(card.number) == []
+    assert "{" in card.number
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["91 MB", "two ranks reach 1.7x", "rank 25", "in 2019", "{x} of 104 tensors"],
+)
+def test_a_typed_number_is_found(text: str) -> None:
+    """Negative control."""
+    assert typed_digits(text)
+
+
+def test_no_exception_for_typed_digits_is_without_use() -> None:
+    words = "\n".join(getattr(c, n) for c in RAW_CARDS for n in (*TEXTS, "number"))
+    assert [pattern for pattern in TYPED if not re.search(pattern, words)] == []
+
+
+def names_in(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+def test_every_number_has_a_name_that_is_known_and_every_brace_is_filled() -> None:
+    known = interview_cards.numbers()
+    used: set[str] = set()
+    for card in RAW_CARDS:
+        for field in dataclasses.fields(card):
+            used |= names_in(getattr(card, field.name))
+    assert used <= set(known)
+    assert len(used) >= 100
+    for card in CARDS.values():
+        assert not any("{" in getattr(card, f.name) for f in dataclasses.fields(card))
+
+
+def test_a_number_without_a_value_is_an_error() -> None:
+    """Negative control."""
+    wrong = dataclasses.replace(RAW_CARDS[0], number="{no_such_number} bytes")
+    with pytest.raises(KeyError, match="no_such_number"):
+        wrong.filled(interview_cards.numbers())
+
+
+# --- The numbers, by other arithmetic ----------------------------------------------
+
+
+def parameters(dim: int, hidden: int, layers: int = 6) -> int:
+    """DistilBERT's, added up by hand: tables, layers, and the head of four classes."""
+    tables = (30522 + 512) * dim + 2 * dim
+    attention = 4 * (dim * dim + dim)
+    layer = attention + 2 * dim * hidden + hidden + dim + 2 * (2 * dim)
+    return tables + layers * layer + (dim * dim + dim) + (4 * dim + 4)
+
+
+def test_sizes_and_traffic_are_those_of_the_formulas() -> None:
+    known = interview_cards.numbers()
+    large, small = parameters(768, 3072), parameters(384, 1536)
+    assert known["distilbert_parameters"] == f"{large / 1e6:.1f} million"
+    assert known["distilbert_gradients"] == f"{4 * large / 1e6:,.0f} MB"
+    assert known["minilm_state"] == f"{16 * small / 1e6:,.0f} MB"
+    assert known["distilbert_checkpoint"] == f"{12 * large / 1e6:,.0f} MB"
+    assert known["sent_8"] == f"{4 * large * 7 / 4 / 1e6:,.0f} MB"
+    assert known["sharded_sent_8"] == f"{4 * large * 21 / 8 / 1e6:,.0f} MB"
+    assert known["zero_1_8"] == f"{9 * large / 1e6:,.0f} MB"
+    assert known["zero_2_8"] == f"{5.5 * large / 1e6:,.0f} MB"
+    assert (known["messages_8"], known["messages_1024"]) == ("14", "2,046")
+    assert (known["padded_3"], known["extra_64"]) == ("7,602", "16")
+    assert (known["steps_32"], known["steps_16384"]) == ("3,750", "7")
+    assert (known["rate_64_linear"], known["rate_64_sqrt"]) == ("0.0004", "0.00028")
+
+
+def test_measured_numbers_are_those_of_the_committed_files() -> None:
+    known = interview_cards.numbers()
+    results = SITE / "benchmarks" / "results"
+    scaling = json.loads((results / "scaling.json").read_text("utf-8"))["figures"]
+    alone, two = (scaling[way]["median_ms"] for way in ("one_process", "strong"))
+    assert known["cpu_one_ms"] == f"{alone:.0f} ms"
+    assert known["cpu_speedup"] == f"{alone / two:.2f} x"
+
+
+@pytest.mark.slow
+def test_the_kept_numbers_are_what_the_library_computes_each_time() -> None:
+    from distrinews import interview_numbers
+
+    computed = interview_numbers.figures()
+    assert computed == interview_cards.numbers() == interview_numbers.figures()
+
+
+@pytest.mark.slow
+def test_another_model_would_give_other_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Negative control."""
+    from distrinews import interview_numbers
+
+    def halved(name: str) -> tuple[int, ...]:
+        return tuple(n // 2 for n in real(name))
+
+    real = sizes.gradient_bytes
+    monkeypatch.setattr(sizes, "gradient_bytes", halved)
+    kept = interview_cards.numbers()
+    other = interview_numbers.figures()
+    assert {"sent_8", "distilbert_state"} <= {n for n in kept if kept[n] != other[n]}
+
+
+# --- Pages, proofs, labs ----------------------------------------------------------
+
+
+def anchors(page: pathlib.Path) -> set[str]:
+    """The anchors of a page's headings, as MkDocs makes them."""
+    text = page.read_text(encoding="utf-8")
+    if "This page is being written." in text:
+        return TEMPLATE
+    found = set()
+    for title, name in re.findall(
+        r"^#+ (.+?)(?:\s*\{ ?#([\w-]+) ?\})?$", text, re.MULTILINE
+    ):
+        plain = re.sub(r"[^\w\s-]", "", title).strip().lower()
+        found.add(name or re.sub(r"[-\s]+", "-", plain))
+    return found
+
+
+def lost_link(target: str) -> str:
+    """What is wrong with a link to a page of the site; empty if nothing."""
+    path, _, anchor = target.partition("#")
+    page = SITE / path
+    if not page.is_file():
+        return f"no page {path}"
+    return f"no {anchor} in {path}" if anchor and anchor not in anchors(page) else ""
+
+
+def proven_by(proof: str) -> bool:
+    """Whether a test or lab exists."""
+    path, _, test = proof.partition("::")
+    if not test:
+        kind, _, name = proof.partition(" ")
+        return kind == "lab" and name in lab_sheets.names()
+    file = ROOT / path
+    return file.is_file() and test in {
+        node.name
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+@pytest.mark.parametrize("card", RAW_CARDS, ids=lambda card: card.id)
+def test_the_page_of_a_card_exists_and_so_does_what_proves_it(card: Card) -> None:
+    assert lost_link(card.page) == ""
+    assert proven_by(card.proof)
+
+
+@pytest.mark.parametrize(
+    "target", ["understand/nope.md#the-idea", "understand/sharding.md#nope"]
+)
+def test_a_link_that_leads_nowhere_is_found(target: str) -> None:
+    """Negative control."""
+    assert lost_link(target)
+
+
+@pytest.mark.parametrize(
+    "proof",
+    ["tests/test_ring.py::test_nope", "tests/nope.py::test_x", "lab nope", "word"],
+)
+def test_a_proof_that_does_not_exist_is_found(proof: str) -> None:
+    """Negative control."""
+    assert not proven_by(proof)
+
+
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    monkeypatch.syspath_prepend(str(SITE / "_tools"))
+    yield __import__("interview_pages")
+    sys.modules.pop("interview_pages")
+
+
+def test_the_pages_hold_every_card_as_it_is(tool: object) -> None:
+    folder = SITE / "interview"
+    index = (folder / "index.md").read_text(encoding="utf-8")
+    for group in GROUPS:
+        page = (folder / f"{group.name}.md").read_text(encoding="utf-8")
+        assert page == tool.page(group)  # type: ignore[attr-defined]
+        for card in group.cards:
+            assert f"{{ #{card.id} }}" in page
+            assert f'??? question "{card.question} ({card.level})"' in page
+            assert f"({group.name}.md#{card.id})" in index
+    changed = dataclasses.replace(GROUPS[0], about="Something else.")
+    assert tool.page(changed) not in (  # type: ignore[attr-defined]
+        (folder / f"{GROUPS[0].name}.md").read_text(encoding="utf-8")
+    )
+
+
+def test_the_walks_show_what_the_prediction_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(SITE / "_tools"))
+    makers = __import__("numbers_interview").MAKERS
+    assert len(makers) == 15
+    for name, make in makers.items():
+        page = SITE / "interview" / f"scale-{name.split('_')[1]}.md"
+        text = page.read_text(encoding="utf-8")
+        assert f"<!-- numbers {name} -->\n\n{make().strip()}\n\n<!-- end -->" in text
+    # By hand: 50,677 hours / 1,024; the root of 2 x 0.8 s x 49.5 h; 16,384 rows.
+    assert "| 49 hours" in makers["scale_1024_failures"]()
+    assert "| 9 minutes" in makers["scale_1024_failures"]()
+    assert "| 16,384" in makers["scale_1024_batch"]()
+    assert "not measured" in makers["scale_64_step"]()
+    assert "Assumed" in makers["scale_8_failures"]()
+
+
+# --- Anki --------------------------------------------------------------------------
+
+
+def imported(text: str) -> tuple[dict[str, str], list[list[str]]]:
+    """Headers and rows, as Anki reads such a file: headers first, then CSV."""
+    lines = text.splitlines()
+    count = next(i for i, line in enumerate(lines) if not line.startswith("#"))
+    headers = dict(line[1:].split(":", 1) for line in lines[:count])
+    assert headers["separator"] == "tab"
+    return headers, list(csv.reader(lines[count:], delimiter="\t"))
+
+
+def test_every_line_for_anki_has_the_same_fields_and_comes_back() -> None:
+    text = interview_anki.text(GROUPS)
+    headers, rows = imported(text)
+    assert headers["html"] == "true"
+    columns = headers["columns"].split("\t")
+    assert columns == list(interview_anki.COLUMNS)
+    for name in ("guid", "deck", "tags"):
+        assert columns[int(headers[f"{name} column"]) - 1] == name
+    assert {len(row) for row in rows} == {len(columns)}
+    assert [row[0] for row in rows] == [f"distrinews-{name}" for name in CARDS]
+    assert len({row[2] for row in rows}) == len(rows)  # Anki's first field: no twins
+    assert "\n".join("\t".join(row) for row in rows) in text  # nothing was quoted
+    again = dict(zip(CARDS.values(), rows, strict=True))
+    for card, row in again.items():
+        assert all(" ".join(word) for word in (row[2], row[3]))
+        assert card.id in row[0]
+
+
+def test_a_card_with_tabs_and_markup_stays_one_line() -> None:
+    """Negative control: these would break the file if they got through."""
+    odd = dataclasses.replace(
+        next(iter(CARDS.values())),
+        question='a < b & "c"',
+        short="\n\n".join(interview_cards.paragraphs("one\ttwo\nthree\n\nfour")),
+    )
+    [row] = imported(interview_anki.text([Group("g", "G", "About.", (odd,))]))[1]
+    assert row[2].startswith("a &lt; b &amp; &quot;c&quot;<br>")
+    assert "one two three<br><br>four" in row[3]
+
+
+def test_the_file_on_the_site_is_what_the_command_writes(
+    tmp_path: pathlib.Path,
+) -> None:
+    target = tmp_path / "deck.txt"
+    call("-m", "distrinews", "interview", "--anki", target, folder=tmp_path)
+    on_site = SITE / "interview" / "distrinews-anki.txt"
+    assert target.read_bytes() == on_site.read_bytes()
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_deck_that_cannot_be_written_is_an_output_error(
+    tmp_path: pathlib.Path,
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError):
+        interview_anki.write(tmp_path / "file" / "deck.txt", GROUPS)
+
+
+# --- In the terminal ---------------------------------------------------------------
+
+
+def answers(*words: str) -> tuple[list[str], object]:
+    """A reader who types these words, and the prompts that they saw."""
+    seen: list[str] = []
+    waiting = list(words)
+
+    def ask(prompt: str) -> str:
+        seen.append(prompt)
+        if not waiting:
+            raise EOFError
+        return waiting.pop(0)
+
+    return seen, ask
+
+
+def chosen(count: int) -> list[interview.Asked]:
+    return [(GROUPS[0], card) for card in GROUPS[0].cards[:count]]
+
+
+def test_a_card_that_was_not_known_comes_again_until_it_is(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    progress = Progress(tmp_path / "interview.json")
+    _, ask = answers("", "n", "", "y", "", "n", "", "y")
+    interview.drill(chosen(2), progress, ask=ask)  # type: ignore[arg-type]
+    told = capsys.readouterr().out
+    first, second = (card for _, card in chosen(2))
+    start = " ".join(told.split())
+    assert start.count(" ".join(first.question.split())) == 3
+    assert start.count(" ".join(second.question.split())) == 1
+    assert "2 of 2 known" in told
+    kept = json.loads((tmp_path / "interview.json").read_text("utf-8"))
+    assert kept[first.id]["times"] == 3
+    assert Progress(progress.path).knew(second.id) is True
+
+
+def test_the_answer_comes_after_enter_and_more_on_d_and_f(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [(_, card)] = chosen(1)
+    steps = [
+        ((), card.question, card.short),
+        (("",), card.short, card.deep),
+        (("", "d"), card.deep, card.follow_up),
+        (("", "d", "f"), card.follow_up, card.follow_up_answer),
+        (("", "d", "f", ""), card.follow_up_answer, "1 of 1 known"),
+    ]
+    for words, shown, hidden in steps:
+        _, ask = answers(*words)  # then the reader presses Ctrl-D
+        interview.drill(
+            chosen(1),
+            Progress(tmp_path / "interview.json"),
+            ask=ask,  # type: ignore[arg-type]
+        )
+        told = " ".join(capsys.readouterr().out.split())
+        assert " ".join(shown.split()) in told
+        assert " ".join(hidden.split()) not in told
+    assert not (tmp_path / "interview.json").exists()  # nothing was answered
+
+
+def test_what_was_missed_comes_first_in_the_next_session(
+    tmp_path: pathlib.Path,
+) -> None:
+    progress = Progress(tmp_path / "interview.json")
+    three = chosen(3)
+    progress.note(three[0][1].id, knew=True)
+    progress.note(three[2][1].id, knew=False)
+    order = [card.id for _, card in interview.in_order(three, progress)]
+    assert order == [three[i][1].id for i in (2, 1, 0)]
+    assert interview.in_order(three, Progress(tmp_path / "none.json")) == three
+
+
+@pytest.mark.parametrize("text", ["[", "[]", '{"step": {"times": 1}}', '{"step": 1}'])
+def test_a_damaged_file_of_answers_is_named_and_stays(
+    tmp_path: pathlib.Path, text: str
+) -> None:
+    path = tmp_path / "interview.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InterviewError, match="not a file of answers"):
+        Progress(path)
+    assert path.read_text(encoding="utf-8") == text
+
+
+def test_without_a_terminal_all_cards_are_printed_and_nothing_is_kept(
+    tmp_path: pathlib.Path,
+) -> None:
+    done = call("-m", "distrinews", "interview", folder=tmp_path)
+    heads = re.findall(r"^--- .*: (\S+)$", done.stdout, re.MULTILINE)
+    assert heads == list(CARDS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_group_level_and_seed_choose_and_order_the_cards(
+    tmp_path: pathlib.Path,
+) -> None:
+    def heads(*words: str) -> list[str]:
+        done = call("-m", "distrinews", "interview", *words, folder=tmp_path)
+        return re.findall(r"^--- .*: (\S+)$", done.stdout, re.MULTILINE)
+
+    seniors = [c.id for c in GROUPS[-1].cards if c.level == "staff"]
+    assert heads("--group", "seniors", "--level", "staff") == seniors
+    mixed = heads("--group", "seniors", "--level", "staff", "--seed", "3")
+    assert sorted(mixed) == sorted(seniors)
+    assert mixed != seniors
+    assert mixed == heads("--group", "seniors", "--level", "staff", "--seed", "3")
+
+
+def test_the_list_marks_what_is_known(tmp_path: pathlib.Path) -> None:
+    own = tmp_path / interview.PROGRESS
+    Progress(own).note("ring", knew=True)
+    Progress(own).note("tree", knew=False)
+    words = ("interview", "--group", "basics", "--list")
+    lines = call("-m", "distrinews", *words, folder=tmp_path).stdout.splitlines()
+    marks = {line.split()[3]: line.split()[0] for line in lines if line.count("  ") > 2}
+    assert (marks["ring"], marks["tree"], marks["step"]) == ("known", "again", "new")
+    assert lines[-1] == f"1 of {len(GROUPS[0].cards)} known"
+
+
+def test_a_kind_of_card_that_does_not_exist_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    from distrinews import command_line
+
+    monkeypatch.chdir(tmp_path)
+    only = [dataclasses.replace(GROUPS[0], cards=GROUPS[0].cards[:1])]
+    monkeypatch.setattr(interview_cards, "read", lambda: only)
+    with pytest.raises(InterviewError, match="no card of group basics has level staff"):
+        command_line.run(["interview", "--group", "basics", "--level", "staff"])
+
+
+def test_the_cards_need_no_torch() -> None:
+    script = (
+        "import sys; from distrinews import command_line; "
+        "command_line.run(['interview', '--list']); assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert f"of {len(CARDS)} known" in done.stdout
+
+
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="a terminal of POSIX")
+
+
+def in_terminal(*typed: tuple[str, bytes], folder: pathlib.Path) -> tuple[int, str]:
+    """Run the cards in a real terminal: (what to wait for, what to type) in turn."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    words = ("interview", "--group", "basics")
+    started = subprocess.Popen(
+        [sys.executable, "-m", "distrinews", *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=_take_terminal,
+    )
+    os.close(theirs)
+    shown = ""
+    try:
+        for wanted, keys in typed:
+            before = len(shown)
+            while wanted not in shown[before:]:
+                shown += os.read(ours, 4096).decode()
+            os.write(ours, keys)
+        while True:
+            try:
+                told = os.read(ours, 4096).decode()
+            except OSError:  # the other side is closed
+                break
+            if not told:
+                break
+            shown += told
+        return started.wait(timeout=30), shown
+    finally:
+        started.kill()
+        started.wait()
+        os.close(ours)
+
+
+def _take_terminal() -> None:
+    """Make standard input the terminal of this process, so that Ctrl-C arrives."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+@posix_only
+@pytest.mark.timeout(60)
+def test_in_a_real_terminal_a_session_is_asked_answered_and_kept(
+    tmp_path: pathlib.Path,
+) -> None:
+    code, shown = in_terminal(
+        ("[Enter]", b"\n"),
+        ("[q] quit:", b"y\n"),
+        ("[Enter]", b"q\n"),
+        folder=tmp_path,
+    )
+    assert code == 0
+    assert f"1 of {len(GROUPS[0].cards)} known" in shown
+    kept = json.loads((tmp_path / interview.PROGRESS).read_text("utf-8"))
+    assert kept[GROUPS[0].cards[0].id]["knew"] is True
+
+
+@posix_only
+@pytest.mark.timeout(60)
+def test_ctrl_c_ends_a_session_quietly_and_keeps_what_was_answered(
+    tmp_path: pathlib.Path,
+) -> None:
+    code, shown = in_terminal(
+        ("[Enter]", b"\n"),
+        ("[q] quit:", b"n\n"),
+        ("[Enter]", b"\x03"),
+        folder=tmp_path,
+    )
+    assert code == 130
+    assert "Traceback" not in shown
+    kept = json.loads((tmp_path / interview.PROGRESS).read_text("utf-8"))
+    assert kept[GROUPS[0].cards[0].id]["knew"] is False

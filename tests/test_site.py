@@ -1,0 +1,475 @@
+"""Proofs for the built site: complete, accessible, and alone with its reader.
+
+One strict build and one browser for all of them. Every page is looked at once (light,
+1280 pixels, everything unfolded, widgets in mid-run); dark and 360 pixels on the pages
+with pictures and on a sample. `SITE_FULL=1` looks at all pages in all four ways.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("htmlproofer")
+pytest.importorskip("material")
+pytest.importorskip("mkdocstrings")
+
+from helpers import browsing, site_crawl
+from helpers.running import wait_until
+from helpers.site_crawl import DARK, FULL, LIGHT, NARROW, NARROW_DARK, Look
+
+from distrinews import docs
+from distrinews.errors import OutputError, SettingsError, SetupError
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+# WHY of CPU time: on a busy machine the wall clock measures the neighbours. MkDocs
+# computes in one process and one thread, so alone it takes as long.
+LIMIT_S = 20.0
+PICTURE = re.compile(
+    rb'class="picture"|<(?:ring-all|bucket-t|sampler-v|speed-up|match-b)'
+)
+
+
+# --- One build --------------------------------------------------------------------
+
+
+def mkdocs(config: pathlib.Path, out: pathlib.Path) -> tuple[str, float]:
+    """Build strictly; what it said against it, and its seconds of CPU time."""
+    before = os.times()
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "mkdocs", "build", "--strict"),
+            *("--config-file", str(config), "--site-dir", str(out)),
+        ],
+        cwd=config.parent,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    after = os.times()
+    used_s = after.children_user - before.children_user
+    used_s += after.children_system - before.children_system
+    return (done.stdout + done.stderr if done.returncode else ""), used_s
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, str, float]:
+    """The site: its folder, what MkDocs said against it, seconds of CPU time."""
+    folder = tmp_path_factory.mktemp("built") / "site"
+    return folder, *mkdocs(ROOT / "mkdocs.yml", folder)
+
+
+def test_a_strict_build_is_clean_and_takes_less_than_twenty_seconds(
+    built: tuple[pathlib.Path, str, float],
+) -> None:
+    _folder, said, used_s = built
+    print(f"mkdocs build --strict: {used_s:.1f} s of CPU time")
+    assert said == ""
+    assert used_s < LIMIT_S
+
+
+def test_every_public_name_has_an_anchor_in_the_reference(
+    built: tuple[pathlib.Path, str, float],
+) -> None:
+    sys.path.insert(0, str(ROOT / "site_docs" / "_tools"))
+    import reference_api
+
+    pages = (built[0] / "reference" / "api").rglob("index.html")
+    there: set[str] = set()
+    for page in pages:
+        there |= set(re.findall(r' id="([^"]+)"', page.read_text(encoding="utf-8")))
+    assert set(reference_api.public_names()) - there == set()
+    assert "distrinews.sync.no_such_name" not in there  # negative control
+
+
+def test_types_lead_to_our_own_torchs_and_pythons_documentation(
+    built: tuple[pathlib.Path, str, float],
+) -> None:
+    page = built[0] / "reference" / "api" / "gradients" / "index.html"
+    text = page.read_text(encoding="utf-8")
+    for address in (
+        "https://docs.pytorch.org/docs/stable/tensors.html#torch.Tensor",
+        "https://docs.python.org/3/library/functions.html#int",
+        "../commands/#distrinews.errors.MissingGradientError",
+        "../../../understand/gradient-sync/",
+    ):
+        assert f'href="{address}"' in text, address
+
+
+def test_every_page_describes_itself_in_its_own_words(
+    built: tuple[pathlib.Path, str, float],
+) -> None:
+    said: dict[str, str] = {}
+    for path in pages_of(built[0]):
+        text = (built[0] / path.strip("/") / "index.html").read_text(encoding="utf-8")
+        found = re.search(r'<meta name="description" content="([^"]*)"', text)
+        assert found, path
+        assert len(found[1]) > 20, path
+        assert found[1] not in said, (path, said.get(found[1]))
+        said[found[1]] = path
+
+
+def pages_of(folder: pathlib.Path) -> list[str]:
+    """The addresses of all pages, from the root."""
+    found = sorted(folder.rglob("index.html"))
+    parts = [path.parent.relative_to(folder).as_posix() for path in found]
+    return ["/" if part == "." else f"/{part}/" for part in parts]
+
+
+# --- What stops a build -----------------------------------------------------------
+
+
+def small_site(folder: pathlib.Path, page: str) -> pathlib.Path:
+    """A site of one page with our own configuration; gives its configuration file."""
+    (folder / "docs").mkdir()
+    (folder / "docs" / "index.md").write_text(page, encoding="utf-8")
+    (folder / "docs" / "other.md").write_text("# Other\n\n## There\n", encoding="utf-8")
+    config = folder / "small.yml"
+    config.write_text(
+        f"INHERIT: {ROOT / 'mkdocs.yml'}\n"
+        "docs_dir: docs\nextra_css: []\nextra_javascript: []\n"
+        "nav: [index.md, other.md]\n"
+        f"theme: {{name: material, custom_dir: '{ROOT}/site_docs/_overrides'}}\n"
+        "plugins:\n  autorefs: {}\n  htmlproofer: {raise_error: true, "
+        "validate_external_urls: false}\n",
+        encoding="utf-8",
+    )
+    return config
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[x](other.md#there)", ""),
+        ("[x](nope.md)", "nope.md"),
+        ("[x](other.md#nope)", "nope"),
+        ('<a href="nope/">x</a>', "nope/"),
+        ('<a href="#nope">x</a>', "#nope"),
+        ("![x](nope.png)", "nope.png"),
+        ('--8<-- "nope.py"', "nope.py"),
+        ("[x][distrinews.sync.nope]", "distrinews.sync.nope"),
+        ('<a href="https://example.invalid/">x</a>', ""),  # nobody is asked
+    ],
+)
+def test_what_leads_nowhere_stops_the_build(
+    text: str, said: str, tmp_path: pathlib.Path
+) -> None:
+    """Negative control, with the first and the last as its own controls."""
+    told, _used_s = mkdocs(small_site(tmp_path, f"# A\n\n{text}\n"), tmp_path / "site")
+    assert said in told
+    assert bool(told) == bool(said), told
+
+
+# --- One browser ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def origin(built: tuple[pathlib.Path, str, float]) -> Iterator[str]:
+    """The address of the built site, served as `python -m distrinews docs` does."""
+    with serving(built[0]) as address:
+        yield address
+
+
+class serving:
+    """A folder's files on a free port of this machine."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.server = docs.server(folder, port=0)
+        self.thread = threading.Thread(target=self.server.serve_forever)
+
+    def __enter__(self) -> str:
+        self.thread.start()
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def __exit__(self, *_told: object) -> None:
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """One browser for all visits."""
+    with browsing.browser() as opened:
+        yield opened
+
+
+def faults(
+    chromium: Any,
+    origin: str,
+    pages: list[str],
+    look: Look,
+    then: Callable[[Any], None] | None = None,
+) -> str:
+    """What is wrong with pages, seen in one way, a line each."""
+    with site_crawl.visitor(chromium, origin, look) as visitor:
+        found = [line for page in pages for line in visitor.faults(page, then=then)]
+    return "\n".join(found)
+
+
+def sample(folder: pathlib.Path, *, parts: int) -> list[str]:
+    """The pages with pictures, and one in so many of the others, always the same."""
+    if FULL:
+        return pages_of(folder)
+    return [
+        page
+        for page in pages_of(folder)
+        if zlib.crc32(page.encode()) % parts == 0
+        or PICTURE.search((folder / page.strip("/") / "index.html").read_bytes())
+    ]
+
+
+def test_every_page_is_accessible_fits_and_asks_nobody_else(
+    chromium: Any, origin: str, built: tuple[pathlib.Path, str, float]
+) -> None:
+    pages = pages_of(built[0])
+    assert len(pages) >= 80  # the guard: pages were found
+    assert faults(chromium, origin, pages, LIGHT, site_crawl.use_widgets) == ""
+
+
+def test_pages_on_a_telephone_in_the_dark_are_as_good(
+    chromium: Any, origin: str, built: tuple[pathlib.Path, str, float]
+) -> None:
+    pages = sample(built[0], parts=5)
+    assert len(pages) >= 10
+    assert faults(chromium, origin, pages, NARROW_DARK, site_crawl.open_details) == ""
+
+
+@pytest.mark.parametrize("look", [DARK, NARROW], ids=lambda look: look.name)
+def test_the_other_two_looks_are_as_good(
+    look: Look, chromium: Any, origin: str, built: tuple[pathlib.Path, str, float]
+) -> None:
+    pages = pages_of(built[0])
+    if not FULL:
+        pages = [page for page in pages if zlib.crc32(page.encode()) % 8 == 1]
+    assert len(pages) >= 5
+    assert faults(chromium, origin, pages, look, site_crawl.open_details) == ""
+
+
+@pytest.mark.parametrize("look", site_crawl.LOOKS, ids=lambda look: look.name)
+def test_an_open_search_and_an_open_menu_are_accessible(
+    look: Look, chromium: Any, origin: str
+) -> None:
+    page = ["/understand/"]
+    assert faults(chromium, origin, page, look, site_crawl.open_search) == ""
+    if look.width < 1000:
+        assert faults(chromium, origin, page, look, site_crawl.open_menu) == ""
+
+
+def test_a_page_that_is_not_there_leads_on(chromium: Any, origin: str) -> None:
+    with site_crawl.visitor(chromium, origin, LIGHT) as visitor:
+        told = visitor.faults("/no/such/page/")
+        links = visitor.page.locator("article a").all()
+        assert len(links) == 2
+        addresses = [link.get_attribute("href") for link in links]
+        # The browser itself reports the 404 that was asked for.
+        assert all("404" in line for line in told), told
+        for address in addresses:
+            assert visitor.page.goto(f"{origin}{address}").ok
+
+
+BAD = {
+    "button-name": "<button></button>",
+    "color-contrast": '<p style="color:#ccc;background:#fff">can you read this?</p>',
+    "image-alt": '<img src="data:image/gif;base64,R0lGODlhAQABAAAAACw=">',
+    "another origin": '<img alt="x" src="http://example.invalid/x.png">',
+    "console error": "<script>console.error('no')</script>",
+    "error: ": "<script>throw new Error('no')</script>",
+    "did not get": "<link rel='stylesheet' href='http://127.0.0.1:1/x.css'>",
+    "scrolls sideways": '<div style="width:3000px">wide</div>',
+}
+
+
+@pytest.mark.parametrize("kind", ["", *BAD])
+def test_a_bad_page_would_be_found(
+    kind: str, chromium: Any, tmp_path: pathlib.Path
+) -> None:
+    """Negative control; the page without a fault is its own control."""
+    (tmp_path / "index.html").write_text(
+        "<!doctype html><html lang='en'><head><title>A</title>"
+        "<link rel='icon' href='data:,'></head><body>"
+        f"<main><h1>A</h1>{BAD.get(kind, '')}</main></body></html>",
+        encoding="utf-8",
+    )
+    with serving(tmp_path) as address:
+        told = faults(chromium, address, ["/"], NARROW)
+    assert kind in told
+    assert bool(told) == bool(kind), told
+
+
+@pytest.mark.timeout(900)
+def test_lighthouse_gives_three_pages_at_least_95_points_in_everything(
+    built: tuple[pathlib.Path, str, float],
+) -> None:
+    sys.path.insert(0, str(ROOT / "site_docs" / "_tools"))
+    import lighthouse
+
+    if lighthouse.tools():
+        pytest.skip(lighthouse.tools())
+    if subprocess.run(
+        ["npx", "--yes", f"lighthouse@{lighthouse.VERSION}", "--version"],
+        capture_output=True,
+        timeout=300,
+        check=False,
+    ).returncode:
+        pytest.skip("npx cannot fetch lighthouse here")
+    with serving(built[0]) as address:
+        for page in lighthouse.PAGES:
+            # WHY the best of three: the points for performance come from times, and a
+            # busy machine is no fault of the page.
+            for _ in range(3):
+                told = lighthouse.look(f"{address}/{page}")
+                points = lighthouse.points([told])
+                print(f"lighthouse {told['lighthouseVersion']} /{page}: {points}")
+                if min(points.values()) >= 95:
+                    break
+            else:
+                pytest.fail(f"/{page}: {points} {lighthouse.lost(told)}")
+
+
+def test_points_below_the_limit_would_be_named() -> None:
+    """Negative control."""
+    sys.path.insert(0, str(ROOT / "site_docs" / "_tools"))
+    import lighthouse
+
+    def report(score: float) -> dict[str, Any]:
+        audits = {"bad": {"score": 0.2}, "good": {"score": 1}, "none": {"score": None}}
+        parts = {name: {"score": score} for name in lighthouse.CATEGORIES}
+        return {"categories": parts, "audits": audits}
+
+    reports = [report(0.9), report(0.99), report(0.94)]
+    assert set(lighthouse.points(reports).values()) == {94}
+    assert lighthouse.lost(reports[0]) == ["bad: 0.2"]
+
+
+# --- python -m distrinews docs ----------------------------------------------------
+
+
+@pytest.fixture
+def checkout(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """A small checkout: one page, one tool that finds `stale.txt`."""
+    small_site(tmp_path, "# A\n").rename(tmp_path / "mkdocs.yml")
+    tools = tmp_path / "site_docs" / "_tools"
+    tools.mkdir(parents=True)
+    (tools / "some_pages.py").write_text(
+        "import pathlib, sys\n"
+        "path = pathlib.Path('stale.txt')\n"
+        "if path.exists():\n"
+        "    print(path)\n"
+        "    if '--check' in sys.argv: sys.exit(1)\n"
+        "    path.unlink()\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(docs, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_docs_builds_refuses_what_is_stale_and_renews_it(
+    checkout: pathlib.Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = checkout / "out"
+    (checkout / "stale.txt").touch()
+    with pytest.raises(OutputError, match=r"some_pages.py: stale.txt"):
+        docs.build(["--out", str(out)])
+    assert not out.exists()
+    docs.build(["--out", str(out), "--renew"])
+    assert (out / "index.html").is_file()
+    assert "some_pages.py wrote stale.txt" in capfd.readouterr().out
+    docs.build(["--out", str(out)])
+
+
+def test_docs_refuses_a_broken_page_with_mkdocs_own_words(
+    checkout: pathlib.Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (checkout / "docs" / "index.md").write_text("# A\n[x](nope.md)\n", encoding="utf-8")
+    with pytest.raises(OutputError, match="MkDocs refuses"):
+        docs.build(["--out", str(checkout / "out")])
+    assert "nope.md" in "".join(capfd.readouterr())
+
+
+def test_docs_says_what_to_install(
+    checkout: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = docs.importlib.util.find_spec
+    without = functools.partial(lambda name: None if name == "material" else find(name))
+    monkeypatch.setattr(docs.importlib.util, "find_spec", without)
+    with pytest.raises(SetupError, match=r"material") as told:
+        docs.build([])
+    assert "pip install" in told.value.fix
+    (checkout / "mkdocs.yml").unlink()
+    with pytest.raises(SetupError, match="without its guide"):
+        docs.build([])
+
+
+def test_a_taken_port_is_refused_before_anything_is_built(
+    checkout: pathlib.Path,
+) -> None:
+    with docs.server(checkout, port=0) as taken:
+        words = ["--serve", "--port", str(taken.server_port)]
+        with pytest.raises(SettingsError, match="cannot be opened"):
+            docs.build([*words, "--out", str(checkout / "out")])
+    assert not (checkout / "out").exists()
+
+
+def test_texts_are_packed_for_a_browser_and_types_are_right(
+    tmp_path: pathlib.Path,
+) -> None:
+    text = "const n = 1;\n" * 1000
+    (tmp_path / "a.js").write_text(text, encoding="utf-8")
+    (tmp_path / "404.html").write_text("<h1>None</h1>", encoding="utf-8")
+
+    def ask(path: str, *, packed: bool) -> Any:
+        headers = {"Accept-Encoding": "gzip"} if packed else {}
+        return urllib.request.urlopen(urllib.request.Request(path, headers=headers))
+
+    with serving(tmp_path) as address:
+        with ask(f"{address}/a.js", packed=True) as answer:
+            content = answer.read()
+            assert answer.headers["Content-Type"] == "text/javascript"
+        assert len(content) < len(text) / 10
+        assert gzip.decompress(content).decode() == text
+        with ask(f"{address}/a.js", packed=False) as answer:
+            assert answer.read().decode() == text
+        with pytest.raises(urllib.error.HTTPError, match="404") as told:
+            ask(f"{address}/../../etc/passwd", packed=True)
+        with told.value as answer:
+            assert answer.read() == b"<h1>None</h1>"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C as a POSIX signal")
+def test_ctrl_c_ends_the_server_quietly(
+    checkout: pathlib.Path, start: Callable[..., Any]
+) -> None:
+    story = (
+        "import pathlib, sys; from distrinews import console, docs; "
+        "docs.ROOT = pathlib.Path(sys.argv[1]); "
+        "console.run(lambda: docs.build(sys.argv[2:]))"
+    )
+    out = checkout / "out"
+    words = ("--serve", "--port", "0", "--out", out)
+    program = start(sys.executable, "-c", story, checkout, *words)
+    wait_until(
+        lambda: "http://127.0.0.1:" in program.out, timeout_s=60, what="the address"
+    )
+    [address] = re.findall(r"http://\S+", program.out)
+    browsing.wait_for_answer(program, address, timeout_s=10)
+    program.press_ctrl_c()
+    assert program.exit_code(timeout_s=20) == 0
+    assert "Traceback" not in program.err
