@@ -134,8 +134,9 @@ class Fast(HttpToolsProtocol):
             return False
         # WHY an end where the client waits to be told to go on: it may send the body
         # or not, and we could not tell it from the next request.
+        # WHY an end with HTTP/1.0: its clients read until then.
         lasts = self.parser.should_keep_alive() and not self.expect_100_continue
-        self._ends = not lasts
+        self._ends = not lasts or self.parser.get_http_version() == "1.0"
         more = self.server_state.default_headers + CLOSE * self._ends
         self.transport.write(refused.on_the_wire(more))
         self.server_state.total_requests += 1

@@ -151,7 +151,7 @@ class Metrics:
         )
         self.request_s = Histogram(
             "request_seconds",
-            "To the answer",
+            "To the answer; those refused for lack of room are left out",
             ["route"],
             buckets=SECONDS,
             **own,
