@@ -14,7 +14,6 @@ Guide: interview/index.
 from __future__ import annotations
 
 import functools
-import math
 import pathlib
 from collections.abc import Iterable
 from typing import Any
@@ -23,62 +22,21 @@ import torch
 
 from distrinews import calibration, costmodel, files, predictions, published, sizes
 from distrinews.costmodel import Link
+from distrinews.failure_rate import GPU_HOURS_A_FAILURE, failure_every_s
 from distrinews.metrics import Tally
 from distrinews.settings import TrainSettings
 from distrinews.training import plan
 
-__all__ = ["RESULTS", "checkpoint_every_s", "failure_every_s", "figures"]
+__all__ = ["LARGE_MODEL", "RESULTS", "ROWS_A_RANK", "TRAIN_ROWS", "figures"]
 
 RESULTS = pathlib.Path(__file__).parents[1] / "site_docs" / "benchmarks" / "results"
 MODELS = ("minilm", "distilbert")
 # AG News as its paper and its dataset card give it (Zhang et al. 2015).
 TRAIN_ROWS, TEST_ROWS = 120_000, 7_600
-# What others met: 419 unexpected interruptions in 54 days on 16,384 H100.
-# Source: The Llama 3 Herd of Models, 2024, section 3.3.4.
-GPU_HOURS_A_FAILURE = 54 * 24 * 16_384 / 419
 LARGE_MODEL = 7e9  # parameters of a model to compare with
 # What `benchmark predict` chooses by default, and so the committed prediction.
 ROWS_A_RANK, TOKENS = 16, 53
 A100 = "a100_efa"
-
-
-def failure_every_s(num_gpus: int) -> float:
-    """Say how long a job runs until something of it fails, on average.
-
-    One failure anywhere stops all: with the same chance a GPU and hour, the time is
-    divided by the number of GPUs.
-
-    Args:
-        num_gpus: Of the job.
-
-    Returns:
-        Seconds, assumed: the rate is another cluster's.
-
-    Examples:
-        >>> round(failure_every_s(16_384) / 3600, 1)
-        3.1
-    """
-    return 3600 * GPU_HOURS_A_FAILURE / num_gpus
-
-
-def checkpoint_every_s(save_s: float, *, failure_s: float) -> float:
-    """Say how often to save, so that saving and lost work together cost least.
-
-    Args:
-        save_s: What a checkpoint takes while nobody trains.
-        failure_s: The mean time between failures.
-
-    Returns:
-        Seconds between checkpoints: the square root of twice the product.
-
-    Source:
-        Young 1974, A first order approximation to the optimum checkpoint interval.
-
-    Examples:
-        >>> checkpoint_every_s(2.0, failure_s=100.0)
-        20.0
-    """
-    return math.sqrt(2 * save_s * failure_s)
 
 
 def figures() -> dict[str, str]:
@@ -155,7 +113,8 @@ def _traffic() -> dict[str, str]:
 @functools.cache
 def _shapes(model: str) -> torch.nn.Module:
     with torch.device("meta"):  # shapes only: no memory, no time
-        return sizes.build(model)
+        net: torch.nn.Module = sizes.build(model)
+        return net
 
 
 def _count(model: str, kind: type[torch.nn.Module]) -> int:
@@ -188,10 +147,10 @@ def _memory() -> dict[str, str]:
 
 def _rows() -> dict[str, str]:
     told = {"train_rows": f"{TRAIN_ROWS:,}", "test_rows": f"{TEST_ROWS:,}"}
-    told |= {"batch": str(TrainSettings().global_batch_size), "ranks_64": "64"}
+    told |= {"batch": str(_chosen().global_batch_size), "ranks_64": "64"}
     told |= {"rows_a_rank": str(ROWS_A_RANK), "ranks_1024": "1,024"}
     for size in (32, 64, 1024 * ROWS_A_RANK):
-        steps = plan(TrainSettings(global_batch_size=size), num_rows=TRAIN_ROWS)
+        steps = plan(_chosen(global_batch_size=size), num_rows=TRAIN_ROWS)
         told[f"steps_{size}"] = f"{steps.steps_per_epoch:,}"
     for ranks in (3, 64):
         extra = -TEST_ROWS % ranks
@@ -199,9 +158,13 @@ def _rows() -> dict[str, str]:
         told[f"extra_{ranks}"] = str(extra)
     told["off_64"] = f"{100 * extra / (TEST_ROWS + extra):.2f} percentage points"
     for name, rule in (("", "constant"), ("_linear", "linear"), ("_sqrt", "sqrt")):
-        chosen = TrainSettings(global_batch_size=64, learning_rate_rule=rule)  # type: ignore[arg-type]
+        chosen = _chosen(global_batch_size=64, learning_rate_rule=rule)
         told[f"rate_64{name}"] = f"{chosen.peak_learning_rate:.2g}"
     return told
+
+
+def _chosen(**given: Any) -> TrainSettings:
+    return TrainSettings.model_validate(given)
 
 
 def _read(name: str) -> Any:

@@ -110,7 +110,7 @@ def labelled_lines(about: str) -> tuple[str, dict[str, str]]:
         The title, and label -> text; what is continued is joined with blanks.
 
     Examples:
-        >>> labelled_lines("Title.\\n\\nTask      Count\\n          well.")
+        >>> labelled_lines("Title.\n\nTask      Count\n          well.")
         ('Title.', {'Task': 'Count well.'})
     """
     title, _, rest = about.partition("\n")

@@ -113,8 +113,9 @@ TABLE = {
     "interview_cards": "files",
     "interview_anki": "files interview_cards",
     "interview": "errors files interview_anki interview_cards",
-    "interview_numbers": "calibration costmodel files metrics predictions published "
-    "settings sizes training",
+    "failure_rate": "",
+    "interview_numbers": "calibration costmodel failure_rate files metrics predictions "
+    "published settings sizes training",
     # The model.
     "minilm": "errors",
     "model": "hub labels minilm settings",

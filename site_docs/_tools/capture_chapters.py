@@ -44,9 +44,7 @@ FOLDER = ROOT / "site_docs" / "learn" / "captured"
 COLUMNS, LINES = 88, 60
 TIMEOUT_S = 600.0
 BASE = "site_docs/_tools/capture_chapters.py"
-LONG_RUN = (
-    "python chapters/05_ddp_training.py --preset tiny --learning-rate 0.002 --epochs 4"
-)
+LONG_RUN = "python chapters/05_ddp_training.py --preset tiny --epochs 4"
 PREDICTED = (
     '"Goalkeeper saves two penalties in the final" '
     '"New chip halves the power that phones need"'

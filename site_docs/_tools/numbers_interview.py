@@ -1,7 +1,7 @@
 """Numbers of the system-design walks: this course's job on 8, 64 and 1,024 GPUs.
 
-Steps come from the committed prediction, which a test keeps equal to what the cost model
-predicts. Rates of failure and the speed of the disk are assumed, and called so.
+Steps come from the committed prediction, which a test keeps equal to what the cost
+model predicts. Rates of failure and the speed of the disk are assumed, and called so.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from distrinews import interview_numbers, results, sizes
+from distrinews import failure_rate, interview_numbers, results, sizes
 from distrinews.benchmark import draw_table
 from distrinews.interview_numbers import LARGE_MODEL, ROWS_A_RANK, TRAIN_ROWS
 from distrinews.many_ranks import SCENARIOS
@@ -42,8 +42,8 @@ def _between(pair: Sequence[float], form: str = ",.0f", unit: str = "") -> str:
 
 def _step(ranks: int) -> str:
     """What a step takes, and what is kept of a rank's speed."""
-    head = "hardware,longest batch,step,exposed,efficiency,with equal lengths,with trees as well"
-    lines = [head.split(",")]
+    head = "hardware,longest batch,step,exposed,efficiency,with equal lengths"
+    lines = [[*head.split(","), "with trees as well"]]
     for title, row in _predicted(ranks).items():
         lines.append([
             title,
@@ -65,11 +65,11 @@ def _batch(ranks: int) -> str:
     lines = [head.split(",")]
     for rows in sorted({TrainSettings().global_batch_size, ranks * ROWS_A_RANK}):
         rates = [
-            TrainSettings(
-                preset=MODEL,
-                global_batch_size=rows,
-                learning_rate_rule=rule,  # type: ignore[arg-type]
-            ).peak_learning_rate
+            TrainSettings.model_validate({
+                "preset": MODEL,
+                "global_batch_size": rows,
+                "learning_rate_rule": rule,
+            }).peak_learning_rate
             for rule in ("linear", "sqrt")
         ]
         each = f"{rows // ranks}" if rows >= ranks else "less than one"
@@ -93,12 +93,12 @@ def _pace(ranks: int) -> str:
 
 def _failures(ranks: int) -> str:
     """Mean time between failures, and the interval of checkpoints that follows."""
-    failure_s = interview_numbers.failure_every_s(ranks)
+    failure_s = failure_rate.failure_every_s(ranks)
     head = "model,checkpoint,writing it,something fails every,save every,lost"
     lines = [head.split(",")]
     for name, parameters in PARAMETERS.items():
         save_s = 12 * parameters / DISK_BYTES_PER_S  # weight and two moments
-        every_s = interview_numbers.checkpoint_every_s(save_s, failure_s=failure_s)
+        every_s = failure_rate.checkpoint_every_s(save_s, failure_s=failure_s)
         # Saving, and half an interval of work that a failure takes with it.
         lost = save_s / every_s + every_s / 2 / failure_s
         lines.append([
@@ -109,7 +109,7 @@ def _failures(ranks: int) -> str:
             _time(every_s),
             f"{lost:.2%}",
         ])
-    rate = f"{interview_numbers.GPU_HOURS_A_FAILURE:,.0f}"
+    rate = f"{failure_rate.GPU_HOURS_A_FAILURE:,.0f}"
     told = (
         f"Assumed: one failure in {rate} GPU-hours (419 in 54 days on 16,384 GPUs, The "
         "Llama 3 Herd of Models, section 3.3.4), and a disk that takes "

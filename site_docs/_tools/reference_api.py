@@ -134,7 +134,7 @@ GROUPS = (
         "interview",
         "The interview",
         "Cards to answer aloud, whose numbers are computed.",
-        "interview interview_cards interview_anki interview_numbers",
+        "interview interview_cards interview_anki interview_numbers failure_rate",
     ),
     (
         "doctor",

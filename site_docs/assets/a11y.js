@@ -8,11 +8,6 @@
       // Unique, because each of them is a landmark.
       nav.setAttribute("aria-label", "Code block " + (index + 1));
     });
-    document.querySelectorAll(".md-annotation__index").forEach(function (link) {
-      if (!link.hasAttribute("aria-label")) {
-        link.setAttribute("aria-label", "Note to this line");
-      }
-    });
     document.querySelectorAll("nav.md-nav[aria-labelledby]").forEach(function (nav) {
       // A section with a page of its own is labelled by an arrow without a word.
       const label = document.getElementById(nav.getAttribute("aria-labelledby"));
@@ -32,10 +27,22 @@
     });
   }
 
-  new MutationObserver(name_all).observe(document.body, {
+  // Once a frame, however much the theme adds in it: measuring widths makes the browser
+  // lay out the page.
+  let waiting = false;
+  function soon() {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(function () {
+      waiting = false;
+      name_all();
+    });
+  }
+
+  new MutationObserver(soon).observe(document.body, {
     childList: true,
     subtree: true,
   });
-  window.addEventListener("resize", name_all);
-  name_all();
+  window.addEventListener("resize", soon);
+  soon();
 })();

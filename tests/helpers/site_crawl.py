@@ -45,6 +45,8 @@ NARROW = Look("light 360", 360, dark=False)
 NARROW_DARK = Look("dark 360", 360, dark=True)
 LOOKS = (LIGHT, DARK, NARROW, NARROW_DARK)
 FIND = """async () => {
+  // What the page's scripts name in the next frame.
+  for (let frame = 0; frame < 2; frame += 1) await new Promise(requestAnimationFrame);
   const told = await window.axe.run(document, {resultTypes: ["violations"]});
   return told.violations.flatMap(rule => rule.nodes.map(node =>
     `axe ${rule.id}: ${node.target.join(" ")} (${node.html.slice(0, 160)})`
