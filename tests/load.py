@@ -16,6 +16,7 @@ import json
 import os
 import pathlib
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -216,6 +217,8 @@ def overload(
         "accepted": (told["answered"] + len(accepted)) / told["seconds"],
     }
     return {
+        "how": f"{FLOOD_CONNECTIONS} connections; what is due within the same 10 ms is "
+        f"sent together; {PROBES_PER_S} of the requests a second are timed one by one",
         "offered_per_s": round(per_s["offered"], 1),
         "offered_by_capacity": round(per_s["offered"] / capacity_per_s, 2),
         "accepted_per_s": round(per_s["accepted"], 1),
@@ -229,8 +232,7 @@ def overload(
         "deadline_s": DEADLINE_S,
         "rss_mib_before": round(rss_bytes[0] / 2**20, 1),
         "rss_mib_at_a_quarter": round(rss_bytes[1] / 2**20, 1),
-        "rss_mib_at_the_end": round(rss_bytes[2] / 2**20, 1),
-        "rss_mib_after": round(one.rss_bytes() / 2**20, 1),
+        "rss_mib_after": round(rss_bytes[2] / 2**20, 1),
         "median_ms_before": round(1000 * statistics.median(t for _, t in before), 1),
         "median_ms_after_2_s": round(1000 * statistics.median(t for _, t in after), 1),
         "refused_after_2_s": sum(status != 200 for status, _ in after),
@@ -271,6 +273,8 @@ def main() -> None:
     parser.add_argument("--overload-seconds", type=float, default=30)
     parser.add_argument("--json", help="where to write the record")
     given = parser.parse_args()
+    # WHY: a signal would otherwise leave the servers behind, stopped as they are.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as ended:
         folder = pathlib.Path(name)
         bodies = folder / "bodies.jsonl"
