@@ -20,7 +20,7 @@ import tempfile
 from typing import Any
 
 from distrinews import files, lanes, timeline
-from distrinews.errors import ExerciseError, ResultError
+from distrinews.errors import ExerciseError, RejectedError, ResultError
 from distrinews.exercise_sheets import Sheet, names
 from distrinews.lab_player import Played, play
 
@@ -102,10 +102,7 @@ def serve(given: argparse.Namespace) -> int:
     if given.act == "list":
         return _list(progress)
     if given.act == "perform":
-        from distrinews import exercises
-
-        exercises.perform(given.check, given.solution, given.folder)
-        return 0
+        return _perform(given)
     sheet = Sheet.read(given.name)
     if given.act == "start":
         return _start(sheet)
@@ -114,6 +111,18 @@ def serve(given: argparse.Namespace) -> int:
     if given.act == "solution":
         return _show_solution(sheet, progress)
     return check(sheet, file=given.file, progress=progress)
+
+
+def _perform(given: argparse.Namespace) -> int:
+    """Play a solution; only here is it known which hint could help."""
+    from distrinews import exercises
+
+    try:
+        exercises.perform(given.check, given.solution, given.folder)
+    except RejectedError as error:
+        error.args = (str(error).replace("NAME", pathlib.Path(given.check).stem),)
+        raise
+    return 0
 
 
 def _list(progress: Progress) -> int:

@@ -16,6 +16,7 @@ Guide: learn/exercises.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import pathlib
 import pickle
@@ -31,8 +32,9 @@ import torch.distributed as torch_dist
 
 from distrinews import dist, timeline, trace
 from distrinews.errors import ExerciseError, RejectedError
+from distrinews.exercise_values import Seen, same, shown, unlike_promised
 
-__all__ = ["PASSED", "Exercise", "Seen", "Stage", "perform"]
+__all__ = ["PASSED", "Exercise", "Stage", "perform"]
 
 # The line by which a check says that it has nothing to say.
 PASSED = "-- the check finds nothing wrong --"
@@ -55,42 +57,6 @@ class Exercise:
     timeout_s: float = 4.0
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What one call of the solution did on this rank.
-
-    Attributes:
-        events: Collectives and messages, in order.
-        seconds: From call to return.
-    """
-
-    events: list[timeline.Event]
-    seconds: float
-
-    def calls(self, name: str = "") -> int:
-        """Count collectives.
-
-        Args:
-            name: Only of this one, e.g. "all_reduce"; empty: of all of them.
-
-        Returns:
-            How often this rank called it. Messages to one rank count under their name.
-
-        Examples:
-            >>> Seen([], 0.0).calls()
-            0
-        """
-        return sum(
-            event.name == name if name else event.kind == "collective"
-            for event in self.events
-        )
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of all tensors that this rank gave to collectives and messages."""
-        return sum(event.num_bytes for event in self.events)
-
-
 @dataclass
 class Stage:
     """Where a solution is played: one for each rank.
@@ -106,6 +72,7 @@ class Stage:
     folder: pathlib.Path
     _meetings: int = field(default=0, init=False)
     _runs: int = field(default=0, init=False)
+    _recorder: trace.Recorder | None = field(default=None, init=False)
 
     def run(
         self,
@@ -126,10 +93,15 @@ class Stage:
 
         Returns:
             What it returned, and what it did.
+
+        Raises:
+            RejectedError: Some rank returned another kind of thing than `solve`
+                promises. On every rank.
         """
         self._runs += 1
         records = self.folder / "records" / f"{self._runs:02}"
         with trace.recording(records, self.ranks) as recorder:
+            self._recorder = recorder
             if watch is not None:
                 recorder.watch(watch)
             began_s = time.perf_counter()
@@ -139,8 +111,23 @@ class Stage:
                 got = error
             seconds = time.perf_counter() - began_s
         self.wait_for_the_others_solutions_to_end()
+        odd = unlike_promised(self.solution.solve, got)
+        self.reject_if(bool(odd), odd)
         own = timeline.read(records)[self.ranks.rank]
         return got, Seen([e for e in own if e.kind != "phase"], seconds)
+
+    def phase(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Mark a block of computing that a check does within `solve`, for the picture.
+
+        Args:
+            name: Such as "backward".
+
+        Returns:
+            For `with`. Outside of `run` nothing is recorded.
+        """
+        if self._recorder is None:
+            return contextlib.nullcontext()
+        return self._recorder.phase(name)
 
     def wait_for_the_others_solutions_to_end(self) -> None:
         """Meet here. A hang names this place: the solution's rank ended too early."""
@@ -203,7 +190,7 @@ class Stage:
         Raises:
             RejectedError: Some rank holds something else. On every rank.
         """
-        everyone = self.together((_text(got), _text(want), _same(got, want)))
+        everyone = self.together((shown(got), shown(want), same(got, want)))
         if all(right for _, _, right in everyone):
             return
         held = ", ".join(
@@ -227,10 +214,15 @@ class Stage:
             RejectedError: On every rank.
         """
         most = max(self.together(value))
+        told, target = _number(most), _number(limit)
         if self.ranks.is_main:
-            print(f"{what}: {most:,.6g}; target: at most {limit:,.6g}", flush=True)
+            print(f"{what}: {told}; target: at most {target}", flush=True)
         if most > limit:
-            _reject(f"{what}: {most:,.6g}; the target is {limit:,.6g}. {why}")
+            _reject(f"{what}: {told}; the target is {target}. {why}")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.6g}"
 
 
 def _reject(what: str) -> NoReturn:
@@ -240,34 +232,6 @@ def _reject(what: str) -> NoReturn:
         fix="python -m distrinews exercise hint NAME",
         page="exercises",
     )
-
-
-def _same(got: Any, want: Any) -> bool:
-    if isinstance(want, torch.Tensor):
-        if not isinstance(got, torch.Tensor) or got.shape != want.shape:
-            return False
-        return torch.allclose(got.double(), want.double(), rtol=1e-5, atol=1e-6)
-    if isinstance(want, list | tuple):
-        return (
-            isinstance(got, list | tuple)
-            and len(got) == len(want)
-            and all(map(_same, got, want))
-        )
-    if isinstance(want, float):
-        # WHY a tolerance: the sum of float32 numbers depends on their order.
-        return isinstance(got, int | float) and abs(got - want) <= 1e-6 + 1e-5 * abs(
-            want
-        )
-    return bool(got == want)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, torch.Tensor):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        told = [_text(one) for one in value[:8]] + ["..."] * (len(value) > 8)
-        return "[" + ", ".join(told) + "]"
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def perform(check: str, solution: str, folder: str) -> None:

@@ -32,10 +32,12 @@ __all__ = ["LARGE_MODEL", "RESULTS", "ROWS_A_RANK", "TRAIN_ROWS", "figures"]
 RESULTS = pathlib.Path(__file__).parents[1] / "site_docs" / "benchmarks" / "results"
 MODELS = ("minilm", "distilbert")
 # AG News as its paper and its dataset card give it (Zhang et al. 2015).
-TRAIN_ROWS, TEST_ROWS = 120_000, 7_600
+TRAIN_ROWS = 120_000
+TEST_ROWS = 7_600
 LARGE_MODEL = 7e9  # parameters of a model to compare with
 # What `benchmark predict` chooses by default, and so the committed prediction.
-ROWS_A_RANK, TOKENS = 16, 53
+ROWS_A_RANK = 16
+TOKENS = 53
 A100 = "a100_efa"
 
 

@@ -20,7 +20,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from distrinews import data, dist, model, row_times, sources
+from distrinews import data, dist, model, row_times, sources, token_table
 from distrinews.errors import DataError, OutputError
 
 CPU = torch.device("cpu")
@@ -182,8 +182,8 @@ def test_a_token_takes_2_bytes_unless_the_vocabulary_is_larger(tmp_path: Path) -
 
 def test_a_place_in_a_file_of_any_size_fits() -> None:
     for num_places, size in ((10, 4), (2**32 - 1, 4), (2**32, 8), (2**40, 8)):
-        assert data._row_type(num_places)["start"].itemsize == size
-    assert data._row_type(2**32 - 1).itemsize == 8  # what the docstring says
+        assert token_table._row_type(num_places)["start"].itemsize == size
+    assert token_table._row_type(2**32 - 1).itemsize == 8  # what the docstring says
     assert np.array([2**32]).astype(np.uint32) == 0  # negative control: 4 bytes do not
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers.exercise_story import judge_all
 
-from distrinews import dist, exercise_desk, exercises
+from distrinews import dist, exercise_desk, exercise_values, exercises, timeline
 from distrinews.dist import Ranks
 from distrinews.errors import ExerciseError, RejectedError
 from distrinews.exercise_sheets import EXERCISES, Sheet, names, wrong_solutions
@@ -18,6 +18,7 @@ from distrinews.exercise_sheets import EXERCISES, Sheet, names, wrong_solutions
 CASES = [
     (name, path, why) for name in names() for path, why in wrong_solutions(name).items()
 ]
+SITE = EXERCISES.parents[1] / "site_docs"
 EASY = "tell_the_others"
 # How the reason of a solution that leaves another rank waiting begins.
 HANGS = "had already left"
@@ -126,6 +127,77 @@ def test_a_stage_rejects_what_is_wrong_and_says_what_is_right(
         stage.reject_if(True, "because")
 
 
+def promising(promised: str) -> object:
+    def solve(_: Ranks, value: object) -> object:
+        return value
+
+    solve.__annotations__["return"] = promised
+    return solve
+
+
+@pytest.mark.parametrize(
+    ("promised", "got", "said"),
+    [
+        ("float", torch.tensor(7.0), r"returns a tensor: `\.item\(\)`"),
+        ("list[int]", torch.arange(3), r"returns a tensor: `\.tolist\(\)`"),
+        ("bool", None, "returns nothing: is a `return` missing"),
+        ("tuple[int, float]", 3, "returns one int"),
+    ],
+)
+def test_another_kind_of_value_than_promised_is_named(
+    tmp_path: pathlib.Path, promised: str, got: object, said: str
+) -> None:
+    with pytest.raises(RejectedError, match=said):
+        alone(tmp_path, promising(promised)).run(got)
+
+
+@pytest.mark.parametrize(
+    ("promised", "got"),
+    [
+        ("float", 7.0),
+        ("torch.Tensor", torch.ones(2)),
+        ("str | None", None),
+        ("None", None),
+        ("tuple[int, float]", (3, 4.0)),
+    ],
+)
+def test_what_was_promised_is_taken(
+    tmp_path: pathlib.Path, promised: str, got: object
+) -> None:
+    """Negative control."""
+    assert alone(tmp_path, promising(promised)).run(got)[0] is got
+
+
+def test_a_phase_that_a_check_marks_is_in_the_picture_and_no_collective(
+    tmp_path: pathlib.Path,
+) -> None:
+    stage = alone(tmp_path, lambda _, work: work())
+
+    def work() -> int:
+        with stage.phase("compute"):
+            return 3
+
+    got, seen = stage.run(work)
+    assert (got, seen.events) == (3, [])
+    [event] = timeline.read(tmp_path / "records" / "01")[0]
+    assert (event.kind, event.name) == ("phase", "compute")
+    with stage.phase("afterwards"):  # nobody records any more
+        pass
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_concept_of_an_exercise_is_a_page(name: str) -> None:
+    concept = Sheet.read(name).fields["Concept"]
+    assert (SITE / f"{concept}.md").is_file()
+    assert not (SITE / f"{concept}s.md").is_file()  # negative control
+
+
+def test_there_is_an_exercise_for_each_kind_of_target() -> None:
+    targets = " ".join(Sheet.read(name).fields["Target"] for name in names())
+    for kind in ("Correct", "collective", "all-reduce", "bytes", " s. ", "alive"):
+        assert kind in targets
+
+
 @pytest.mark.parametrize(
     ("got", "want", "same"),
     [
@@ -142,7 +214,7 @@ def test_a_stage_rejects_what_is_wrong_and_says_what_is_right(
 def test_values_are_the_same_up_to_rounding_and_never_by_shape_alone(
     got: object, want: object, same: bool
 ) -> None:
-    assert exercises._same(got, want) is same
+    assert exercise_values.same(got, want) is same
 
 
 def test_a_name_that_does_not_exist_is_corrected() -> None:

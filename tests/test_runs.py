@@ -121,10 +121,13 @@ def speak_in_a_terminal(
         patch.setattr(sys, "stdout", screen)
         patch.setattr(sys, "stderr", screen)
         speak(folder)
-        screen.flush()
-        written = os.read(reader, 65536).decode()
+        print("the end", file=screen, flush=True)
+        written = b""
+        # WHY until then: a terminal hands over what it has, in pieces.
+        while b"the end" not in written:
+            written += os.read(reader, 4096)
     os.close(reader)
-    return on_screen(written)
+    return on_screen(written.decode())
 
 
 def test_in_a_terminal_what_a_run_says_stands_on_a_line_of_its_own(

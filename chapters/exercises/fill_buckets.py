@@ -3,9 +3,10 @@
 Task      Write `solve` so that it returns the buckets in which gradients travel: lists
           of parameter numbers. backward() finishes the last parameter first. A bucket
           closes when the next gradient would take it above the cap; one that is larger
-          than the cap travels alone.
-Target    DDP's idea: as few buckets as this rule gives, in the order in which they
-          become complete. No collective.
+          than the cap travels alone. (torch's DDP closes a bucket after it has reached
+          the cap, so its buckets are a little larger. The idea is the same.)
+Target    As few buckets as this rule gives, in the order in which they become
+          complete. No collective.
 Hint 1    In which order do gradients become ready?
 Hint 2    Walk the parameters backwards; keep the bytes of the open bucket.
 Hint 3    If the open bucket is not empty and bytes + next > cap: close it, open

@@ -3,9 +3,9 @@
 Task      An epoch of shuffled rows was interrupted after `num_steps` steps of
           `global_batch_size` rows. Write `solve` so that it returns the rows that this
           rank reads in the rest of the epoch, whatever number of ranks began it.
-Target    Each row of the epoch is read exactly once, by 2 ranks before or 3 after; in
-          every step the ranks read the same global batch as an undisturbed run. No
-          collective.
+Target    Right on 3 ranks, after 0, 2 and 6 steps: each row that is left is read once,
+          and in every step the ranks together read the same global batch as an
+          undisturbed run. No collective.
 Hint 1    If the order depended on the number of ranks, what would "already read" mean?
 Hint 2    One permutation from seed and epoch. A step reads the next global_batch_size
           rows of it, whoever does.

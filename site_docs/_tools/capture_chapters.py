@@ -99,6 +99,20 @@ def write_own_rows(folder: pathlib.Path) -> None:
     (folder / "broken.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def _exercise(name: str, file: str, *, step: str, code: int = 0) -> Capture:
+    """An exercise's check of a file in the learner's folder."""
+    script = f"chapters/exercises/{file}.py"
+
+    def write_solution(folder: pathlib.Path) -> None:
+        (folder / "my_exercises").mkdir()
+        own = folder / "my_exercises" / f"{name}.py"
+        own.write_bytes((ROOT / script).read_bytes())
+
+    command = f"python -m distrinews exercise check {name}"
+    scripts = (f"chapters/exercises/checks/{name}.py", script)
+    return Capture((Step(step, command, code),), scripts, write_solution)
+
+
 def _chapter(name: str, *more: tuple[str, str], code: int = 0) -> Capture:
     """A chapter as its header says, or with flags: pairs of step name and flags."""
     script = f"chapters/{name}.py"
@@ -178,6 +192,15 @@ CAPTURES = {
             ),
         ),
         ("chapters/05_ddp_training.py",),
+    ),
+    "exercise_rejected": _exercise(
+        "mean_over_all_rows",
+        "wrong/mean_over_all_rows__mean_of_means",
+        step="exercise_rejected",
+        code=1,
+    ),
+    "exercise_passed": _exercise(
+        "mean_over_all_rows", "solutions/mean_over_all_rows", step="exercise_passed"
     ),
 }
 

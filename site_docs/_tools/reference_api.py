@@ -74,7 +74,7 @@ GROUPS = (
         "Generated news, AG News, your own files; cleaned, tokenised once, mapped by "
         "every rank.",
         "sources file_sources tables parquet cleaning labels hub newswire data "
-        "large_pages",
+        "large_pages token_table",
     ),
     (
         "model",
@@ -128,7 +128,7 @@ GROUPS = (
         "Failures played by real processes, the detectors that see them, and tasks "
         "that real processes grade.",
         "labs lab_player lab_rows lab_sheets lab_desk exercises exercise_sheets "
-        "exercise_desk",
+        "exercise_desk exercise_values tensor_watch",
     ),
     (
         "interview",

@@ -44,6 +44,11 @@ def check(stage: exercises.Stage) -> None:
     )
     got = [one.grad for one in net.parameters() if one.grad is not None]
     want = whole_batch_gradients(net, parts)
+    stage.reject_if(
+        len(got) != len(want),
+        f"{len(got)} parameters have a gradient, not {len(want)}: a frozen one has "
+        "none on any rank, and the optimizer must not move it.",
+    )
     pairs = zip(got, want, strict=True)
     stage.reject_if(
         all(torch.allclose(mine, 3 * right, atol=1e-6) for mine, right in pairs),

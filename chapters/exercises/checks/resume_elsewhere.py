@@ -23,6 +23,11 @@ def check(stage: exercises.Stage) -> None:
         stage.reject_if(twice > 0, f"{twice} rows are read by two ranks.")
         lost = set(order[6 * done :]) - set(read)
         stage.reject_if(bool(lost), f"{len(lost)} rows of the epoch are never read.")
+        stage.reject_if(
+            len({len(rank) for rank in everyone}) > 1,
+            f"the ranks have {[len(rank) for rank in everyone]} steps left, and should "
+            "have equally many.",
+        )
         steps = [sorted(sum(parts, [])) for parts in zip(*everyone, strict=True)]
         whole = [sorted(order[6 * i : 6 * i + 6]) for i in range(done, 6)]
         stage.reject_if(

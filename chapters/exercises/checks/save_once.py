@@ -24,9 +24,11 @@ def check(stage: exercises.Stage) -> None:
     save = torch.save
 
     def slowly(told: Any, target: Any, *rest: Any, **words: Any) -> None:
-        writers.append(str(target))
-        if pathlib.Path(target) == path:
-            half_written.append(str(target))
+        is_path = isinstance(target, str | pathlib.Path)
+        name = str(target if is_path else getattr(target, "name", ""))  # an open file
+        writers.append(name)
+        if pathlib.Path(name) == path:
+            half_written.append(name)
         time.sleep(0.7)  # a large model on a slow disk
         save(told, target, *rest, **words)
 
@@ -47,8 +49,11 @@ def check(stage: exercises.Stage) -> None:
         any(key.startswith("module.") for key in got),
         'the keys begin with "module.": a plain model will not load them.',
     )
-    right = all(torch.equal(got[k], v) for k, v in model.module.state_dict().items())
-    stage.reject_if(not right, "what was read is not what was saved.")
+    want = model.module.state_dict()
+    stage.reject_if(
+        set(got) != set(want) or not all(torch.equal(got[k], want[k]) for k in want),
+        "what was read is not what was saved.",
+    )
     stage.reject_if(
         bool(half_written),
         "it writes at `path` itself: a run that is killed meanwhile leaves half a "

@@ -1,0 +1,111 @@
+"""The check of overlap_the_wait."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.distributed as torch_dist
+
+from distrinews import exercises
+
+TRAVELS_S, COMPUTES_S = 0.9, 0.6
+LIMIT_S = 1.2  # halfway between both at once and one after the other
+
+send = torch_dist.all_reduce
+
+
+class SlowWork(torch_dist.Work):
+    """An all-reduce that arrives later, in a thread of its own."""
+
+    def __init__(self, travel: Callable[[], torch.Tensor]) -> None:
+        super().__init__()
+        self._arrived: torch.futures.Future[list[torch.Tensor]] = torch.futures.Future()
+        self._thread = threading.Thread(target=self._arrive, args=(travel,))
+        self._thread.start()
+
+    def _arrive(self, travel: Callable[[], torch.Tensor]) -> None:
+        try:
+            self._arrived.set_result([travel()])
+        except Exception as error:  # whatever it was, `wait` raises it
+            failed: Any = error  # torch's own annotation knows values only
+            self._arrived.set_exception(failed)
+
+    def wait(self, *_: object) -> bool:
+        """Wait until it has arrived."""
+        self._thread.join()
+        self._arrived.wait()
+        return True
+
+    def is_completed(self) -> bool:
+        """Whether it has."""
+        return not self._thread.is_alive()
+
+    def get_future(self) -> Any:
+        """For the recorder."""
+        return self._arrived
+
+
+def check(stage: exercises.Stage) -> None:
+    begun: list[SlowWork] = []
+    calls: list[float] = []
+
+    def slowly(tensor: torch.Tensor, *args: Any, **words: Any) -> SlowWork | None:
+        in_background = words.pop("async_op", False)
+
+        def travel() -> torch.Tensor:
+            # WHY a copy: nobody shall find half a sum, but the old numbers till then.
+            value = tensor.clone()
+            time.sleep(TRAVELS_S)
+            send(value, *args, **words)
+            return tensor.copy_(value)
+
+        begun.append(SlowWork(travel))
+        if in_background:
+            return begun[-1]
+        begun[-1].wait()
+        return None
+
+    def compute() -> float:
+        with stage.phase("compute"):
+            calls.append(time.perf_counter())
+            time.sleep(COMPUTES_S)
+        return 42.0 + stage.ranks.rank
+
+    values = torch.tensor([1.0, 10.0]) * (1 + stage.ranks.rank)
+    torch_dist.all_reduce = slowly
+    try:
+        (total, own), seen = stage.run(values, compute)
+        # WHY a copy at once: a sum that arrives after `solve` has returned is too late.
+        total = total.clone()
+    finally:
+        torch_dist.all_reduce = send
+        for work in begun:  # nothing may travel when the next solution begins
+            work.wait()
+    stage.reject_if(len(calls) != 1, f"compute() was called {len(calls)} times.")
+    stage.expect("what compute() returned", own, want=42.0 + stage.ranks.rank)
+    stage.expect(
+        "the sum",
+        total,
+        want=torch.tensor([3.0, 30.0]),
+        why="Before wait() returns, the tensor holds what it held before.",
+    )
+    stage.at_most(
+        "all-reduces", seen.calls(), limit=1, why="One sum needs one all-reduce."
+    )
+    [began_s] = [one.start_s for one in seen.events if one.kind == "collective"]
+    stage.at_most(
+        "seconds of the slowest rank",
+        round(seen.seconds, 2),
+        limit=LIMIT_S,
+        why="The all-reduce begins after compute(): nothing travels meanwhile."
+        if began_s > COMPUTES_S / 2
+        else "Nothing is computed while it travels: begin it with async_op=True, and "
+        "wait for it only when you need the sum.",
+    )
+
+
+EXERCISE = exercises.Exercise(check=check)

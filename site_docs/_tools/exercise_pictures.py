@@ -1,0 +1,184 @@
+"""Draw what `exercise check` saw of two solutions: the picture on the exercises' page.
+
+`python site_docs/_tools/exercise_pictures.py --record` plays both on real ranks and
+keeps what they did in `captured/exercise_traces.json`, with machine, date and the hash
+of every script that took part; without a flag the picture is drawn from that file
+again; with `--check` nothing is written: it says what is stale, with exit code 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+from capture_chapters import sha256
+
+from distrinews import machine, timeline
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TRACES = pathlib.Path(__file__).with_name("captured") / "exercise_traces.json"
+PICTURE = ROOT / "site_docs" / "diagrams" / "exercise-trace.svg"
+EXERCISES = "chapters/exercises"
+NAME = "write_the_reducer"
+CHECK = f"{EXERCISES}/checks/{NAME}.py"
+PLAYED = {
+    "Averages when backward is over: rejected": f"{EXERCISES}/wrong/{NAME}"
+    "__after_backward.py",
+    "Sends from hooks, during backward: passed": f"{EXERCISES}/solutions/{NAME}.py",
+}
+LEFT, WIDTH, LANE, PANEL = 110, 560, 100, 256
+FIRST_LINE, BAR, SENT, GAP = 40, 22, 5, 3
+
+
+def record() -> None:
+    """Play both solutions, and keep their events."""
+    told: dict[str, Any] = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "environment": machine.describe(),
+        "scripts": {one: sha256(ROOT / one) for one in (CHECK, *PLAYED.values())},
+        "events": {},
+    }
+    for title, solution in PLAYED.items():
+        with tempfile.TemporaryDirectory() as folder:
+            # WHY no check of the exit code: one of them is rejected, and shall be.
+            subprocess.run(
+                (sys.executable, "-m", "distrinews", "exercise", "perform")
+                + (str(ROOT / CHECK), str(ROOT / solution), folder),
+                check=False,
+                timeout=120,
+            )
+            seen = timeline.read(pathlib.Path(folder, "records", "01"))
+        told["events"][title] = {
+            str(rank): [
+                [event.kind, event.name, _ms(event.start_s), _ms(event.end_s or 0.0)]
+                for event in own
+            ]
+            for rank, own in seen.items()
+        }
+    text = json.dumps(told, indent=1) + "\n"
+    TRACES.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _ms(seconds: float) -> float:
+    return round(1000 * seconds, 3)
+
+
+def draw(told: dict[str, Any]) -> str:
+    """Make the picture.
+
+    Args:
+        told: What `record` kept.
+
+    Returns:
+        An SVG.
+    """
+    height = PANEL * len(told["events"])
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 {height}" '
+        'role="img" aria-labelledby="exercise-trace-title exercise-trace-desc" '
+        'style="min-width: 34rem">',
+        '  <title id="exercise-trace-title">What two solutions of write_the_reducer '
+        "did</title>",
+        '  <desc id="exercise-trace-desc">Two ranks, drawn twice; time goes from left '
+        "to right. Above: each rank's backward is a short bar, and its eight "
+        "all-reduces begin one after the other when it is over. Below: all eight "
+        "all-reduces begin while the bar of backward still runs.</desc>",
+    ]
+    for number, (title, ranks) in enumerate(told["events"].items()):
+        lines += _panel(title, ranks, top=PANEL * number)
+    return "\n".join([*lines, "</svg>"]) + "\n"
+
+
+def _panel(title: str, ranks: dict[str, list[Any]], *, top: int) -> list[str]:
+    """One solution: a lane for each rank, and a line of time below."""
+    until = max(end for own in ranks.values() for *_, end in own)
+
+    def x(ms: float) -> float:
+        return round(LEFT + WIDTH * ms / until, 1)
+
+    lines = [f'  <text class="d-strong" x="10" y="{top + 22}">{title}</text>']
+    for rank, own in ranks.items():
+        y = top + FIRST_LINE + LANE * int(rank)
+        lines += _text(f"rank {rank}", 10, y + 16) + _text("all-reduces", 10, y + 58)
+        for kind, name, start, end in own:
+            if kind != "phase":
+                continue
+            lines.append(_bar("d-box", x(start), y, width=x(end) - x(start), high=BAR))
+            if name == "backward":
+                place = y + 16
+                if x(end) - x(start) < 70:
+                    lines += _text(name, x(end) + 8, place)
+                else:
+                    middle = round((x(start) + x(end)) / 2, 1)
+                    lines += _text(name, middle, place, anchor="middle")
+                stop = x(end)
+        sent = [one for one in own if one[0] != "phase"]
+        for i, (_, _, start, end) in enumerate(sent):
+            below = y + BAR + 6 + (SENT + GAP) * i
+            long = max(1.5, x(end) - x(start))
+            lines.append(_bar(f"d-r{rank}", x(start), below, width=long, high=SENT))
+        bottom = y + BAR + 6 + (SENT + GAP) * len(sent)
+        lines.append(f'  <path class="d-dash" d="M{stop} {y - 4}V{bottom}"/>')
+    axis = top + FIRST_LINE + LANE * len(ranks) + 4
+    lines += _text("0 ms", LEFT, axis) + _text(f"{until:.0f} ms", LEFT + WIDTH, axis)
+    return lines
+
+
+def _text(told: str, x: float, y: int, *, anchor: str = "start") -> list[str]:
+    where = f' text-anchor="{anchor}"' * (anchor != "start")
+    return [f'  <text class="d-text" x="{x:g}" y="{y}"{where}>{told}</text>']
+
+
+def _bar(kind: str, x: float, y: int, *, width: float, high: int) -> str:
+    return (
+        f'  <rect class="{kind}" x="{x:g}" y="{y}" width="{width:.1f}" '
+        f'height="{high}"/>'
+    )
+
+
+def stale() -> list[str]:
+    """Find what is not as it would be made now.
+
+    Returns:
+        A sentence for each fault.
+    """
+    told = json.loads(TRACES.read_text(encoding="utf-8"))
+    faults = [
+        f"{script} has changed: run exercise_pictures.py --record"
+        for script, was in told["scripts"].items()
+        if sha256(ROOT / script) != was
+    ]
+    if PICTURE.read_text(encoding="utf-8") != draw(told):
+        faults.append(f"{PICTURE.name} is stale: run exercise_pictures.py")
+    return faults
+
+
+def main() -> int:
+    """Record, draw or check.
+
+    Returns:
+        The exit code.
+    """
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--record", action="store_true", help="play both again")
+    parser.add_argument("--check", action="store_true", help="write nothing; compare")
+    given = parser.parse_args()
+    if given.check:
+        faults = stale()
+        print("\n".join(faults), end="\n" * bool(faults))
+        return int(bool(faults))
+    if given.record:
+        record()
+    told = json.loads(TRACES.read_text(encoding="utf-8"))
+    PICTURE.write_text(draw(told), encoding="utf-8", newline="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""The exercises' table, from what their files say about themselves."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+from distrinews.exercise_sheets import EXERCISES, Sheet, names
+
+__all__ = ["exercise_counts", "exercise_table", "exercise_trace_origin"]
+
+TRACES = pathlib.Path(__file__).with_name("captured") / "exercise_traces.json"
+
+
+def exercise_table() -> str:
+    """Every exercise, the easy ones first.
+
+    Returns:
+        A Markdown table.
+    """
+    lines = ["| exercise | what it is about, with the page | target |", "|---|---|---|"]
+    for sheet in map(Sheet.read, names()):
+        about, page = sheet.title.rstrip("."), sheet.fields["Concept"]
+        # WHY three columns and not five: a telephone has room for three.
+        lines.append(
+            f"| `{sheet.name}`, {sheet.fields['Level']} | [{about}](../{page}.md) | "
+            f"{sheet.fields['Target']} |"
+        )
+    return "\n".join(lines)
+
+
+def exercise_counts() -> str:
+    """How many there are, of each level, and how many wrong solutions.
+
+    Returns:
+        A sentence.
+    """
+    sheets = [Sheet.read(name) for name in names()]
+    levels = [sheet.fields["Level"] for sheet in sheets]
+    told = ", ".join(
+        f"{levels.count(level)} {level}" for level in dict.fromkeys(levels)
+    )
+    wrong = len(list((EXERCISES / "wrong").glob("*.py")))
+    return f"{len(sheets)} exercises ({told}), {wrong} typical wrong solutions."
+
+
+def exercise_trace_origin() -> str:
+    """Where and when the traces of the picture were recorded.
+
+    Returns:
+        A sentence.
+    """
+    told = json.loads(TRACES.read_text(encoding="utf-8"))
+    env = told["environment"]
+    return (
+        f"<small>One run of each on {told['date']}: {env['cpu']}, {env['num_cores']} "
+        f"cores, torch {env['packages']['torch']}. It shows an order, and is no "
+        "measurement of speed: the first all-reduces of a process also connect it to "
+        "the others.</small>"
+    )

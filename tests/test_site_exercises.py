@@ -1,0 +1,91 @@
+"""Proofs for the exercises' page: its table is whole, its picture shows real traces."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from distrinews.exercise_sheets import Sheet, names
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "site_docs" / "learn" / "exercises.md"
+
+
+@pytest.fixture
+def pictures(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    pytest.importorskip("pty", reason="captures are made in a Unix terminal")
+    monkeypatch.syspath_prepend(str(ROOT / "site_docs" / "_tools"))
+    yield importlib.import_module("exercise_pictures")
+    for name in ("exercise_pictures", "capture_chapters"):
+        sys.modules.pop(name, None)
+
+
+def events(told: dict[str, Any], ending: str) -> dict[str, list[Any]]:
+    [title] = [title for title in told["events"] if title.endswith(ending)]
+    found: dict[str, list[Any]] = told["events"][title]
+    return found
+
+
+def begun_during_backward(own: list[Any]) -> int:
+    [end] = [end for _, name, _, end in own if name == "backward"]
+    return sum(start < end for kind, _, start, _ in own if kind == "collective")
+
+
+def test_the_table_has_a_row_for_every_exercise_with_its_target() -> None:
+    text = PAGE.read_text("utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert len(rows) == len(names()) >= 20
+    for name, row in zip(names(), rows, strict=True):
+        sheet = Sheet.read(name)
+        assert row.startswith(f"| `{name}`, {sheet.fields['Level']} | [")
+        assert sheet.title.rstrip(".") in row
+        assert sheet.fields["Target"] in row
+        assert f"(../{sheet.fields['Concept']}.md)" in row
+
+
+def test_what_is_rejected_on_the_page_is_what_stands_above_it() -> None:
+    folder = ROOT / "site_docs" / "learn" / "captured"
+    rejected = (folder / "exercise_rejected.txt").read_text("utf-8")
+    passed = (folder / "exercise_passed.txt").read_text("utf-8")
+    means = [4.0, (1 + 3) / 2, (2 + 2 + 6 + 0 + 6) / 5]
+    assert f"rejected: {sum(means) / 3:.3f} is not the mean" in rejected
+    assert "exercise hint mean_over_all_rows\n" in rejected
+    assert "NAME" not in rejected
+    assert "passed: mean_over_all_rows" in passed
+
+
+def test_ours_overlaps_in_the_picture_and_the_rejected_one_does_not(
+    pictures: Any,
+) -> None:
+    told = json.loads(pictures.TRACES.read_text("utf-8"))
+    for rank in ("0", "1"):
+        assert begun_during_backward(events(told, "passed")[rank]) == 8
+        assert begun_during_backward(events(told, "rejected")[rank]) == 0
+
+
+def test_the_picture_is_drawn_from_the_traces_as_they_are(
+    pictures: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert pictures.stale() == []
+    drawn = ElementTree.fromstring(pictures.PICTURE.read_text("utf-8"))
+    width = float(drawn.attrib["viewBox"].split()[2])
+    bars = drawn.findall("{http://www.w3.org/2000/svg}rect")
+    assert len(bars) == 2 * 2 * (2 + 8)  # forward, backward, eight all-reduces
+    for bar in bars:
+        assert 0 <= float(bar.attrib["x"]) < width
+        assert float(bar.attrib["x"]) + float(bar.attrib["width"]) <= width
+    # Negative control: another trace, another script.
+    told = json.loads(pictures.TRACES.read_text("utf-8"))
+    events(told, "passed")["0"][0][2] += 1.0
+    told["scripts"][pictures.CHECK] = "0" * 64
+    changed = tmp_path / "traces.json"
+    changed.write_text(json.dumps(told), encoding="utf-8")
+    monkeypatch.setattr(pictures, "TRACES", changed)
+    assert len(pictures.stale()) == 2
