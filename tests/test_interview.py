@@ -16,8 +16,9 @@ import re
 import string
 import subprocess
 import sys
-from collections.abc import Iterator
 
+import interview_pages
+import numbers_interview
 import pytest
 from helpers.command import call
 
@@ -284,34 +285,24 @@ def test_a_proof_that_does_not_exist_is_found(proof: str) -> None:
     assert not proven_by(proof)
 
 
-@pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
-    monkeypatch.syspath_prepend(str(SITE / "_tools"))
-    yield __import__("interview_pages")
-    sys.modules.pop("interview_pages")
-
-
-def test_the_pages_hold_every_card_as_it_is(tool: object) -> None:
+def test_the_pages_hold_every_card_as_it_is() -> None:
     folder = SITE / "interview"
     index = (folder / "index.md").read_text(encoding="utf-8")
     for group in GROUPS:
         page = (folder / f"{group.name}.md").read_text(encoding="utf-8")
-        assert page == tool.page(group)  # type: ignore[attr-defined]
+        assert page == interview_pages.page(group)
         for card in group.cards:
             assert f"{{ #{card.id} }}" in page
             assert f'??? question "{card.question} ({card.level})"' in page
             assert f"({group.name}.md#{card.id})" in index
     changed = dataclasses.replace(GROUPS[0], about="Something else.")
-    assert tool.page(changed) not in (  # type: ignore[attr-defined]
+    assert interview_pages.page(changed) not in (
         (folder / f"{GROUPS[0].name}.md").read_text(encoding="utf-8")
     )
 
 
-def test_the_walks_show_what_the_prediction_says(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.syspath_prepend(str(SITE / "_tools"))
-    makers = __import__("numbers_interview").MAKERS
+def test_the_walks_show_what_the_prediction_says() -> None:
+    makers = numbers_interview.MAKERS
     assert len(makers) == 15
     for name, make in makers.items():
         page = SITE / "interview" / f"scale-{name.split('_')[1]}.md"

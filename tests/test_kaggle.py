@@ -233,7 +233,6 @@ def test_no_gpu_goes_to_the_end_with_small_settings_and_says_so(
 @pytest.fixture(scope="module")
 def timetable() -> Callable[..., list[Any]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "site_docs" / "_tools"))
         patch.syspath_prepend(str(KAGGLE))
         import numbers_kaggle
     made: Callable[..., list[Any]] = numbers_kaggle.timetable

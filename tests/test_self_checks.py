@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 import socket
@@ -10,10 +9,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+import self_check_pages as pages
 import torch
 from helpers import self_check_story
 from helpers.self_check_story import Answer, printed
@@ -31,17 +30,6 @@ CPU = torch.device("cpu")
 pytestmark = pytest.mark.timeout(300)
 
 
-def tool(name: str) -> ModuleType:
-    path = ROOT / "site_docs" / "_tools" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-pages = tool("self_check_pages")
 QUESTIONS: list[dict[str, Any]] = pages.questions()
 BY_ID = {one["id"]: one for one in QUESTIONS}
 CODES = {one["id"]: one["code"] for one in QUESTIONS if "code" in one}

@@ -88,7 +88,6 @@ def test_a_strict_build_is_clean_and_takes_less_than_twenty_seconds(
 def test_every_public_name_has_an_anchor_in_the_reference(
     built: tuple[pathlib.Path, str, float],
 ) -> None:
-    sys.path.insert(0, str(ROOT / "site_docs" / "_tools"))
     import reference_api
 
     pages = (built[0] / "reference" / "api").rglob("index.html")
@@ -318,7 +317,6 @@ def test_a_bad_page_would_be_found(
 def test_lighthouse_gives_three_pages_at_least_95_points_in_everything(
     built: tuple[pathlib.Path, str, float],
 ) -> None:
-    sys.path.insert(0, str(ROOT / "site_docs" / "_tools"))
     import lighthouse
 
     if lighthouse.tools():
@@ -346,7 +344,6 @@ def test_lighthouse_gives_three_pages_at_least_95_points_in_everything(
 
 def test_points_below_the_limit_would_be_named() -> None:
     """Negative control."""
-    sys.path.insert(0, str(ROOT / "site_docs" / "_tools"))
     import lighthouse
 
     def report(score: float) -> dict[str, Any]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import doctest
-import importlib.util
+import importlib
 import pathlib
 import re
 import shutil
-import sys
 import textwrap
 from types import ModuleType
 
+import chapter_pages as pages
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -23,24 +23,10 @@ PYTHON = re.compile(
 )
 
 
-def tool(name: str) -> ModuleType:
-    path = SITE / "_tools" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # a dataclass looks itself up there
-    spec.loader.exec_module(module)
-    return module
-
-
-pages = tool("chapter_pages")
-
-
 @pytest.fixture
 def captures() -> ModuleType:
     pytest.importorskip("pty", reason="captures are made in a Unix terminal")
-    return tool("capture_chapters")
+    return importlib.import_module("capture_chapters")
 
 
 def page_of(chapter: pathlib.Path) -> pathlib.Path:

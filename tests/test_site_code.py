@@ -21,7 +21,6 @@ from helpers.site_code import Fence, fences
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SITE = ROOT / "site_docs"
 TOOLS = SITE / "_tools"
-sys.path.insert(0, str(TOOLS))
 
 PAGES = sorted(path for path in SITE.rglob("*.md") if "_tools" not in path.parts)
 COMMANDS = {"sh", "bash", "powershell"}

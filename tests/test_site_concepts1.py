@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
+import numbers_concepts1
 import pytest
 import torch
 from helpers.site_tables import cells
@@ -31,13 +29,6 @@ MINE = (
 slow = pytest.mark.slow  # the models' sizes come from transformers
 
 
-@pytest.fixture
-def numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.syspath_prepend(str(ROOT / "site_docs" / "_tools"))
-    yield __import__("numbers_concepts1")
-    sys.modules.pop("numbers_concepts1")
-
-
 def share_of_a_row(counts: list[int], factors: list[float]) -> list[float]:
     """How often a row of each rank counts, as autograd says it."""
     weight = torch.zeros(1, requires_grad=True)
@@ -56,10 +47,8 @@ def share_of_a_row(counts: list[int], factors: list[float]) -> list[float]:
     return told
 
 
-def test_a_row_counts_as_often_as_the_table_says_and_the_cure_cures(
-    numbers: Any,
-) -> None:
-    table = cells(numbers.uneven_weights())
+def test_a_row_counts_as_often_as_the_table_says_and_the_cure_cures() -> None:
+    table = cells(numbers_concepts1.uneven_weights())
     assert len(table) == 3
     for counts, *often, cure in table:
         rows = [int(count) for count in counts.split(", ")]
@@ -73,9 +62,9 @@ def test_a_row_counts_as_often_as_the_table_says_and_the_cure_cures(
 
 
 @slow
-def test_a_rank_of_the_ring_sends_what_its_messages_add_up_to(numbers: Any) -> None:
+def test_a_rank_of_the_ring_sends_what_its_messages_add_up_to() -> None:
     size = sum(parameter.nbytes for parameter in sizes.build("minilm").parameters())
-    for ranks, messages, minilm, _, middle, _ in cells(numbers.ring_bytes()):
+    for ranks, messages, minilm, _, middle, _ in cells(numbers_concepts1.ring_bytes()):
         world_size = int(ranks)
         # Each message is a chunk; there are N - 1 in each of two phases.
         assert int(messages) == len([*range(world_size - 1)] * 2)
@@ -86,11 +75,11 @@ def test_a_rank_of_the_ring_sends_what_its_messages_add_up_to(numbers: Any) -> N
 
 
 @slow
-def test_the_table_of_buffers_lists_what_the_models_hold(numbers: Any) -> None:
+def test_the_table_of_buffers_lists_what_the_models_hold() -> None:
     net = sizes.build("minilm")
     names = {type(module).__name__ for module in net.modules()}
     assert not any("BatchNorm" in name for name in names)
-    row = cells(numbers.buffers_and_norms())[0]
+    row = cells(numbers_concepts1.buffers_and_norms())[0]
     assert row[1] == "0"
     assert int(row[2]) == sum(isinstance(m, nn.LayerNorm) for m in net.modules())
     # int64, one per place
@@ -98,8 +87,8 @@ def test_the_table_of_buffers_lists_what_the_models_hold(numbers: Any) -> None:
 
 
 @slow
-def test_no_more_is_exposed_than_travels(numbers: Any) -> None:
-    for _, travel, exposed, step in cells(numbers.ddp_on_two_t4()):
+def test_no_more_is_exposed_than_travels() -> None:
+    for _, travel, exposed, step in cells(numbers_concepts1.ddp_on_two_t4()):
         low, high, hidden_low, hidden_high, least, most = (
             float(number)
             for cell in (travel, exposed, step)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
+import numbers_concepts2
 import pytest
 import torch
 from helpers.site_tables import cells
@@ -18,17 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "site_docs" / "understand"
 
 
-@pytest.fixture
-def numbers(monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
-    monkeypatch.syspath_prepend(str(ROOT / "site_docs" / "_tools"))
-    yield __import__("numbers_concepts2")
-    sys.modules.pop("numbers_concepts2")
-
-
-def test_a_padded_evaluation_counts_the_next_multiple_of_the_ranks(
-    numbers: object,
-) -> None:
-    rows = cells(numbers.evaluation_padding())  # type: ignore[attr-defined]
+def test_a_padded_evaluation_counts_the_next_multiple_of_the_ranks() -> None:
+    rows = cells(numbers_concepts2.evaluation_padding())
     assert len(rows) == 7
     for ranks, counted, twice, off, ours, _ in rows:
         extra = -7600 % int(ranks)
@@ -40,9 +30,7 @@ def test_a_padded_evaluation_counts_the_next_multiple_of_the_ranks(
         assert ours == "7,600"
 
 
-def test_a_mean_of_figures_is_told_apart_from_the_figure_of_all_rows(
-    numbers: object,
-) -> None:
+def test_a_mean_of_figures_is_told_apart_from_the_figure_of_all_rows() -> None:
     # The rows behind the picture: true class, said class; the last two are rank 1's.
     true, said = [0, 0, 0, 1, 0, 1], [0, 0, 0, 1, 0, 0]
     parts = (slice(0, 4), slice(4, 6), slice(0, 6))
@@ -52,7 +40,7 @@ def test_a_mean_of_figures_is_told_apart_from_the_figure_of_all_rows(
         for part in parts
     ]
     for row, want in zip(
-        cells(numbers.metrics_two_ways()),  # type: ignore[attr-defined]
+        cells(numbers_concepts2.metrics_two_ways()),
         (accuracy, f1),
         strict=True,
     ):
@@ -62,13 +50,13 @@ def test_a_mean_of_figures_is_told_apart_from_the_figure_of_all_rows(
         assert abs(mean - total) > 0.05  # else the page would show no difference
 
 
-def test_a_global_batch_is_the_product_and_the_rates_follow_their_rule(
-    numbers: object,
-) -> None:
-    for ranks, pieces, each, step, steps in cells(numbers.same_global_batch()):  # type: ignore[attr-defined]
+def test_a_global_batch_is_the_product_and_the_rates_follow_their_rule() -> None:
+    for ranks, pieces, each, step, steps in cells(
+        numbers_concepts2.same_global_batch()
+    ):
         assert int(ranks) * int(pieces) * int(each) == int(step) == 32
         assert steps == "3,750"
-    for size, steps, *rates in cells(numbers.batches_and_rates()):  # type: ignore[attr-defined]
+    for size, steps, *rates in cells(numbers_concepts2.batches_and_rates()):
         growth = int(size.replace(",", "")) / 32
         assert int(steps.replace(",", "")) == int(120_000 / 32 / growth)
         for base, linear, root in ((2e-4, *rates[:2]), (5e-5, *rates[2:])):
@@ -76,10 +64,10 @@ def test_a_global_batch_is_the_product_and_the_rates_follow_their_rule(
             assert float(root) == pytest.approx(base * growth**0.5, rel=0.03)
 
 
-def test_shards_are_padded_up_or_cut_down_to_a_multiple_of_the_ranks(
-    numbers: object,
-) -> None:
-    for ranks, each, repeated, dropped, steps, rest in cells(numbers.shard_sizes()):  # type: ignore[attr-defined]
+def test_shards_are_padded_up_or_cut_down_to_a_multiple_of_the_ranks() -> None:
+    for ranks, each, repeated, dropped, steps, rest in cells(
+        numbers_concepts2.shard_sizes()
+    ):
         assert int(each.replace(",", "")) == -(-120_000 // int(ranks))
         assert int(repeated) == -120_000 % int(ranks)
         assert int(dropped) == 120_000 % int(ranks)
@@ -88,18 +76,16 @@ def test_shards_are_padded_up_or_cut_down_to_a_multiple_of_the_ranks(
         assert size % int(ranks) == 0
 
 
-def test_computing_the_seeds_leaves_the_global_generator_as_it_was(
-    numbers: object,
-) -> None:
+def test_computing_the_seeds_leaves_the_global_generator_as_it_was() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    table = cells(numbers.seeds_of_ranks())  # type: ignore[attr-defined]
+    table = cells(numbers_concepts2.seeds_of_ranks())
     assert torch.equal(torch.get_rng_state(), before)
     assert [row[3] for row in table] == ["equal", "different", "equal", "equal"]
 
 
-def test_a_replica_is_four_times_its_weights_in_every_process(numbers: object) -> None:
-    for _, *told in cells(numbers.replica_memory()):  # type: ignore[attr-defined]
+def test_a_replica_is_four_times_its_weights_in_every_process() -> None:
+    for _, *told in cells(numbers_concepts2.replica_memory()):
         weights, grads, adamw, one, two, four = (
             int(text.removesuffix(" MB").replace(",", "")) for text in told
         )
@@ -108,14 +94,14 @@ def test_a_replica_is_four_times_its_weights_in_every_process(numbers: object) -
             assert got == pytest.approx(factor * weights, abs=factor)
 
 
-def test_what_travels_grows_towards_twice_the_tensor(numbers: object) -> None:
-    rows = cells(numbers.collective_costs())  # type: ignore[attr-defined]
+def test_what_travels_grows_towards_twice_the_tensor() -> None:
+    rows = cells(numbers_concepts2.collective_costs())
     assert [row[1] for row in rows[:2]] == ["8", str(8 * 4 * 4)]
     for _, size, by_2, by_8, _ in rows:
         sizes = [float(text.removesuffix(" MB")) for text in (size, by_2, by_8)]
         assert sizes[1] == sizes[0]  # 2 (2 - 1) / 2
         assert sizes[2] == pytest.approx(1.75 * sizes[0], abs=1)  # 2 (8 - 1) / 8
-    assert cells(numbers.metric_bytes())[0][1] == str(128 + 8 + 240)  # type: ignore[attr-defined]
+    assert cells(numbers_concepts2.metric_bytes())[0][1] == str(128 + 8 + 240)
 
 
 def test_every_variable_that_the_page_names_is_one_that_torchrun_sets() -> None:

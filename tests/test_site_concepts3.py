@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+import numbers_concepts3
 import pytest
 import torch
 import torch.distributed as torch_dist
@@ -125,9 +125,6 @@ def test_an_infinite_gradient_of_one_rank_is_infinite_on_all(tmp_path: Path) -> 
 
 def test_sharding_stages_send_and_hold_what_the_paper_counts() -> None:
     """By hand: ZeRO (Rajbhandari et al. 2020), sections 5 and 7, in float32."""
-    sys.path.insert(0, str(TOOLS))
-    import numbers_concepts3
-
     each = [
         float(line.split("|")[2])
         for line in numbers_concepts3.memory_by_stage().splitlines()[2:]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -19,12 +17,9 @@ PAGE = ROOT / "site_docs" / "learn" / "exercises.md"
 
 
 @pytest.fixture
-def pictures(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def pictures() -> Any:
     pytest.importorskip("pty", reason="captures are made in a Unix terminal")
-    monkeypatch.syspath_prepend(str(ROOT / "site_docs" / "_tools"))
-    yield importlib.import_module("exercise_pictures")
-    for name in ("exercise_pictures", "capture_chapters"):
-        sys.modules.pop(name, None)
+    return importlib.import_module("exercise_pictures")
 
 
 def events(told: dict[str, Any], ending: str) -> dict[str, list[Any]]:

@@ -10,7 +10,6 @@ import importlib
 import json
 import pathlib
 import re
-import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -44,11 +43,9 @@ PALETTE = [
 
 
 @pytest.fixture(scope="module")
-def tools() -> Iterator[ModuleType]:
-    """`site_docs/_tools` on the path; gives the module that serves a folder."""
-    sys.path.insert(0, str(SITE / "_tools"))
-    yield importlib.import_module("widget_pictures")
-    sys.path.remove(str(SITE / "_tools"))
+def tools() -> ModuleType:
+    """The module that serves a folder and draws."""
+    return importlib.import_module("widget_pictures")
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import pathlib
 import subprocess
 import sys
-from types import ModuleType
 
 import pytest
+import troubleshooting_page
 
 from distrinews import troubles
 
@@ -16,15 +15,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 TOOL = ROOT / "site_docs" / "_tools" / "troubleshooting_page.py"
 PAGE = ROOT / "site_docs" / "troubleshooting.md"
 DATA = ROOT / "distrinews" / "troubles.json"
-
-
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("troubleshooting_page", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_page_and_the_data_are_what_the_tool_makes_of_them() -> None:
@@ -43,28 +33,28 @@ def test_the_page_and_the_data_are_what_the_tool_makes_of_them() -> None:
 def test_a_changed_cure_makes_the_page_stale() -> None:
     """Negative control."""
     page, data = PAGE.read_text("utf-8"), DATA.read_text("utf-8")
-    assert tool().renewed_page(page, data) == page
+    assert troubleshooting_page.renewed_page(page, data) == page
     changed = data.replace("Print `sum(p.numel()", "Show `sum(p.numel()")
     assert changed != data
-    assert tool().renewed_page(page, changed) != page
+    assert troubleshooting_page.renewed_page(page, changed) != page
 
 
 def test_what_is_written_by_hand_stays_and_its_headlines_reach_the_data() -> None:
     page, data = PAGE.read_text("utf-8"), DATA.read_text("utf-8")
     section = "## Brand new { #brand-new }\n\nWritten by hand.\n\n"
     longer = page.replace("## Settings", section + "## Settings", 1)
-    new_data = tool().renewed_data(data, longer)
+    new_data = troubleshooting_page.renewed_data(data, longer)
     assert '"slug": "brand-new"' in new_data
-    assert section in tool().renewed_page(longer, new_data)
+    assert section in troubleshooting_page.renewed_page(longer, new_data)
 
 
 def test_what_a_merge_put_behind_the_generated_part_moves_up() -> None:
     page, data = PAGE.read_text("utf-8"), DATA.read_text("utf-8")
     section = "## Brand new { #brand-new }\n\nWritten by hand."
-    made = tool().renewed_page(f"{page}\n{section}\n", data)
-    assert made.index(section) < made.index(tool().START)
-    assert made.rstrip().endswith(tool().END)
-    assert tool().renewed_page(made, data) == made
+    made = troubleshooting_page.renewed_page(f"{page}\n{section}\n", data)
+    assert made.index(section) < made.index(troubleshooting_page.START)
+    assert made.rstrip().endswith(troubleshooting_page.END)
+    assert troubleshooting_page.renewed_page(made, data) == made
 
 
 @pytest.mark.parametrize("found", [True, False])
@@ -72,15 +62,16 @@ def test_real_output_is_shown_with_version_and_date_and_else_the_page_says_so(
     found: bool, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page, data = PAGE.read_text("utf-8"), DATA.read_text("utf-8")
-    module = tool()
     labs = tmp_path / "labs"
     (labs / "captured").mkdir(parents=True)
     if found:
         (labs / "duplicate_gpu.py").write_text('"""Two on one."""', encoding="utf-8")
         text = "# torch 9.9.9, Linux, 2031-05-06\nDuplicate GPU detected, really\n"
         (labs / "captured" / "duplicate_gpu.txt").write_text(text, encoding="utf-8")
-    monkeypatch.setattr(module, "LABS", labs)
-    made = module.renewed_page(page, module.renewed_data(data, page))
+    monkeypatch.setattr(troubleshooting_page, "LABS", labs)
+    made = troubleshooting_page.renewed_page(
+        page, troubleshooting_page.renewed_data(data, page)
+    )
     entry = made.partition("{ #duplicate-gpu }")[2].partition("\n#### ")[0]
     assert ("Two on one.\n\nDuplicate GPU detected, really" in entry) is found
     assert ("2031-05-06, torch 9.9.9, Linux" in entry) is found

@@ -14,17 +14,17 @@ says which are stale, with exit code 1.
 
 from __future__ import annotations
 
-import pathlib
 import re
 import sys
 from typing import Any
 
 import measured_blocks
+import renewal
+from renewal import SITE
 
 from distrinews import benchmark, results
 from distrinews.errors import ResultError
 
-SITE = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = SITE / "benchmarks" / "results"
 BLOCK = re.compile(
     r"(<!-- from (?:(\S+\.json) or )?(\S+\.json)(?: as (\w+))? -->\n)"
@@ -124,17 +124,7 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    stale = []
-    for page in sorted(SITE.rglob("*.md")):
-        before = page.read_text(encoding="utf-8")
-        after = render(before)
-        if after != before:
-            stale.append(page)
-            if "--check" not in sys.argv:
-                page.write_text(after, encoding="utf-8", newline="\n")
-    for page in stale:
-        print(page.relative_to(SITE.parent))
-    return int(bool(stale) and "--check" in sys.argv)
+    return renewal.finish(renewal.pages(render))
 
 
 if __name__ == "__main__":

@@ -32,8 +32,9 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-SITE = ROOT / "site_docs"
+import renewal
+from renewal import ROOT, SITE
+
 CAPTURED = SITE / "learn" / "captured"
 BLOCK = re.compile(
     r"^( *)(<!-- (act|diff|new|captured|road)( [^\n]+?)? -->\n)"
@@ -280,17 +281,7 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    stale = []
-    for page in sorted(SITE.rglob("*.md")):
-        before = page.read_text(encoding="utf-8")
-        after = render(before)
-        if after != before:
-            stale.append(page)
-            if "--check" not in sys.argv:
-                page.write_text(after, encoding="utf-8", newline="\n")
-    for page in stale:
-        print(page.relative_to(ROOT))
-    return int(bool(stale) and "--check" in sys.argv)
+    return renewal.finish(renewal.pages(render))
 
 
 if __name__ == "__main__":

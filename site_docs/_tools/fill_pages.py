@@ -16,14 +16,14 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
-import pathlib
 import re
 import sys
 import textwrap
 from collections.abc import Callable
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-SITE = ROOT / "site_docs"
+import renewal
+from renewal import ROOT, SITE
+
 TOOLS = SITE / "_tools"
 BLOCK = re.compile(
     r"(<!-- (source|numbers) (\S+) -->\n)(?:(?!<!-- (?:source|numbers) ).)*?"
@@ -110,17 +110,7 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    stale = []
-    for page in sorted(SITE.rglob("*.md")):
-        before = page.read_text(encoding="utf-8")
-        after = render(before)
-        if after != before:
-            stale.append(page)
-            if "--check" not in sys.argv:
-                page.write_text(after, encoding="utf-8", newline="\n")
-    for page in stale:
-        print(page.relative_to(ROOT))
-    return int(bool(stale) and "--check" in sys.argv)
+    return renewal.finish(renewal.pages(render))
 
 
 if __name__ == "__main__":

@@ -20,10 +20,12 @@ import sys
 import textwrap
 from dataclasses import replace
 
+import renewal
+from renewal import ROOT
+
 from distrinews import interview_anki, interview_cards, interview_numbers
 from distrinews.interview_cards import Card, Group, paragraphs
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "site_docs" / "interview"
 BLOCK = re.compile(r"(<!-- interview cards -->\n).*?(<!-- end -->)", re.DOTALL)
 WIDTH = 100
@@ -132,15 +134,7 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    stale = []
-    for path, text in renewed().items():
-        if not path.exists() or path.read_bytes() != text.encode():
-            stale.append(path)
-            if "--check" not in sys.argv:
-                path.write_text(text, encoding="utf-8", newline="\n")
-    for path in stale:
-        print(path.relative_to(ROOT))
-    return int(bool(stale) and "--check" in sys.argv)
+    return renewal.finish(renewed().items())
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ from collections.abc import Callable
 import inventories
 import reference_api
 import reference_flags
+import renewal
+from renewal import ROOT, SITE
 
-ROOT = reference_api.ROOT
-SITE = reference_api.SITE
 CONFIG = ROOT / "mkdocs.yml"
 BLOCK = re.compile(r"(<!-- reference (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NAVIGATION = re.compile(
@@ -87,21 +87,7 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    check = "--check" in sys.argv
-    stale = left_over()
-    for path in stale:
-        if not check:
-            path.unlink()
-    for path, content in renewed().items():
-        if path.is_file() and path.read_bytes() == content:
-            continue
-        stale.append(path)
-        if not check:
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(content)
-    for path in stale:
-        print(path.relative_to(ROOT))
-    return int(bool(stale) and check)
+    return renewal.finish(renewed().items(), left_over())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ says which are stale, with exit code 1.
 
 from __future__ import annotations
 
-import pathlib
+import functools
 import re
 import string
 import sys
@@ -19,7 +19,9 @@ import tomllib
 from collections.abc import Sequence
 from typing import Any
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+import renewal
+from renewal import ROOT
+
 LEARN = ROOT / "site_docs" / "learn"
 SOURCE = LEARN / "self_checks.toml"
 BLOCK = re.compile(
@@ -84,17 +86,9 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    stale, asked = [], questions()
-    for page in sorted(LEARN.glob("*.md")):
-        before = page.read_text(encoding="utf-8")
-        after = render(before, asked=asked)
-        if after != before:
-            stale.append(page)
-            if "--check" not in sys.argv:
-                page.write_text(after, encoding="utf-8", newline="\n")
-    for page in stale:
-        print(page.relative_to(ROOT))
-    return int(bool(stale) and "--check" in sys.argv)
+    return renewal.finish(
+        renewal.pages(functools.partial(render, asked=questions()), LEARN)
+    )
 
 
 if __name__ == "__main__":

@@ -16,9 +16,11 @@ import re
 import sys
 from typing import Any
 
+import renewal
+from renewal import ROOT
+
 from distrinews.troubles import Catalogue, Trouble
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = ROOT / "distrinews" / "troubles.json"
 PAGE = ROOT / "site_docs" / "troubleshooting.md"
 LABS = ROOT / "chapters" / "labs"
@@ -209,16 +211,7 @@ def main() -> int:
     """
     data, page = (path.read_text(encoding="utf-8") for path in (DATA, PAGE))
     new_data = renewed_data(data, page)
-    new_page = renewed_page(page, new_data)
-    stale = [
-        p for p, a, b in ((DATA, data, new_data), (PAGE, page, new_page)) if a != b
-    ]
-    if "--check" not in sys.argv:
-        DATA.write_text(new_data, encoding="utf-8", newline="\n")
-        PAGE.write_text(new_page, encoding="utf-8", newline="\n")
-    for path in stale:
-        print(path.relative_to(ROOT))
-    return int(bool(stale) and "--check" in sys.argv)
+    return renewal.finish([(DATA, new_data), (PAGE, renewed_page(page, new_data))])
 
 
 if __name__ == "__main__":

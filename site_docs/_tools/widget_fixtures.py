@@ -22,14 +22,15 @@ from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
+import renewal
 import torch
 import widget_costs
+from renewal import ROOT
 from torch.utils.data import DistributedSampler
 
 from distrinews import ring, sharding, sizes
 from distrinews.dist import Ranks
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 WIDGETS = ROOT / "site_docs" / "assets" / "widgets"
 
 
@@ -231,17 +232,7 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    stale = []
-    for path, text in files():
-        if path.is_file() and path.read_text(encoding="utf-8") == text:
-            continue
-        stale.append(path)
-        if "--check" not in sys.argv:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8", newline="\n")
-    for path in stale:
-        print(path.relative_to(ROOT))
-    return int(bool(stale) and "--check" in sys.argv)
+    return renewal.finish(files())
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+import renewal
+from renewal import ROOT
+
 ASSETS = ROOT / "site_docs" / "assets"
 PICTURES = ROOT / "site_docs" / "diagrams"
 WIDTH = 560
@@ -133,17 +135,9 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    stale = []
-    for name, svg in pictures().items():
-        path = PICTURES / f"widget-{name}.svg"
-        if path.is_file() and path.read_text(encoding="utf-8") == svg:
-            continue
-        stale.append(path)
-        if "--check" not in sys.argv:
-            path.write_text(svg, encoding="utf-8", newline="\n")
-    for path in stale:
-        print(path.relative_to(ROOT))
-    return int(bool(stale) and "--check" in sys.argv)
+    return renewal.finish(
+        (PICTURES / f"widget-{name}.svg", svg) for name, svg in pictures().items()
+    )
 
 
 if __name__ == "__main__":

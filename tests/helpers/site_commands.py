@@ -8,7 +8,6 @@ import io
 import pathlib
 import re
 import shlex
-import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 
@@ -122,7 +121,6 @@ def _script(words: Sequence[str]) -> str:
 @functools.cache
 def _models() -> dict[str, type]:
     """Programs whose flags are a settings model."""
-    sys.path.insert(0, str(ROOT / "apps"))
     from serve_settings import ServeSettings
 
     from distrinews import lessons, settings
@@ -139,7 +137,6 @@ def _models() -> dict[str, type]:
 
 
 def _distrinews(words: Sequence[str]) -> str:
-    sys.path.insert(0, str(ROOT / "site_docs" / "_tools"))
     import reference_flags
 
     from distrinews.docs import DocsSettings
