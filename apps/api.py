@@ -33,6 +33,7 @@ try:
         openapi,
         statuses,
     )
+    from envelope import Envelope
     from fastapi import APIRouter, FastAPI, Request
     from fastapi.responses import HTMLResponse, RedirectResponse, Response
     from problems import (
@@ -44,11 +45,12 @@ try:
     )
     from pydantic import BaseModel
     from reading import read_json
+    from refusals import Refusals
     from serve_settings import ServeSettings, environment_help
     from service import Service
     from starlette.exceptions import HTTPException
     from starlette.requests import ClientDisconnect
-    from telemetry import Envelope, Metrics
+    from telemetry import Metrics
 
     import distrinews
     from distrinews import console, exported, flags
@@ -67,6 +69,7 @@ except ModuleNotFoundError as error:
 __all__ = ["create_app", "main"]
 
 Result = TypeVar("Result")
+GUARDED = ("/predict", "/predict/batch")  # who asks there needs room for a text
 routes = APIRouter()
 
 
@@ -232,16 +235,19 @@ def create_app(
     settings = settings or ServeSettings()
     told = Metrics()
     service = Service(settings, metrics=told, classifier=classifier)
+    refusals = Refusals(told, check_room=service.check_room, guarded=GUARDED)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
         service.start()
         yield
         await service.stop()
+        refusals.tell()
 
     app = app_class(lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.settings, app.state.service, app.state.metrics = settings, service, told
-    app.state.has_ui = settings.ui and _can_show_ui()
+    state = app.state
+    state.settings, state.service, state.metrics = settings, service, told
+    state.refusals, state.has_ui = refusals, settings.ui and _can_show_ui()
     app.add_exception_handler(ProblemError, answer_problem)
     app.add_exception_handler(HTTPException, answer_http_error)
     app.add_exception_handler(ClientDisconnect, _nobody_there)
@@ -253,17 +259,12 @@ def create_app(
         max_texts=settings.max_texts,
     )
     app.openapi = lambda: schema  # type: ignore[method-assign]
-    if app.state.has_ui:
+    if state.has_ui:
         from demo import mount  # WHY here: Gradio takes seconds to import
 
         app = mount(app)
-    app.add_middleware(
-        Envelope,
-        metrics=told,
-        max_body_bytes=settings.max_body_bytes,
-        check_room=service.check_room,
-        guarded=("/predict", "/predict/batch"),
-    )
+    around = {"max_body_bytes": settings.max_body_bytes, "refusals": refusals}
+    app.add_middleware(Envelope, metrics=told, **around)
     return app
 
 

@@ -87,7 +87,9 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
-    request_id: str = Field(description="Also in the header X-Request-ID and our log")
+    request_id: str = Field(
+        description="Also in the header X-Request-ID and, unless refused, in our log"
+    )
     errors: list[Fault] | None = Field(None, description="With status 422: what to fix")
 
 

@@ -1,36 +1,42 @@
 """What the server tells about itself: request ids, JSON logs, metrics, headers.
 
-Promise: one log line a request, and numbers at /metrics; neither holds a text, a path
-or a message that could quote one. Their labels come from short fixed lists, so that no
-visitor can make them grow. Every answer carries a request id and the security headers,
-an answer to a crash, too.
+Promise: lines of JSON, and numbers at /metrics; neither holds a text, a path or a
+message that could quote one.
+
+Not here: what is told about each request (`envelope`), and about those that are sent
+away (`refusals`).
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import random
 import re
-import secrets
 import sys
 import time
 import traceback
-from collections.abc import Callable, Collection
 from typing import Any
 
 import problems
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from distrinews.batching import Batch
 
-__all__ = ["Envelope", "Metrics", "log", "log_as_json", "tell_error"]
+__all__ = [
+    "FRAMES",
+    "HEADERS",
+    "Metrics",
+    "current_id",
+    "known_id",
+    "log",
+    "log_as_json",
+    "tell_error",
+]
 
 log = logging.getLogger("distrinews.serve")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-METHODS = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"}
 # The page of a Hugging Face Space shows the app in a frame. WHY no X-Frame-Options: it
 # knows no list of sites, and DENY would leave that page empty.
 FRAMES = "frame-ancestors 'self' https://huggingface.co https://*.hf.space"
@@ -39,12 +45,6 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": f"default-src 'none'; {FRAMES}",
     "Cache-Control": "no-store",
-}
-UI = "/ui"  # Gradio brings scripts, styles and a cache policy of its own
-UI_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": FRAMES,
 }
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
@@ -119,6 +119,23 @@ def current_id() -> str | None:
     return problems.request_id.get() or None
 
 
+def known_id(given: str) -> str:
+    """Choose the id of a request.
+
+    Args:
+        given: What its sender calls it; may be empty.
+
+    Returns:
+        That, or a new one.
+    """
+    # WHY not any id: it goes into our log, and could forge lines there.
+    if REQUEST_ID.fullmatch(given):
+        return given
+    # WHY not `secrets`: it asks the operating system, and meanwhile lets other threads
+    # run: the event loop would have to wait for its turn once a request.
+    return f"{random.getrandbits(64):016x}"
+
+
 # --- Metrics --------------------------------------------------------------------
 
 
@@ -134,7 +151,7 @@ class Metrics:
         )
         self.request_s = Histogram(
             "request_seconds",
-            "To the answer",
+            "To the answer; those refused for lack of room are left out",
             ["route"],
             buckets=SECONDS,
             **own,
@@ -168,132 +185,3 @@ class Metrics:
         self.batch_s.observe(batch.model_s)
         self.waited_s.observe(batch.waited_s)
         self.failed.inc(batch.num_failed)
-
-
-# --- Around every request -------------------------------------------------------
-
-
-class Envelope:
-    """What all requests have in common: id, headers, limits, log line, metrics.
-
-    Args:
-        app: What answers.
-        metrics: What counts.
-        max_body_bytes: More is refused.
-        check_room: Raises a ProblemError when there is no room for one text more.
-        guarded: Paths whose POST asks for room. WHY here and not in the route: under
-            overload nearly all requests are refused, and what one of them costs decides
-            how long all others wait for the event loop. Routing and its exception
-            handlers cost several times as much.
-    """
-
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        metrics: Metrics,
-        max_body_bytes: int,
-        check_room: Callable[[], None] = lambda: None,
-        guarded: Collection[str] = (),
-    ) -> None:
-        self.app, self.metrics = app, metrics
-        self.max_body_bytes = max_body_bytes
-        self.check_room, self.guarded = check_room, guarded
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request.
-
-        Args:
-            scope: As ASGI says.
-            receive: As ASGI says.
-            send: As ASGI says.
-        """
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        given = Headers(scope=scope).get("x-request-id", "")
-        # WHY not any id: it goes into our log, and could forge lines there.
-        known = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        token = problems.request_id.set(known)
-        told = scope["distrinews"] = {}
-        status, began_s = 0, time.perf_counter()
-
-        async def send_on(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = known
-                for name, value in (UI_HEADERS if _is_ui(scope) else HEADERS).items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        self.metrics.in_flight.inc()
-        try:
-            await self._answer(scope, receive, send_on)
-        except Exception as error:
-            tell_error("crash", error)
-            if not status:  # else the answer has begun: it can only be cut off
-                crash = problems.answer(problems.ProblemError("internal"))
-                await crash(scope, receive, send_on)
-        finally:
-            self.metrics.in_flight.dec()
-            self._tell(scope, status, time.perf_counter() - began_s, told)
-            problems.request_id.reset(token)
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limit, came = self.max_body_bytes, 0
-        # WHY close: the rest of the body is on its way, and nobody will read it.
-        too_large = problems.ProblemError(
-            "body-too-large",
-            f"A body may have {limit:,} bytes.",
-            headers={"Connection": "close"},
-        )
-        length = Headers(scope=scope).get("content-length", "")
-        if length.isdecimal() and (len(length) > 18 or int(length) > limit):
-            await problems.answer(too_large)(scope, receive, send)
-            return
-        if self._is_guarded(scope):
-            try:
-                self.check_room()
-            except problems.ProblemError as error:
-                await problems.answer(error)(scope, receive, send)
-                return
-
-        async def receive_counted() -> Message:
-            nonlocal came
-            message = await receive()
-            came += len(message.get("body", b""))
-            if came > limit:  # a body that came in chunks, its length unannounced
-                raise too_large
-            return message
-
-        await self.app(scope, receive_counted, send)
-
-    def _is_guarded(self, scope: Scope) -> bool:
-        return scope["method"] == "POST" and scope["path"] in self.guarded
-
-    def _tell(
-        self, scope: Scope, status: int, seconds: float, told: dict[str, Any]
-    ) -> None:
-        # WHY the template of the route and never the path: paths are endless, and a
-        # visitor may put a text into one.
-        refused = scope["path"] if self._is_guarded(scope) else "unmatched"
-        known = getattr(scope.get("route"), "path", refused)
-        route = UI if _is_ui(scope) else known
-        method = scope["method"] if scope["method"] in METHODS else "other"
-        self.metrics.requests.labels(route, method, str(status)).inc()
-        self.metrics.request_s.labels(route).observe(seconds)
-        facts = {
-            "request_id": current_id(),
-            "method": method,
-            "route": route,
-            "status": status,  # 0: cut off before an answer began
-            "ms": round(seconds * 1000, 1),
-        }
-        log.info("request", extra={"facts": facts | told})
-
-
-def _is_ui(scope: Scope) -> bool:
-    path = scope["path"]
-    return bool(path == UI or path.startswith(f"{UI}/"))

@@ -100,6 +100,7 @@ class Batcher(Generic[Item, Answer]):
         self._waiting: dict[_Place[Item, Answer], None] = {}
         self._waiting_tokens = 0
         self._computing: list[_Place[Item, Answer]] = []
+        self._computing_tokens = 0
         self._arrived = asyncio.Event()
         self._closed = False
         self._loop_task: asyncio.Task[None] | None = None
@@ -114,8 +115,8 @@ class Batcher(Generic[Item, Answer]):
     @property
     def expected_wait_s(self) -> float:
         """Seconds until all that is here now will be done, by measured speed."""
-        computing = sum(place.num_tokens for place in self._computing)
-        return self._speed.seconds_for(self._waiting_tokens + computing)
+        num_tokens = self._waiting_tokens + self._computing_tokens
+        return self._speed.seconds_for(num_tokens)
 
     def check_room(self, num_items: int = 1) -> None:
         """Refuse now what `submit` would refuse later.
@@ -205,6 +206,7 @@ class Batcher(Generic[Item, Answer]):
                 self._arrived.clear()
                 continue
             self._computing = batch
+            self._computing_tokens = sum(place.num_tokens for place in batch)
             began_s = time.monotonic()
             items = [place.item for place in batch]
             outcomes = await loop.run_in_executor(self._thread, self._compute, items)
@@ -274,7 +276,7 @@ class Batcher(Generic[Item, Answer]):
     ) -> None:
         """Hand out the answers and learn from the batch."""
         ended_s = time.monotonic()
-        self._computing = []
+        self._computing, self._computing_tokens = [], 0
         for place, outcome in zip(batch, outcomes, strict=True):
             if not place.outcome.done():  # else its caller is gone
                 place.outcome.set_result(outcome)

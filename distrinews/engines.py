@@ -13,9 +13,10 @@ Guide: understand/training-and-inference.
 
 from __future__ import annotations
 
+import collections
+import concurrent.futures
 import pathlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -197,7 +198,8 @@ class OnnxEngine:
                 fix=f"delete {path}; it is made again.",
                 page="engines",
             ) from error
-        self._threads = ThreadPoolExecutor(
+        self._num_threads = num_threads
+        self._threads = concurrent.futures.ThreadPoolExecutor(
             num_threads,
             thread_name_prefix="engine",
             initializer=machine.yield_to_other_threads,
@@ -215,11 +217,30 @@ class OnnxEngine:
         if len(rows) == 1:  # no other thread need wake up
             return self._one(rows[0])[None]
         # WHY the longest first: begun last, it would keep all other cores waiting.
-        order = sorted(range(len(rows)), key=lambda place: -len(rows[place]))
-        found = list(self._threads.map(lambda place: self._one(rows[place]), order))
-        logits = np.empty((len(rows), found[0].shape[0]), np.float32)
-        logits[order] = found
-        return logits
+        left = collections.deque(
+            sorted(range(len(rows)), key=lambda place: -len(rows[place]))
+        )
+        # WHY not a task a text: between two texts a thread would wait for the caller's
+        # to take note, and both for Python's lock, which a server's event loop holds.
+        num = min(self._num_threads, len(rows))
+        tasks = [self._threads.submit(self._some, rows, left) for _ in range(num)]
+        concurrent.futures.wait(tasks)
+        found: dict[int, Logits] = {}
+        for task in tasks:
+            found |= task.result()
+        return np.stack([found[place] for place in range(len(rows))])
+
+    def _some(
+        self, rows: Sequence[Sequence[int]], left: collections.deque[int]
+    ) -> dict[int, Logits]:
+        """Logits [C] of texts, by their places; takes one after the other."""
+        found: dict[int, Logits] = {}
+        while True:
+            try:
+                place = left.popleft()
+            except IndexError:  # none is left
+                return found
+            found[place] = self._one(rows[place])
 
     def _one(self, row: Sequence[int]) -> Logits:
         """Logits [C] of one text."""

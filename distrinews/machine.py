@@ -161,7 +161,9 @@ def yield_to_other_threads() -> None:
         happens.
     """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), GIVES_WAY)
+        # WHY the process's own and more: one that runs under `nice` has others too.
+        number = os.getpriority(os.PRIO_PROCESS, os.getpid()) + GIVES_WAY
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), number)
 
 
 @contextlib.contextmanager

@@ -155,3 +155,29 @@ def test_importing_the_package_takes_less_than_a_tenth_of_a_second() -> None:
     )
     times_s = [float(run_python(*lines)) for _ in range(5)]
     assert statistics.median(times_s) < 0.1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have none")
+@pytest.mark.parametrize("number", [0, 7])
+def test_a_thread_that_gives_way_stands_behind_its_process(number: int) -> None:
+    """Also in a process that runs under `nice`; the main thread stays as it was."""
+    code = (
+        "import os, threading; from distrinews import machine\n"
+        "def look():\n"
+        "    machine.yield_to_other_threads()\n"
+        "    tid = threading.get_native_id()\n"
+        "    print(os.getpriority(os.PRIO_PROCESS, tid))\n"
+        "thread = threading.Thread(target=look)\n"
+        "thread.start(); thread.join()\n"
+        "print(os.getpriority(os.PRIO_PROCESS, os.getpid()))\n"
+    )
+    done = subprocess.run(
+        ["nice", "-n", str(number), sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    of_thread, of_process = map(int, done.stdout.split())
+    assert of_process == min(19, os.getpriority(os.PRIO_PROCESS, 0) + number)
+    assert of_thread == min(19, of_process + machine.GIVES_WAY)

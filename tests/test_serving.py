@@ -344,8 +344,10 @@ def test_who_finds_the_queue_full_is_sent_away_at_once() -> None:
 
     async def story(client: Client) -> list[httpx.Response]:
         tasks = [asyncio.create_task(predict(client)) for _ in range(20)]
-        done, _ = await asyncio.wait(tasks, timeout=0.5)
-        refused = [task.result() for task in done]
+        while sum(task.done() for task in tasks) < 14:  # on a busy machine, later
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        refused = [task.result() for task in tasks if task.done()]
         model.gate.set()
         answers = await asyncio.gather(*tasks)
         assert (await predict(client)).status_code == 200

@@ -46,12 +46,15 @@ def serve(tmp_path: Path) -> Generator[Callable[..., Served], None, None]:
         one.program.kill_everything()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["httptools", "h11"])
 def served(
-    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[Served, None, None]:
+    if request.param == "httptools":
+        pytest.importorskip("httptools")
     folder = tmp_path_factory.mktemp("served")
-    one = Served(folder, headers_timeout_s=LIMIT_S, body_timeout_s=LIMIT_S)
+    limits = {"headers_timeout_s": LIMIT_S, "body_timeout_s": LIMIT_S}
+    one = Served(folder, h11=request.param == "h11", **limits)
     yield one
     one.program.kill_everything()
 
@@ -83,11 +86,19 @@ SAID: dict[str, tuple[tuple[bytes, ...], tuple[int, ...]]] = {
     ),
     "endless headers": ((POST + b"X: " + b"a" * 200_000 + b"\r\n\r\n",), (400,)),
     "many headers": ((POST + b"X: aaaaaaaa\r\n" * 20_000 + b"\r\n",), (400,)),
+    "a header that never ends": (
+        (POST + b"X: ", *[b"a" * 60_000] * 2),
+        (400,),
+    ),
     "an endless line": ((b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\n\r\n",), (400,)),
     "no HTTP": ((b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",), (400,)),
     "zeros": ((b"\0" * 1000 + b"\r\n\r\n",), (400,)),
     "HTTP/2": ((b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",), (400, 404, 405)),
     "no host": ((b"GET /healthz HTTP/1.1\r\n\r\n",), (400,)),
+    "two hosts": (
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",),
+        (400,),
+    ),
     "a header in a header": (
         (b"GET / HTTP/1.1\r\nHost: x\r\nA: b\0c\r\n\r\n",),
         (400,),

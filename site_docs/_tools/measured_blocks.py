@@ -133,17 +133,21 @@ def _serving(told: dict[str, Any]) -> str:
             f"| {row['p99_ms']:.0f} ms |"
         )
     load = told["figures"]["overload"]
+    per_s = f"{load['offered_per_s']:,.0f} offered, {load['accepted_per_s']:.0f}"
+    share = f"{load['accepted_by_capacity']:.0%} of what it answers without a flood"
     lines += [
         "",
         f"At {load['offered_by_capacity']:.1f} times what it can do, for "
         f"{told['settings']['overload_s']:.0f} s:",
         "",
+        f"- a second: {per_s} accepted, {share} ({load['how']})",
         f"- accepted {load['accepted']:,} requests, refused {load['refused']:,} with "
         f"503, left {load['neither']} without an answer",
         f"- p99 of the accepted {load['accepted_p99_s']:.2f} s (deadline "
         f"{load['deadline_s']:.0f} s), of the refused {load['refused_p99_s']:.2f} s",
         f"- resident memory {load['rss_mib_before']:.0f} MiB before, "
-        f"{load['rss_mib_after']:.0f} MiB after",
+        f"{load['rss_mib_at_a_quarter']:.0f} MiB a quarter into it, "
+        f"{load['rss_mib_after']:.0f} MiB at its end",
         f"- two seconds after the flood: {load['refused_after_2_s']} refused, median "
         f"{load['median_ms_after_2_s']:.0f} ms (before: "
         f"{load['median_ms_before']:.0f} ms)",
