@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import csv
 import dataclasses
+import importlib
 import json
 import os
 import pathlib
@@ -344,6 +345,25 @@ def test_every_line_for_anki_has_the_same_fields_and_comes_back() -> None:
     for card, row in again.items():
         assert all(" ".join(word) for word in (row[2], row[3]))
         assert card.id in row[0]
+
+
+def test_anki_itself_takes_every_card_once(tmp_path: pathlib.Path) -> None:
+    """By Anki's own importer, as far as it is installed: it is large."""
+    needs = "Anki is not installed (pip install anki)"
+    collection = pytest.importorskip("anki.collection", reason=needs)
+    cards = collection.Collection(str(tmp_path / "cards.anki2"))
+    path = str(SITE / "interview" / "distrinews-anki.txt")
+    told = cards.get_csv_metadata(path=path, delimiter=None)
+    assert list(told.column_labels) == list(interview_anki.COLUMNS)
+    request = importlib.import_module("anki.import_export_pb2").ImportCsvRequest
+    first = cards.import_csv(request(path=path, metadata=told)).log
+    assert len(first.new) == len(CARDS)
+    again = cards.import_csv(request(path=path, metadata=told)).log
+    assert not again.new  # who takes the file once more has no card twice
+    assert len(cards.find_cards("deck:DistriNews::*")) == len(CARDS)
+    note = cards.get_note(cards.find_notes("tag:seniors")[0])
+    assert note.guid.removeprefix("distrinews-") in CARDS
+    cards.close()
 
 
 def test_a_card_with_tabs_and_markup_stays_one_line() -> None:
