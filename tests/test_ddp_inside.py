@@ -161,6 +161,25 @@ def test_ddp_computes_exactly_the_rows_that_each_rank_passed(tmp_path: Path) -> 
     assert [cut for _, cut in told] == [3, 2]
 
 
+def wrap_and_forget(ranks: dist.Ranks, out: Path) -> None:
+    net = nn.Linear(1, 1, bias=False)
+    row = torch.tensor([[1.0 + 2 * ranks.rank]])  # also its gradient: 1 and 3
+    DistributedDataParallel(net)(row).sum().backward()
+    gradients = [net.weight.grad.item()]
+    net.zero_grad()
+    replica = DistributedDataParallel(net)
+    replica(row).sum().backward()
+    gradients.append(net.weight.grad.item())
+    torch.save(gradients, out / f"{ranks.rank}.pt")
+
+
+def test_a_wrapper_that_nobody_keeps_averages_nothing(tmp_path: Path) -> None:
+    dist.launch(wrap_and_forget, tmp_path, num_ranks=2, timeout_s=60)
+    told = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    assert [forgotten for forgotten, _ in told] == [1.0, 3.0]
+    assert [kept for _, kept in told] == [2.0, 2.0]  # negative control
+
+
 ROWS = torch.arange(24, dtype=torch.float64).reshape(8, 3).sin() * 3
 WITHOUT_BROADCAST = (
     {"forward_sync_buffers": False}
