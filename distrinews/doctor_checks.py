@@ -180,7 +180,7 @@ def _port() -> list[Finding]:
         probe.settimeout(1)
         taken = probe.connect_ex(("127.0.0.1", TORCHRUN_PORT)) == 0
     if taken:
-        text = f"{TORCHRUN_PORT}, torchrun's own, is taken"
+        text = f"{TORCHRUN_PORT} is taken; torchrun before torch 2.13 wants it"
         cure = "torchrun --standalone ...  (takes a free one)"
         return [Finding("port", "warning", text, cure, page)]
     return [Finding("port", "ok", f"free ones can be opened; {TORCHRUN_PORT} is free")]

@@ -180,6 +180,38 @@ def test_a_wrapper_that_nobody_keeps_averages_nothing(tmp_path: Path) -> None:
     assert [kept for _, kept in told] == [2.0, 2.0]  # negative control
 
 
+class Sometimes(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.always = nn.Linear(1, 1, bias=False)
+        self.first = nn.Linear(1, 1, bias=False)
+
+    def forward(self, row: torch.Tensor, *, both: bool) -> torch.Tensor:
+        out: torch.Tensor = self.always(row)
+        return out + self.first(row) if both else out
+
+
+def use_in_the_first_only(ranks: dist.Ranks, out: Path) -> None:
+    net = Sometimes()
+    replica = DistributedDataParallel(net, find_unused_parameters=True)
+    row = torch.tensor([[1.0 + 2 * ranks.rank]])  # also its gradient: 1 and 3
+    with replica.no_sync():
+        replica(row, both=True).sum().backward()
+    before = net.first.weight.grad.item()
+    replica(row, both=False).sum().backward()
+    after = [layer.weight.grad.item() for layer in (net.always, net.first)]
+    torch.save([before, *after], out / f"{ranks.rank}.pt")
+
+
+def test_what_only_an_earlier_micro_batch_used_is_averaged_all_the_same(
+    tmp_path: Path,
+) -> None:
+    dist.launch(use_in_the_first_only, tmp_path, num_ranks=2, timeout_s=60)
+    told = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    assert [before for before, _, _ in told] == [1.0, 3.0]  # negative control
+    assert [after for _, *after in told] == [[4.0, 2.0]] * 2
+
+
 ROWS = torch.arange(24, dtype=torch.float64).reshape(8, 3).sin() * 3
 WITHOUT_BROADCAST = (
     {"forward_sync_buffers": False}
