@@ -10,6 +10,7 @@ Guide: troubleshooting.
 
 from __future__ import annotations
 
+import codecs
 import json
 import pathlib
 import re
@@ -60,20 +61,20 @@ class Match:
 
 
 def pasted(path: pathlib.Path | None) -> str:
-    """Read the text to look at, as UTF-8 on every system.
+    """Read the text to look at: UTF-8, or what Windows' PowerShell writes.
 
     Args:
         path: Where it is; None: it is pasted, or piped in.
 
     Returns:
-        The text; what is no UTF-8 is replaced.
+        The text; what cannot be decoded is replaced.
 
     Raises:
         SettingsError: There is no such file.
     """
     if path is not None:
         try:
-            return path.read_text(encoding="utf-8", errors="replace")
+            return _decoded(path.read_bytes())
         except OSError as error:
             raise SettingsError(
                 f"{path} cannot be read: {error.strerror}.",
@@ -84,7 +85,14 @@ def pasted(path: pathlib.Path | None) -> str:
     if sys.stdin.isatty():
         key = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
         print(f"Paste the text, then a new line and {key}:", file=sys.stderr)
-    return sys.stdin.buffer.read().decode("utf-8", errors="replace")
+    return _decoded(sys.stdin.buffer.read())
+
+
+def _decoded(text: bytes) -> str:
+    # WHY UTF-16, too: the PowerShell that comes with Windows redirects into it.
+    marked = text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    wide = marked and text.count(0) > len(text) // 4  # else it only begins like that
+    return text.decode("utf-16" if wide else "utf-8-sig", errors="replace")
 
 
 def match(text: str, *, catalogue: Catalogue | None = None) -> list[Match]:

@@ -61,7 +61,7 @@ def check_installed(*packages: str) -> None:
         raise ModelError(
             f"the ONNX engines need {' and '.join(missing)}.",
             why="only torch-float32 works with the base installation.",
-            fix='pip install "distrinews[serve]"',
+            fix='pip install -c constraints.txt -e ".[serve]", in the repository',
             page="engines",
         )
 

@@ -229,6 +229,9 @@ def test_the_text_may_be_a_file_and_a_missing_one_is_told(
     log = tmp_path / "log.txt"
     log.write_bytes(b"\xff\xfe no text \x00 Duplicate GPU detected : rank 0")
     assert "#duplicate-gpu" in call("", str(log)).stdout
+    for encoding in ("utf-16", "utf-8-sig"):  # as PowerShell 5 writes, and editors do
+        log.write_text("Duplicate GPU detected : rank 0", encoding=encoding)
+        assert "#duplicate-gpu" in call("", str(log)).stdout, encoding
     missing = call("", str(tmp_path / "nowhere.txt"))
     assert (missing.returncode, missing.stdout) == (2, "")
     assert "nowhere.txt cannot be read" in missing.stderr
