@@ -34,6 +34,9 @@ ENOUGH_SHARED_BYTES = 128 * MIB
 # A run's checkpoints and the cache of tokenised rows; and what hardly lasts a minute.
 ENOUGH_DISK_BYTES = 2 * 2**30
 LEAST_DISK_BYTES = 200 * MIB
+# torchrun takes it where the rendezvous is static and no port was given. torch 2.13
+# does so for several machines only: on one machine it looks for a free port by itself,
+# as --standalone does; older versions need that flag. Many scripts set it by hand.
 TORCHRUN_PORT = 29500
 # Set in notebooks by Jupyter, Kaggle and Colab.
 NOTEBOOK_VARIABLES = ("JPY_PARENT_PID", "KAGGLE_KERNEL_RUN_TYPE", "COLAB_RELEASE_TAG")
@@ -180,8 +183,8 @@ def _port() -> list[Finding]:
         probe.settimeout(1)
         taken = probe.connect_ex(("127.0.0.1", TORCHRUN_PORT)) == 0
     if taken:
-        text = f"{TORCHRUN_PORT} is taken; torchrun before torch 2.13 wants it"
-        cure = "torchrun --standalone ...  (takes a free one)"
+        text = f"{TORCHRUN_PORT}, torchrun's default between machines, is taken"
+        cure = "torchrun --standalone ... on one machine, else another --master-port"
         return [Finding("port", "warning", text, cure, page)]
     return [Finding("port", "ok", f"free ones can be opened; {TORCHRUN_PORT} is free")]
 

@@ -27,9 +27,10 @@ __all__ = ["BenchmarkSettings", "DistributedSettings", "TrainSettings"]
 PresetName = Literal["tiny", "minilm", "distilbert"]
 
 # Values that follow from the preset unless they are given. Learning rates for a global
-# batch of 32. minilm: the committed runs were made with it (quickstart.json and others
-# in site_docs/benchmarks/results); how other rates do is not on record. distilbert: as
-# usual for fine-tuning BERT (Devlin et al. 2019, appendix A.3), not measured here.
+# batch of 32. minilm: with it the quickstart ends at .966 on newswire's test rows
+# (site_docs/benchmarks/results/quickstart.json); no committed file compares it with
+# other rates. distilbert: the usual value for fine-tuning BERT (Devlin et al. 2019,
+# appendix A.3), not measured here.
 # WHY 3e-3 for tiny: accuracy on newswire's test rows, seeds 0, 1, 2 (torch 2.13, CPU):
 #   one epoch, one process:    1e-3 .61 .50 .61   2e-3 .72 .64 .80
 #                              3e-3 .93 .72 .71   5e-3 .76 .90 .92
