@@ -247,7 +247,7 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnx_export.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModelError, match=r'pip install "distrinews\[serve\]"'):
+    with pytest.raises(ModelError, match=r'-c constraints.txt -e "\.\[serve\]"'):
         Classifier(folder, engine="onnx-int8")
     best = open_best(folder)
     assert best.engine_name == "torch-float32"
