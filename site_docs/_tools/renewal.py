@@ -1,7 +1,7 @@
 """Write what a tool made, or only say which files are stale.
 
-Every tool of this folder that writes files ends here, so that all of them answer
-`--check` alike.
+The tools that write pages and what the pages show end here, so that `--check` means
+the same to all of them.
 """
 
 from __future__ import annotations
