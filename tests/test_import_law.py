@@ -19,6 +19,7 @@ TABLE = {
     "__init__": "",
     "__main__": ANYTHING,
     "command_line": ANYTHING,
+    "command_practice": "exercise_desk interview interview_cards lab_desk",
     "commands": ANYTHING,
     "measurements": ANYTHING,
     # On their own.

@@ -146,8 +146,8 @@ GROUPS = (
         "commands",
         "Settings and commands",
         "Settings from which the command line derives, and what the commands do.",
-        "settings command_settings flags command_line commands measurements docs "
-        "console errors",
+        "settings command_settings flags command_line command_practice commands "
+        "measurements docs console errors",
     ),
 )
 # No public name: the package itself, and the few lines behind `python -m distrinews`.
