@@ -53,9 +53,11 @@ try:
     from telemetry import Metrics
 
     import distrinews
-    from distrinews import console, exported, flags
+    from distrinews.config import flags
     from distrinews.errors import SettingsError
-    from distrinews.inference import Classifier, Prediction
+    from distrinews.inference import bundle
+    from distrinews.inference.classifier import Classifier, Prediction
+    from distrinews.system import console
 except ModuleNotFoundError as error:
     if __name__ != "__main__":
         raise
@@ -287,7 +289,7 @@ def main() -> None:
             "          python apps/api.py --model model",
             page="serve",
         )
-    exported.find(settings.model)  # WHY now: a wrong path is said before all else
+    bundle.find(settings.model)  # WHY now: a wrong path is said before all else
     import server
 
     server.run(create_app(settings))

@@ -21,8 +21,8 @@ from fastapi import FastAPI
 from serve_settings import ServeSettings
 from telemetry import log, log_as_json
 
-from distrinews import console
 from distrinews.errors import SettingsError
+from distrinews.system import console
 
 __all__ = ["run"]
 

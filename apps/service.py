@@ -4,7 +4,7 @@ Promise: `classify` is the one way in, for the API and for the demo page, so tha
 share a queue and its limits. The model is loaded on its own thread, so that /healthz
 answers from the first moment on.
 
-Not here: HTTP codes and pages (`api`), the queue itself (`distrinews.batching`).
+Not here: HTTP codes and pages (`api`), the queue itself (`distrinews.inference.batching`).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from problems import BusyError, Fault, ProblemError
 from serve_settings import ServeSettings
 from telemetry import Metrics, log, tell_error
 
-from distrinews import machine
-from distrinews.admission import ClosedError, OverloadedError
-from distrinews.batching import Batcher
 from distrinews.errors import DistriNewsError
+from distrinews.inference.admission import ClosedError, OverloadedError
+from distrinews.inference.batching import Batcher
+from distrinews.system import machine
 
 if TYPE_CHECKING:
-    from distrinews.inference import Classifier, Encoded, Prediction
+    from distrinews.inference.classifier import Classifier, Encoded, Prediction
 
 __all__ = ["Service"]
 
@@ -135,10 +135,12 @@ class Service:
         """On the model thread: open, check and warm up."""
         classifier = self.classifier
         if classifier is None:
-            from distrinews import inference  # WHY here: it takes seconds to import
+            from distrinews.inference.classifier import (
+                open_best,  # WHY here: it takes seconds to import
+            )
 
             # It checks the hashes, and that golden rows get their recorded scores.
-            classifier = inference.open_best(
+            classifier = open_best(
                 self.settings.model or "", engine=self.settings.engine
             )
         classifier.warm_up()

@@ -21,7 +21,7 @@ from typing import Any
 import problems
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from distrinews.batching import Batch
+from distrinews.inference.batching import Batch
 
 __all__ = [
     "FRAMES",

@@ -15,7 +15,7 @@ Takes     Two minutes on two CPU cores.
 
 from __future__ import annotations
 
-from distrinews import console
+from distrinews.system import console
 
 console.quiet_interrupts()  # before the slow imports: Ctrl-C ends them quietly
 
@@ -23,11 +23,12 @@ import torch
 from torch.nn import functional as F
 from torch.nn.utils import clip_grad_norm_
 
-from distrinews import dist, model, news, report, resuming, runs, training
+from distrinews import dist, model, training
 from distrinews.checkpoint import Parts
-from distrinews.evaluation import evaluate
-from distrinews.flags import parse
-from distrinews.settings import TrainSettings
+from distrinews.config.flags import parse
+from distrinews.config.settings import TrainSettings
+from distrinews.metrics.evaluation import evaluate
+from distrinews.training import corpus, report, resume, runs
 
 
 def train(ranks: dist.Ranks, settings: TrainSettings) -> None:
@@ -37,7 +38,7 @@ def train(ranks: dist.Ranks, settings: TrainSettings) -> None:
     # --8<-- [start:start]
     # 1. The news and the model --------------------------------------------------
     with run.phase("data"):
-        stories = news.load(settings)
+        stories = corpus.load(settings)
     with run.phase("model"):
         training.seed_weights(settings.seed)
         net = model.from_settings(settings, stories.tokenizer).to(ranks.device)
@@ -85,8 +86,8 @@ def train(ranks: dist.Ranks, settings: TrainSettings) -> None:
 
 def main() -> None:
     settings = parse(TrainSettings, about=__doc__)
-    resuming.check(settings)
-    news.check(settings, world_size=1)
+    resume.check(settings)
+    corpus.check(settings, world_size=1)
     dist.launch(train, settings, num_ranks=1)
 
 

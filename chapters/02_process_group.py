@@ -16,7 +16,7 @@ Takes     Five seconds.
 
 from __future__ import annotations
 
-from distrinews import console
+from distrinews.system import console
 
 console.quiet_interrupts()  # before the slow imports: Ctrl-C ends them quietly
 
@@ -25,8 +25,9 @@ import os
 import torch
 import torch.distributed as torch_dist
 
-from distrinews import dist, lessons, sync
-from distrinews.flags import parse
+from distrinews import dist, sync
+from distrinews.config.flags import parse
+from distrinews.course import lessons
 
 
 def learn(ranks: dist.Ranks) -> None:

@@ -17,7 +17,7 @@ Takes     One to two minutes on two CPU cores; --preset tiny: fifteen seconds.
 
 from __future__ import annotations
 
-from distrinews import console
+from distrinews.system import console
 
 console.quiet_interrupts()  # before the slow imports: Ctrl-C ends them quietly
 
@@ -26,9 +26,12 @@ from typing import Any
 import torch
 from torch.utils.data import DistributedSampler, TensorDataset
 
-from distrinews import dist, gain, lessons, news, sharding
-from distrinews.flags import parse
-from distrinews.settings import DistributedSettings
+from distrinews import dist, sharding
+from distrinews.bench import length_balance
+from distrinews.config.flags import parse
+from distrinews.config.settings import DistributedSettings
+from distrinews.course import lessons
+from distrinews.training import corpus
 
 NUM_ROWS = 13  # divides by no number of ranks
 ROWS_TO_TIME = 480  # with each kind of batches; 15 steps of two ranks
@@ -91,8 +94,8 @@ def learn(ranks: dist.Ranks, settings: lessons.DataSettings) -> None:
     asked = settings.model_dump(include={"preset", "data"})
     size = {"global_batch_size": 16 * ranks.world_size}
     chosen = DistributedSettings.model_validate(asked | some | size)
-    stories = news.load(chosen)
-    told = gain.measure(stories, ranks, settings=chosen)
+    stories = corpus.load(chosen)
+    told = length_balance.measure(stories, ranks, settings=chosen)
     # --8<-- [end:balance]
 
     # 4. The answer ---------------------------------------------------------------

@@ -17,7 +17,7 @@ Takes     A minute or two on two CPU cores; --preset tiny: fifteen seconds.
 
 from __future__ import annotations
 
-from distrinews import console
+from distrinews.system import console
 
 console.quiet_interrupts()  # before the slow imports: Ctrl-C ends them quietly
 
@@ -26,30 +26,35 @@ import copy
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from distrinews import dist, ladder, lessons, sync, wrong_sync
-from distrinews.flags import parse
+from distrinews import dist, sync
+from distrinews.bench import grad_sync
+from distrinews.config.flags import parse
+from distrinews.course import lessons
+from distrinews.sync import wrong
 
 
 def learn(ranks: dist.Ranks, settings: lessons.TimingSettings) -> None:
     """The story of one rank. Every rank runs exactly these lines."""
     # 1. The same model, other rows ----------------------------------------------
     # WHY the same: averaging keeps equal replicas equal; it never makes them equal.
-    net, batches = ladder.same_model_other_rows(settings.preset, ranks)
+    net, batches = grad_sync.same_model_other_rows(settings.preset, ranks)
 
     # --8<-- [start:rungs]
     # 2. Every rung gives the same gradients -------------------------------------
-    rungs = ladder.climb(net, ranks)  # a replica for each
+    rungs = grad_sync.climb(net, ranks)  # a replica for each
     for rung in rungs.values():
-        rung.backward(batches[0])  # forward, backward, average: see distrinews/sync.py
+        rung.backward(
+            batches[0]
+        )  # forward, backward, average: see distrinews/sync/average.py
     gaps = {
-        name: ladder.largest_difference(rung, rungs["torch_ddp"])
+        name: grad_sync.largest_difference(rung, rungs["torch_ddp"])
         for name, rung in rungs.items()
     }
     # --8<-- [end:rungs]
 
     # 3. They differ in time -----------------------------------------------------
-    times_ms = ladder.measure(rungs, batches, num_rounds=settings.num_rounds)
-    figures = ladder.figures(times_ms, gaps)
+    times_ms = grad_sync.measure(rungs, batches, num_rounds=settings.num_rounds)
+    figures = grad_sync.figures(times_ms, gaps)
     if ranks.is_main:
         print(
             "rung              step, slowest rank   by torch DDP   gradients differ by"
@@ -66,21 +71,21 @@ def learn(ranks: dist.Ranks, settings: lessons.TimingSettings) -> None:
     def drift(replica: torch.nn.Module) -> float:
         optimizer = torch.optim.SGD(replica.parameters(), lr=0.1)
         if isinstance(replica, DistributedDataParallel):
-            wrong_sync.backward_with_a_late_flag(
-                replica, batches[:2], loss_of=ladder.loss_of
+            wrong.backward_with_a_late_flag(
+                replica, batches[:2], loss_of=grad_sync.loss_of
             )
         else:
             for number, batch in enumerate(batches[:2]):
                 # WHY only the last one meets: the sum that travels holds the others.
                 with sync.sync_if(number == 1, replica=replica):
-                    (ladder.loss_of(replica, batch) / 2).backward()
+                    (grad_sync.loss_of(replica, batch) / 2).backward()
         optimizer.step()
         return sync.max_parameter_gap(replica)
 
     ways = {
         "right: distrinews.sync.Overlapped": sync.Overlapped,
-        "wrong: averages the parameter": wrong_sync.ParameterReduced,
-        "wrong: hook before accumulation": wrong_sync.ReducedBeforeAccumulation,
+        "wrong: averages the parameter": wrong.ParameterReduced,
+        "wrong: hook before accumulation": wrong.ReducedBeforeAccumulation,
     }
     drifts = {name: drift(wrap(copy.deepcopy(net))) for name, wrap in ways.items()}
     if ranks.world_size > 1:

@@ -17,7 +17,7 @@ Takes     One to two minutes on two CPU cores.
 
 from __future__ import annotations
 
-from distrinews import console
+from distrinews.system import console
 
 console.quiet_interrupts()  # before the slow imports: Ctrl-C ends them quietly
 
@@ -25,11 +25,12 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from distrinews import dist, model, news, report, resuming, runs, sync, training
+from distrinews import dist, model, sync, training
 from distrinews.checkpoint import Parts
-from distrinews.evaluation import evaluate
-from distrinews.flags import parse
-from distrinews.settings import DistributedSettings
+from distrinews.config.flags import parse
+from distrinews.config.settings import DistributedSettings
+from distrinews.metrics.evaluation import evaluate
+from distrinews.training import corpus, report, resume, runs
 
 
 def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
@@ -39,7 +40,7 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
     # --8<-- [start:same-start]
     # 1. The same start ----------------------------------------------------------
     with run.phase("data"):
-        stories = news.load(settings)  # rank 0 tokenises, all ranks map the result
+        stories = corpus.load(settings)  # rank 0 tokenises, all ranks map the result
     with run.phase("model"):
         training.seed_weights(settings.seed)  # equal weights on every rank ...
         net = model.from_settings(settings, stories.tokenizer).to(ranks.device)
@@ -107,9 +108,9 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
 
 def main() -> None:
     settings = parse(DistributedSettings, about=__doc__)
-    resuming.check(settings)
+    resume.check(settings)
     num_ranks = dist.launched_world_size() or settings.num_ranks
-    news.check(settings, world_size=num_ranks)
+    corpus.check(settings, world_size=num_ranks)
     dist.launch(train, settings, num_ranks=num_ranks)
 
 

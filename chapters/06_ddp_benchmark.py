@@ -16,40 +16,36 @@ Takes     Two to four minutes on two CPU cores.
 
 from __future__ import annotations
 
-from distrinews import console
+from distrinews.system import console
 
 console.quiet_interrupts()  # before the slow imports: Ctrl-C ends them quietly
 
 from tqdm import tqdm
 
-from distrinews import (
-    dist,
-    files,
-    machine,
-    model,
-    news,
+from distrinews import dist, model, training
+from distrinews.bench import (
     plots,
     preflight,
-    recorded,
     results,
-    runs,
     scaling,
     scaling_run,
-    training,
+    trace_overhead,
 )
-from distrinews.flags import parse
-from distrinews.settings import BenchmarkSettings
+from distrinews.config.flags import parse
+from distrinews.config.settings import BenchmarkSettings
+from distrinews.system import files, machine
+from distrinews.training import corpus, runs
 
 
 def measure(ranks: dist.Ranks, settings: BenchmarkSettings) -> None:
     """The story of one rank. Every rank runs exactly these lines."""
     run = runs.begin(settings, ranks=ranks)
-    num_steps = scaling_run.num_steps(settings) + recorded.NUM_STEPS
+    num_steps = scaling_run.num_steps(settings) + trace_overhead.NUM_STEPS
     bar = tqdm(total=num_steps, desc="load", disable=not ranks.is_main)
 
     # --8<-- [start:measure]
     # 1. The same model, the same rows ---------------------------------------------
-    stories = news.load(settings)
+    stories = corpus.load(settings)
     training.seed_weights(settings.seed)
     net = model.from_settings(settings, stories.tokenizer).to(ranks.device)
 
@@ -65,8 +61,8 @@ def measure(ranks: dist.Ranks, settings: BenchmarkSettings) -> None:
     # 3. Watched -----------------------------------------------------------------------
     # WHY after the timing: what is watched is a little slower.
     bar.set_description("record steps")
-    recorded.record(net, stories, ranks, settings=settings, folder=run.folder)
-    bar.update(recorded.NUM_STEPS)
+    trace_overhead.record(net, stories, ranks, settings=settings, folder=run.folder)
+    bar.update(trace_overhead.NUM_STEPS)
     bar.close()
     if not ranks.is_main:
         return  # no collective below this line

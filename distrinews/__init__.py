@@ -1,11 +1,18 @@
 """DistriNews: PyTorch DistributedDataParallel (DDP) in building blocks you can read.
 
-Promise: importing this package costs nothing. It loads no torch and starts nothing;
-each module loads what it needs when you import that module.
+The five building blocks:
 
-Not here: any code. Start with `distrinews.dist` (processes and ranks), then read
-`distrinews.sharding` (who reads what) and `distrinews.metrics` (numbers that speak
-for all ranks).
+- `distrinews.dist`: start ranks, join their process group, agree, fail together.
+- `distrinews.sharding`: which rank reads which row.
+- `distrinews.sync`: average gradients, compare replicas.
+- `distrinews.checkpoint`: save and restore all state of a run, atomically.
+- `distrinews.metrics`: exact figures over all ranks.
+
+`from distrinews import dist, sharding, sync, checkpoint, metrics` is all that a training
+script of your own needs. The other rooms serve the course, its app and its benchmarks.
+
+Importing this package costs nothing: it loads no torch and starts nothing. Each room
+loads what it needs when you import it.
 """
 
 __version__ = "0.1.0"

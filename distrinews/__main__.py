@@ -1,6 +1,6 @@
 """`python -m distrinews`: use a trained model, look at this machine, find a cure.
 
-Not here: the commands and their arguments (`distrinews.command_line`), training
+Not here: the commands and their arguments (`distrinews.cli.parser`), training
 (`chapters/`).
 
 Guide: reference/command-line.
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import sys
 
-from distrinews import command_line, console
+from distrinews.cli import parser
+from distrinews.system import console
 
 __all__ = ["main"]
 
@@ -22,7 +23,7 @@ def main() -> None:
 
 
 def _run() -> None:
-    code = command_line.run(sys.argv[1:])
+    code = parser.run(sys.argv[1:])
     # WHY only then: a rank of torchrun's that succeeded must end by `console.leave`.
     if code:
         sys.exit(code)

@@ -5,8 +5,8 @@ step (weights, optimizer, schedule, step, random states of every rank), and prov
 own integrity. There is no pickle in it: safetensors and JSON only, so opening a foreign
 one runs no code.
 
-Not here: the model folder for serving (`distrinews.export`), where runs lie
-(`distrinews.runs`).
+Not here: the model folder for serving (`distrinews.training.export`), where runs lie
+(`distrinews.training.runs`).
 
 Guide: understand/checkpoint.
 """
@@ -25,9 +25,10 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from distrinews import dist, files
+from distrinews import dist
 from distrinews.errors import CheckpointError
-from distrinews.manifest import MANIFEST, verify, write_manifest
+from distrinews.system import files
+from distrinews.system.manifest import MANIFEST, verify, write_manifest
 
 __all__ = [
     "MANIFEST",

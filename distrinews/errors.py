@@ -4,7 +4,7 @@ Promise: an error says what happened (with the offending values), why it matters
 to fix it (something you can type) and where to read more. It survives the trip from
 a spawned rank to the process that started it.
 
-Not here: printing (`distrinews.console`) and agreeing on an error over all ranks
+Not here: printing (`distrinews.system.console`) and agreeing on an error over all ranks
 (`distrinews.dist.vote_then_raise`).
 
 Guide: troubleshooting.

@@ -33,7 +33,8 @@ from helpers.running import HELPERS, Program, wait_until
 from helpers.served import free_port
 from prometheus_client.parser import text_string_to_metric_families
 
-from distrinews import results, tables
+from distrinews.bench import results
+from distrinews.data import csv_rows
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NEWS = ROOT.parent / "shared" / "data" / "ag_news" / "test.csv"
@@ -53,7 +54,7 @@ DEADLINE_S = 10.0  # the server's default
 
 def texts(num_rows: int) -> list[str]:
     """Headlines and first lines of the test set, in random order."""
-    rows = [row.text for row in tables.read_csv(NEWS)]
+    rows = [row.text for row in csv_rows.read_csv(NEWS)]
     random.Random(0).shuffle(rows)
     return rows[:num_rows]
 

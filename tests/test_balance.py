@@ -1,4 +1,4 @@
-"""Proofs for distrinews.balance: like lengths together, each row once, shuffled."""
+"""Proofs for distrinews.sharding.batch_sampler: like lengths together, each row once, shuffled."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from distrinews.balance import (
+from distrinews.dist import Ranks
+from distrinews.errors import SettingsError
+from distrinews.sharding.batch_sampler import (
     POOL_BATCHES,
     LengthBalancedBatchSampler,
     ShuffledBatchSampler,
     padding_share,
     per_rank_batch_size,
 )
-from distrinews.dist import Ranks
-from distrinews.errors import SettingsError
 
 DICE = random.Random(1)
 # Like headlines with their first sentences: most near 50 tokens, a few very long.

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.batching: who shares a batch, who waits, who is refused."""
+"""Proofs for distrinews.inference.batching: who shares a batch, who waits, who is refused."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 
 import pytest
 
-from distrinews.admission import ClosedError, Limits, OverloadedError
-from distrinews.batching import Batch, Batcher
+from distrinews.inference.admission import ClosedError, Limits, OverloadedError
+from distrinews.inference.batching import Batch, Batcher
 
 BATCH_S = 0.02  # what the slow model below takes for a batch of any size
 
@@ -370,7 +370,7 @@ def test_closing_does_not_wait_for_the_model() -> None:
 
 
 def test_batching_needs_no_torch() -> None:
-    code = "import sys, distrinews.batching; print('torch' in sys.modules)"
+    code = "import sys, distrinews.inference.batching; print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.benchmark and .results: fair turns, honest files."""
+"""Proofs for distrinews.bench.timing and .results: fair turns, honest files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from distrinews import benchmark, dist, preflight, results, scaling, scaling_run
-from distrinews.benchmark import PhaseClock
+from distrinews import dist
+from distrinews.bench import preflight, results, scaling, scaling_run, timing
+from distrinews.bench.timing import PhaseClock
 from distrinews.errors import OutputError, ResultError, SettingsError
 
 ALONE = dist.Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
@@ -21,7 +22,7 @@ ALONE = dist.Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
 def test_ways_take_turns_there_and_back() -> None:
     order: list[str] = []
     ways = {name: lambda clock, name=name: order.append(name) for name in "abc"}
-    told = benchmark.interleave(ways, ALONE, num_rounds=2, num_warmups=1, title=None)
+    told = timing.interleave(ways, ALONE, num_rounds=2, num_warmups=1, title=None)
     assert "".join(order) == "abc" + "cba" + "abc"
     assert {name: len(rounds) for name, rounds in told.items()} == dict.fromkeys(
         "abc", 2
@@ -44,7 +45,7 @@ def late(ranks: dist.Ranks, out: Path) -> None:
         with clock.phase("forward"):
             time.sleep(0.05 * ranks.rank)
 
-    told = benchmark.interleave({"x": step}, ranks, num_rounds=3, title=None)
+    told = timing.interleave({"x": step}, ranks, num_rounds=3, title=None)
     (out / f"{ranks.rank}.json").write_text(json.dumps(told), encoding="utf-8")
 
 
@@ -59,12 +60,12 @@ def test_the_slowest_rank_counts_and_all_ranks_know_it(tmp_path: Path) -> None:
 def test_a_noisy_machine_is_called_noisy() -> None:
     calm = [{"total": ms} for ms in (10.0, 10.1, 9.9, 10.0, 30.0)]  # one outlier
     wild = [{"total": ms} for ms in (10.0, 20.0, 9.0, 15.0, 30.0)]
-    assert not benchmark.summarise(calm)["noisy"]
-    assert benchmark.summarise(wild)["noisy"]
-    assert benchmark.summarise(calm)["median_ms"] == 10.0
-    told = {"calm": benchmark.summarise(calm), "wild": benchmark.summarise(wild)}
-    assert "busy with something else (wild:" in benchmark.noise(told)
-    assert benchmark.noise({"calm": told["calm"]}) == ""
+    assert not timing.summarise(calm)["noisy"]
+    assert timing.summarise(wild)["noisy"]
+    assert timing.summarise(calm)["median_ms"] == 10.0
+    told = {"calm": timing.summarise(calm), "wild": timing.summarise(wild)}
+    assert "busy with something else (wild:" in timing.noise(told)
+    assert timing.noise({"calm": told["calm"]}) == ""
 
 
 class FakeEvent:
@@ -132,11 +133,11 @@ def test_a_ratio_is_that_of_pairs_and_its_interval_holds_the_median() -> None:
     # The machine slows down tenfold under way; the way takes 1.1 times as long, always.
     base = [{"total": 1.5**number} for number in range(20)]
     slower = [{"total": 1.1 * one["total"]} for one in base]
-    assert benchmark.paired_ratio(slower, base) == (1.1, [1.1, 1.1])
+    assert timing.paired_ratio(slower, base) == (1.1, [1.1, 1.1])
     # 20 rounds: the 6th to the 15th of the sorted ratios hold the true median with
     # 0.9586 (binomial distribution, by a table); one further out on either side here.
     mixed = [{"total": float(k)} for k in range(1, 21)]
-    ratio, (low, high) = benchmark.paired_ratio(mixed, [{"total": 1.0}] * 20)
+    ratio, (low, high) = timing.paired_ratio(mixed, [{"total": 1.0}] * 20)
     assert (ratio, low, high) == (10.5, 5.0, 16.0)
 
 

@@ -15,21 +15,13 @@ from typing import Any
 import pytest
 import torch
 
-from distrinews import (
-    averaging,
-    benchmark,
-    dist,
-    model,
-    news,
-    recorded,
-    results,
-    scaling_run,
-    timeline,
-    trace,
-    training,
-)
+from distrinews import dist, model, training
+from distrinews.bench import averaging, results, scaling_run, timing, trace_overhead
+from distrinews.config.settings import BenchmarkSettings
 from distrinews.errors import ResultError
-from distrinews.settings import BenchmarkSettings
+from distrinews.tracing import timeline
+from distrinews.tracing.recorder import Recorder
+from distrinews.training import corpus
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CHAPTER_06 = ROOT / "chapters" / "06_ddp_benchmark.py"
@@ -93,11 +85,14 @@ def test_chapter_06_keeps_what_it_printed(tmp_path: pathlib.Path) -> None:
     assert timeline.diagnose(events, world_size=2) == "every call ended on every rank."
     for own in events.values():
         named = [event.name for event in own]
-        assert named.count("backward") == recorded.NUM_RECORDED
+        assert named.count("backward") == trace_overhead.NUM_RECORDED
         assert "bucket 0" in named
     assert "<svg" in (run / "timeline.html").read_text(encoding="utf-8")
     assert json.loads((run / "timeline.perfetto.json").read_text(encoding="utf-8"))
-    total = scaling_run.num_steps(BenchmarkSettings(num_rounds=3)) + recorded.NUM_STEPS
+    total = (
+        scaling_run.num_steps(BenchmarkSettings(num_rounds=3))
+        + trace_overhead.NUM_STEPS
+    )
     assert re.search(rf"record steps: 100%\|.*{total}/{total}", done.stderr)
     assert re.search(r"time steps: .*<\d\d:\d\d", done.stderr)  # the time left
 
@@ -140,17 +135,17 @@ def test_recording_changes_no_bit_and_costs_little(tmp_path: pathlib.Path) -> No
 
 def timed_with_recorder(ranks: dist.Ranks, out: pathlib.Path, delay_s: float) -> None:
     settings = BenchmarkSettings(preset="tiny", num_rounds=5)
-    stories = news.load(settings)
+    stories = corpus.load(settings)
     training.seed_weights(0)
     net = model.from_settings(settings, stories.tokenizer)
-    write = trace.Recorder._write
+    write = Recorder._write
 
-    def slowly(self: trace.Recorder, event: dict[str, Any]) -> None:
+    def slowly(self: Recorder, event: dict[str, Any]) -> None:
         time.sleep(delay_s)
         write(self, event)
 
-    trace.Recorder._write = slowly  # type: ignore[method-assign]
-    found = recorded.measure(net, stories, ranks, settings=settings, title=None)
+    Recorder._write = slowly  # type: ignore[method-assign]
+    found = trace_overhead.measure(net, stories, ranks, settings=settings, title=None)
     if ranks.is_main:
         results.write(out, found)
 
@@ -247,8 +242,8 @@ def test_a_ratio_from_a_busy_machine_says_so(tmp_path: pathlib.Path) -> None:
 def test_more_ranks_than_cores_are_told_what_to_expect(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert benchmark.warn_if_crowded(2, num_cores=2) is None
-    benchmark.warn_if_crowded(6, num_cores=2)
+    assert timing.warn_if_crowded(2, num_cores=2) is None
+    timing.warn_if_crowded(6, num_cores=2)
     told = capsys.readouterr()
     assert "3.0 times" in told.err
     assert not told.out

@@ -1,10 +1,10 @@
-"""Proofs for distrinews.blame: of many reports, the one that explains the others."""
+"""Proofs for distrinews.dist.failures: of many reports, the one that explains the others."""
 
 from __future__ import annotations
 
 import pytest
 
-from distrinews.blame import Report, raise_cause
+from distrinews.dist.failures import Report, raise_cause
 from distrinews.errors import DataError, RankFailedError
 
 TIMED_OUT = "RuntimeError: Timed out waiting 5000ms for recv operation (agreement.py:9)"

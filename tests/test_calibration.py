@@ -14,19 +14,15 @@ from typing import Any
 import pytest
 import torch
 
-from distrinews import (
-    calibration,
-    dist,
-    machine,
-    measurements,
-    model,
-    results,
-    sizes,
-    stations,
-)
-from distrinews.calibration import Fitted, Setting
-from distrinews.costmodel import Compute, Link
-from distrinews.stations import CalibrationSettings
+from distrinews import dist, model
+from distrinews.bench import results
+from distrinews.bench.costmodel import calibration, calibration_plan
+from distrinews.bench.costmodel.calibration import Fitted, Setting
+from distrinews.bench.costmodel.calibration_plan import CalibrationSettings
+from distrinews.bench.costmodel.step_model import Compute, Link
+from distrinews.cli import benchmark_commands
+from distrinews.model import sizes
+from distrinews.system import machine
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COMMITTED = ROOT / "site_docs" / "benchmarks" / "results" / "calibration.json"
@@ -59,7 +55,7 @@ def as_measured(truth: Fitted) -> dict[str, list[dict[str, Any]]]:
                 "step_ms": ms,
             })
     for (name, ranks), speed in truth.computes.items():
-        for rows, tokens in stations.FITTED_SHAPES["minilm"]:
+        for rows, tokens in calibration_plan.FITTED_SHAPES["minilm"]:
             both_ms = 1000 * speed.both_s(rows, tokens)
             backward_ms = both_ms * speed.backward_share
             told["compute"].append({
@@ -146,7 +142,7 @@ def test_what_is_judged_is_never_fitted() -> None:
     assert calibration.figures(told, two_ranks)["fitted"] != once["fitted"]
 
 
-def keys(plan: list[stations.Station], *kinds: str) -> set[tuple[Any, ...]]:
+def keys(plan: list[calibration_plan.Station], *kinds: str) -> set[tuple[Any, ...]]:
     return {
         (one.model, one.world_size, one.bucket_mib, shape)
         for one in plan
@@ -158,7 +154,9 @@ def keys(plan: list[stations.Station], *kinds: str) -> set[tuple[Any, ...]]:
 @pytest.mark.parametrize("preset", ["tiny", "minilm"])
 @pytest.mark.parametrize("num_ranks", [1, 2, 3, 4, 8])
 def test_no_setting_is_both_fitted_and_held_out(preset: Any, num_ranks: int) -> None:
-    plan = stations.plan(CalibrationSettings(preset=preset, num_ranks=num_ranks))
+    plan = calibration_plan.plan(
+        CalibrationSettings(preset=preset, num_ranks=num_ranks)
+    )
     fitted, judged = keys(plan, "fitted", "overlap"), keys(plan, "held_out")
     assert judged
     assert not fitted & judged
@@ -168,7 +166,7 @@ def test_no_setting_is_both_fitted_and_held_out(preset: Any, num_ranks: int) -> 
 
 
 def test_the_default_plan_holds_out_what_is_claimed() -> None:
-    plan = stations.plan(CalibrationSettings())
+    plan = calibration_plan.plan(CalibrationSettings())
     judged = [one for one in plan if one.held_out]
     assert sum(len(one.held_out) for one in plan) >= 17
     assert {one.world_size for one in judged} == {1, 2, 3, 4}
@@ -296,7 +294,7 @@ def test_more_ranks_than_cores_are_told_what_to_expect(
 ) -> None:
     monkeypatch.setattr(machine, "num_cores", lambda: num_cores)
     monkeypatch.setattr(dist, "launch", lambda *_, **__: None)
-    measurements.measure("calibrate", arguments=["--num-ranks", "4"])
+    benchmark_commands.measure("calibrate", arguments=["--num-ranks", "4"])
     assert ("at least 2.0 times" in capsys.readouterr().err) == warned
 
 

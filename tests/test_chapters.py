@@ -18,9 +18,10 @@ from helpers import chapters
 from helpers.chapters import CHAPTER_01, CHAPTER_05, LONG, ROOT, SMALL, TORCHRUN, Done
 from helpers.running import Program
 
-from distrinews import checkpoint, report
-from distrinews.labels import LABEL_NAMES
-from distrinews.settings import DistributedSettings
+from distrinews import checkpoint
+from distrinews.config.settings import DistributedSettings
+from distrinews.data.labels import LABEL_NAMES
+from distrinews.training import report
 
 CHAPTERS = sorted((ROOT / "chapters").glob("[0-9]*.py"))
 torchrun_only = pytest.mark.skipif(

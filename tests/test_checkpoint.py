@@ -18,9 +18,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from distrinews import checkpoint, dist, files, model, training
+from distrinews import checkpoint, dist, model, training
+from distrinews.config.settings import TrainSettings
 from distrinews.errors import CheckpointError, OutputError
-from distrinews.settings import TrainSettings
+from distrinews.system import files
 
 ALONE = dist.Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
 STEPS_BEFORE, STEPS_AFTER = 3, 4

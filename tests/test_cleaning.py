@@ -1,4 +1,4 @@
-"""Proofs for distrinews.cleaning: quirks go, ordinary text stays."""
+"""Proofs for distrinews.data.cleaning: quirks go, ordinary text stays."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from distrinews.cleaning import RULES, Rule, repair
+from distrinews.data.cleaning import RULES, Rule, repair
 
 TRAIN = Path(__file__).parents[1].parent / "shared" / "data" / "ag_news/train.csv.gz"
 

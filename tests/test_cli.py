@@ -16,8 +16,8 @@ import pytest
 from helpers import chapters
 
 from distrinews import __version__
-from distrinews.cleaning import repair
-from distrinews.labels import LABEL_NAMES
+from distrinews.data.cleaning import repair
+from distrinews.data.labels import LABEL_NAMES
 
 CLI = (sys.executable, "-m", "distrinews")
 STORM = "Oil prices rise as a storm nears the coast"
@@ -241,7 +241,7 @@ def test_help_version_and_a_mistyped_command_answer_at_once(
     imported = {
         line.rsplit("|")[-1].strip() for line in done.stderr.decode().split("\n")
     }
-    assert "distrinews.console" in imported  # the guard: imports were recorded
+    assert "distrinews.system.console" in imported  # the guard: imports were recorded
     assert not imported & {"torch", "transformers", "numpy", "pyarrow"}
 
 

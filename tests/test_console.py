@@ -1,4 +1,4 @@
-"""Proofs for distrinews.console: one clear message, and the right exit code."""
+"""Proofs for distrinews.system.console: one clear message, and the right exit code."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import time
 import pytest
 from helpers.running import HELPERS
 
-from distrinews import console
 from distrinews.errors import DataError
+from distrinews.system import console
 
 STORY = str(HELPERS / "console_story.py")
 DATA_ERROR = (

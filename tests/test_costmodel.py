@@ -1,4 +1,4 @@
-"""Proofs for distrinews.costmodel: its arithmetic by hand, its fits on known truths."""
+"""Proofs for distrinews.bench.costmodel.step_model: its arithmetic by hand, its fits on known truths."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from distrinews import costmodel, fitting
-from distrinews.costmodel import Compute, Link
+from distrinews.bench.costmodel import fitting, step_model
+from distrinews.bench.costmodel.step_model import Compute, Link
 
 LINK = Link(alpha_s=1e-4, bytes_per_s=1e9)
 COMPUTE = Compute(0.01, 1e-4, 1e-7, backward_share=2 / 3, optimizer_s=0.03)
@@ -21,14 +21,14 @@ COMPUTE = Compute(0.01, 1e-4, 1e-7, backward_share=2 / 3, optimizer_s=0.03)
 def test_a_ring_takes_2_w_minus_1_messages_of_one_wth(
     world_size: int, seconds: float
 ) -> None:
-    took = costmodel.ring_s(8e6, world_size=world_size, link=LINK)
+    took = step_model.ring_s(8e6, world_size=world_size, link=LINK)
     assert took == pytest.approx(seconds)
 
 
 def test_buckets_are_those_of_torchs_ddp() -> None:
     """Minilm's shape in small: the embedding comes last and alone fills a bucket."""
     sizes = [50, 10, 10, 10, 10, 4]
-    cut = costmodel.buckets_of(sizes, first_bytes=2, bucket_bytes=15)
+    cut = step_model.buckets_of(sizes, first_bytes=2, bucket_bytes=15)
     assert [size for _, size in cut] == [4, 20, 20, 50]
     assert [round(ready * 94) for ready, _ in cut] == [4, 24, 44, 94]
     assert sum(size for _, size in cut) == sum(sizes)
@@ -37,7 +37,7 @@ def test_buckets_are_those_of_torchs_ddp() -> None:
 def test_hidden_and_exposed_by_hand() -> None:
     """Backward takes 3 s; four buckets of 1 s each are ready after 1, 2, 2 and 3 s."""
     buckets = [(1 / 3, 1), (2 / 3, 1), (2 / 3, 1), (1.0, 1)]
-    told = costmodel.predict(
+    told = step_model.predict(
         Compute(0.0, 1.0, 0.0, backward_share=0.75, optimizer_s=0.5),
         Link(alpha_s=0.0, bytes_per_s=1.0, contention=0.5),
         buckets=buckets,
@@ -53,7 +53,7 @@ def test_hidden_and_exposed_by_hand() -> None:
 
 
 def test_alone_nothing_travels() -> None:
-    told = costmodel.predict(
+    told = step_model.predict(
         COMPUTE, LINK, buckets=[(1.0, 10**9)], world_size=1, rows=16, tokens=50
     )
     assert told.hidden_s == told.exposed_s == told.contention_s == 0
@@ -63,10 +63,10 @@ def test_one_bucket_hides_nothing_and_many_hide_more() -> None:
     """Negative control to overlap: with one bucket all of it is exposed."""
     sizes = [10**7] * 9
     exposed = [
-        costmodel.predict(
+        step_model.predict(
             COMPUTE,
             LINK,
-            buckets=costmodel.buckets_of(sizes, first_bytes=size, bucket_bytes=size),
+            buckets=step_model.buckets_of(sizes, first_bytes=size, bucket_bytes=size),
             world_size=2,
             rows=16,
             tokens=50,
@@ -74,7 +74,7 @@ def test_one_bucket_hides_nothing_and_many_hide_more() -> None:
         for size in (10**9, 3 * 10**7, 10**7)
     ]
     assert exposed[0] == pytest.approx(
-        costmodel.ring_s(9 * 10**7, world_size=2, link=LINK)
+        step_model.ring_s(9 * 10**7, world_size=2, link=LINK)
     )
     assert exposed[0] > exposed[1] > exposed[2] > 0
 
@@ -86,7 +86,7 @@ def test_fits_find_the_truth_again_through_noise_of_two_percent() -> None:
         return value * dice.uniform(0.98, 1.02)
 
     sizes = [4**power for power in range(4, 14)]
-    times = [noisy(costmodel.ring_s(n, world_size=2, link=LINK)) for n in sizes]
+    times = [noisy(step_model.ring_s(n, world_size=2, link=LINK)) for n in sizes]
     link = fitting.fit_link(sizes, times, world_size=2)
     assert link.alpha_s == pytest.approx(LINK.alpha_s, rel=0.05)
     assert link.bytes_per_s == pytest.approx(LINK.bytes_per_s, rel=0.05)

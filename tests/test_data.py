@@ -1,4 +1,4 @@
-"""Proofs for distrinews.data: the batches hold what the tokenizer said."""
+"""Proofs for distrinews.data.tokenised: the batches hold what the tokenizer said."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from distrinews import data, dist, model, row_times, sources, token_table
+from distrinews import dist, model
+from distrinews.bench import row_times
+from distrinews.data import sources, token_table, tokenised
 from distrinews.errors import DataError, OutputError
 
 CPU = torch.device("cpu")
-NUM_ROWS = 2 * data.ROWS_PER_PIECE + 301  # three pieces, the last one shorter
+NUM_ROWS = 2 * tokenised.ROWS_PER_PIECE + 301  # three pieces, the last one shorter
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("own_cache")]
 
@@ -49,8 +51,8 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 def tokenise(
     tokenizer: PreTrainedTokenizerFast, *, num_rows: int = NUM_ROWS, seed: int = 1
-) -> data.TokenTable:
-    return data.tokenise(
+) -> tokenised.TokenTable:
+    return tokenised.tokenise(
         sources.NewswireSource(),
         "train",
         tokenizer=tokenizer,
@@ -60,12 +62,12 @@ def tokenise(
 
 
 @pytest.fixture(scope="module")
-def table(tokenizer: PreTrainedTokenizerFast, own_cache: Path) -> data.TokenTable:
+def table(tokenizer: PreTrainedTokenizerFast, own_cache: Path) -> tokenised.TokenTable:
     return tokenise(tokenizer)
 
 
 def test_a_batch_holds_the_tokenizers_own_ids_padded_to_its_own_longest_row(
-    table: data.TokenTable,
+    table: tokenised.TokenTable,
     rows: list[sources.Row],
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:
@@ -87,7 +89,7 @@ def test_a_batch_holds_the_tokenizers_own_ids_padded_to_its_own_longest_row(
 
 
 def test_each_batch_is_as_long_as_its_longest_row_and_no_longer(
-    table: data.TokenTable,
+    table: tokenised.TokenTable,
 ) -> None:
     by_length = np.argsort(table.lengths)
     shortest, longest = by_length[:4].tolist(), by_length[-4:].tolist()
@@ -102,7 +104,7 @@ def test_each_batch_is_as_long_as_its_longest_row_and_no_longer(
 
 
 def test_all_rows_are_there_with_their_labels_and_lengths(
-    table: data.TokenTable,
+    table: tokenised.TokenTable,
     rows: list[sources.Row],
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:
@@ -116,7 +118,7 @@ def test_all_rows_are_there_with_their_labels_and_lengths(
 
 
 def test_rows_collected_at_once_equal_rows_collected_one_by_one(
-    table: data.TokenTable,
+    table: tokenised.TokenTable,
 ) -> None:
     order = np.random.default_rng(0).permutation(NUM_ROWS)
     for chosen in np.array_split(order, 70):
@@ -132,7 +134,7 @@ def test_rows_collected_at_once_equal_rows_collected_one_by_one(
 
 
 def test_rows_put_last_are_last_and_all_others_keep_their_order(
-    table: data.TokenTable,
+    table: tokenised.TokenTable,
 ) -> None:
     aside = [0, 5, 6, 1000, NUM_ROWS - 1]  # both ends, and two neighbours
     moved = table.with_last(aside)
@@ -147,7 +149,7 @@ def test_rows_put_last_are_last_and_all_others_keep_their_order(
 
 
 def test_the_first_rows_are_a_table_that_needs_no_memory(
-    table: data.TokenTable,
+    table: tokenised.TokenTable,
 ) -> None:
     few = table.first(100)
     assert len(few) == 100
@@ -169,28 +171,28 @@ def write(path: Path, rows: list[list[int]], schema: pa.Schema) -> Path:
 def test_the_last_row_can_share_a_batch_with_the_longest_possible_one(
     tmp_path: Path,
 ) -> None:
-    schema = data._schema(make_tokenizer(max_length=512))
+    schema = tokenised._schema(make_tokenizer(max_length=512))
     rows = [[7] * 512, [5, 6]]
     path = write(tmp_path / "rows", rows, schema)
-    inputs, _ = data.TokenTable(path, pad_id=1).batch([0, 1], device=CPU)
+    inputs, _ = tokenised.TokenTable(path, pad_id=1).batch([0, 1], device=CPU)
     assert inputs["input_ids"].tolist() == [[7] * 512, [5, 6] + [1] * 510]
     # Negative control: without the room at the file's end it could not.
     path = write(tmp_path / "other", rows, schema.remove_metadata())
     with pytest.raises(IndexError):
-        data.TokenTable(path, pad_id=1).batch([0, 1], device=CPU)
+        tokenised.TokenTable(path, pad_id=1).batch([0, 1], device=CPU)
 
 
 def test_a_token_takes_2_bytes_unless_the_vocabulary_is_larger(tmp_path: Path) -> None:
     small, large = make_tokenizer(), make_tokenizer()
     large.add_tokens([f"word{n}" for n in range(2**16)])
-    kinds = [data._schema(t).field(0).type.value_type for t in (small, large)]
+    kinds = [tokenised._schema(t).field(0).type.value_type for t in (small, large)]
     assert kinds == [pa.uint16(), pa.int32()]
     rows = [[2**16 + 5, 3], [4]]
-    path = write(tmp_path / "rows", rows, data._schema(large))
-    inputs, _ = data.TokenTable(path, pad_id=0).batch([1, 0], device=CPU)
+    path = write(tmp_path / "rows", rows, tokenised._schema(large))
+    inputs, _ = tokenised.TokenTable(path, pad_id=0).batch([1, 0], device=CPU)
     assert inputs["input_ids"].tolist() == [[4, 0], [2**16 + 5, 3]]
     with pytest.raises(pa.ArrowInvalid):  # negative control: 2 bytes cannot hold it
-        write(tmp_path / "other", rows, data._schema(small))
+        write(tmp_path / "other", rows, tokenised._schema(small))
 
 
 def test_a_place_in_a_file_of_any_size_fits() -> None:
@@ -204,7 +206,7 @@ def test_a_place_in_a_file_of_any_size_fits() -> None:
 
 
 def test_a_second_run_finds_the_file_ready(
-    table: data.TokenTable, tokenizer: PreTrainedTokenizerFast
+    table: tokenised.TokenTable, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     before = table.path.stat()
     assert tokenise(tokenizer).path == table.path
@@ -235,7 +237,7 @@ def test_each_ingredient_makes_another_file(
         seed: int = 0,
     ) -> Path:
         source = sources.open_source(where, repaired=repaired)
-        return data.tokenise(
+        return tokenised.tokenise(
             source, split, tokenizer=pieces, num_rows=num_rows, seed=seed
         ).path
 
@@ -313,7 +315,7 @@ def test_a_source_that_fails_in_the_middle_leaves_no_file_and_its_own_error(
             raise DataError("row 2.", why="why", fix="fix", page="bad-data")
 
     with pytest.raises(DataError, match="row 2"):
-        data.tokenise(Failing(), "train", tokenizer=tokenizer, num_rows=4, seed=0)
+        tokenised.tokenise(Failing(), "train", tokenizer=tokenizer, num_rows=4, seed=0)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -332,7 +334,7 @@ def both_splits(tokenizer: PreTrainedTokenizerFast, *, seed: int) -> list[str]:
     """Tokenise or find two splits of a source; the names of their files."""
     source = sources.NewswireSource()
     tables = [
-        data.tokenise(source, split, tokenizer=tokenizer, num_rows=60, seed=seed)
+        tokenised.tokenise(source, split, tokenizer=tokenizer, num_rows=60, seed=seed)
         for split in ("train", "test")
     ]
     return [table.path.name for table in tables]
@@ -387,9 +389,9 @@ def test_two_ranks_map_one_file_that_was_written_once(
 
 def test_the_cache_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISTRINEWS_CACHE", "elsewhere")
-    assert data.cache_folder() == Path("elsewhere")
+    assert tokenised.cache_folder() == Path("elsewhere")
     monkeypatch.setenv("DISTRINEWS_CACHE", "")
-    assert data.cache_folder() == Path.home() / ".cache" / "distrinews"
+    assert tokenised.cache_folder() == Path.home() / ".cache" / "distrinews"
 
 
 # --- split_validation -----------------------------------------------------------
@@ -399,7 +401,7 @@ LABELS = [0, 0, 1, 0, 0, 1, 0, 0, 1, 2] * 10
 
 
 def test_the_split_is_disjoint_and_complete_and_gives_each_class_its_share() -> None:
-    train, validation = data.split_validation(LABELS, num_rows=20, seed=0)
+    train, validation = tokenised.split_validation(LABELS, num_rows=20, seed=0)
     assert sorted([*train, *validation]) == list(range(100))
     counts = Counter(LABELS[row] for row in validation)
     assert counts == {0: 12, 1: 6, 2: 2}  # a fifth of 60, 30 and 10
@@ -417,12 +419,12 @@ def test_a_random_split_would_not_give_each_class_its_share() -> None:
 
 def test_the_split_follows_the_seed_and_nothing_else() -> None:
     def split(seed: int) -> list[int]:
-        return data.split_validation(LABELS, num_rows=20, seed=seed)[1]
+        return tokenised.split_validation(LABELS, num_rows=20, seed=seed)[1]
 
     assert split(4) == split(4)
     assert split(4) != split(5)
     array = np.array(LABELS)
-    assert data.split_validation(array, num_rows=20, seed=4)[1] == split(4)
+    assert tokenised.split_validation(array, num_rows=20, seed=4)[1] == split(4)
 
 
 @pytest.mark.parametrize(("num_rows", "want"), [(50, 2), (9_999, 499), (30_000, 1000)])
@@ -430,7 +432,7 @@ def test_by_default_a_twentieth_is_set_aside_and_at_most_1000(
     num_rows: int, want: int
 ) -> None:
     labels = [row % 4 for row in range(num_rows)]
-    train, validation = data.split_validation(labels, num_rows=None, seed=0)
+    train, validation = tokenised.split_validation(labels, num_rows=None, seed=0)
     assert (len(train), len(validation)) == (num_rows - want, want)
 
 
@@ -441,7 +443,7 @@ def test_a_split_that_leaves_one_side_empty_is_a_data_error(
     rows: int, wanted: int | None
 ) -> None:
     with pytest.raises(DataError, match=r"cannot be cut[\s\S]*--train-rows 100"):
-        data.split_validation([0] * rows, num_rows=wanted, seed=0)
+        tokenised.split_validation([0] * rows, num_rows=wanted, seed=0)
 
 
 def drawn_with_lists(
@@ -467,9 +469,9 @@ def test_arrays_set_aside_the_very_rows_that_lists_did(
 ) -> None:
     labels = [random.Random(f"{seed} {n}").randrange(4) for n in range(num_rows)]
     for wanted in (1, num_rows // 3, num_rows - 1):
-        fit, aside = data.split_validation(labels, num_rows=wanted, seed=seed)
+        fit, aside = tokenised.split_validation(labels, num_rows=wanted, seed=seed)
         assert (fit.tolist(), aside) == drawn_with_lists(labels, wanted, seed)
     # Negative control: another seed draws others, if there is a choice.
     others = drawn_with_lists(labels, num_rows // 3, seed + 1)
-    found = data.split_validation(labels, num_rows=num_rows // 3, seed=seed)
+    found = tokenised.split_validation(labels, num_rows=num_rows // 3, seed=seed)
     assert num_rows == 4 or found[1] != others[1]

@@ -13,8 +13,11 @@ import torch
 from helpers.command import call
 from helpers.running import HELPERS
 
-from distrinews import datapath, dist, memory_watch, news, results, row_times
-from distrinews.minilm import PACKAGE
+from distrinews import dist
+from distrinews.bench import datapath, results, row_times
+from distrinews.bench.memory import watched
+from distrinews.model.minilm import PACKAGE
+from distrinews.training import corpus
 
 FEW, MANY = 10_000, 50_000
 pytestmark = [pytest.mark.timeout(200), pytest.mark.usefixtures("own_cache")]
@@ -55,13 +58,13 @@ def test_pages_of_a_mapped_file_do_not_count_and_a_copy_does(
 ) -> None:
     size = 64 * 2**20
     (tmp_path / "table").write_bytes(np.ones(size, np.uint8).tobytes())
-    with memory_watch.watched(tmp_path) as seen:
+    with watched(tmp_path) as seen:
         view = np.frombuffer(
             pa.memory_map(str(tmp_path / "table")).read_buffer(), np.uint8
         )
         assert view.sum() == size  # every page was looked at
     assert max(seen) - seen[0] < size / 4
-    with memory_watch.watched(tmp_path) as seen:  # negative control
+    with watched(tmp_path) as seen:  # negative control
         copy = view.copy()
     assert max(seen) - seen[0] > size * 3 / 4
     del copy
@@ -91,11 +94,11 @@ def test_the_ratios_are_over_all_sizes() -> None:
 ALONE = dist.Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
 
 
-def load(num_rows: int) -> news.News:
+def load(num_rows: int) -> corpus.News:
     settings = datapath.DataPathSettings(
         preset="tiny", train_rows=num_rows, validation_rows=100, test_rows=100
     )
-    return news.load(settings)
+    return corpus.load(settings)
 
 
 def test_every_table_is_timed_over_equally_many_rows_in_each_turn(
@@ -104,10 +107,10 @@ def test_every_table_is_timed_over_equally_many_rows_in_each_turn(
     by_size = {size: load(size) for size in (500, 2000)}
     read = dict.fromkeys(by_size, 0)
 
-    def count(stories: news.News, places: list[int], *, device: torch.device) -> None:
+    def count(stories: corpus.News, places: list[int], *, device: torch.device) -> None:
         read[len(stories.train)] += len(places)
 
-    monkeypatch.setattr(news.News, "fit_batch", count)
+    monkeypatch.setattr(corpus.News, "fit_batch", count)
     settings = datapath.DataPathSettings(num_rounds=3)
     told = row_times.time_rows(by_size, ALONE, settings=settings)
     epochs = {size: (size - 100) // 32 * 32 for size in by_size}
@@ -134,11 +137,11 @@ def test_work_that_grows_with_the_table_is_found(
         return many / few
 
     assert ratio() < 2
-    collect = news.News.fit_batch
+    collect = corpus.News.fit_batch
 
-    def look_at_all(stories: news.News, places: list[int], **where: Any) -> object:
+    def look_at_all(stories: corpus.News, places: list[int], **where: Any) -> object:
         assert stories.train.lengths.tolist()
         return collect(stories, places, **where)
 
-    monkeypatch.setattr(news.News, "fit_batch", look_at_all)
+    monkeypatch.setattr(corpus.News, "fit_batch", look_at_all)
     assert ratio() > 4

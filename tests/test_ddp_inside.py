@@ -16,7 +16,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.profiler import ProfilerActivity, profile
 
-from distrinews import calibration, dist, sizes, sync
+from distrinews import dist, sync
+from distrinews.bench.costmodel import calibration
+from distrinews.model import sizes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 PRESET = "minilm"

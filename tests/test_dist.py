@@ -21,8 +21,10 @@ import torch.distributed as torch_dist
 from helpers import dist_story
 from helpers.running import HELPERS, Program, is_running, wait_until
 
-from distrinews import dist, group, machine
+from distrinews import dist
+from distrinews.dist import group
 from distrinews.errors import DataError, RankFailedError, SetupError
+from distrinews.system import machine
 
 STORY = HELPERS / "dist_story.py"
 Start = Callable[..., Program]
@@ -555,7 +557,7 @@ def test_a_rank_takes_its_gpu_before_it_meets_the_others(
     monkeypatch.setattr(
         torch_dist, "destroy_process_group", lambda: happened.append("left")
     )
-    monkeypatch.setattr("distrinews.processes.end_with_parent", lambda words: None)
+    monkeypatch.setattr("distrinews.dist.spawn.end_with_parent", lambda words: None)
     with dist.setup(timeout_s=7) as ranks:
         assert ranks.device == torch.device("cuda", 1)
     bound, how, left = happened

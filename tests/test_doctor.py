@@ -1,4 +1,4 @@
-"""Proofs for distrinews.doctor: it sees each fault, names the cure, and never fails."""
+"""Proofs for distrinews.doctor.examination: it sees each fault, names the cure, and never fails."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import pytest
 from helpers.disks import mount_or_skip
 from helpers.running import Program, wait_until
 
-from distrinews import doctor, doctor_checks, troubles
-from distrinews.doctor_checks import CHECKS
-from distrinews.doctor_findings import Finding, judge_pair, judge_torch
+from distrinews.doctor import catalogue, checks, examination
+from distrinews.doctor.checks import CHECKS
+from distrinews.doctor.findings import Finding, judge_pair, judge_torch
 
 DOCTOR = (sys.executable, "-m", "distrinews", "doctor", "--json")
 LIMIT_S = 30
@@ -82,7 +82,7 @@ def test_a_cure_can_be_typed_into_powershell_too(
     assert check("interface")[0].cure == "unset GLOO_SOCKET_IFNAME"
     monkeypatch.setattr(sys, "platform", "win32")
     assert check("interface")[0].cure == "Remove-Item Env:GLOO_SOCKET_IFNAME"
-    assert doctor_checks._set("A", "b") == '$env:A = "b"'
+    assert checks._set("A", "b") == '$env:A = "b"'
 
 
 def test_a_host_name_of_another_machine_is_seen(
@@ -109,7 +109,7 @@ def test_a_taken_port_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         server.bind(("127.0.0.1", 0))
         server.listen()
         port = server.getsockname()[1]
-        monkeypatch.setattr(doctor_checks, "TORCHRUN_PORT", port)
+        monkeypatch.setattr(checks, "TORCHRUN_PORT", port)
         [found] = check("port")
         assert (found.level, found.page) == ("warning", "address-in-use")
         assert str(port) in found.text
@@ -121,7 +121,7 @@ def test_a_tiny_shared_memory_is_seen(
 ) -> None:
     mount_or_skip(tmp_path, size="1m")
     try:
-        monkeypatch.setattr(doctor_checks, "SHARED_MEMORY", tmp_path)
+        monkeypatch.setattr(checks, "SHARED_MEMORY", tmp_path)
         [found] = check("shared_memory")
         assert (found.level, found.page) == ("warning", "dataloader-bus-error")
     finally:
@@ -172,7 +172,7 @@ def test_a_package_or_python_outside_its_range_is_a_problem(
 ) -> None:
     assert levels([*check("packages"), *check("python")]) == ["ok", "ok"]
     wanted = (">=99", ["torch>=99", "not-a-package-at-all>=1", "psutil>=5.9"])
-    monkeypatch.setattr(doctor_checks, "_ranges", lambda: wanted)
+    monkeypatch.setattr(checks, "_ranges", lambda: wanted)
     [packages], [python] = check("packages"), check("python")
     assert (packages.level, python.level) == ("problem", "problem")
     assert "torch" in packages.text
@@ -181,7 +181,7 @@ def test_a_package_or_python_outside_its_range_is_a_problem(
 
 
 def test_the_ranges_are_those_of_the_project() -> None:
-    python, packages = doctor_checks._ranges()
+    python, packages = checks._ranges()
     # WHY parts: an installed package's own words may name them in another order.
     assert ">=3.11" in python.split(",")
     assert any(line.startswith("torch>=") for line in packages)
@@ -216,7 +216,7 @@ def test_two_ranks_that_failed_are_explained_by_the_catalogue() -> None:
 
 
 def test_the_doctor_itself_loads_nothing_that_may_be_broken() -> None:
-    script = "import sys, distrinews.doctor; print(*sys.modules)"
+    script = "import sys, distrinews.doctor.examination; print(*sys.modules)"
     done = subprocess.run(
         (sys.executable, "-c", script),
         capture_output=True,
@@ -226,7 +226,7 @@ def test_the_doctor_itself_loads_nothing_that_may_be_broken() -> None:
     )
     loaded = set(done.stdout.split())
     assert loaded & {"torch", "pydantic", "psutil", "numpy", "transformers"} == set()
-    assert "distrinews.doctor_checks" in loaded
+    assert "distrinews.doctor.checks" in loaded
 
 
 def test_a_check_that_raises_or_never_answers_becomes_a_finding(
@@ -239,8 +239,12 @@ def test_a_check_that_raises_or_never_answers_becomes_a_finding(
         time.sleep(3600)
         return []
 
-    monkeypatch.setattr(doctor, "CHECKS_LIMIT_S", 0.5)
-    found = doctor._look_at_all([broken, frozen, lambda: [Finding("x", "ok", "y")]])
+    monkeypatch.setattr(examination, "CHECKS_LIMIT_S", 0.5)
+    found = examination._look_at_all([
+        broken,
+        frozen,
+        lambda: [Finding("x", "ok", "y")],
+    ])
     assert levels(found) == ["warning", "warning", "ok"]
     assert "boom" in found[0].text
     assert "no answer within" in found[1].text
@@ -249,28 +253,28 @@ def test_a_check_that_raises_or_never_answers_becomes_a_finding(
 def test_a_probe_that_talks_nonsense_becomes_a_finding(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Nonsense(doctor._Probe):
-        def __enter__(self) -> doctor._Probe:
+    class Nonsense(examination._Probe):
+        def __enter__(self) -> examination._Probe:
             self._process = None
             return self
 
         def findings(self) -> list[Finding]:
             raise KeyError("gloo")
 
-    monkeypatch.setattr(doctor, "_Probe", Nonsense)
-    [found] = doctor.examine(())
+    monkeypatch.setattr(examination, "_Probe", Nonsense)
+    [found] = examination.examine(())
     assert (found.level, "gloo" in found.text) == ("problem", True)
 
 
 def test_only_a_problem_makes_the_exit_code_1_and_json_holds_everything() -> None:
     warning = Finding("port", "warning", "taken", "take another", "address-in-use")
     problem = Finding("cores", "problem", "none", "buy one", "omp-one-thread")
-    assert doctor.exit_code([warning]) == 0
-    assert doctor.exit_code([warning, problem]) == 1
-    told = json.loads(doctor.describe([warning, problem], as_json=True))
+    assert examination.exit_code([warning]) == 0
+    assert examination.exit_code([warning, problem]) == 1
+    told = json.loads(examination.describe([warning, problem], as_json=True))
     assert told["exit_code"] == 1
     assert told["findings"][1]["cure"] == "buy one"
-    shown = doctor.describe([warning, problem])
+    shown = examination.describe([warning, problem])
     assert "1 problem, 1 warning." in shown
     assert "more: troubleshooting/#address-in-use" in shown
 
@@ -290,7 +294,7 @@ def run_doctor(
     program.seconds_until_nothing_is_left(timeout_s=2)
     left = [n for n in program.temporary_files() if "pymp" not in n]
     assert left == []
-    anchors = {e.slug for e in (*troubles.read().own, *troubles.read().troubles)}
+    anchors = {e.slug for e in (*catalogue.read().own, *catalogue.read().troubles)}
     for finding in told["findings"]:
         assert finding["level"] in {"ok", "warning", "problem"}
         if finding["level"] != "ok":

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.engines and what it needs: faster, and the same answers."""
+"""Proofs for distrinews.inference.engines and what it needs: faster, and the same answers."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ import pytest
 import torch
 from helpers import exports
 
-from distrinews import (
-    engines,
-    export,
-    exported,
-    golden,
-    inference,
-    manifest,
-    model,
-    newswire,
-    onnx_export,
-    parity,
-)
+from distrinews import model
+from distrinews.data import newswire
+from distrinews.data.labels import LABEL_NAMES
 from distrinews.errors import ModelError, OutputError
-from distrinews.inference import Classifier, Encoded, Identity, open_best
-from distrinews.labels import LABEL_NAMES
+from distrinews.inference import bundle, engines, golden, onnx_export, parity
+from distrinews.inference.classifier import (
+    Classifier,
+    Encoded,
+    Identity,
+    Prediction,
+    open_best,
+)
+from distrinews.system import manifest
+from distrinews.training import export
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
@@ -66,7 +65,7 @@ def folder(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return shutil.copytree(original, tmp_path / "model" / "export")
 
 
-def scores(answers: Sequence[inference.Prediction]) -> np.ndarray[Any, Any]:
+def scores(answers: Sequence[Prediction]) -> np.ndarray[Any, Any]:
     return np.array([list(answer.scores.values()) for answer in answers])
 
 
@@ -104,7 +103,7 @@ def test_int8_is_near_the_reference_and_stored_in_a_third_of_the_bytes(
     small = Classifier(folder, engine="onnx-int8")
     assert 0 < largest_gap(Classifier(folder), small) < small.tolerance
     [file] = folder.parent.glob("export-engines/*/*.onnx")
-    assert file.stat().st_size < (folder / exported.WEIGHTS).stat().st_size / 2
+    assert file.stat().st_size < (folder / bundle.WEIGHTS).stat().st_size / 2
 
 
 # --- Batch invariance -----------------------------------------------------------
@@ -399,14 +398,14 @@ def test_serving_with_onnx_imports_neither_torch_nor_transformers(folder: Path) 
 class ToldByNeighbours(Classifier):
     """Scores move with the number of texts in the batch."""
 
-    def predict_encoded(self, items: Sequence[Encoded]) -> list[inference.Prediction]:
+    def predict_encoded(self, items: Sequence[Encoded]) -> list[Prediction]:
         answers = super().predict_encoded(items)
         return answers if len(items) == 1 else answers[-1:] + answers[:-1]
 
 
 def test_the_report_counts_what_it_says(folder: Path) -> None:
     rows = list(newswire.stories(60, seed=2, split="test"))
-    export_ = exported.find(folder)
+    export_ = bundle.find(folder)
     small = Classifier(export_, engine="onnx-int8")
     told = parity.measure(export_, small, rows=rows)
     mine = [p.label for p in small.predict([row.text for row in rows])]
@@ -471,7 +470,7 @@ def test_the_command_writes_a_model_repository_that_opens_with_its_own_int8(
 def test_publishing_replaces_nothing_but_an_earlier_model_folder(
     folder: Path, tmp_path: Path
 ) -> None:
-    found = exported.find(folder)
+    found = bundle.find(folder)
     precious = tmp_path / "thesis"
     precious.mkdir()
     (precious / "chapter.tex").write_text("years of work", "utf-8")
@@ -490,5 +489,5 @@ def test_an_older_export_gets_golden_rows_when_it_is_published(
 ) -> None:
     (folder / golden.FILE).unlink()
     manifest.write_manifest(folder)
-    export.publish(exported.find(folder), out=tmp_path / "new")
+    export.publish(bundle.find(folder), out=tmp_path / "new")
     assert open_best(tmp_path / "new").engine_name == "onnx-int8"

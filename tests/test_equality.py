@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from distrinews import dist, model, news, sync, training
-from distrinews.settings import DistributedSettings
+from distrinews import dist, model, sync, training
+from distrinews.config.settings import DistributedSettings
+from distrinews.training import corpus
 
 NUM_STEPS = 20
 NUM_STEPS_TO_DIFFER = 5  # enough to see a mistake
@@ -56,7 +57,7 @@ def train(
 ) -> Parameters:
     """Chapter 05's loop; `how` is "ddp", "unaveraged", "undivided" or "uneven"."""
     chosen = settings().model_copy(update=changes)
-    stories = news.load(chosen)
+    stories = corpus.load(chosen)
     training.seed_weights(chosen.seed)
     net = model.from_settings(chosen, stories.tokenizer).to(dtype)
     training.seed_noise(chosen.seed, ranks=ranks)
@@ -235,7 +236,7 @@ def test_training_moved_the_weights_far_more_than_the_tolerance(
     """Negative control: equal is not the same as untouched."""
     chosen = settings()
     training.seed_weights(chosen.seed)
-    start = model.from_settings(chosen, news.load(chosen).tokenizer)
+    start = model.from_settings(chosen, corpus.load(chosen).tokenizer)
     assert gap(alone, dict(start.named_parameters())) > 0.1
 
 

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.evaluation: every row once, whoever counts it.
+"""Proofs for distrinews.metrics.evaluation: every row once, whoever counts it.
 
 WHY 1,003 rows: none of 2, 3 and 5 divides it.
 """
@@ -14,11 +14,12 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DistributedSampler
 
-from distrinews import dist, model, news, sharding, training
-from distrinews.data import TokenTable
+from distrinews import dist, model, sharding, training
+from distrinews.config.settings import TrainSettings
+from distrinews.data.tokenised import TokenTable
 from distrinews.errors import SettingsError
-from distrinews.evaluation import evaluate
-from distrinews.settings import TrainSettings
+from distrinews.metrics.evaluation import evaluate
+from distrinews.training import corpus
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data" / "ag_news"
 ALONE = dist.Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
@@ -43,7 +44,7 @@ def ag_news() -> TrainSettings:
 
 def save_a_model(settings: TrainSettings, file: Path) -> None:
     """A model that answers with all four classes, right and wrong ones."""
-    stories = news.load(settings)
+    stories = corpus.load(settings)
     training.seed_weights(settings.seed)
     net = model.build("tiny", dropout=0.4, vocabulary_size=VOCABULARY)
     optimizer = training.build_optimizer(net, settings=settings)
@@ -115,12 +116,12 @@ def judged(
 
 
 @pytest.fixture(scope="module")
-def stories() -> news.News:
-    return news.load(newswire())
+def stories() -> corpus.News:
+    return corpus.load(newswire())
 
 
 @pytest.fixture(scope="module")
-def saved(stories: news.News, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(stories: corpus.News, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("model") / "weights.pt"
     save_a_model(newswire(), file)
     return file
@@ -150,7 +151,7 @@ def check_all(told: list[dict[str, Any]], want: torch.Tensor) -> None:
 
 
 def test_one_and_two_ranks_count_what_a_loop_over_single_rows_counts(
-    stories: news.News, saved: Path, tmp_path: Path
+    stories: corpus.News, saved: Path, tmp_path: Path
 ) -> None:
     net = model.build("tiny", dropout=0.4, vocabulary_size=VOCABULARY)
     net.load_state_dict(torch.load(saved))
@@ -162,7 +163,7 @@ def test_one_and_two_ranks_count_what_a_loop_over_single_rows_counts(
 
 @pytest.mark.parametrize("num_ranks", [3, pytest.param(5, marks=pytest.mark.slow)])
 def test_every_row_is_counted_once_where_rows_do_not_divide_by_ranks(
-    stories: news.News, tmp_path: Path, num_ranks: int
+    stories: corpus.News, tmp_path: Path, num_ranks: int
 ) -> None:
     want = one_by_one(Bag(), stories.test)
     out = tmp_path / "out"
@@ -177,7 +178,7 @@ def test_all_7600_rows_of_ag_news_are_counted_once_with_1_2_3_and_5_ranks(
 ) -> None:
     file = tmp_path / "weights.pt"
     save_a_model(ag_news(), file)
-    test = news.load(ag_news()).test.path
+    test = corpus.load(ag_news()).test.path
     matrices = []
     for num_ranks in (1, 2, 3, 5):
         told = judged(test, file, tmp_path / str(num_ranks), num_ranks=num_ranks)
@@ -208,7 +209,7 @@ def test_torchs_sampler_would_count_padding_rows_twice(
 
 
 def test_dropout_is_off_in_an_evaluation_and_on_again_after_it(
-    stories: news.News, saved: Path
+    stories: corpus.News, saved: Path
 ) -> None:
     net = model.build("tiny", dropout=0.4, vocabulary_size=VOCABULARY)
     net.load_state_dict(torch.load(saved))
@@ -227,7 +228,7 @@ def test_dropout_is_off_in_an_evaluation_and_on_again_after_it(
 
 
 def test_training_mode_comes_back_also_when_the_model_fails(
-    stories: news.News, saved: Path
+    stories: corpus.News, saved: Path
 ) -> None:
     net = model.build("tiny", dropout=0.1, vocabulary_size=6).train()
     with pytest.raises(IndexError):  # token ids beyond its six pieces
@@ -235,7 +236,7 @@ def test_training_mode_comes_back_also_when_the_model_fails(
     assert net.training
 
 
-def test_rows_choose_which_rows_are_counted(stories: news.News, saved: Path) -> None:
+def test_rows_choose_which_rows_are_counted(stories: corpus.News, saved: Path) -> None:
     net = model.build("tiny", dropout=0.4, vocabulary_size=VOCABULARY)
     chosen = [5, 900, 17]
     tally = evaluate(net, stories.test, ALONE, rows=chosen)

@@ -10,10 +10,13 @@ import pytest
 import torch
 from helpers.exercise_story import judge_all
 
-from distrinews import dist, exercise_desk, exercise_values, exercises, timeline
+from distrinews import dist
+from distrinews.cli import exercise_commands
+from distrinews.course import exercise_values, exercises
+from distrinews.course.exercise_sheets import EXERCISES, Sheet, names, wrong_solutions
 from distrinews.dist import Ranks
 from distrinews.errors import ExerciseError, RejectedError
-from distrinews.exercise_sheets import EXERCISES, Sheet, names, wrong_solutions
+from distrinews.tracing import timeline
 
 CASES = [
     (name, path, why) for name in names() for path, why in wrong_solutions(name).items()
@@ -26,9 +29,9 @@ HANGS = "had already left"
 
 def play(name: str, path: pathlib.Path) -> tuple[bool, str]:
     """As `exercise check` does it."""
-    played = exercise_desk.grade(Sheet.read(name), path, echo=False)
-    assert played.took_s < exercise_desk.LIMIT_S, "a check must end within a minute"
-    return exercise_desk.is_right(played), exercise_desk.reason(played)
+    played = exercise_commands.grade(Sheet.read(name), path, echo=False)
+    assert played.took_s < exercise_commands.LIMIT_S, "a check must end within a minute"
+    return exercise_commands.is_right(played), exercise_commands.reason(played)
 
 
 @pytest.mark.slow
@@ -228,15 +231,15 @@ def test_progress_is_kept_in_a_file_and_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    progress = exercise_desk.Progress(exercise_desk.OWN)
-    exercise_desk._list(progress)
+    progress = exercise_commands.Progress(exercise_commands.OWN)
+    exercise_commands._list(progress)
     assert f"0 of {len(names())} passed" in capsys.readouterr().out
     progress.note(EASY, passed="2031-05-06")
-    exercise_desk._hint(Sheet.read(EASY), progress)
-    again = exercise_desk.Progress(exercise_desk.OWN)
+    exercise_commands._hint(Sheet.read(EASY), progress)
+    again = exercise_commands.Progress(exercise_commands.OWN)
     assert again.passed(EASY)
     assert again.hints(EASY) == 1
-    exercise_desk._list(again)
+    exercise_commands._list(again)
     assert f"1 of {len(names())} passed" in capsys.readouterr().out
 
 
@@ -244,9 +247,9 @@ def test_start_never_overwrites_what_a_learner_wrote(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    exercise_desk._start(Sheet.read(EASY))
+    exercise_commands._start(Sheet.read(EASY))
     own = tmp_path / "my_exercises" / f"{EASY}.py"
     assert own.read_text("utf-8") == Sheet.read(EASY).path.read_text("utf-8")
     own.write_text("mine", encoding="utf-8")
-    exercise_desk._start(Sheet.read(EASY))
+    exercise_commands._start(Sheet.read(EASY))
     assert own.read_text("utf-8") == "mine"

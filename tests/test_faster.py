@@ -17,15 +17,9 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from distrinews import (
-    dist,
-    model,
-    shared_memory,
-    shared_tensors,
-    sync,
-    touched_rows,
-)
+from distrinews import dist, model, sync
 from distrinews.errors import MissingGradientError, SetupError
+from distrinews.sync import shared_memory, shared_tensors, sparse_embedding
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -35,7 +29,7 @@ Tensors = dict[str, torch.Tensor]
 
 WAYS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "ddp": lambda net: DistributedDataParallel(net, bucket_cap_mb=0.1),
-    "rows": lambda net: touched_rows.data_parallel(net, min_rows=MIN_ROWS),
+    "rows": lambda net: sparse_embedding.data_parallel(net, min_rows=MIN_ROWS),
     "memory": lambda net: shared_memory.SharedMemory(net, min_rows=10**9),
     "both": lambda net: shared_memory.SharedMemory(net, min_rows=MIN_ROWS),
 }
@@ -178,13 +172,13 @@ def test_the_replicas_stay_equal_to_the_last_bit(
 
 def forgetful(ranks: dist.Ranks, out: Path, what: str) -> None:
     if what == "old rows":
-        touched_rows.RowGradient._touched = property(  # type: ignore[assignment]
+        sparse_embedding.RowGradient._touched = property(  # type: ignore[assignment]
             lambda self: torch.zeros(0, dtype=torch.long), lambda self, rows: None
         )
     if what == "others' sums":
         shared_memory.SharedMemory._add_up = lambda self: None  # type: ignore[method-assign]
     if what == "who wrote elsewhere":
-        touched_rows.RowGradient._somebody_wrote_elsewhere = (  # type: ignore[method-assign]
+        sparse_embedding.RowGradient._somebody_wrote_elsewhere = (  # type: ignore[method-assign]
             lambda self: False
         )
     disturb = poison if what == "who wrote elsewhere" else lambda step, net: None

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.files: complete or not at all, whatever happens in between."""
+"""Proofs for distrinews.system.files: complete or not at all, whatever happens in between."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from distrinews import files
 from distrinews.errors import HubUnreachableError, OutputError
+from distrinews.system import files
 
 linux_root = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="mounting needs root on Linux"

@@ -13,8 +13,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from distrinews import first_token, model
+from distrinews import model
 from distrinews.errors import ModelError
+from distrinews.model import cls_token
 
 IDS = torch.arange(60).view(4, 15) % 90 + 5
 MASK = torch.ones_like(IDS)
@@ -27,7 +28,7 @@ def classifiers() -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(0)
     net = model.build("tiny", dropout=0.0, vocabulary_size=100).double()
     short = copy.deepcopy(net)
-    first_token.read_first_token_only(short)
+    cls_token.read_first_token_only(short)
     return net, short
 
 
@@ -89,7 +90,7 @@ def test_five_sixths_of_the_last_layers_multiplications_are_gone() -> None:
 def test_weights_keep_their_names_and_the_model_can_be_sent() -> None:
     net, short = classifiers()
     assert list(net.state_dict()) == list(short.state_dict())
-    first_token.read_first_token_only(short)  # twice changes nothing
+    cls_token.read_first_token_only(short)  # twice changes nothing
     again = pickle.loads(pickle.dumps(short))
     assert furthest(gradients(short, MASK), gradients(again, MASK)) == 0.0
 
@@ -98,4 +99,4 @@ def test_another_attention_is_refused() -> None:
     net, _ = classifiers()
     net.config._attn_implementation = "flash_attention_2"
     with pytest.raises(ModelError, match=r"(?s)flash_attention_2.*sdpa"):
-        first_token.read_first_token_only(net)
+        cls_token.read_first_token_only(net)

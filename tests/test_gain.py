@@ -8,8 +8,10 @@ import pytest
 import torch
 from helpers.command import call
 
-from distrinews import dist, gain, news, results, sharding, training
-from distrinews.settings import DistributedSettings
+from distrinews import dist, sharding, training
+from distrinews.bench import length_balance, results
+from distrinews.config.settings import DistributedSettings
+from distrinews.training import corpus
 
 ALONE = dist.Ranks(0, 0, 1, torch.device("cpu"))
 FEW = DistributedSettings(
@@ -19,18 +21,18 @@ FEW = DistributedSettings(
 
 def rows_of_both(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """The batches that were trained, in order; warm-up included."""
-    stories = news.load(FEW)
+    stories = corpus.load(FEW)
     seen: list[list[int]] = []
-    read = news.News.fit_batch
+    read = corpus.News.fit_batch
 
     def read_and_note(
-        self: news.News, places: list[int], *, device: torch.device
+        self: corpus.News, places: list[int], *, device: torch.device
     ) -> object:
         seen.append(list(places))
         return read(self, places, device=device)
 
-    monkeypatch.setattr(news.News, "fit_batch", read_and_note)
-    gain.measure(stories, ALONE, settings=FEW)
+    monkeypatch.setattr(corpus.News, "fit_batch", read_and_note)
+    length_balance.measure(stories, ALONE, settings=FEW)
     return seen
 
 
@@ -38,7 +40,7 @@ def test_both_ways_train_whole_epochs_step_by_step_in_turn(
     own_cache: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = rows_of_both(monkeypatch)[2:]
-    stories = news.load(FEW)
+    stories = corpus.load(FEW)
     plans = {
         way: list(
             training.build_sampler(
@@ -71,16 +73,18 @@ def test_every_combination_is_measured_and_only_the_sampler_differs(
         *("-m", "distrinews", "benchmark", "balance"), *words, *more, folder=tmp_path
     )
     found = results.read(path, kind="balance")["figures"]
-    assert set(found) == {f"{a}_{n}" for a in gain.AVERAGINGS for n in (16, 32)}
+    assert set(found) == {
+        f"{a}_{n}" for a in length_balance.AVERAGINGS for n in (16, 32)
+    }
     for row in found.values():
         slow, fast = row["batches"]["shuffled"], row["batches"]["length"]
         assert slow["num_rows"] == fast["num_rows"] == 320
         ratio = fast["samples_per_s"] / slow["samples_per_s"]
         assert row["ratio"] == pytest.approx(ratio, abs=1e-3)
         assert fast["padding_share"] < slow["padding_share"]
-    same = [found[f"{a}_16"]["batches"]["length"] for a in gain.AVERAGINGS]
+    same = [found[f"{a}_16"]["batches"]["length"] for a in length_balance.AVERAGINGS]
     assert same[0]["padding_share"] == same[1]["padding_share"]
-    assert done.stdout.strip() == gain.table(found).strip()
+    assert done.stdout.strip() == length_balance.table(found).strip()
 
 
 def test_sorting_nothing_saves_no_padding() -> None:

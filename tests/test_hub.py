@@ -1,4 +1,4 @@
-"""Proofs for distrinews.hub: a cached copy needs no Hub, a silent Hub no patience."""
+"""Proofs for distrinews.system.hub: a cached copy needs no Hub, a silent Hub no patience."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from distrinews import hub
+from distrinews.system import hub
 
 COMMIT = "eb185aade064a813bc0b7f42de02595523103ca4"
 DATASET, MODEL = "fancyzhx/ag_news", "distilbert/distilbert-base-uncased"
@@ -244,7 +244,7 @@ def test_offline_mode_without_a_copy_says_so_and_asks_nobody(tmp_path: Path) -> 
 
 def test_importing_hub_loads_no_library_of_the_hub() -> None:
     code = (
-        "import sys, distrinews.sources, distrinews.hub;"
+        "import sys, distrinews.data.sources, distrinews.system.hub;"
         "print({'torch', 'datasets', 'huggingface_hub', 'pyarrow', 'numpy'}"
         " & set(sys.modules))"
     )

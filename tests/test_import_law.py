@@ -333,6 +333,6 @@ def test_gitignore_swallows_no_file_of_this_project() -> None:
 @needs_git
 def test_an_ignored_path_would_be_noticed() -> None:
     """Negative control."""
-    assert ignored(["runs/today/log.jsonl", "distrinews/dist.py"]) == [
+    assert ignored(["runs/today/log.jsonl", "distrinews/dist/launcher.py"]) == [
         "runs/today/log.jsonl"
     ]

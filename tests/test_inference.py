@@ -1,4 +1,4 @@
-"""Proofs for distrinews.export and .inference: what was measured is what is served."""
+"""Proofs for distrinews.training.export and .inference: what was measured is what is served."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ import torch
 from helpers import exports
 from transformers import pipeline
 
-from distrinews import export, model
+from distrinews import model
+from distrinews.data.labels import LABEL_NAMES
 from distrinews.errors import ModelError, OutputError
-from distrinews.inference import Classifier
-from distrinews.labels import LABEL_NAMES
+from distrinews.inference.classifier import Classifier
+from distrinews.training import export
 
 MAX_LENGTH = 24
 TEXTS = [

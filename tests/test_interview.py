@@ -23,10 +23,12 @@ import numbers_interview
 import pytest
 from helpers.command import call
 
-from distrinews import interview, interview_anki, interview_cards, lab_sheets, sizes
+from distrinews.cli import interview_commands
+from distrinews.cli.interview_commands import Progress
+from distrinews.course import interview_anki, interview_cards, lab_sheets
+from distrinews.course.interview_cards import Card, Group
 from distrinews.errors import InterviewError, OutputError
-from distrinews.interview import Progress
-from distrinews.interview_cards import Card, Group
+from distrinews.model import sizes
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SITE = ROOT / "site_docs"
@@ -200,10 +202,10 @@ def test_measured_numbers_are_those_of_the_committed_files() -> None:
 
 @pytest.mark.slow
 def test_the_kept_numbers_are_what_the_library_computes_each_time() -> None:
-    from distrinews import interview_numbers
+    import interview_figures
 
-    computed = interview_numbers.figures()
-    assert computed == interview_cards.numbers() == interview_numbers.figures()
+    computed = interview_figures.figures()
+    assert computed == interview_cards.numbers() == interview_figures.figures()
 
 
 @pytest.mark.slow
@@ -211,7 +213,7 @@ def test_another_model_would_give_other_numbers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Negative control."""
-    from distrinews import interview_numbers
+    import interview_figures
 
     def halved(name: str) -> tuple[int, ...]:
         return tuple(n // 2 for n in real(name))
@@ -219,7 +221,7 @@ def test_another_model_would_give_other_numbers(
     real = sizes.gradient_bytes
     monkeypatch.setattr(sizes, "gradient_bytes", halved)
     kept = interview_cards.numbers()
-    other = interview_numbers.figures()
+    other = interview_figures.figures()
     assert {"sent_8", "distilbert_state"} <= {n for n in kept if kept[n] != other[n]}
 
 
@@ -413,7 +415,7 @@ def answers(*words: str) -> tuple[list[str], object]:
     return seen, ask
 
 
-def chosen(count: int) -> list[interview.Asked]:
+def chosen(count: int) -> list[interview_commands.Asked]:
     return [(GROUPS[0], card) for card in GROUPS[0].cards[:count]]
 
 
@@ -422,7 +424,7 @@ def test_a_card_that_was_not_known_comes_again_until_it_is(
 ) -> None:
     progress = Progress(tmp_path / "interview.json")
     _, ask = answers("", "n", "", "y", "", "n", "", "y")
-    interview.drill(chosen(2), progress, ask=ask)  # type: ignore[arg-type]
+    interview_commands.drill(chosen(2), progress, ask=ask)  # type: ignore[arg-type]
     told = capsys.readouterr().out
     first, second = (card for _, card in chosen(2))
     start = " ".join(told.split())
@@ -447,7 +449,7 @@ def test_the_answer_comes_after_enter_and_more_on_d_and_f(
     ]
     for words, shown, hidden in steps:
         _, ask = answers(*words)  # then the reader presses Ctrl-D
-        interview.drill(
+        interview_commands.drill(
             chosen(1),
             Progress(tmp_path / "interview.json"),
             ask=ask,  # type: ignore[arg-type]
@@ -465,9 +467,9 @@ def test_what_was_missed_comes_first_in_the_next_session(
     three = chosen(3)
     progress.note(three[0][1].id, knew=True)
     progress.note(three[2][1].id, knew=False)
-    order = [card.id for _, card in interview.in_order(three, progress)]
+    order = [card.id for _, card in interview_commands.in_order(three, progress)]
     assert order == [three[i][1].id for i in (2, 1, 0)]
-    assert interview.in_order(three, Progress(tmp_path / "none.json")) == three
+    assert interview_commands.in_order(three, Progress(tmp_path / "none.json")) == three
 
 
 @pytest.mark.parametrize("text", ["[", "[]", '{"step": {"times": 1}}', '{"step": 1}'])
@@ -506,7 +508,7 @@ def test_group_level_and_seed_choose_and_order_the_cards(
 
 
 def test_the_list_marks_what_is_known(tmp_path: pathlib.Path) -> None:
-    own = tmp_path / interview.PROGRESS
+    own = tmp_path / interview_commands.PROGRESS
     Progress(own).note("ring", knew=True)
     Progress(own).note("tree", knew=False)
     words = ("interview", "--group", "basics", "--list")
@@ -519,13 +521,13 @@ def test_the_list_marks_what_is_known(tmp_path: pathlib.Path) -> None:
 def test_a_kind_of_card_that_does_not_exist_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
-    from distrinews import command_line
+    from distrinews.cli import parser
 
     monkeypatch.chdir(tmp_path)
     only = [dataclasses.replace(GROUPS[0], cards=GROUPS[0].cards[:1])]
     monkeypatch.setattr(interview_cards, "read", lambda: only)
     with pytest.raises(InterviewError, match="no card of group basics has level staff"):
-        command_line.run(["interview", "--group", "basics", "--level", "staff"])
+        parser.run(["interview", "--group", "basics", "--level", "staff"])
 
 
 def test_the_cards_need_no_torch() -> None:
@@ -606,7 +608,7 @@ def test_in_a_real_terminal_a_session_is_asked_answered_and_kept(
     )
     assert code == 0
     assert f"1 of {len(GROUPS[0].cards)} known" in shown
-    kept = json.loads((tmp_path / interview.PROGRESS).read_text("utf-8"))
+    kept = json.loads((tmp_path / interview_commands.PROGRESS).read_text("utf-8"))
     assert kept[GROUPS[0].cards[0].id]["knew"] is True
 
 
@@ -623,5 +625,5 @@ def test_ctrl_c_ends_a_session_quietly_and_keeps_what_was_answered(
     )
     assert code == 130
     assert "Traceback" not in shown
-    kept = json.loads((tmp_path / interview.PROGRESS).read_text("utf-8"))
+    kept = json.loads((tmp_path / interview_commands.PROGRESS).read_text("utf-8"))
     assert kept[GROUPS[0].cards[0].id]["knew"] is False

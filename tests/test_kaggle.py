@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from helpers.running import HELPERS, Program
 
-from distrinews import newswire
+from distrinews.data import newswire
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 KAGGLE = ROOT / "apps" / "kaggle"

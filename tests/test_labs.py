@@ -20,10 +20,11 @@ import pytest
 import torch
 from helpers.running import Program, wait_until
 
-from distrinews import lab_desk, lab_sheets, labs
+from distrinews.cli import lab_commands
+from distrinews.course import lab_sheets, labs
+from distrinews.course.lab_process import Played
+from distrinews.course.lab_sheets import LABS, Sheet
 from distrinews.errors import LabError, WrongResultError
-from distrinews.lab_player import Played
-from distrinews.lab_sheets import LABS, Sheet
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = sorted(path.stem for path in LABS.glob("*.py"))
@@ -68,11 +69,11 @@ def proves(name: str, state: str, start: Start) -> None:
     ended = labs.ENDED in played.text.splitlines()
     if state == "fixed":
         assert played.code == 0, played.text
-        assert lab_desk.is_right(played), played.text
+        assert lab_commands.is_right(played), played.text
         assert not re.search(sheet.symptom, played.text), played.text
         return
     assert played.code in (1, 2), played.text
-    assert lab_desk.shows_symptom(sheet, played), played.text
+    assert lab_commands.shows_symptom(sheet, played), played.text
     if sheet.is_silent:
         assert ended, "a silent bug raises nothing"
         assert "Traceback" not in played.text
@@ -138,7 +139,7 @@ def test_the_captured_output_is_this_labs_and_names_no_machine(name: str) -> Non
     assert re.fullmatch(shape, first)
     assert re.search(Sheet.read(name).symptom, text)
     assert str(ROOT) not in text
-    assert lab_desk.normalised(text) == text
+    assert lab_commands.normalised(text) == text
 
 
 def test_every_lab_belongs_to_an_entry_of_the_catalogue() -> None:
@@ -256,9 +257,9 @@ def test_list_names_every_lab_without_loading_torch() -> None:
 
 def test_a_mistyped_name_gets_a_suggestion() -> None:
     with pytest.raises(LabError, match="Did you mean uneven_batches"):
-        lab_desk.run("unevn-batches")
+        lab_commands.run("unevn-batches")
     with pytest.raises(LabError) as caught:
-        lab_desk.run("qqqq")
+        lab_commands.run("qqqq")
     assert "Did you mean" not in caught.value.what
 
 
@@ -267,13 +268,13 @@ def test_an_installed_package_says_that_the_labs_need_a_checkout(
 ) -> None:
     monkeypatch.setattr(lab_sheets, "LABS", tmp_path)
     with pytest.raises(LabError, match="the labs are not here") as caught:
-        lab_desk.list_labs()
+        lab_commands.list_labs()
     assert "clone the repository" in caught.value.fix
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
     with pytest.raises(LabError, match=r"nowhere\.py is no file"):
-        lab_desk.check("mean_of_means", file="nowhere.py")
+        lab_commands.check("mean_of_means", file="nowhere.py")
 
 
 def learners_copy(folder: pathlib.Path, story: str) -> pathlib.Path:
@@ -381,7 +382,7 @@ def test_what_differs_by_machine_is_taken_out() -> None:
         f'File "{ROOT}/chapters/labs/x.py", line 3\n'
         "[W1124 22:31:07.123456789 ProcessGroup.cpp:12] pid: 4711, port: 40123\n"
     )
-    assert lab_desk.normalised(text) == (
+    assert lab_commands.normalised(text) == (
         'File "chapters/labs/x.py", line 3\n'
         "[W TIME ProcessGroup.cpp:12] pid: PID, port: PORT\n"
     )

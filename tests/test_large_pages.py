@@ -1,4 +1,4 @@
-"""Proofs for distrinews.large_pages: nothing is lost, and the system can map it so."""
+"""Proofs for distrinews.data.huge_pages: nothing is lost, and the system can map it so."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from distrinews.large_pages import LARGE_PAGE_BYTES, LargeWrites
+from distrinews.data.huge_pages import LARGE_PAGE_BYTES, LargeWrites
 
 pytestmark = pytest.mark.timeout(60)
 SIZE = 8 * LARGE_PAGE_BYTES + 12_345

@@ -12,7 +12,7 @@ import sys
 import pytest
 from helpers.running import HELPERS
 
-from distrinews import machine
+from distrinews.system import machine
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[1] / "chapters" / "launch.sh"
 pytestmark = pytest.mark.skipif(

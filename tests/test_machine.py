@@ -1,4 +1,4 @@
-"""Proofs for distrinews.machine, and for what importing this package costs."""
+"""Proofs for distrinews.system.machine, and for what importing this package costs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 
-from distrinews import machine
+from distrinews.system import machine
 
 
 def test_cores_are_physical_and_never_more_than_this_process_may_use() -> None:
@@ -133,7 +133,7 @@ def modules_after(statement: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["distrinews", "distrinews.errors", "distrinews.console"]
+    "module", ["distrinews", "distrinews.errors", "distrinews.system.console"]
 )
 def test_importing_the_package_or_its_errors_loads_nothing_heavy(module: str) -> None:
     loaded = modules_after(f"import {module}")

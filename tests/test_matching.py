@@ -1,4 +1,4 @@
-"""Proofs for distrinews.matching: right on real texts, silent on unrelated ones."""
+"""Proofs for distrinews.doctor.matching: right on real texts, silent on unrelated ones."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from distrinews import matching, troubles
-from distrinews.matching import match
-from distrinews.troubles import Catalogue
+from distrinews.doctor import catalogue, matching
+from distrinews.doctor.catalogue import Catalogue
+from distrinews.doctor.matching import match
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TEXTS = ROOT / "tests" / "data" / "tracebacks"
@@ -82,7 +82,7 @@ def test_what_healthy_programs_print_is_not_taken_for_a_trouble() -> None:
 
 
 def captured() -> Iterator[tuple[str, str]]:
-    for trouble in troubles.read().troubles:
+    for trouble in catalogue.read().troubles:
         if trouble.captured is not None:
             yield trouble.slug, trouble.captured.text
 
@@ -261,7 +261,7 @@ def test_the_command_loads_no_torch() -> None:
 
 
 def patterns() -> list[str]:
-    known = troubles.read()
+    known = catalogue.read()
     rules = [rule for trouble in known.troubles for rule in trouble.rules]
     found = [p for rule in rules for p in (*rule.all, *rule.none)]
     return [*found, *(pattern for pattern, _ in known.tidy)]
@@ -287,7 +287,7 @@ def test_the_rules_keep_to_what_both_languages_read_alike() -> None:
 def test_no_rule_is_satisfied_by_a_few_letters() -> None:
     short = [
         (trouble.slug, rule.all)
-        for trouble in troubles.read().troubles
+        for trouble in catalogue.read().troubles
         for rule in trouble.rules
         if sum(len(pattern) for pattern in rule.all) < 10
         or any(re.search(pattern, "") for pattern in rule.all)

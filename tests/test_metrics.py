@@ -13,8 +13,8 @@ from sklearn.calibration import calibration_curve
 from torch.nn import functional as F
 
 from distrinews import dist, metrics
+from distrinews.data.labels import LABEL_NAMES
 from distrinews.errors import DataError
-from distrinews.labels import LABEL_NAMES
 
 CLASSES = list(range(4))
 

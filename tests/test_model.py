@@ -22,11 +22,12 @@ from transformers import (
     DistilBertModel,
 )
 
-from distrinews import minilm, model
+from distrinews import model
+from distrinews.config.settings import TrainSettings
+from distrinews.data.labels import LABEL_NAMES
+from distrinews.data.sources import NewswireSource
 from distrinews.errors import ModelError
-from distrinews.labels import LABEL_NAMES
-from distrinews.settings import TrainSettings
-from distrinews.sources import NewswireSource
+from distrinews.model import minilm
 
 TEXTS = ["Oil prices rise as a storm nears the coast", "Striker signs"]
 COMMIT = "12040accade4e8a0f71eabdb258fecc2e7e948be"

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.newswire: the same stories for everyone, varied and fair."""
+"""Proofs for distrinews.data.newswire: the same stories for everyone, varied and fair."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from sklearn.linear_model import (  # type: ignore[import-untyped]
     LogisticRegression,
 )
 
-from distrinews import newswire
+from distrinews.data import newswire
+from distrinews.data.newswire import Story, stories, story
 from distrinews.errors import DataError, DistriNewsError
-from distrinews.newswire import Story, stories, story
 
 # WHY written down: a change of a frame, a list or the code changes every cached data
 # set. Whoever means it raises GENERATOR_VERSION and pastes the new sums here.

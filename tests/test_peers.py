@@ -12,7 +12,7 @@ import pytest
 from helpers.command import call
 from helpers.running import HELPERS
 
-from distrinews import peer_report, peers, results
+from distrinews.bench import peer_report, peers, results
 
 NUM_EVALUATED = 203
 needs_peers = pytest.mark.skipif(

@@ -13,18 +13,17 @@ import numpy as np
 import pytest
 from helpers.command import call
 
-from distrinews import (
-    costmodel,
-    forecast,
+from distrinews.bench import results, scaling
+from distrinews.bench.costmodel import (
     many_ranks,
     predictions,
     published,
-    results,
-    scaling,
+    report,
+    step_model,
 )
-from distrinews.costmodel import Compute, Link
-from distrinews.forecast import PredictionSettings
-from distrinews.published import Figure
+from distrinews.bench.costmodel.published import Figure
+from distrinews.bench.costmodel.report import PredictionSettings
+from distrinews.bench.costmodel.step_model import Compute, Link
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SITE = ROOT / "site_docs"
@@ -93,15 +92,15 @@ def test_computing_by_hand() -> None:
 def test_a_tree_climbs_levels_where_a_ring_goes_round() -> None:
     link = Link(alpha_s=1e-4, bytes_per_s=1e9)
     # 1,024 ranks, 1 MB: 2,046 messages of 1/1024 against 2 x 10 levels.
-    ring = costmodel.ring_s(1e6, world_size=1024, link=link)
-    tree = costmodel.tree_s(1e6, world_size=1024, link=link)
+    ring = step_model.ring_s(1e6, world_size=1024, link=link)
+    tree = step_model.tree_s(1e6, world_size=1024, link=link)
     assert ring == pytest.approx(2046 * (1e-4 + 1e6 / 1024 / 1e9))
     assert tree == pytest.approx(20 * 1e-4 + 2e-3)
     # Large messages between two: equal bandwidth, fewer bytes round the ring.
-    assert costmodel.ring_s(1e9, world_size=2, link=link) < costmodel.tree_s(
+    assert step_model.ring_s(1e9, world_size=2, link=link) < step_model.tree_s(
         1e9, world_size=2, link=link
     )
-    assert costmodel.tree_s(1e6, world_size=1, link=link) == 0.0
+    assert step_model.tree_s(1e6, world_size=1, link=link) == 0.0
 
 
 def test_trees_are_taken_only_where_they_are_faster() -> None:
@@ -109,7 +108,7 @@ def test_trees_are_taken_only_where_they_are_faster() -> None:
     link = Link(alpha_s=1e-3, bytes_per_s=1e9)
     for world_size in (2, 8, 1024):
         steps = [
-            costmodel.predict(
+            step_model.predict(
                 compute,
                 link,
                 buckets=[(1.0, 10**8)],
@@ -246,7 +245,7 @@ def test_predict_writes_what_it_printed_and_names_every_source(
     path = tmp_path / "p.json"
     done = predict("--json", path, folder=tmp_path)
     told = results.read(path, kind="prediction")
-    assert forecast.t4_table(told["figures"]["t4"]) in done.stdout
+    assert report.t4_table(told["figures"]["t4"]) in done.stdout
     assert done.stdout.startswith("Predicted, not measured")
     written = json.dumps(told["figures"]["published"])
     for one in every_figure():
@@ -303,7 +302,7 @@ def test_the_picture_is_the_same_file_for_the_same_numbers(
     found = {"many_ranks": {"m": {"t4_ethernet": rows, "a100_efa": rows}}}
     drawn = []
     for name in ("a.svg", "b.svg"):
-        forecast.draw(found, tmp_path / name)
+        report.draw(found, tmp_path / name)
         drawn.append((tmp_path / name).read_text(encoding="utf-8"))
     assert drawn[0] == drawn[1]
     # No background and no black ink: readable on a white page and on a dark one.
@@ -402,5 +401,5 @@ def test_a_file_from_another_machine_is_refused_and_the_page_stays(
 @pytest.mark.slow
 def test_the_committed_prediction_is_what_the_code_predicts() -> None:
     told = results.read(PREDICTED, kind="prediction")
-    again = forecast.figures(PredictionSettings(**told["settings"]))
+    again = report.figures(PredictionSettings(**told["settings"]))
     assert json.loads(json.dumps(again)) == told["figures"]

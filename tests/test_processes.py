@@ -1,4 +1,4 @@
-"""Proofs for distrinews.processes: a failure is told once, and nobody is left behind.
+"""Proofs for distrinews.dist.spawn: a failure is told once, and nobody is left behind.
 
 The programs here load no torch: what is proven does not depend on it, and a run costs
 tenths of a second. `test_dist.py` repeats the main cases with real collectives.

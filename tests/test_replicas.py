@@ -1,4 +1,4 @@
-"""Proofs for distrinews.replicas: a drift is seen, measured and named, cheaply."""
+"""Proofs for distrinews.sync.replicas: a drift is seen, measured and named, cheaply."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from distrinews import dist, model, replicas
+from distrinews import dist, model
 from distrinews.errors import ReplicasDifferError
+from distrinews.sync import replicas
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -15,9 +15,9 @@ from helpers.chapters import CHAPTER_05, LONG, SMALL, TORCHRUN, Done
 from safetensors.torch import load_file
 
 from distrinews import checkpoint
+from distrinews.config.flags import parse
+from distrinews.config.settings import DistributedSettings
 from distrinews.errors import SettingsError
-from distrinews.flags import parse
-from distrinews.settings import DistributedSettings
 
 PLAIN_SGD = ("--optimizer", "sgd", "--learning-rate", "0.5", "--dropout", "0")
 posix_only = pytest.mark.skipif(

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.ring: the sum, the same bits on all ranks, the cost."""
+"""Proofs for distrinews.sync.ring: the sum, the same bits on all ranks, the cost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 import torch
 import torch.distributed as torch_dist
 
-from distrinews import dist, ring
+from distrinews import dist
+from distrinews.sync import ring
 
 pytestmark = pytest.mark.timeout(120)
 # Fewer elements than ranks, one each, a rest, and some that are many packets long.

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.runs: what a run remembers, counts and decides."""
+"""Proofs for distrinews.training.runs: what a run remembers, counts and decides."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR
 
-from distrinews import dist, runs
+from distrinews import dist
+from distrinews.config.settings import DistributedSettings
 from distrinews.metrics import Tally
-from distrinews.settings import DistributedSettings
-from distrinews.training import Plan
+from distrinews.training import Plan, runs
 
 ALONE = dist.Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
 

@@ -20,10 +20,12 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DistributedSampler
 
-from distrinews import costmodel, dist, scaling, sharding, training
+from distrinews import dist, sharding, training
+from distrinews.bench import scaling
+from distrinews.bench.costmodel import step_model
+from distrinews.config.settings import TrainSettings
 from distrinews.dist import Ranks
 from distrinews.errors import RankFailedError
-from distrinews.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
@@ -143,9 +145,9 @@ def weak() -> float:
 
 
 def exposed() -> float:
-    told = costmodel.predict(
-        costmodel.Compute(0.0, 0.075, 0.0, 0.5, 0.0),  # 0.3 s of forward and backward
-        costmodel.Link(0.0, 1000.0),
+    told = step_model.predict(
+        step_model.Compute(0.0, 0.075, 0.0, 0.5, 0.0),  # 0.3 s of forward and backward
+        step_model.Link(0.0, 1000.0),
         buckets=[(1 / 3, 120), (2 / 3, 120), (1.0, 120)],
         world_size=2,
         rows=2,

@@ -18,8 +18,11 @@ import torch
 from helpers.running import Program, wait_until
 from helpers.served import free_port
 
-from distrinews import export, files, model, newswire
-from distrinews.inference import Classifier
+from distrinews import model
+from distrinews.data import newswire
+from distrinews.inference.classifier import Classifier
+from distrinews.system import files
+from distrinews.training import export
 
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.settings: a run is what its command line says, no more."""
+"""Proofs for distrinews.config.settings: a run is what its command line says, no more."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
-from distrinews.errors import SettingsError
-from distrinews.flags import parse
-from distrinews.settings import (
+from distrinews.config.flags import parse
+from distrinews.config.settings import (
     LEARNING_RATES,
     NEWSWIRE_ROWS,
     DistributedSettings,
     TrainSettings,
 )
+from distrinews.errors import SettingsError
 
 # Flags without which something simply does not happen.
 OFF_BY_DEFAULT = {

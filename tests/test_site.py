@@ -27,11 +27,11 @@ pytest.importorskip("htmlproofer")
 pytest.importorskip("material")
 pytest.importorskip("mkdocstrings")
 
+import docs_site
 from helpers import browsing, site_crawl
 from helpers.running import wait_until
 from helpers.site_crawl import DARK, FULL, LIGHT, NARROW, NARROW_DARK, Look
 
-from distrinews import docs
 from distrinews.errors import OutputError, SettingsError, SetupError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -190,7 +190,7 @@ class serving:
     """A folder's files on a free port of this machine."""
 
     def __init__(self, folder: pathlib.Path) -> None:
-        self.server = docs.server(folder, port=0)
+        self.server = docs_site.server(folder, port=0)
         self.thread = threading.Thread(target=self.server.serve_forever)
 
     def __enter__(self) -> str:
@@ -374,7 +374,7 @@ def checkout(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib
         "    path.unlink()\n",
         encoding="utf-8",
     )
-    monkeypatch.setattr(docs, "ROOT", tmp_path)
+    monkeypatch.setattr(docs_site, "ROOT", tmp_path)
     return tmp_path
 
 
@@ -384,12 +384,12 @@ def test_docs_builds_refuses_what_is_stale_and_renews_it(
     out = checkout / "out"
     (checkout / "stale.txt").touch()
     with pytest.raises(OutputError, match=r"some_pages.py: stale.txt"):
-        docs.build(["--out", str(out)])
+        docs_site.build(["--out", str(out)])
     assert not out.exists()
-    docs.build(["--out", str(out), "--renew"])
+    docs_site.build(["--out", str(out), "--renew"])
     assert (out / "index.html").is_file()
     assert "some_pages.py wrote stale.txt" in capfd.readouterr().out
-    docs.build(["--out", str(out)])
+    docs_site.build(["--out", str(out)])
 
 
 def test_docs_refuses_a_broken_page_with_mkdocs_own_words(
@@ -397,31 +397,31 @@ def test_docs_refuses_a_broken_page_with_mkdocs_own_words(
 ) -> None:
     (checkout / "docs" / "index.md").write_text("# A\n[x](nope.md)\n", encoding="utf-8")
     with pytest.raises(OutputError, match="MkDocs refuses"):
-        docs.build(["--out", str(checkout / "out")])
+        docs_site.build(["--out", str(checkout / "out")])
     assert "nope.md" in "".join(capfd.readouterr())
 
 
 def test_docs_says_what_to_install(
     checkout: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = docs.importlib.util.find_spec
+    find = docs_site.importlib.util.find_spec
     without = functools.partial(lambda name: None if name == "material" else find(name))
-    monkeypatch.setattr(docs.importlib.util, "find_spec", without)
+    monkeypatch.setattr(docs_site.importlib.util, "find_spec", without)
     with pytest.raises(SetupError, match=r"material") as told:
-        docs.build([])
+        docs_site.build([])
     assert "pip install" in told.value.fix
     (checkout / "mkdocs.yml").unlink()
     with pytest.raises(SetupError, match="without its guide"):
-        docs.build([])
+        docs_site.build([])
 
 
 def test_a_taken_port_is_refused_before_anything_is_built(
     checkout: pathlib.Path,
 ) -> None:
-    with docs.server(checkout, port=0) as taken:
+    with docs_site.server(checkout, port=0) as taken:
         words = ["--serve", "--port", str(taken.server_port)]
         with pytest.raises(SettingsError, match="cannot be opened"):
-            docs.build([*words, "--out", str(checkout / "out")])
+            docs_site.build([*words, "--out", str(checkout / "out")])
     assert not (checkout / "out").exists()
 
 

@@ -86,7 +86,7 @@ def only(text: str) -> Fence:
     "text",
     [
         "```python\nprint(1)\n```",
-        '```python\n--8<-- "distrinews/dist.py"\nprint(1)\n```',
+        '```python\n--8<-- "distrinews/dist/launcher.py"\nprint(1)\n```',
         "    ```python\n    print(1)\n    ```",
         "<!-- source a.py::b -->\n<!-- end -->\n```python\nprint(1)\n```",
         "```text\nloss 0.5\n```",
@@ -104,7 +104,7 @@ def test_a_block_that_somebody_typed_is_found(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        '```python\n--8<-- "distrinews/dist.py"\n```',
+        '```python\n--8<-- "distrinews/dist/launcher.py"\n```',
         '=== "Linux"\n\n    ```sh\n    python -m distrinews doctor\n    ```',
         "<!-- source a.py::b -->\n\n```python title='a'\nprint(1)\n```\n\n<!-- end -->",
         "``` { .python title='a' }\n--8<-- 'a'\n```",
@@ -226,9 +226,10 @@ def test_there_is_a_line_of_the_reference_for_every_public_name() -> None:
 def test_public_names_are_those_that_python_imports() -> None:
     import reference_api
 
-    from distrinews import dist, exported, sync
+    from distrinews import dist, sync
+    from distrinews.inference import bundle
 
-    for module in (dist, exported, sync):
+    for module in (dist, bundle, sync):
         told = reference_api.modules()[module.__name__.removeprefix("distrinews.")]
         names = {*told.own, *(name for name, _ in told.passed_on)}
         assert names == set(module.__all__)

@@ -12,7 +12,7 @@ import torch
 from helpers.site_tables import cells
 from torch import nn
 
-from distrinews import sizes
+from distrinews.model import sizes
 
 ROOT = Path(__file__).resolve().parents[1]
 DIAGRAMS = ROOT / "site_docs" / "diagrams"

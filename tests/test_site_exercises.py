@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from distrinews.exercise_sheets import Sheet, names
+from distrinews.course.exercise_sheets import Sheet, names
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "site_docs" / "learn" / "exercises.md"

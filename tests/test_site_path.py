@@ -9,7 +9,7 @@ from pathlib import Path
 import numbers_path
 import pytest
 
-from distrinews import exercise_sheets, lab_sheets
+from distrinews.course import exercise_sheets, lab_sheets
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "site_docs" / "start" / "path.md"

@@ -24,9 +24,10 @@ from helpers import browsing
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
-from distrinews import costmodel, matching
-from distrinews.calibration import cut
-from distrinews.costmodel import Compute, Link
+from distrinews.bench.costmodel import step_model
+from distrinews.bench.costmodel.calibration import cut
+from distrinews.bench.costmodel.step_model import Compute, Link
+from distrinews.doctor import matching
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -132,7 +133,7 @@ def test_a_changed_cost_model_would_make_the_fixtures_stale(
     tools: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Negative control."""
-    monkeypatch.setattr(costmodel, "ring_s", lambda *_, **__: 1.0)
+    monkeypatch.setattr(step_model, "ring_s", lambda *_, **__: 1.0)
     made = importlib.import_module("widget_costs").buckets_fixture()
     assert json.loads(json.dumps(made)) != fixture("buckets.json")
 
@@ -342,7 +343,7 @@ def bucket_sentence(mib: int, gbit: float) -> str:
     compute = Compute(both_s, 0, 0, phases["backward"] / 1000 / both_s, 0)
     buckets = cut("minilm", mib)
     link = Link(50e-6, gbit * 1e9 / 8)
-    told = costmodel.predict(
+    told = step_model.predict(
         compute, link, buckets=buckets, world_size=2, rows=0, tokens=0
     )
     hidden, exposed = (abs(1000 * s) for s in (told.hidden_s, told.exposed_s))

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.sources: the same rows again, and every bad file is named."""
+"""Proofs for distrinews.data.sources: the same rows again, and every bad file is named."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from distrinews import newswire, sources
+from distrinews.data import newswire, sources
+from distrinews.data.labels import LABEL_NAMES
+from distrinews.data.sources import Row, open_source
 from distrinews.errors import DataError
-from distrinews.labels import LABEL_NAMES
-from distrinews.sources import Row, open_source
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data" / "ag_news"
 COMMIT = "eb185aade064a813bc0b7f42de02595523103ca4"
@@ -324,7 +324,7 @@ def test_a_fingerprint_changes_with_everything_that_changes_rows(
         source.fingerprint("train", num_rows=None, seed=0),
         open_source(data, repaired=False).fingerprint("train", num_rows=8, seed=0),
     }
-    monkeypatch.setattr("distrinews.file_sources.CLEANING_VERSION", "next")
+    monkeypatch.setattr("distrinews.data.file_sources.CLEANING_VERSION", "next")
     seen.add(source.fingerprint("train", num_rows=8, seed=0))
     monkeypatch.undo()
     (tmp_path / "train.csv").write_bytes(as_csv(made_up(40)).replace(b"39", b"38"))
@@ -450,7 +450,7 @@ def test_a_file_we_may_not_read_is_refused(
     def refuse(*_: object) -> None:  # WHY not chmod: root, as in containers, may read
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("distrinews.tables._open", refuse)
+    monkeypatch.setattr("distrinews.data.csv_rows._open", refuse)
     with pytest.raises(DataError, match=r"cannot read .*train\.csv: Permission denied"):
         open_source(data).check()
 

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.space and apps/space: the folder is whole, and it runs.
+"""Proofs for apps/space/space.py and apps/space: the folder is whole, and it runs.
 
 The slow ones start the folder as Spaces do: an environment of its own, `python app.py`
 in the folder, the platform's variables. That environment borrows the packages of this
@@ -27,13 +27,14 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+import space
+import space_files
 import yaml
 from helpers import tiny_export
 from helpers.browsing import DESK, Visit, browser, free_port, wait_for_answer
 from helpers.running import HELPERS, Program, wait_until
 
-from distrinews import engines, files, inference, space, space_files
-from distrinews.command_line import parser
+from distrinews.cli.parser import parser
 from distrinews.errors import (
     DistriNewsError,
     HubUnreachableError,
@@ -41,6 +42,9 @@ from distrinews.errors import (
     SettingsError,
     SetupError,
 )
+from distrinews.inference import engines
+from distrinews.inference.classifier import Classifier
+from distrinews.system import files
 
 REPO, COMMIT = "me/news", "0123456789abcdef" * 2 + "01234567"
 HARDWARE = ["cpu", "zerogpu"]
@@ -349,7 +353,7 @@ def test_the_folder_serves_api_and_page_and_leaves_in_order(
     with running(folders[hardware], environment, **options) as (program, url):
         # The API: the answer that the reference gives here, from the pinned commit.
         snapshot = hub_cache / f"hub/models--me--news/snapshots/{COMMIT}"
-        [want] = inference.Classifier(snapshot).predict([tiny_export.HEADLINE])
+        [want] = Classifier(snapshot).predict([tiny_export.HEADLINE])
         body = {"text": tiny_export.HEADLINE}
         got = httpx.post(f"{url}/predict", json=body).json()
         tolerance = engines.TOLERANCES[httpx.get(f"{url}/version").json()["engine"]]

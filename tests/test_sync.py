@@ -15,9 +15,10 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from distrinews import dist, model, sync, wrong_sync
+from distrinews import dist, model, sync
 from distrinews.errors import MissingGradientError
-from distrinews.overlap import cut_into_buckets
+from distrinews.sync import wrong
+from distrinews.sync.overlap import cut_into_buckets
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -60,16 +61,16 @@ def wrap(how: str, net: nn.Module) -> nn.Module:
     if how == "overlapped":
         return sync.Overlapped(net, bucket_bytes=100_000, first_bucket_bytes=10_000)
     if how == "parameter_reduced":
-        return wrong_sync.ParameterReduced(net)
+        return wrong.ParameterReduced(net)
     if how == "before_accumulation":
-        return wrong_sync.ReducedBeforeAccumulation(net)
+        return wrong.ReducedBeforeAccumulation(net)
     return DistributedDataParallel(net, bucket_cap_mb=0.1)
 
 
 def backward(how: str, replica: nn.Module, micro_batches: list[Any]) -> None:
     """One step's backward passes, with whatever averaging belongs to them."""
     if how == "late_flag" and isinstance(replica, DistributedDataParallel):
-        wrong_sync.backward_with_a_late_flag(replica, micro_batches, loss_of=loss_of)
+        wrong.backward_with_a_late_flag(replica, micro_batches, loss_of=loss_of)
         return
     for batch in micro_batches:
         is_last = batch is micro_batches[-1]

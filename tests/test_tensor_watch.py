@@ -1,4 +1,4 @@
-"""Proofs for distrinews.tensor_watch: bytes that live at once, by hand."""
+"""Proofs for distrinews.course.tensor_memory: bytes that live at once, by hand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from distrinews.tensor_watch import TensorWatch
+from distrinews.course.tensor_memory import TensorWatch
 
 ROWS, CLASSES = 10, 50
 LOGITS = 4 * ROWS * CLASSES  # bytes of one batch's, in float32

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.trace and .timeline: what happened, and who is missing."""
+"""Proofs for distrinews.tracing.recorder and .timeline: what happened, and who is missing."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ import torch.distributed as torch_dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distrinews import dist, lanes, timeline, trace
+from distrinews import dist
 from distrinews.errors import RankFailedError, ResultError
+from distrinews.tracing import render, timeline
+from distrinews.tracing.recorder import COLLECTIVES, MESSAGES, recording
 
 ALONE = dist.Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
 pytestmark = pytest.mark.timeout(120)
@@ -37,7 +39,7 @@ def train(ranks: dist.Ranks, out: Path) -> None:
     rows = torch.ones(2, 400) * ranks.rank
     net, replica = replicated()
     before = torch_dist.all_reduce
-    with trace.recording(out, ranks) as recorder:
+    with recording(out, ranks) as recorder:
         recorder.watch(replica)
         # WHY twice: in its first step DDP has one bucket; it cuts them after it.
         for _ in range(2):
@@ -121,8 +123,8 @@ def test_the_pictures_hold_every_event(recorded: Path, tmp_path: Path) -> None:
     told = timeline.read(recorded)
     num_events = sum(len(events) for events in told.values())
     page, perfetto = tmp_path / "t.html", tmp_path / "t.json"
-    lanes.write_html(told, page, title="a <step>", verdict="fine")
-    lanes.write_perfetto(told, perfetto)
+    render.write_html(told, page, title="a <step>", verdict="fine")
+    render.write_perfetto(told, perfetto)
     text = page.read_text(encoding="utf-8")
     assert text.count("<rect") == num_events
     assert "a &lt;step&gt;" in text
@@ -161,7 +163,7 @@ def check_nesting(bars: list[dict[str, Any]]) -> None:
 
 
 def skip_a_call(ranks: dist.Ranks, out: Path) -> None:
-    with trace.recording(out, ranks) as recorder:
+    with recording(out, ranks) as recorder:
         dist.sum_over_ranks(1)
         if ranks.rank == 1:
             with recorder.phase("reading a huge file"):
@@ -170,7 +172,7 @@ def skip_a_call(ranks: dist.Ranks, out: Path) -> None:
 
 
 def call_another(ranks: dist.Ranks, out: Path) -> None:
-    with trace.recording(out, ranks):
+    with recording(out, ranks):
         dist.sum_over_ranks(1)
         if ranks.rank == 1:
             torch_dist.broadcast(torch.zeros(1), src=1)
@@ -179,14 +181,14 @@ def call_another(ranks: dist.Ranks, out: Path) -> None:
 
 
 def wait_for_a_message(ranks: dist.Ranks, out: Path) -> None:
-    with trace.recording(out, ranks):
+    with recording(out, ranks):
         if ranks.rank == 1:
             torch_dist.recv(torch.zeros(1), src=0)
         dist.sum_over_ranks(2)
 
 
 def be_killed(ranks: dist.Ranks, out: Path) -> None:
-    with trace.recording(out, ranks) as recorder:
+    with recording(out, ranks) as recorder:
         dist.sum_over_ranks(1)
         with recorder.phase("forward"):
             if ranks.rank == 1:
@@ -234,7 +236,7 @@ def test_after_a_hang_or_a_kill_the_record_names_who_never_came(
 def send_around(ranks: dist.Ranks, out: Path) -> None:
     """What is allowed: messages between two of three, and a call of a subgroup."""
     pair = torch_dist.new_group([0, 2])
-    with trace.recording(out, ranks):
+    with recording(out, ranks):
         if ranks.rank == 0:
             torch_dist.send(torch.ones(2), dst=1)
         if ranks.rank == 1:
@@ -278,7 +280,7 @@ def test_every_public_collective_of_torch_is_seen() -> None:
         and not quiet.match(name)
     }
     assert len(talks) >= 20
-    seen = {*trace.COLLECTIVES, *trace.MESSAGES}
+    seen = {*COLLECTIVES, *MESSAGES}
     assert talks - seen == set()
     assert "all_reduce" in talks  # the filter above left something to find
     assert talks - (seen - {"all_to_all"}) == {"all_to_all"}  # negative control
@@ -292,7 +294,7 @@ def test_what_travels_at_one_time_has_lanes_of_its_own(tmp_path: Path) -> None:
         timeline.Event(0, kind, "x", start, end, 0, "") for kind, start, end in spans
     ]
     path = tmp_path / "t.json"
-    lanes.write_perfetto({0: events}, path)
+    render.write_perfetto({0: events}, path)
     told = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
     bars = [event for event in told if event["ph"] == "X"]
     assert [bar["tid"] for bar in bars] == [0, 1, 2, 1, 1]
@@ -313,7 +315,7 @@ def test_a_full_disk_ends_the_record_and_not_the_run(
         def close(self) -> None:
             self.closed = True
 
-    with trace.recording(tmp_path, ALONE) as recorder:
+    with recording(tmp_path, ALONE) as recorder:
         recorder._file.close()
         recorder._file = Full()  # type: ignore[assignment]
         for _ in range(3):

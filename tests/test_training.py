@@ -11,8 +11,8 @@ from torch import nn
 from torch.optim import SGD, AdamW
 
 from distrinews import training
+from distrinews.config.settings import DistributedSettings, TrainSettings
 from distrinews.dist import Ranks
-from distrinews.settings import DistributedSettings, TrainSettings
 from distrinews.training import Plan
 
 

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.troubles: the catalogue is complete, and names real things."""
+"""Proofs for distrinews.doctor.catalogue: the catalogue is complete, and names real things."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from distrinews import troubles
-from distrinews.troubles import Catalogue
+from distrinews.doctor import catalogue
+from distrinews.doctor.catalogue import Catalogue
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FILE = ROOT / "distrinews" / "troubles.json"
@@ -29,7 +29,7 @@ def raw() -> dict[str, Any]:
 
 
 def test_all_68_troubles_are_there_once_each() -> None:
-    known = troubles.read()
+    known = catalogue.read()
     assert [trouble.number for trouble in known.troubles] == list(range(1, 69))
     assert {trouble.group for trouble in known.troubles} == set(known.groups)
     assert sum(trouble.silent for trouble in known.troubles) >= 14
@@ -61,7 +61,7 @@ def test_reproduced_without_output_is_refused() -> None:
 
 def test_the_catalogue_cannot_be_changed_by_its_users() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        troubles.read().troubles[0].cure = "pray"  # type: ignore[misc]
+        catalogue.read().troubles[0].cure = "pray"  # type: ignore[misc]
 
 
 # --- Every anchor exists ---------------------------------------------------------
@@ -95,7 +95,7 @@ def test_the_search_for_pages_sees_something() -> None:
 
 
 def test_every_trouble_and_own_error_has_its_anchor() -> None:
-    known = troubles.read()
+    known = catalogue.read()
     slugs = {entry.slug for entry in (*known.own, *known.troubles)}
     assert slugs == anchors()
 
@@ -106,7 +106,7 @@ def test_every_trouble_and_own_error_has_its_anchor() -> None:
 def texts() -> list[tuple[str, str]]:
     return [
         (trouble.slug, text)
-        for trouble in troubles.read().troubles
+        for trouble in catalogue.read().troubles
         for text in (trouble.cause, trouble.cure, trouble.prevention)
     ]
 
@@ -157,6 +157,6 @@ def test_a_function_that_does_not_exist_would_be_seen() -> None:
 
 
 def test_sources_are_addresses_and_each_number_cites_one() -> None:
-    for trouble in troubles.read().troubles:
+    for trouble in catalogue.read().troubles:
         for source in trouble.sources:
             assert re.fullmatch(r"https://[^\s]+[^.,\s]", source), source

@@ -9,7 +9,7 @@ import sys
 import pytest
 import troubleshooting_page
 
-from distrinews import troubles
+from distrinews.doctor import catalogue
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TOOL = ROOT / "site_docs" / "_tools" / "troubleshooting_page.py"
@@ -81,7 +81,7 @@ def test_real_output_is_shown_with_version_and_date_and_else_the_page_says_so(
 
 def test_every_entry_is_complete_on_the_page() -> None:
     page = PAGE.read_text("utf-8")
-    for trouble in troubles.read().troubles:
+    for trouble in catalogue.read().troubles:
         entry = page.partition(f"{{ #{trouble.slug} }}")[2].partition("\n#### ")[0]
         for part in (trouble.symptom, trouble.cause, trouble.cure, trouble.prevention):
             assert part in entry, trouble.slug

@@ -36,11 +36,10 @@ def main() -> None:
     from api import create_app
     from serve_settings import ServeSettings
     from server import run
-
-    from distrinews import space
+    from space_model import find_model
 
     settings = ServeSettings(
-        model=str(space.find_model(pathlib.Path(__file__).resolve().parent)),
+        model=str(find_model(pathlib.Path(__file__).resolve().parent)),
         host=os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0"),
         port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
     )
@@ -58,7 +57,7 @@ def _launch(settings: ServeSettings) -> None:
     from starlette.middleware import Middleware
     from telemetry import log, log_as_json
 
-    from distrinews import console
+    from distrinews.system import console
 
     log_as_json(settings.log_level)
     app = create_app(settings, app_class=gradio.Server)
@@ -104,6 +103,6 @@ def _launch(settings: ServeSettings) -> None:
 
 
 if __name__ == "__main__":
-    from distrinews import console
+    from distrinews.system import console
 
     console.run(main)

@@ -25,7 +25,8 @@ from collections.abc import Generator
 
 import torch.distributed as torch_dist
 
-from distrinews import dist, labs
+from distrinews import dist
+from distrinews.course import labs
 
 
 @contextlib.contextmanager

@@ -23,7 +23,9 @@ import torch.distributed as torch_dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distrinews import dist, labs, replicas
+from distrinews import dist
+from distrinews.course import labs
+from distrinews.sync import replicas
 
 
 def train(ranks: dist.Ranks) -> DistributedDataParallel:

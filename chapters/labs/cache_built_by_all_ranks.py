@@ -20,7 +20,8 @@ import time
 
 import torch.distributed as torch_dist
 
-from distrinews import dist, labs
+from distrinews import dist
+from distrinews.course import labs
 
 
 def build_if_missing() -> int:

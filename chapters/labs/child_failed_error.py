@@ -18,7 +18,8 @@ Takes     8 s
 
 from __future__ import annotations
 
-from distrinews import dist, labs
+from distrinews import dist
+from distrinews.course import labs
 
 LAUNCHED = (
     *("--nproc-per-node=1", "--rdzv-backend=c10d"),

@@ -4,7 +4,7 @@ Symptom   Hangs. After the timeout: "rank 1 is at ... did not come to where othe
           waited for it: rank 0".
 Cause     Only rank 0 calls all_reduce. A collective ends when every rank has called it.
 Fix       Every rank calls it; only the printing stands behind `if`.
-Detector  A short timeout, and `distrinews.blame`, which names who waited where.
+Detector  A short timeout, and `distrinews.dist.failures`, which names who waited where.
 Look at   The two places in the last message: where rank 0 waits, where rank 1 is.
 Question  Which of the two lines has to move, and which must stay behind the `if`?
 Source    https://github.com/huggingface/transformers/pull/1081
@@ -18,7 +18,8 @@ from __future__ import annotations
 import torch
 import torch.distributed as torch_dist
 
-from distrinews import dist, labs
+from distrinews import dist
+from distrinews.course import labs
 
 
 def broken(ranks: dist.Ranks) -> float:

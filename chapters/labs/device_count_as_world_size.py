@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import torch
 
-from distrinews import dist, labs
+from distrinews import dist
+from distrinews.course import labs
 
 GLOBAL_BATCH_SIZE, MICRO_BATCH_SIZE = 32, 4
 

@@ -7,7 +7,7 @@ Cause     Each rank decides by the loss of its own rows. Rank 1's rises once, it
           carries no value.
 Fix       Decide by a number that is the same on every rank: reduce the loss, or
           broadcast rank 0's decision.
-Detector  A short timeout, and `distrinews.blame`, which names who waited where.
+Detector  A short timeout, and `distrinews.dist.failures`, which names who waited where.
 Look at   Who said that it stops, and who still waits.
 Question  Would a barrier before the `if` help? What does a barrier tell the others?
 Source    https://github.com/ultralytics/yolov5/pull/8345
@@ -20,7 +20,8 @@ from __future__ import annotations
 
 from torch.nn.parallel import DistributedDataParallel
 
-from distrinews import dist, labs
+from distrinews import dist
+from distrinews.course import labs
 
 # What each rank measures on its own validation rows, epoch by epoch.
 LOSSES = ([0.9, 0.8, 0.7, 0.6], [0.9, 0.8, 0.85, 0.6])

@@ -7,7 +7,7 @@ Cause     Rank 1 meets a problem before a collective and deals with it alone. It
           the last in vain.
 Fix       Vote first: every rank says whether it has a problem, then all do the same.
           `dist.raise_together` does this for errors.
-Detector  A short timeout, and `distrinews.blame`, which names who waited where.
+Detector  A short timeout, and `distrinews.dist.failures`, which names who waited where.
 Look at   Which sum did rank 0 wait for, the second or the third?
 Question  Rank 0 got a sum for line 2. Of which two numbers?
 Source    https://github.com/LibreYOLO/libreyolo/pull/594
@@ -18,7 +18,8 @@ Takes     8 s
 
 from __future__ import annotations
 
-from distrinews import dist, labs
+from distrinews import dist
+from distrinews.course import labs
 
 # Each rank reads its own column.
 LINES = ("1 10", "2 x", "3 30")

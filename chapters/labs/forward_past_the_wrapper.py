@@ -21,7 +21,9 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distrinews import dist, labs, replicas
+from distrinews import dist
+from distrinews.course import labs
+from distrinews.sync import replicas
 
 
 def train(model: nn.Module, replica: nn.Module, ranks: dist.Ranks) -> nn.Module:

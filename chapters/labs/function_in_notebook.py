@@ -17,7 +17,8 @@ Takes     3 s
 
 from __future__ import annotations
 
-from distrinews import dist, lab_player, labs
+from distrinews import dist
+from distrinews.course import lab_process, labs
 
 CELL = """
 def train(rank):
@@ -34,14 +35,14 @@ raise SystemExit(process.exitcode)
 
 def broken() -> int:
     # Like a notebook, `python -c` has no file that a new process could import.
-    return lab_player.play(("-c", CELL + START)).code
+    return lab_process.play(("-c", CELL + START)).code
 
 
 def fixed() -> int:
     # %%writefile cell.py, and then import from it.
     (labs.folder() / "cell.py").write_text(CELL, encoding="utf-8")
     code = "from cell import train\n" + START
-    return lab_player.play(("-c", code), cwd=labs.folder()).code
+    return lab_process.play(("-c", code), cwd=labs.folder()).code
 
 
 def detect(ranks: dist.Ranks, got: int) -> None:

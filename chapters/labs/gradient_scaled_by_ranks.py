@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from torch.nn.parallel import DistributedDataParallel
 
-from distrinews import dist, labs
+from distrinews import dist
+from distrinews.course import labs
 
 
 def broken(ranks: dist.Ranks) -> float:

@@ -19,7 +19,8 @@ from __future__ import annotations
 import torch
 import torch.distributed as torch_dist
 
-from distrinews import dist, labs
+from distrinews import dist
+from distrinews.course import labs
 
 
 def broken() -> float:

@@ -21,7 +21,9 @@ import torch
 import torch.distributed as torch_dist
 from torch import nn
 
-from distrinews import dist, labs, replicas
+from distrinews import dist
+from distrinews.course import labs
+from distrinews.sync import replicas
 
 
 def train(net: nn.Module, ranks: dist.Ranks) -> nn.Module:

@@ -23,7 +23,8 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distrinews import dist, labs
+from distrinews import dist
+from distrinews.course import labs
 
 
 def start() -> tuple[nn.Module, torch.optim.Optimizer]:

@@ -17,7 +17,8 @@ Takes     4 s
 
 from __future__ import annotations
 
-from distrinews import dist, labs, sharding
+from distrinews import dist, sharding
+from distrinews.course import labs
 
 GLOBAL_BATCH_SIZE = 32  # what one process trained well with
 NUM_ROWS = 640

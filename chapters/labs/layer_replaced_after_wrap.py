@@ -20,7 +20,9 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distrinews import dist, labs, replicas
+from distrinews import dist
+from distrinews.course import labs
+from distrinews.sync import replicas
 
 
 def frozen_body() -> nn.Sequential:

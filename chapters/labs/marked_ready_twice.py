@@ -20,7 +20,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-from distrinews import dist, labs, replicas
+from distrinews import dist
+from distrinews.course import labs
+from distrinews.sync import replicas
 
 
 class Twice(nn.Module):

@@ -15,7 +15,8 @@ Takes     4 s
 
 from __future__ import annotations
 
-from distrinews import dist, labs
+from distrinews import dist
+from distrinews.course import labs
 
 RIGHT = ([True, True, True], [False])  # what the model answered, by rank
 

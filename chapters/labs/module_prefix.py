@@ -22,7 +22,8 @@ import torch.distributed as torch_dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distrinews import dist, labs
+from distrinews import dist
+from distrinews.course import labs
 
 
 def save_and_load(to_save: nn.Module, ranks: dist.Ranks) -> nn.Module:

@@ -17,7 +17,8 @@ Takes     3 s
 
 from __future__ import annotations
 
-from distrinews import dist, labs
+from distrinews import dist
+from distrinews.course import labs
 
 
 def broken() -> int:

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from torch.utils.data import DistributedSampler
 
-from distrinews import dist, labs
+from distrinews import dist
+from distrinews.course import labs
 
 
 def broken(ranks: dist.Ranks) -> int:

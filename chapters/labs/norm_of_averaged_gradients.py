@@ -21,7 +21,8 @@ import torch
 import torch.distributed as torch_dist
 from torch.nn.parallel import DistributedDataParallel
 
-from distrinews import dist, labs
+from distrinews import dist
+from distrinews.course import labs
 
 
 def broken(ranks: dist.Ranks) -> float:

@@ -23,7 +23,8 @@ import os
 
 import torch
 
-from distrinews import dist, labs
+from distrinews import dist
+from distrinews.course import labs
 
 
 def story(num_threads: int, ranks: dist.Ranks) -> int:

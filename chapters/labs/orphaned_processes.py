@@ -24,7 +24,8 @@ import time
 
 import psutil
 
-from distrinews import dist, labs
+from distrinews import dist
+from distrinews.course import labs
 
 STARTER = """
 import subprocess, sys

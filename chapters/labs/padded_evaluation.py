@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from torch.utils.data import DistributedSampler
 
-from distrinews import dist, labs, sharding
+from distrinews import dist, sharding
+from distrinews.course import labs
 
 RIGHT = [True] * 8 + [False]  # what a model answered, for each of nine rows
 

@@ -21,7 +21,8 @@ from collections.abc import Iterator
 
 from torch.utils.data import DataLoader, IterableDataset
 
-from distrinews import dist, labs
+from distrinews import dist
+from distrinews.course import labs
 
 
 class Stream(IterableDataset[int]):

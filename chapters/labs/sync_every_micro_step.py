@@ -20,7 +20,8 @@ import torch.distributed as torch_dist
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from distrinews import dist, labs
+from distrinews import dist
+from distrinews.course import labs
 
 
 def count_and_send(

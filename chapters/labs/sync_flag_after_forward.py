@@ -21,7 +21,9 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distrinews import dist, labs, replicas, sync
+from distrinews import dist, sync
+from distrinews.course import labs
+from distrinews.sync import replicas
 
 
 def broken(ranks: dist.Ranks) -> nn.Module:

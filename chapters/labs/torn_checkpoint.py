@@ -25,7 +25,8 @@ import torch
 import torch.distributed as torch_dist
 from torch import nn
 
-from distrinews import dist, labs
+from distrinews import dist
+from distrinews.course import labs
 
 
 def slow_write(path: pathlib.Path, model: nn.Module) -> None:

@@ -5,7 +5,7 @@ Cause     17 rows in batches of 4: rank 0 has three batches, rank 1 two. Each ba
           of DDP is a meeting of all ranks, and rank 1 does not come to the third.
 Fix       Deal the rows so that all ranks take equally many steps (`ShardSampler` or
           `DistributedSampler` pad or drop), or wrap the loop in DDP's `join()`.
-Detector  A short timeout, and `distrinews.blame`, which names who waited where.
+Detector  A short timeout, and `distrinews.dist.failures`, which names who waited where.
 Look at   Rank 0 waits in backward; rank 1 is at the end of its story.
 Question  How many batches has each rank? Where does that number come from?
 Source    https://github.com/pytorch/pytorch/issues/33148
@@ -19,7 +19,8 @@ from __future__ import annotations
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
-from distrinews import dist, labs, sharding
+from distrinews import dist, sharding
+from distrinews.course import labs
 
 
 def train(rows: list[int]) -> int:

@@ -21,7 +21,8 @@ import argparse
 
 import torch
 
-from distrinews import dist, labs
+from distrinews import dist
+from distrinews.course import labs
 
 SETTINGS = argparse.Namespace(learning_rate=0.1, num_steps=10)
 

@@ -22,7 +22,7 @@ import measured_blocks
 import renewal
 from renewal import SITE
 
-from distrinews import benchmark, results
+from distrinews.bench import results, timing
 from distrinews.errors import ResultError
 
 RESULTS = SITE / "benchmarks" / "results"
@@ -115,7 +115,7 @@ def _everybody() -> str:
                 fix="measure again with this version's chapter 06.",
                 page="benchmark-files",
             ) from None
-    return benchmark.draw_table(lines)
+    return timing.draw_table(lines)
 
 
 def main() -> int:

@@ -37,7 +37,8 @@ from typing import Any
 
 import psutil
 
-from distrinews import machine, newswire
+from distrinews.data import newswire
+from distrinews.system import machine
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "site_docs" / "learn" / "captured"

@@ -19,7 +19,8 @@ from typing import Any
 
 from capture_chapters import sha256
 
-from distrinews import machine, timeline
+from distrinews.system import machine
+from distrinews.tracing import timeline
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TRACES = pathlib.Path(__file__).with_name("captured") / "exercise_traces.json"

@@ -2,7 +2,7 @@
 
 The cards stand in `distrinews/interview_*.toml`. This tool writes
 
-- `distrinews/interview_numbers.json`: every number, computed by the library;
+- `distrinews/course/interview_numbers.json`: every number, computed by the library;
 - `site_docs/interview/GROUP.md`, a page for each group;
 - the list of all questions in `site_docs/interview/index.md`, between its markers;
 - `site_docs/interview/distrinews-anki.txt`.
@@ -20,11 +20,12 @@ import sys
 import textwrap
 from dataclasses import replace
 
+import interview_figures
 import renewal
 from renewal import ROOT
 
-from distrinews import interview_anki, interview_cards, interview_numbers
-from distrinews.interview_cards import Card, Group, paragraphs
+from distrinews.course import interview_anki, interview_cards
+from distrinews.course.interview_cards import Card, Group, paragraphs
 
 FOLDER = ROOT / "site_docs" / "interview"
 BLOCK = re.compile(r"(<!-- interview cards -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -37,7 +38,7 @@ def renewed() -> dict[pathlib.Path, str]:
     Returns:
         Text by path.
     """
-    known = interview_numbers.figures()
+    known = interview_figures.figures()
     groups = [
         replace(group, cards=tuple(card.filled(known) for card in group.cards))
         for group in interview_cards.read(raw=True)

@@ -23,7 +23,9 @@ import tempfile
 import threading
 from typing import Any
 
-from distrinews import docs, results
+import docs_site
+
+from distrinews.bench import results
 
 CATEGORIES = ("performance", "accessibility", "best-practices")
 PAGES = ("", "learn/ddp-training/", "understand/ring-all-reduce/")
@@ -120,7 +122,7 @@ def measure(site: pathlib.Path, *, num_runs: int) -> dict[str, Any]:
     Returns:
         A record, as all that is measured here.
     """
-    server = docs.server(site, port=0)
+    server = docs_site.server(site, port=0)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     found: dict[str, list[dict[str, Any]]] = {page: [] for page in PAGES}

@@ -21,8 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from distrinews import engines, exported, machine, onnx_export, parity, results, sources
-from distrinews.inference import Classifier, Encoded, open_best
+from distrinews.bench import results
+from distrinews.data import sources
+from distrinews.inference import bundle, engines, onnx_export, parity
+from distrinews.inference.classifier import Classifier, Encoded, open_best
+from distrinews.system import machine
 
 NUM_STARTS = 3
 # A program that serves nothing but is ready to: what `ready within` means.
@@ -111,7 +114,7 @@ def main() -> None:
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--test-rows", type=int)
     given = parser.parse_args()
-    export = exported.find(given.export)
+    export = bundle.find(given.export)
     source = sources.open_source(given.data)
     rows = list(source.rows("test", num_rows=given.test_rows, seed=0))
     figures: dict[str, Any] = {"starts": starts(export.folder)}

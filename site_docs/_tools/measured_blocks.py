@@ -11,18 +11,16 @@ from typing import Any
 
 import measure_engines
 
-from distrinews import (
+from distrinews.bench import (
     averaging,
-    benchmark,
-    calibration,
     datapath,
-    forecast,
-    gain,
-    many_ranks,
+    length_balance,
     peer_report,
-    recorded,
     scaling,
+    timing,
+    trace_overhead,
 )
+from distrinews.bench.costmodel import calibration, many_ranks, report
 
 __all__ = ["draw", "origin"]
 
@@ -41,9 +39,9 @@ def _scaling(told: dict[str, Any]) -> str:
 
 def _one_process(told: dict[str, Any]) -> str:
     row = told["figures"]["one_process"]
-    phases = [f"{row['phases_ms'].get(p, 0.0):.0f} ms" for p in benchmark.PHASES]
+    phases = [f"{row['phases_ms'].get(p, 0.0):.0f} ms" for p in timing.PHASES]
     lines = [
-        ["threads", "step", *benchmark.PHASES, "samples/s", "tokens/s", "padding"],
+        ["threads", "step", *timing.PHASES, "samples/s", "tokens/s", "padding"],
         [
             *(str(row["threads"][0]), f"{row['median_ms']:.0f} ms", *phases),
             f"{row['samples_per_s']:.1f}",
@@ -51,7 +49,7 @@ def _one_process(told: dict[str, Any]) -> str:
             f"{row['padding_share']:.0%}",
         ],
     ]
-    return benchmark.draw_table(lines)
+    return timing.draw_table(lines)
 
 
 def _speed_up(told: dict[str, Any]) -> str:
@@ -82,22 +80,22 @@ def _speed_up(told: dict[str, Any]) -> str:
             f"{rate:.1f} / {own_rate:.1f} = {weak['speedup']:.2f}",
         ],
     ]
-    return benchmark.draw_table(lines)
+    return timing.draw_table(lines)
 
 
 def _where(told: dict[str, Any]) -> str:
     """Phase by phase: what W ranks take longer or shorter than one process."""
     one, strong = told["figures"]["one_process"], told["figures"]["strong"]
     lines = [["phase", "one process", "ranks", "difference"]]
-    for phase in benchmark.PHASES:
+    for phase in timing.PHASES:
         pair = [row["phases_ms"].get(phase, 0.0) for row in (one, strong)]
         shown = [f"{ms:.0f} ms" for ms in pair]
         lines.append([phase, *shown, f"{pair[1] - pair[0]:+.0f} ms"])
-    return benchmark.draw_table(lines)
+    return timing.draw_table(lines)
 
 
 def _trace(told: dict[str, Any]) -> str:
-    parts = (recorded.table(told["figures"]), benchmark.noise(told["figures"]))
+    parts = (trace_overhead.table(told["figures"]), timing.noise(told["figures"]))
     return "\n\n".join(filter(None, parts))
 
 
@@ -161,7 +159,7 @@ def _without(told: dict[str, Any]) -> str:
     for term, row in (whole | told["figures"]["without"]).items():
         errors = (row["median_error"], row["worst_error"])
         lines.append([term, *(f"{error:.1%}" for error in errors)])
-    return benchmark.draw_table(lines)
+    return timing.draw_table(lines)
 
 
 def _links(told: dict[str, Any]) -> str:
@@ -174,11 +172,11 @@ def _links(told: dict[str, Any]) -> str:
             f"{row['contention']:.2f}",
             f"{1000 * row['meeting_s']:.1f} ms",
         ])
-    return benchmark.draw_table(lines)
+    return timing.draw_table(lines)
 
 
 def _t4(told: dict[str, Any]) -> str:
-    return "**Predicted, not measured.**\n\n" + forecast.t4_table(told["figures"]["t4"])
+    return "**Predicted, not measured.**\n\n" + report.t4_table(told["figures"]["t4"])
 
 
 def _many_ranks(told: dict[str, Any]) -> str:
@@ -202,11 +200,11 @@ def _many_ranks(told: dict[str, Any]) -> str:
 
 def _sources(told: dict[str, Any]) -> str:
     known = told["figures"]["published"]
-    shown = ["The pair of T4:", forecast.sources(known["t4_pair"])]
+    shown = ["The pair of T4:", report.sources(known["t4_pair"])]
     for where in ("t4_ethernet", "a100_efa"):
         title = many_ranks.SCENARIOS[where].title
         other = {k: v for k, v in known[where].items() if v != known["t4_pair"][k]}
-        shown += [f"Else for {title}:", forecast.sources(other)]
+        shown += [f"Else for {title}:", report.sources(other)]
     return "\n\n".join(shown)
 
 
@@ -215,13 +213,13 @@ def _lighthouse(told: dict[str, Any]) -> str:
     lines = [["page", *kinds]]
     for page, row in told["figures"].items():
         lines.append([f"`{page}`", *(f"{row[kind]:.0f}" for kind in kinds)])
-    return benchmark.draw_table(lines)
+    return timing.draw_table(lines)
 
 
 # Kind, or kind and view -> what draws it.
 VIEWS: dict[str, Callable[[dict[str, Any]], str]] = {
     "averaging": _averaging,
-    "balance": lambda told: gain.table(told["figures"]),
+    "balance": lambda told: length_balance.table(told["figures"]),
     "calibration": lambda told: calibration.table(told["figures"]),
     "calibration links": _links,
     "calibration without": _without,

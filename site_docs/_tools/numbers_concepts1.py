@@ -8,9 +8,10 @@ import pathlib
 import torch
 from torch import nn
 
-from distrinews import calibration, costmodel, predictions, published, sizes
-from distrinews.benchmark import draw_table
-from distrinews.costmodel import Link
+from distrinews.bench.costmodel import calibration, predictions, published, step_model
+from distrinews.bench.costmodel.step_model import Link
+from distrinews.bench.timing import draw_table
+from distrinews.model import sizes
 
 __all__ = [
     "accumulation_traffic",
@@ -53,7 +54,7 @@ def _equal_buckets(preset: str) -> list[tuple[float, int]]:
     """Without a small first one: what does not overlap needs no early start."""
     size = calibration.DEFAULT_BUCKET_MIB * calibration.MIB
     grads = sizes.gradient_bytes(preset)
-    return costmodel.buckets_of(grads, first_bytes=size, bucket_bytes=size)
+    return step_model.buckets_of(grads, first_bytes=size, bucket_bytes=size)
 
 
 def _ms(low_ms: float, high_ms: float) -> str:
@@ -100,7 +101,7 @@ def ddp_on_two_t4() -> str:
 
 def _ring_s(num_bytes: float, world_size: int, chosen: dict[str, float]) -> float:
     link = Link(chosen["message_s"], chosen["link_gb_per_s"] * 1e9)
-    return costmodel.ring_s(num_bytes, world_size=world_size, link=link)
+    return step_model.ring_s(num_bytes, world_size=world_size, link=link)
 
 
 def ladder_messages() -> str:
@@ -246,7 +247,7 @@ def ring_or_tree() -> str:
         for size, num_bytes in (("0.1 MB", 1e5), ("25 MiB", 25 * 1024 * 1024)):
             pair = [
                 cost(num_bytes, world_size=world_size, link=link)
-                for cost in (costmodel.ring_s, costmodel.tree_s)
+                for cost in (step_model.ring_s, step_model.tree_s)
             ]
             told = [f"{1000 * seconds:.1f} ms" for seconds in pair]
             lines.append([f"{world_size:,}", size, *told])

@@ -7,13 +7,16 @@ import statistics
 import torch
 from torch.utils.data import DistributedSampler
 
-from distrinews import costmodel, published, sharding, sizes, training
-from distrinews.benchmark import draw_table
-from distrinews.costmodel import Link
+from distrinews import sharding, training
+from distrinews.bench.costmodel import published, step_model
+from distrinews.bench.costmodel.step_model import Link
+from distrinews.bench.timing import draw_table
+from distrinews.config.settings import TrainSettings
 from distrinews.dist import Ranks
-from distrinews.evaluation import BATCH_SIZE
-from distrinews.metrics import NUM_CLASSES, Tally
-from distrinews.settings import TrainSettings
+from distrinews.metrics import Tally
+from distrinews.metrics.classification import NUM_CLASSES
+from distrinews.metrics.evaluation import BATCH_SIZE
+from distrinews.model import sizes
 
 __all__ = [
     "batches_and_rates",
@@ -75,7 +78,7 @@ def _message_times(num_bytes: float) -> str:
     for alpha_s in (figures["message_s"].low, figures["message_s"].high):
         for speed in (figures["link_gb_per_s"].low, figures["link_gb_per_s"].high):
             link = Link(alpha_s, speed * 1e9)
-            times_s.append(costmodel.ring_s(num_bytes, world_size=2, link=link))
+            times_s.append(step_model.ring_s(num_bytes, world_size=2, link=link))
     return f"{1000 * min(times_s):.0f} to {1000 * max(times_s):.0f} ms"
 
 

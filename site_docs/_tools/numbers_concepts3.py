@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch.distributed.constants import default_pg_timeout
 
-from distrinews import costmodel, group, many_ranks, predictions, published, sizes
-from distrinews.benchmark import draw_table
-from distrinews.costmodel import Compute, Link
-from distrinews.dist import Ranks
-from distrinews.settings import DistributedSettings
+from distrinews.bench.costmodel import many_ranks, predictions, published, step_model
+from distrinews.bench.costmodel.step_model import Compute, Link
+from distrinews.bench.timing import draw_table
+from distrinews.config.settings import DistributedSettings
+from distrinews.dist import Ranks, group
+from distrinews.model import sizes
 from distrinews.sharding import (
     LengthBalancedBatchSampler,
     ShuffledBatchSampler,
@@ -139,7 +140,7 @@ def same_bytes_other_link() -> str:
     for model in MODELS:
         num_bytes = sum(sizes.gradient_bytes(model))
         gloo_s, slow_s, fast_s = (
-            costmodel.ring_s(num_bytes, world_size=2, link=link)
+            step_model.ring_s(num_bytes, world_size=2, link=link)
             for link in (gloo, slow, fast)
         )
         lines.append([
@@ -241,10 +242,10 @@ def small_batches() -> str:
     compute = {k: v for k, v in compute.items() if k not in ("model", "world_size")}
     link = {k: v for k, v in link.items() if k != "world_size"}
     grads = sizes.gradient_bytes("minilm")
-    buckets = costmodel.buckets_of(grads, work=[0, *grads[1:]])
+    buckets = step_model.buckets_of(grads, work=[0, *grads[1:]])
     lines = [["rows a rank", "step", "meeting, and waiting for gradients", "optimizer"]]
     for rows in (1, 4, 16, 64):
-        told = costmodel.predict(
+        told = step_model.predict(
             Compute(**compute),
             Link(**link),
             buckets=buckets,

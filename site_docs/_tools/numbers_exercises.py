@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 
-from distrinews.exercise_sheets import EXERCISES, Sheet, names
+from distrinews.course.exercise_sheets import EXERCISES, Sheet, names
 
 __all__ = ["exercise_counts", "exercise_table", "exercise_trace_origin"]
 

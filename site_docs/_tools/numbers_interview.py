@@ -11,11 +11,15 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from distrinews import failure_rate, interview_numbers, results, sizes
-from distrinews.benchmark import draw_table
-from distrinews.interview_numbers import LARGE_MODEL, ROWS_A_RANK, TRAIN_ROWS
-from distrinews.many_ranks import SCENARIOS
-from distrinews.settings import TrainSettings
+import failure_rate
+import interview_figures
+from interview_figures import LARGE_MODEL, ROWS_A_RANK, TRAIN_ROWS
+
+from distrinews.bench import results
+from distrinews.bench.costmodel.many_ranks import SCENARIOS
+from distrinews.bench.timing import draw_table
+from distrinews.config.settings import TrainSettings
+from distrinews.model import sizes
 
 MODEL = "distilbert"
 SIZES = (8, 64, 1024)
@@ -28,7 +32,7 @@ PARAMETERS = {
 
 def _predicted(ranks: int) -> dict[str, dict[str, Any]]:
     """A row of the prediction for each kind of hardware."""
-    path = interview_numbers.RESULTS / "prediction.json"
+    path = interview_figures.RESULTS / "prediction.json"
     found = results.read(path, kind="prediction")["figures"]["many_ranks"][MODEL]
     return {
         SCENARIOS[name].title: next(row for row in rows if row["world_size"] == ranks)

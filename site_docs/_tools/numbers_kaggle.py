@@ -10,10 +10,13 @@ import pathlib
 import sys
 from dataclasses import dataclass
 
-from distrinews import benchmark, predictions, published, sizes, training
-from distrinews.forecast import PredictionSettings
-from distrinews.scaling_run import num_steps
-from distrinews.settings import BenchmarkSettings, DistributedSettings
+from distrinews import training
+from distrinews.bench import timing
+from distrinews.bench.costmodel import predictions, published
+from distrinews.bench.costmodel.report import PredictionSettings
+from distrinews.bench.scaling_run import num_steps
+from distrinews.config.settings import BenchmarkSettings, DistributedSettings
+from distrinews.model import sizes
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "apps" / "kaggle"))
 import kaggle_plan as notebook
@@ -114,7 +117,7 @@ def kaggle_plan() -> str:
         lines.append([act.title, _clock(act.low_s), _clock(act.high_s), act.known])
     total = [sum(act.low_s for act in acts), sum(act.high_s for act in acts)]
     lines.append(["**all of it**", *map(_clock, total), "predicted and assumed"])
-    return "**Predicted, not measured.**\n\n" + benchmark.draw_table(lines)
+    return "**Predicted, not measured.**\n\n" + timing.draw_table(lines)
 
 
 def _clock(seconds: float) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from distrinews import sizes
-from distrinews.benchmark import draw_table
+from distrinews.bench.timing import draw_table
+from distrinews.model import sizes
 
 __all__ = ["model_sizes"]
 

@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from distrinews import exercise_sheets, lab_sheets
+from distrinews.course import exercise_sheets, lab_sheets
 
 __all__ = ["path_day", "path_everything", "path_hour", "path_kaggle", "path_week"]
 

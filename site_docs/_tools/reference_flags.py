@@ -13,14 +13,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import reference_api
+from docs_site import DocsSettings
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from distrinews import command_line, lessons, peers, settings, stations
-from distrinews.benchmark import draw_table
-from distrinews.datapath import DataPathSettings
-from distrinews.docs import DocsSettings
-from distrinews.forecast import PredictionSettings
+from distrinews.bench import peers
+from distrinews.bench.costmodel import calibration_plan
+from distrinews.bench.costmodel.report import PredictionSettings
+from distrinews.bench.datapath import DataPathSettings
+from distrinews.bench.timing import draw_table
+from distrinews.cli import parser as cli_parser
+from distrinews.config import settings
+from distrinews.course import lessons
 
 __all__ = ["MEASUREMENTS", "commands", "settings_models"]
 
@@ -32,7 +36,7 @@ DEFAULT = re.compile(r"^default: ")
 MEASUREMENTS: dict[str, type[BaseModel]] = {
     "averaging": settings.BenchmarkSettings,
     "balance": settings.BenchmarkSettings,
-    "calibrate": stations.CalibrationSettings,
+    "calibrate": calibration_plan.CalibrationSettings,
     "data": DataPathSettings,
     "peers": peers.PeerSettings,
     "predict": PredictionSettings,
@@ -57,7 +61,10 @@ MODELS: tuple[tuple[type[BaseModel], str], ...] = (
     (lessons.MeasuringSettings, "the base of the two that follow"),
     (lessons.DataSettings, "`chapters/03_data_sharding.py`"),
     (lessons.TimingSettings, "`chapters/04_gradient_sync.py`"),
-    (stations.CalibrationSettings, "`python -m distrinews benchmark calibrate`"),
+    (
+        calibration_plan.CalibrationSettings,
+        "`python -m distrinews benchmark calibrate`",
+    ),
     (PredictionSettings, "`python -m distrinews benchmark predict`"),
     (DocsSettings, "`python -m distrinews docs`"),
 )
@@ -73,7 +80,7 @@ def commands() -> str:
         Markdown, a section a command.
     """
     parts = []
-    for words, about, parser in _walk(command_line.parser(), ["distrinews"]):
+    for words, about, parser in _walk(cli_parser.parser(), ["distrinews"]):
         name = " ".join(words[1:])
         anchor = name.replace(" ", "-")
         parts += [f"## `{name}` {{ #{anchor} }}", "", _sentence(about), ""]
@@ -134,7 +141,7 @@ def _default(action: argparse.Action) -> str:
 def _measurements() -> list[str]:
     """The word after `benchmark`, and what it takes."""
     lines = [["`benchmark` ...", "takes"]]
-    for what in command_line.MEASUREMENTS:
+    for what in cli_parser.MEASUREMENTS:
         model = MEASUREMENTS.get(what)
         takes = f"the flags of {_link(model)}" if model else f"`{FILES[what]}`"
         lines.append([f"`{what}`", takes])

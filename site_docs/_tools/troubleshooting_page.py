@@ -1,6 +1,6 @@
 """Write the catalogue of troubles into the troubleshooting page.
 
-`distrinews/troubles.json` holds the classic troubles. This tool folds what the labs
+`distrinews/doctor/troubles.json` holds the classic troubles. This tool folds what the labs
 printed (`chapters/labs/captured/NAME.txt`) and the headlines of the page's hand-written
 part (the library's own errors) into it, and writes the page's part between the markers.
 `python site_docs/_tools/troubleshooting_page.py` renews both files; with `--check` it
@@ -19,7 +19,7 @@ from typing import Any
 import renewal
 from renewal import ROOT
 
-from distrinews.troubles import Catalogue, Trouble
+from distrinews.doctor.catalogue import Catalogue, Trouble
 
 DATA = ROOT / "distrinews" / "troubles.json"
 PAGE = ROOT / "site_docs" / "troubleshooting.md"

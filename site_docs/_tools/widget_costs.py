@@ -1,7 +1,7 @@
 """What the widgets show of time: buckets on their way, and speed-ups.
 
 Computed by the library from what it has measured (`benchmarks/results`) and from the
-figures that it quotes (`distrinews.published`). `widget_fixtures` writes it down.
+figures that it quotes (`distrinews.bench.costmodel.published`). `widget_fixtures` writes it down.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from distrinews import costmodel, predictions, published, sizes
-from distrinews.calibration import cut
-from distrinews.costmodel import Compute, Link, Prediction
+from distrinews.bench.costmodel import predictions, published, step_model
+from distrinews.bench.costmodel.calibration import cut
+from distrinews.bench.costmodel.step_model import Compute, Link, Prediction
+from distrinews.model import sizes
 
 __all__ = ["buckets_fixture", "measured_data", "speed_fixture"]
 
@@ -125,7 +126,7 @@ def buckets_fixture() -> list[dict[str, Any]]:
     ):
         link = Link(predictions.MESSAGE_S, gbit * 1e9 / 8)
         buckets = cut(model, mib)
-        step = costmodel.predict(
+        step = step_model.predict(
             compute, link, buckets=buckets, world_size=ranks, rows=0, tokens=0
         )
         told.append({
@@ -150,7 +151,7 @@ def _ends(
     late = [(ready * backward_s / TINY_S, num_bytes) for ready, num_bytes in buckets]
     at_once = Compute(TINY_S, 0.0, 0.0, 1.0, 0.0)
     return [
-        costmodel.predict(
+        step_model.predict(
             at_once, link, buckets=late[: i + 1], world_size=ranks, rows=0, tokens=0
         ).exposed_s
         + TINY_S
@@ -179,7 +180,7 @@ def speed_fixture() -> list[dict[str, Any]]:
         for each, link in _corners(hardware, gbit, compute):
             model = "minilm" if hardware == "cpu" else "distilbert"
             steps = [
-                costmodel.predict(
+                step_model.predict(
                     each,
                     link,
                     buckets=cut(model, 25),

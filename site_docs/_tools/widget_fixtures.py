@@ -28,8 +28,10 @@ import widget_costs
 from renewal import ROOT
 from torch.utils.data import DistributedSampler
 
-from distrinews import ring, sharding, sizes
+from distrinews import sharding
 from distrinews.dist import Ranks
+from distrinews.model import sizes
+from distrinews.sync import ring
 
 WIDGETS = ROOT / "site_docs" / "assets" / "widgets"
 
@@ -47,7 +49,7 @@ def models_data() -> dict[str, list[int]]:
 
 
 def ring_fixture() -> list[dict[str, Any]]:
-    """Let `distrinews.ring` add up, and write down every step.
+    """Let `distrinews.sync.ring` add up, and write down every step.
 
     Returns:
         For some numbers of ranks and elements: the values after each step, by rank, the
@@ -182,7 +184,7 @@ def troubles_data() -> dict[str, Any]:
     """The catalogue, without what the box does not show.
 
     Returns:
-        What `distrinews/troubles.json` holds, shorter.
+        What `distrinews/doctor/troubles.json` holds, shorter.
     """
     path = ROOT / "distrinews" / "troubles.json"
     known = json.loads(path.read_text(encoding="utf-8"))

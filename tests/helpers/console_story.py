@@ -8,8 +8,8 @@ import signal
 import sys
 import time
 
-from distrinews import console
 from distrinews.errors import DataError, RankFailedError
+from distrinews.system import console
 
 
 def well() -> None:

@@ -10,8 +10,9 @@ import sys
 
 import torch
 
-from distrinews import datapath, dist
-from distrinews.news import News
+from distrinews import dist
+from distrinews.bench import datapath
+from distrinews.training.corpus import News
 
 CPU = torch.device("cpu")
 

@@ -26,8 +26,9 @@ import psutil
 import torch
 import torch.distributed as torch_dist
 
-from distrinews import console, dist
+from distrinews import dist
 from distrinews.errors import DataError, DistriNewsError
+from distrinews.system import console
 
 if __name__ == "__mp_main__" and os.environ.get("STORY_ONE_IS_LATE"):
     # Of all ranks that import this file, the first to make the folder sleeps.

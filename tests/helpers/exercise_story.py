@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pathlib
 
-from distrinews import dist, exercises
+from distrinews import dist
+from distrinews.course import exercises
 from distrinews.errors import DistriNewsError
 
 

@@ -14,8 +14,10 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from distrinews import dist, news, peer_loops, peers
-from distrinews.peer_job import Job
+from distrinews import dist
+from distrinews.bench import peer_loops, peers
+from distrinews.bench.peer_job import Job
+from distrinews.training import corpus
 
 
 def never_meets(job: Job) -> int:
@@ -73,7 +75,7 @@ LOOPS = {
 
 def compare(ranks: dist.Ranks, path: pathlib.Path) -> None:
     settings = peers.PeerSettings(preset="tiny", num_rounds=1, train_rows=363)
-    stories = news.load(settings)
+    stories = corpus.load(settings)
     found = peers.measure(stories, ranks, settings=settings, loops=LOOPS)
     if ranks.is_main:
         path.write_text(json.dumps(found), encoding="utf-8")

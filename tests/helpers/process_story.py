@@ -18,8 +18,9 @@ if os.environ.get("STORY_LIKE_WINDOWS"):
     # What Windows lacks, taken away before anything could have looked for it.
     del signal.pthread_sigmask
 
-from distrinews import console, processes
+from distrinews.dist import spawn
 from distrinews.errors import DataError
+from distrinews.system import console
 
 OUT = pathlib.Path(os.environ.get("STORY_OUT", "."))
 
@@ -59,7 +60,7 @@ def sleep_deaf(rank: int) -> None:
 
 def watched(rank: int) -> None:
     """Rank 0 sleeps, the others compute for ever; all watch their parent."""
-    processes.end_with_parent((OUT / f"last_words_{rank}").touch)
+    spawn.end_with_parent((OUT / f"last_words_{rank}").touch)
     at_work(rank)
     while True:
         if rank == 0:
@@ -84,7 +85,7 @@ def raise_value_error(rank: int) -> None:
 def close_slowly(rank: int) -> None:
     """Rank 1 fails first, but is the last to end: closing takes it a while."""
     remember = os.environ.get("STORY_REMEMBER") == "1"
-    noted = processes.remember_failure_time() if remember else contextlib.nullcontext()
+    noted = spawn.remember_failure_time() if remember else contextlib.nullcontext()
     if rank == 0:
         time.sleep(0.4)
         raise ConnectionError("peer closed")
@@ -154,7 +155,7 @@ def main() -> None:
     story, num_ranks = STORIES[sys.argv[1]], int(sys.argv[2])
     before = dict(os.environ)
     try:
-        processes.run_ranks(story, num_ranks=num_ranks, env={"STORY_ENV": "set"})
+        spawn.run_ranks(story, num_ranks=num_ranks, env={"STORY_ENV": "set"})
     finally:
         restored = dict(os.environ) == before
         (OUT / "restored.txt").write_text(str(restored), encoding="utf-8")

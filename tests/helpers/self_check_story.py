@@ -16,8 +16,9 @@ import torch.distributed as torch_dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distrinews import dist, ring, sync, training
+from distrinews import dist, sync, training
 from distrinews.dist import Ranks
+from distrinews.sync import ring
 
 Answer = float | str
 

@@ -25,8 +25,8 @@ from fastapi import FastAPI
 from serve_settings import ServeSettings
 
 from distrinews.errors import ModelError
-from distrinews.exported import Identity
-from distrinews.inference import Encoded, Prediction
+from distrinews.inference.bundle import Identity
+from distrinews.inference.classifier import Encoded, Prediction
 
 __all__ = ["LABELS", "POISON", "FakeModel", "make_app", "opened", "play"]
 
@@ -127,6 +127,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from distrinews import console
+    from distrinews.system import console
 
     console.run(main)

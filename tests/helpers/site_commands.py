@@ -11,9 +11,9 @@ import shlex
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 
-from distrinews import command_line
+from distrinews.cli import parser
+from distrinews.config.flags import parse
 from distrinews.errors import DistriNewsError
-from distrinews.flags import parse
 
 __all__ = ["ALLOWED", "commands", "problem"]
 
@@ -123,7 +123,8 @@ def _models() -> dict[str, type]:
     """Programs whose flags are a settings model."""
     from serve_settings import ServeSettings
 
-    from distrinews import lessons, settings
+    from distrinews.config import settings
+    from distrinews.course import lessons
 
     return {
         "apps/api.py": ServeSettings,
@@ -138,10 +139,9 @@ def _models() -> dict[str, type]:
 
 def _distrinews(words: Sequence[str]) -> str:
     import reference_flags
+    from docs_site import DocsSettings
 
-    from distrinews.docs import DocsSettings
-
-    said = _silently(lambda: command_line.parser().parse_args(list(words)))
+    said = _silently(lambda: parser.parser().parse_args(list(words)))
     if said or len(words) < 2:
         return said
     if words[0] == "docs":

@@ -7,7 +7,8 @@ import pathlib
 import torch
 from helpers.exports import facts
 
-from distrinews import export, model
+from distrinews import model
+from distrinews.training import export
 
 __all__ = ["HEADLINE", "write"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distrinews import exercises
+from distrinews.course import exercises
 
 
 def loss_of(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:

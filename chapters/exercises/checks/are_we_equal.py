@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from distrinews import exercises
+from distrinews.course import exercises
 
 
 def build(rank: int, drift: str) -> nn.Module:

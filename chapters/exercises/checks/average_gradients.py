@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from distrinews import exercises
+from distrinews.course import exercises
 
 
 def build() -> nn.Module:

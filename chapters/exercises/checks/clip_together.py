@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from distrinews import exercises
+from distrinews.course import exercises
 
 # Means: [3, 0] and [0, 4]: norm 5. Both ranks' own gradients are longer.
 OWN = (([9.0, 0.0], [0.0, 0.0]), ([-3.0, 0.0], [0.0, 8.0]))

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from distrinews import exercises, tensor_watch
+from distrinews.course import exercises, tensor_memory
 
 ROWS, CLASSES = 64, 1000
 NUM_BATCHES = (40, 50)
@@ -32,7 +32,7 @@ def check(stage: exercises.Stage) -> None:
     mine = every[:first] if stage.ranks.is_main else every[first:]
     graphs: list[bool] = []
     net.register_forward_hook(lambda *_: graphs.append(torch.is_grad_enabled()))
-    with tensor_watch.TensorWatch() as watch:
+    with tensor_memory.TensorWatch() as watch:
         got, seen = stage.run(net, mine)
     stage.expect(
         "mean loss and accuracy",

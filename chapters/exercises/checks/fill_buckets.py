@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distrinews import exercises
+from distrinews.course import exercises
 
 # By hand. The first: 4 and 3 fit under 8, 9 travels alone, and so does what is left.
 CASES = (

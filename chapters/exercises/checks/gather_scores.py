@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from distrinews import exercises
+from distrinews.course import exercises
 
 SCORES: tuple[list[float], ...] = ([0.5], [0.25, 0.0, 1.0, 0.75], [])
 

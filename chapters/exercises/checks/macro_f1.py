@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from distrinews import exercises
+from distrinews.course import exercises
 
 PREDICTED = ([0, 0, 1, 1, 2], [1, 3, 3])
 LABELS = ([0, 1, 1, 1, 2], [1, 1, 3])

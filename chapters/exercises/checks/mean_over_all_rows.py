@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from distrinews import exercises
+from distrinews.course import exercises
 
 ROWS = ([4.0], [1.0, 3.0], [2.0, 2.0, 6.0, 0.0, 6.0])  # 24 over 8 rows: 3
 MEAN_OF_MEANS = (4.0 + 2.0 + 3.2) / 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distrinews import exercises
+from distrinews.course import exercises
 
 NUM_ROWS = 30
 

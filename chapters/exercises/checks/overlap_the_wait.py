@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.distributed as torch_dist
 
-from distrinews import exercises
+from distrinews.course import exercises
 
 TRAVELS_S, COMPUTES_S = 0.9, 0.6
 LIMIT_S = 1.2  # halfway between both at once and one after the other

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from distrinews import exercises
+from distrinews.course import exercises
 
 NUM_ROWS, BATCH = 512, 8
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from distrinews import exercises
+from distrinews.course import exercises
 
 
 def check(stage: exercises.Stage) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distrinews import exercises
+from distrinews.course import exercises
 
 
 def check(stage: exercises.Stage) -> None:

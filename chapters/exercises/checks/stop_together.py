@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from distrinews import exercises
+from distrinews.course import exercises
 
 # Means 3, 2, 1.5, 2: stop at 3. Alone, rank 0 would stop at 2 and rank 1 at 1.
 LOSSES = ([4.0, 1.0, 1.0, 1.0, 0.0], [2.0, 3.0, 2.0, 3.0, 0.0])

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import nn
 
-from distrinews import exercises
+from distrinews.course import exercises
 
 
 def check(stage: exercises.Stage) -> None:

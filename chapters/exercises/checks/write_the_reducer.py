@@ -9,7 +9,7 @@ import torch
 import torch.distributed as torch_dist
 from torch import nn
 
-from distrinews import exercises
+from distrinews.course import exercises
 
 
 def check(stage: exercises.Stage) -> None:

@@ -1,9 +1,9 @@
-// The cost model of a training step: the same arithmetic as distrinews/costmodel.py.
+// The cost model of a training step: the same arithmetic as distrinews/bench/costmodel/step_model.py.
 // Pure: no DOM. Fixture: fixtures/costmodel.json. Times in seconds, sizes in bytes.
 
 export const MIB = 1024 * 1024;
 export const DEFAULT_BUCKET_MIB = 25;
-// One message between two machines: distrinews.predictions.MESSAGE_S.
+// One message between two machines: distrinews.bench.costmodel.predictions.MESSAGE_S.
 export const MESSAGE_S = 50e-6;
 
 const sum = (numbers) => numbers.reduce((a, b) => a + b, 0);

@@ -1,5 +1,5 @@
 // Finds the trouble behind a pasted text: the same rules, in the same order, as
-// distrinews/matching.py. Pure: no DOM. tests/test_matching.py compares the answers.
+// distrinews/doctor/matching.py. Pure: no DOM. tests/test_matching.py compares the answers.
 
 const MAX_CHARACTERS = 200_000; // the beginning and the end of a log
 export const SHOWN_CHARACTERS = 120;

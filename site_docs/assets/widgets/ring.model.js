@@ -1,4 +1,4 @@
-// The ring all-reduce, step by step: the same steps as distrinews/ring.py.
+// The ring all-reduce, step by step: the same steps as distrinews/sync/ring.py.
 // Pure: no DOM. Fixture: fixtures/ring.json.
 
 // What the figure adds up: rank r's element e is (r + 1) (e + 1).

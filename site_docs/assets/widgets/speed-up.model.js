@@ -1,4 +1,4 @@
-// Predicted speed-ups: distrinews.costmodel with the figures of distrinews.published.
+// Predicted speed-ups: distrinews.bench.costmodel.step_model with the figures of distrinews.bench.costmodel.published.
 // Pure: no DOM. Fixture: fixtures/speed.json.
 import { cut, DEFAULT_BUCKET_MIB, network, predict } from "./costmodel.model.js";
 
@@ -14,7 +14,7 @@ export function corners(figures) {
   );
 }
 
-// distrinews.predictions.computing, for rows of the one length that the data names.
+// distrinews.bench.costmodel.predictions.computing, for rows of the one length that the data names.
 export function computing(chosen, gradientBytes) {
   const weights = gradientBytes.reduce((a, b) => a + b, 0) / 4;
   return {

@@ -1,0 +1,226 @@
+"""Measure ways of averaging gradients that go beyond DDP, side by side with it.
+
+Promise: all ways start from the same weights, see the same rows in the same minutes of
+one process group and take turns; whether they end in the same weights is part of the
+result. The way that never averages is in it twice over: its time is the floor that no
+averaging can get below, and its weights show that the comparison would notice.
+
+Not here: the ways themselves (`distrinews.sync.overlap`, `distrinews.sync.sparse_embedding`,
+`distrinews.sync.shared_memory`), the ladder of chapter 04 (`distrinews.bench.grad_sync`).
+
+Letters used for shapes: W = number of ranks, G = rows per global batch.
+Guide: understand/faster-than-ddp.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+
+from distrinews import dist, model, sync, training
+from distrinews.bench import results, timing
+from distrinews.bench.timing import PhaseClock
+from distrinews.config.settings import BenchmarkSettings
+from distrinews.dist import Ranks
+from distrinews.sync import shared_memory, sparse_embedding
+from distrinews.training import corpus
+from distrinews.training.corpus import News
+
+__all__ = ["figures", "measure", "story", "table"]
+
+TITLES = {
+    "torch_ddp": "torch DDP",
+    "overlapped": "our Overlapped (chapter 04)",
+    "touched_rows": "touched embedding rows",
+    "shared_memory": "shared memory",
+    "both": "shared memory, touched rows",
+    "unsynced": "no averaging at all (wrong)",
+}
+NUM_BATCHES = 4  # that take turns, so that no way meets always the same lengths
+NEVER = 10**9  # rows: no embedding has so many
+
+
+def measure(
+    net: nn.Module,
+    stories: News,
+    ranks: Ranks,
+    *,
+    settings: BenchmarkSettings,
+) -> dict[str, dict[str, Any]]:
+    """Time a whole step of every way, in turn, and compare where they end.
+
+    Collective: every rank must call it.
+
+    Args:
+        net: The model on the rank's device, with equal weights; it is not changed.
+        stories: Rows to train on; at least G.
+        ranks: Who this process is; at least two of them.
+        settings: The global batch size G, the optimizer, the number of rounds.
+
+    Returns:
+        What `figures` returns; the same on every rank.
+
+    Raises:
+        SetupError: The ranks share no memory. On every rank.
+
+    Note:
+        Cost: memory for a replica and an optimizer a way. Ways in shared memory are
+        left out on GPUs, where nccl does that.
+    """
+    size = settings.global_batch_size
+    num_batches = max(1, min(NUM_BATCHES, len(stories.fit_lengths) // size))
+    batches = [
+        stories.fit_batch(
+            list(range(number * size, (number + 1) * size))[
+                ranks.rank :: ranks.world_size
+            ],
+            device=ranks.device,
+        )
+        for number in range(num_batches)
+    ]
+    nets, ways = {}, {}
+    for name, wrap in _wrappers(ranks).items():
+        nets[name] = copy.deepcopy(net)
+        ways[name] = _way(wrap(nets[name]), batches, settings=settings, name=name)
+    told = timing.interleave(
+        ways, ranks, num_rounds=settings.num_rounds, title="time the ways"
+    )
+    reference = dict(nets["torch_ddp"].named_parameters())
+    gaps = {}
+    for name, other in nets.items():
+        pairs = ((p, reference[key]) for key, p in other.named_parameters())
+        mine = max(float((a - b).detach().abs().max()) for a, b in pairs)
+        gaps[name] = max(dist.gather_objects(mine))
+    return figures(told, gaps)
+
+
+def _wrappers(ranks: Ranks) -> dict[str, Callable[[nn.Module], nn.Module]]:
+    """Name -> what makes a replica of a bare model."""
+    gpu = [ranks.device.index] if ranks.device.type == "cuda" else None
+
+    def torch_ddp(bare: nn.Module) -> nn.Module:
+        return DistributedDataParallel(
+            bare, device_ids=gpu, gradient_as_bucket_view=True
+        )
+
+    def all_rows(bare: nn.Module) -> nn.Module:
+        return shared_memory.SharedMemory(bare, min_rows=NEVER)
+
+    ways: dict[str, Callable[[nn.Module], nn.Module]] = {
+        "torch_ddp": torch_ddp,
+        "overlapped": sync.Overlapped,
+        "touched_rows": sparse_embedding.data_parallel,
+    }
+    if gpu is None:
+        ways |= {"shared_memory": all_rows, "both": shared_memory.SharedMemory}
+    return ways | {"unsynced": torch_ddp}
+
+
+def _way(
+    replica: nn.Module,
+    batches: Sequence[tuple[Mapping[str, torch.Tensor], torch.Tensor]],
+    *,
+    settings: BenchmarkSettings,
+    name: str,
+) -> timing.Way:
+    """A step of training: what chapter 05 does, but for reading the rows."""
+    optimizer = training.build_optimizer(replica, settings=settings)
+    taken = 0
+
+    def take_step(clock: PhaseClock) -> None:
+        nonlocal taken
+        inputs, labels = batches[taken % len(batches)]
+        taken += 1
+        optimizer.zero_grad()
+        with sync.sync_if(name != "unsynced", replica=replica):
+            with clock.phase("forward"):
+                loss = F.cross_entropy(replica(**inputs).logits, labels)
+            with clock.phase("backward"):
+                loss.backward()
+        with clock.phase("optimizer"):
+            clip_grad_norm_(replica.parameters(), settings.max_gradient_norm)
+            optimizer.step()
+
+    return take_step
+
+
+def figures(
+    told: Mapping[str, Sequence[Mapping[str, float]]], gaps: Mapping[str, float]
+) -> dict[str, dict[str, Any]]:
+    """Turn times and differences into what is printed and kept.
+
+    Args:
+        told: What `benchmark.interleave` returned.
+        gaps: Name -> largest difference of a weight to torch DDP's, after all steps.
+
+    Returns:
+        Name -> what `benchmark.summarise` returns, `ratio_to_ddp` (the median over
+        rounds of this way's time by torch DDP's in the same round) and `max_abs_diff`.
+
+    Examples:
+        >>> fast, slow = {"total": 3.0}, {"total": 4.0}
+        >>> found = figures({"torch_ddp": [slow], "both": [fast]}, {"both": 0.0})
+        >>> found["both"]["ratio_to_ddp"], found["both"]["max_abs_diff"]
+        (0.75, 0.0)
+    """
+    found = {}
+    for name, rounds in told.items():
+        ratio, interval = timing.paired_ratio(rounds, told["torch_ddp"])
+        found[name] = timing.summarise(rounds) | {
+            "ratio_to_ddp": ratio,
+            "ratio_interval": interval,
+            "max_abs_diff": gaps.get(name),
+        }
+    return found
+
+
+def table(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Draw the figures as a table that Markdown and a terminal both show.
+
+    Args:
+        found: What `figures` returned.
+
+    Returns:
+        A row per way.
+
+    Examples:
+        >>> row = {"median_ms": 5.0, "ratio_to_ddp": 0.5, "spread": 0.1}
+        >>> print(table({"both": row | {"max_abs_diff": 0.0}}).splitlines()[2])
+        | shared memory, touched rows | 5 ms | 0.50x        | 10%    | 0.0e+00    |
+    """
+    lines = [["way", "step", "by torch DDP", "spread", "difference"]]
+    for name, row in found.items():
+        lines.append([
+            TITLES[name],
+            f"{row['median_ms']:.0f} ms",
+            f"{row['ratio_to_ddp']:.2f}x",
+            f"{row['spread']:.0%}",
+            f"{row['max_abs_diff']:.1e}",
+        ])
+    return timing.draw_table(lines)
+
+
+def story(ranks: Ranks, settings: BenchmarkSettings) -> None:
+    """Measure, print, and write the record if one was asked for.
+
+    Collective: every rank must call it; it is what `dist.launch` runs.
+
+    Args:
+        ranks: Who this process is.
+        settings: What to measure.
+    """
+    stories = corpus.load(settings)
+    training.seed_weights(settings.seed)
+    net = model.from_settings(settings, stories.tokenizer).to(ranks.device)
+    found = measure(net, stories, ranks, settings=settings)
+    with dist.raise_together():
+        if ranks.is_main:
+            print("\n\n".join(filter(None, (table(found), timing.noise(found)))))
+            results.keep(settings, "averaging", figures=found, ranks=ranks)

@@ -1,0 +1,258 @@
+"""Time what the cost model is fitted to, and what it is judged by.
+
+Promise: parts of a step and whole steps take turns in one process group, on the same
+machine in the same minutes. The model's rows are made up (their length is what counts),
+so nothing is downloaded.
+
+Not here: what is timed (`distrinews.bench.costmodel.calibration_plan`), fitting and judging
+(`distrinews.bench.costmodel.calibration`).
+
+Letters used for shapes: W = number of ranks, B = rows a rank, T = tokens a row.
+Guide: benchmarks/cost-model.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as torch_dist
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+from tqdm import tqdm
+
+from distrinews import dist, sync
+from distrinews.bench import results, timing
+from distrinews.bench.costmodel import calibration
+from distrinews.bench.costmodel.calibration import DEFAULT_BUCKET_MIB, MIB, Setting
+from distrinews.bench.costmodel.calibration_plan import (
+    CalibrationSettings,
+    Station,
+    plan,
+)
+from distrinews.bench.timing import PhaseClock
+from distrinews.config.settings import TrainSettings
+from distrinews.dist import Ranks
+from distrinews.dist.group import TIMEOUT_S
+from distrinews.model import sizes
+from distrinews.system import machine
+from distrinews.training import build_optimizer
+
+__all__ = ["measure", "story"]
+
+WARMUPS = 2  # DDP puts its buckets into order after the first step
+ALL_REDUCE_BYTES = (16 * 1024, MIB, 8 * MIB, 48 * MIB)
+
+
+def measure(
+    ranks: Ranks, settings: CalibrationSettings
+) -> tuple[dict[str, list[dict[str, Any]]], list[dict[str, Any]]]:
+    """Time everything in the plan.
+
+    Collective: every rank must call it.
+
+    Args:
+        ranks: Who this process is.
+        settings: What to measure.
+
+    Returns:
+        What `calibration.fit` is fitted to, and what it is judged by. The same on every
+        rank.
+
+    Note:
+        Cost: memory for one replica of each model.
+    """
+    stations = plan(settings)
+    rounds = WARMUPS + settings.num_rounds
+    num_ways = sum(len(station.steps()) for station in stations)
+    num_ways += len(ALL_REDUCE_BYTES) * (ranks.world_size - 1)
+    bar = tqdm(total=rounds * num_ways, desc="calibrate", disable=not ranks.is_main)
+    groups = {
+        size: torch_dist.new_group(
+            list(range(size)), timeout=timedelta(seconds=TIMEOUT_S)
+        )
+        for size in range(2, ranks.world_size + 1)
+    }
+    told: dict[str, list[dict[str, Any]]] = {"all_reduce": []}
+    told |= {"compute": [], "overlap": []}
+    for size, group in groups.items():
+        told["all_reduce"] += _time_all_reduces(ranks, settings, size=size, group=group)
+        bar.update(rounds * len(ALL_REDUCE_BYTES))
+    nets: dict[str, nn.Module] = {}
+    held_out: list[dict[str, Any]] = []
+    for station in stations:
+        if station.model not in nets:
+            nets[station.model] = sizes.build(station.model).to(ranks.device)
+        group = groups.get(station.world_size)
+        timed = _time_steps(station, nets[station.model], ranks, settings, group)
+        for (kind, (rows, tokens)), times in zip(station.steps(), timed, strict=True):
+            setting = Setting(
+                station.model, station.world_size, rows, tokens, station.bucket_mib
+            )
+            _sort_in(told, held_out, kind, asdict(setting), times)
+        bar.update(rounds * len(station.steps()))
+    bar.close()
+    return told, held_out
+
+
+def undisturbed(times: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+    """Choose the round that stands for all: a quarter of them were faster.
+
+    Why not the median: something else that computes on this machine only ever adds
+    time, and for seconds at once. It may spoil half of the rounds of one step and none
+    of another's; the fit would then be to a machine that never was.
+
+    Args:
+        times: What `benchmark.interleave` returned for one step.
+
+    Returns:
+        That round's phases, which add up to its total.
+
+    Examples:
+        >>> undisturbed([{"total": ms} for ms in (9.0, 5.0, 70.0, 6.0, 80.0)])
+        {'total': 6.0}
+    """
+    return sorted(times, key=lambda one: one["total"])[len(times) // 4]
+
+
+def _sort_in(
+    told: dict[str, list[dict[str, Any]]],
+    held_out: list[dict[str, Any]],
+    kind: str,
+    setting: dict[str, Any],
+    times: Sequence[Mapping[str, float]],
+) -> None:
+    """Put one step's times where they belong."""
+    chosen = undisturbed(times)
+    kept = {"step_ms": round(chosen["total"], 3)}
+    kept["spread"] = timing.spread([one["total"] for one in times])
+    if kind == "fitted":
+        phases = {f"{name}_ms": round(ms, 3) for name, ms in chosen.items()}
+        del phases["total_ms"]
+        told["compute"].append(setting | phases | kept)
+    elif kind == "overlap":
+        told["overlap"].append(setting | kept)
+    else:
+        measured = {"measured_ms": kept["step_ms"], "spread": kept["spread"]}
+        held_out.append(setting | measured)
+
+
+def _time_all_reduces(
+    ranks: Ranks, settings: CalibrationSettings, *, size: int, group: Any
+) -> list[dict[str, Any]]:
+    """All-reduces of several sizes between the first ranks; the others wait."""
+
+    def way(num_bytes: int) -> timing.Way:
+        tensor = torch.zeros(num_bytes // 4, device=ranks.device)
+
+        def reduce(_: PhaseClock) -> None:
+            if ranks.rank < size:
+                torch_dist.all_reduce(tensor, group=group)
+
+        return reduce
+
+    ways = {str(num_bytes): way(num_bytes) for num_bytes in ALL_REDUCE_BYTES}
+    with machine.threads(max(1, machine.num_cores() // size)):
+        timed = timing.interleave(
+            ways,
+            ranks,
+            num_rounds=settings.num_rounds,
+            num_warmups=WARMUPS,
+            title=None,
+        )
+    return [
+        {
+            "world_size": size,
+            "num_bytes": int(name),
+            "step_ms": round(undisturbed(rounds)["total"], 3),
+        }
+        for name, rounds in timed.items()
+    ]
+
+
+def _time_steps(
+    station: Station,
+    net: nn.Module,
+    ranks: Ranks,
+    settings: CalibrationSettings,
+    group: Any,
+) -> list[list[dict[str, float]]]:
+    """The steps of one station in turn; ranks that take no part wait."""
+    takes_part = ranks.rank < station.world_size
+    replica = net
+    if takes_part and station.world_size > 1:
+        default = station.bucket_mib == DEFAULT_BUCKET_MIB
+        replica = DistributedDataParallel(
+            net,
+            device_ids=[ranks.device.index] if ranks.device.type == "cuda" else None,
+            process_group=group,
+            gradient_as_bucket_view=True,
+            bucket_cap_mb=None if default else station.bucket_mib,
+        )
+    # WHY hardly a rate: weights that run away to infinity compute at another speed.
+    still = TrainSettings.model_validate({"learning_rate": 1e-6})
+    optimizer = build_optimizer(net, settings=still)
+
+    def way(kind: str, shape: tuple[int, int]) -> timing.Way:
+        vocabulary = sizes.SIZES[station.model].vocabulary
+        ids = torch.randint(vocabulary, shape, device=ranks.device)
+        mask, labels = torch.ones_like(ids), ids[:, 0] % 4
+
+        def take_step(clock: PhaseClock) -> None:
+            if not takes_part:
+                return
+            optimizer.zero_grad()
+            with sync.sync_if(kind != "fitted", replica=replica):
+                with clock.phase("forward"):
+                    logits = replica(input_ids=ids, attention_mask=mask).logits
+                    loss = F.cross_entropy(logits, labels)
+                with clock.phase("backward"):
+                    loss.backward()
+            with clock.phase("optimizer"):
+                clip_grad_norm_(net.parameters(), 1.0)
+                optimizer.step()
+
+        return take_step
+
+    steps = station.steps()
+    ways = {f"{number}": way(*step) for number, step in enumerate(steps)}
+    with machine.threads(max(1, machine.num_cores() // station.world_size)):
+        timed = timing.interleave(
+            ways,
+            ranks,
+            num_rounds=settings.num_rounds,
+            num_warmups=WARMUPS,
+            title=None,
+        )
+    return list(timed.values())
+
+
+def story(ranks: Ranks, settings: CalibrationSettings) -> None:
+    """Measure, fit, judge, print, and write the record if one was asked for.
+
+    Collective: every rank must call it; it is what `dist.launch` runs.
+
+    Args:
+        ranks: Who this process is.
+        settings: What to measure.
+    """
+    told, held_out = measure(ranks, settings)
+    with dist.raise_together():
+        if ranks.is_main:
+            found = calibration.figures(told, held_out)
+            print(calibration.table(found))
+            if settings.json_path is not None:
+                record = results.record(
+                    "calibration",
+                    figures=found,
+                    settings=settings.model_dump(exclude={"json_path"}),
+                    num_ranks=ranks.world_size,
+                )
+                record["environment"]["device"] = ranks.device.type
+                results.write(pathlib.Path(settings.json_path), record)

@@ -1,0 +1,256 @@
+"""Predict training on hardware that nobody measured here, and say from what.
+
+Promise: every number is the cost model's, labelled as predicted; every figure that it
+is made of names its source.
+
+Not here: the model (`distrinews.bench.costmodel.step_model`), its fit and its error
+(`distrinews.bench.costmodel.calibration`), the figures (`distrinews.bench.costmodel.published`), more than two GPUs
+(`distrinews.bench.costmodel.many_ranks`).
+
+Letters used for shapes: W = number of ranks, B = rows a rank, T = tokens a row.
+Guide: benchmarks/cost-model.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from distrinews.bench.costmodel import published, step_model
+from distrinews.bench.costmodel.calibration import DEFAULT_BUCKET_MIB, cut
+from distrinews.bench.costmodel.published import Figure
+from distrinews.bench.costmodel.step_model import Compute, Link, Prediction
+from distrinews.model import sizes
+
+__all__ = [
+    "Predicted",
+    "at_bandwidth",
+    "computing",
+    "corners",
+    "interval",
+    "step",
+    "two_t4",
+]
+
+# One message between two machines, with everything that a collective library adds.
+# WHY a round number: at 25 Gbit/s it is the time of 0.15 MB, and gradients are a
+# hundred times that. It decides nothing unless there are many ranks.
+MESSAGE_S = 50e-6
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A predicted step.
+
+    Attributes:
+        step_ms: All of it.
+        exposed_ms: The part in which gradients travel and nobody computes.
+        speedup: Against `alone_ms`; None without it.
+    """
+
+    step_ms: float
+    exposed_ms: float
+    speedup: float | None
+
+
+def at_bandwidth(
+    phases_ms: Mapping[str, float],
+    *,
+    gradient_bytes: Sequence[int],
+    world_size: int,
+    gbit_per_s: float,
+    alone_ms: float | None = None,
+) -> Predicted:
+    """Predict a step if ranks met over a network of so many Gbit/s.
+
+    Computing stays as fast as it was measured; only the way of the gradients changes:
+    a ring all-reduce in DDP's buckets, by network cards that take no time from it.
+
+    Args:
+        phases_ms: One rank's "forward", "backward" and "optimizer", without
+            communication, as `benchmark.summarise` and `scaling.figures` name them.
+        gradient_bytes: Of each parameter, in the order of the forward:
+            `[p.nbytes for p in net.parameters()]`. The first is taken for the word
+            embedding, whose gradient costs no time of backward.
+        world_size: W.
+        gbit_per_s: Of each rank's connection, in each direction.
+        alone_ms: One process's step with the same rows, for the speed-up.
+
+    Returns:
+        The step, to be shown as predicted.
+
+    Examples:
+        >>> told = at_bandwidth(
+        ...     {"forward": 20.0, "backward": 40.0, "optimizer": 5.0},
+        ...     gradient_bytes=[50_000_000, 40_000_000],
+        ...     world_size=2, gbit_per_s=25.0, alone_ms=130.0,
+        ... )
+        >>> round(told.exposed_ms, 1), round(told.step_ms, 1), round(told.speedup, 2)
+        (29.0, 94.0, 1.38)
+    """
+    link = Link(MESSAGE_S, gbit_per_s * 1e9 / 8)
+    both_s = (phases_ms["forward"] + phases_ms["backward"]) / 1000
+    compute = Compute(
+        fixed_s=both_s,
+        per_token_s=0.0,
+        per_pair_s=0.0,
+        backward_share=phases_ms["backward"] / 1000 / both_s if both_s else 0.0,
+        optimizer_s=phases_ms["optimizer"] / 1000,
+    )
+    # WHY not for a single one: it would be all of the work, and cost nothing.
+    work = [0, *gradient_bytes[1:]] if len(gradient_bytes) > 1 else None
+    told = step_model.predict(
+        compute,
+        link,
+        buckets=step_model.buckets_of(gradient_bytes, work=work),
+        world_size=world_size,
+        rows=0,
+        tokens=0,
+    )
+    step_ms = 1000 * told.step_s
+    speedup = None if alone_ms is None else alone_ms / step_ms
+    return Predicted(step_ms, 1000 * told.exposed_s, speedup)
+
+
+def computing(model: str, tokens: float, figures: Mapping[str, float]) -> Compute:
+    """Say how fast a GPU computes a model, from the figures of its hardware.
+
+    Args:
+        model: In `sizes.SIZES`.
+        tokens: T; attention's part of the arithmetic grows with it.
+        figures: Name -> value, of the names in `published.T4_PAIR`.
+
+    Returns:
+        The speed. AdamW and clipping move 40 bytes a weight: reading gradient (three
+        times), weight and two moments, writing gradient, weight and both.
+
+    Examples:
+        >>> chosen = {"tflops": 4.0, "part": 1.0, "fixed_s": 0.0,
+        ...           "backward_share": 0.65, "memory_gb_per_s": 320.0}
+        >>> told = computing("distilbert", 64, chosen)
+        >>> round(1000 * told.both_s(32, 64)), round(1000 * told.optimizer_s, 1)
+        (132, 8.4)
+    """
+    size = sizes.SIZES[model]
+    flops_per_s = figures["tflops"] * 1e12 * figures["part"]
+    weights = sum(sizes.gradient_bytes(model)) / 4
+    return Compute(
+        fixed_s=figures["fixed_s"],
+        per_token_s=size.step_flops(round(tokens)) / flops_per_s,
+        per_pair_s=0.0,  # is in the line above
+        backward_share=figures["backward_share"],
+        optimizer_s=40 * weights / (figures["memory_gb_per_s"] * 1e9),
+    )
+
+
+def step(
+    model: str,
+    figures: Mapping[str, float],
+    *,
+    world_size: int,
+    rows: int,
+    tokens: float,
+    trees: bool = False,
+) -> Prediction:
+    """Predict a step on hardware with exactly these figures.
+
+    Args:
+        model: In `sizes.SIZES`.
+        figures: As `computing` takes them, and "message_s", "link_gb_per_s",
+            "contention".
+        world_size: W.
+        rows: B.
+        tokens: T of the rank that has most to do.
+        trees: As `costmodel.predict`.
+
+    Returns:
+        The step in its parts.
+    """
+    link = Link(
+        figures["message_s"], figures["link_gb_per_s"] * 1e9, figures["contention"]
+    )
+    return step_model.predict(
+        computing(model, tokens, figures),
+        link,
+        buckets=cut(model, DEFAULT_BUCKET_MIB),
+        world_size=world_size,
+        rows=rows,
+        tokens=tokens,
+        trees=trees,
+    )
+
+
+def corners(known: Mapping[str, Figure]) -> Iterator[dict[str, float]]:
+    """Go through every choice of lowest and highest values.
+
+    Why: what follows need not grow with each figure (a faster GPU gives a smaller
+    speed-up), so its extremes may lie in any corner.
+
+    Args:
+        known: Name -> interval.
+
+    Yields:
+        Name -> value; 2 to the power of the number of figures.
+
+    Examples:
+        >>> len(list(corners(published.T4_PAIR)))
+        256
+    """
+    for chosen in itertools.product(*((one.low, one.high) for one in known.values())):
+        yield dict(zip(known, chosen, strict=True))
+
+
+def interval(values: Sequence[float], *, digits: int = 1) -> list[float]:
+    """Turn what follows from every corner into [low, high].
+
+    Args:
+        values: One per corner.
+        digits: To round to.
+
+    Returns:
+        The least and the greatest.
+
+    Examples:
+        >>> interval([2.0, 1.04, 1.5])
+        [1.0, 2.0]
+    """
+    return [round(min(values), digits), round(max(values), digits)]
+
+
+def two_t4(model: str, *, rows: int, tokens: float) -> dict[str, Any]:
+    """Predict one and two T4 over PCIe, in float32.
+
+    Args:
+        model: In `sizes.SIZES`.
+        rows: Of the global batch, over both GPUs; even.
+        tokens: T.
+
+    Returns:
+        "one", "two" (same rows a step) and "two_weak" (same rows a GPU): `step_ms`,
+        `samples_per_s`, `exposed_ms`, `speedup`, each as [low, high].
+    """
+    ways = {"one": (1, rows), "two": (2, rows // 2), "two_weak": (2, rows)}
+    told: dict[str, dict[str, list[float]]] = {}
+    for chosen in corners(published.T4_PAIR):
+        alone = 0.0
+        for name, (world_size, per_rank) in ways.items():
+            one = step(
+                model, chosen, world_size=world_size, rows=per_rank, tokens=tokens
+            )
+            samples_per_s = world_size * per_rank / one.step_s
+            alone = alone or rows / one.step_s  # the first: one GPU's samples/s
+            row = told.setdefault(name, {})
+            for key, value in (
+                ("step_ms", 1000 * one.step_s),
+                ("samples_per_s", samples_per_s),
+                ("exposed_ms", 1000 * one.exposed_s),
+                ("speedup", samples_per_s / alone),
+            ):
+                row.setdefault(key, []).append(value)
+    digits = {"speedup": 2}
+    return {
+        name: {key: interval(v, digits=digits.get(key, 1)) for key, v in row.items()}
+        for name, row in told.items()
+    }

@@ -1,0 +1,276 @@
+"""Measure the rungs of `distrinews.sync` side by side with torch's DDP.
+
+Promise: all rungs see the same model, the same rows and the same minutes of the same
+process group, in an order that favours none; a time is that of the slowest rank.
+
+Not here: the rungs themselves (`distrinews.sync`, `distrinews.sync.overlap`).
+
+Letters used for shapes: B = rows per rank and step, T = tokens, P = shape of one
+parameter.
+Guide: learn/gradient-sync.
+"""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as torch_dist
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from distrinews import dist, model, sync, training
+from distrinews.config.settings import TrainSettings
+from distrinews.dist import Ranks
+from distrinews.training import corpus
+
+__all__ = [
+    "RUNGS",
+    "Batch",
+    "Rung",
+    "climb",
+    "figures",
+    "largest_difference",
+    "loss_of",
+    "measure",
+    "same_model_other_rows",
+]
+
+Batch = tuple[Mapping[str, torch.Tensor], torch.Tensor]  # inputs [B, T], labels [B]
+
+# From the plainest to torch's own. torch_ddp is DDP as everybody writes it,
+# torch_ddp_views keeps gradients in its buckets, as chapter 05 and `Overlapped` do.
+RUNGS = ("naive", "flat", "bucketed", "overlapped", "torch_ddp", "torch_ddp_views")
+AFTER_BACKWARD: dict[str, Callable[[nn.Module], None]] = {
+    "naive": sync.average_gradients,
+    "flat": sync.average_gradients_flat,
+    "bucketed": sync.average_gradients_in_buckets,
+}
+
+
+def loss_of(replica: nn.Module, batch: Batch) -> torch.Tensor:
+    """Compute the mean loss of a batch.
+
+    Args:
+        replica: A classifier or a wrapper around one.
+        batch: Inputs [B, T] and labels [B].
+
+    Returns:
+        A scalar.
+    """
+    inputs, labels = batch
+    return F.cross_entropy(replica(**inputs).logits, labels)
+
+
+def same_model_other_rows(
+    preset: str, ranks: Ranks, *, per_rank_batch_size: int = 16, num_batches: int = 4
+) -> tuple[nn.Module, list[Batch]]:
+    """Load what the rungs are measured with: one model, and other news on every rank.
+
+    Collective: every rank must call it.
+
+    Args:
+        preset: The model's name.
+        ranks: Who this process is. Row k goes to rank k mod W, as in chapter 03.
+        per_rank_batch_size: B.
+        num_batches: How many batches each rank gets.
+
+    Returns:
+        The model, with equal weights on every rank and without dropout (its noise
+        differs by rank, and two runs could not be compared), and this rank's batches of
+        newswire rows.
+
+    Raises:
+        ModelError: The preset's weights are missing. On this rank only.
+    """
+    num_rows = per_rank_batch_size * num_batches * ranks.world_size
+    chosen = {"preset": preset, "train_rows": num_rows + 1, "validation_rows": 1}
+    settings = TrainSettings.model_validate(chosen)
+    stories = corpus.load(settings)
+    training.seed_weights(settings.seed)
+    size = len(stories.tokenizer)
+    net = model.build(preset, dropout=0.0, vocabulary_size=size).to(ranks.device)
+    mine = range(ranks.rank, num_rows, ranks.world_size)
+    batches: list[Batch] = [
+        stories.fit_batch(
+            list(mine[start : start + per_rank_batch_size]), device=ranks.device
+        )
+        for start in range(0, len(mine), per_rank_batch_size)
+    ]
+    return net, batches
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One way to average gradients, with a replica of its own.
+
+    Attributes:
+        name: One of `RUNGS`.
+        net: The bare model; its gradients are what is compared.
+        replica: What forward goes through.
+    """
+
+    name: str
+    net: nn.Module
+    replica: nn.Module
+
+    def backward(self, batch: Batch) -> None:
+        """Take forward and backward, and average. Collective.
+
+        Args:
+            batch: This rank's rows.
+        """
+        self.net.zero_grad()
+        loss_of(self.replica, batch).backward()  # the wrappers average in here
+        if self.name in AFTER_BACKWARD:
+            AFTER_BACKWARD[self.name](self.net)
+
+
+def climb(net: nn.Module, ranks: Ranks) -> dict[str, Rung]:
+    """Build every rung around a copy of the same model.
+
+    Collective: every rank must call it.
+
+    Args:
+        net: The same weights on every rank, on the rank's device; is not changed.
+        ranks: Who this process is.
+
+    Returns:
+        Name -> rung, in the order of `RUNGS`.
+
+    Examples:
+        >>> alone = Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
+        >>> list(climb(nn.Linear(1, 1), alone))[:4]
+        ['naive', 'flat', 'bucketed', 'overlapped']
+    """
+    rungs = {}
+    for name in RUNGS:
+        own = copy.deepcopy(net)
+        replica = own
+        if name == "overlapped":
+            replica = sync.Overlapped(own)
+        elif name.startswith("torch_ddp") and ranks.world_size > 1:
+            gpu = [ranks.device.index] if ranks.device.type == "cuda" else None
+            views = name.endswith("views")
+            replica = DistributedDataParallel(
+                own, device_ids=gpu, gradient_as_bucket_view=views
+            )
+        rungs[name] = Rung(name, own, replica)
+    return rungs
+
+
+def largest_difference(rung: Rung, other: Rung) -> float:
+    """Compare two rungs' gradients: the largest absolute difference over all ranks.
+
+    Collective: every rank must call it.
+
+    Args:
+        rung: After its backward.
+        other: After its own, with the same rows.
+
+    Returns:
+        0.0 if they are equal, bit for bit.
+    """
+    mine = 0.0
+    pairs = zip(rung.net.parameters(), other.net.parameters(), strict=True)
+    for one, two in pairs:
+        if one.grad is not None and two.grad is not None:
+            mine = max(mine, (one.grad - two.grad).abs().max().item())
+    return max(dist.gather_objects(mine))
+
+
+def measure(
+    rungs: Mapping[str, Rung],
+    batches: Sequence[Batch],
+    *,
+    num_rounds: int,
+    num_warmups: int = 2,
+) -> dict[str, list[float]]:
+    """Time forward, backward and averaging of every rung, in turn.
+
+    Why in turn: a laptop that grows warm, or a neighbour on the same machine, slows all
+    rungs alike then. Every other round runs backwards, so that none is always first.
+
+    Collective: every rank must call it.
+
+    Args:
+        rungs: What `climb` built.
+        batches: This rank's rows; equally many on every rank.
+        num_rounds: How often each is timed.
+        num_warmups: Rounds before, not counted: memory is allocated in them, and
+            torch's DDP puts its buckets into order.
+
+    Returns:
+        Name -> milliseconds of each round, of the slowest rank.
+    """
+    times_ms: dict[str, list[float]] = {name: [] for name in rungs}
+    names = list(rungs)
+    bar = tqdm(
+        total=(num_warmups + num_rounds) * len(names),
+        desc="time the rungs",
+        disable=not dist.current().is_main,
+    )
+    for number in range(num_warmups + num_rounds):
+        batch = batches[number % len(batches)]
+        for name in names if number % 2 == 0 else reversed(names):
+            spent_ms = _time_one(rungs[name], batch)
+            if number >= num_warmups:
+                times_ms[name].append(spent_ms)
+            bar.update()
+    bar.close()
+    return times_ms
+
+
+def _time_one(rung: Rung, batch: Batch) -> float:
+    """Milliseconds of one backward, of the slowest rank."""
+    ranks = dist.current()
+    if ranks.world_size > 1:
+        torch_dist.barrier()  # all start together, and nobody's lateness is timed
+    _wait_for_device(ranks)
+    began_s = time.perf_counter()
+    rung.backward(batch)
+    _wait_for_device(ranks)
+    return max(dist.gather_objects((time.perf_counter() - began_s) * 1000))
+
+
+def _wait_for_device(ranks: Ranks) -> None:
+    # WHY: a GPU works in the background; without this one times the giving of orders.
+    if ranks.device.type == "cuda":
+        torch.cuda.synchronize(ranks.device)
+
+
+def figures(
+    times_ms: Mapping[str, Sequence[float]], differences: Mapping[str, float]
+) -> dict[str, dict[str, Any]]:
+    """Turn times and differences into what is printed and written.
+
+    Args:
+        times_ms: What `measure` returned.
+        differences: Name -> largest difference to torch_ddp's gradients.
+
+    Returns:
+        Name -> `median_ms`; `ratio_to_ddp`, the median over rounds of this rung's time
+        by torch_ddp's in the same round; `max_abs_diff`; `all_ms`.
+
+    Examples:
+        >>> told = figures({"naive": [6.0, 4.0], "torch_ddp": [3.0, 4.0]}, {})
+        >>> told["naive"]["median_ms"], told["naive"]["ratio_to_ddp"]
+        (5.0, 1.5)
+    """
+    told = {}
+    for name, times in times_ms.items():
+        pairs = zip(times, times_ms["torch_ddp"], strict=True)
+        told[name] = {
+            "median_ms": round(statistics.median(times), 3),
+            "ratio_to_ddp": round(statistics.median(a / b for a, b in pairs), 4),
+            "max_abs_diff": differences.get(name),
+            "all_ms": [round(one, 3) for one in times],
+        }
+    return told

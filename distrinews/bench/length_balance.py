@@ -1,0 +1,200 @@
+"""Measure what length-balanced batches gain over shuffled ones, on this machine.
+
+Promise: both ways train on the very same rows, once each, with the same model, taking
+turns; so what differs is which rows meet in a batch, and nothing else.
+
+Not here: the samplers (`distrinews.sharding`), the loss they lead to (chapter 05 with
+`--batches`).
+
+Letters used for shapes: N = rows, W = ranks.
+Guide: understand/stragglers-and-length-balance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+from tqdm import tqdm
+
+from distrinews import dist, model, sharding, training
+from distrinews.bench import results, timing
+from distrinews.config.settings import BenchmarkSettings, DistributedSettings
+from distrinews.dist import Ranks
+from distrinews.metrics import throughput
+from distrinews.sync import shared_memory, sparse_embedding
+from distrinews.training import corpus
+from distrinews.training.corpus import News
+
+__all__ = ["AVERAGINGS", "measure", "story", "table"]
+
+WAYS = ("shuffled", "length")
+AVERAGINGS = ("torch_ddp", "fastest")
+
+
+def measure(
+    stories: News,
+    ranks: Ranks,
+    *,
+    settings: DistributedSettings,
+    num_epochs: int = 1,
+    averaging: str = "torch_ddp",
+) -> dict[str, dict[str, Any]]:
+    """Train whole epochs with either kind of batches and compare their pace.
+
+    Collective: every rank must call it.
+
+    Args:
+        stories: The rows; all of `fit_rows` are trained on.
+        ranks: Who this process is.
+        settings: Model, global batch size, optimizer, seed.
+        num_epochs: How many epochs of each kind; their steps take turns.
+        averaging: How gradients meet, with both kinds of batches: "torch_ddp", or
+            "fastest", what `understand/faster-than-ddp` found.
+
+    Returns:
+        "shuffled" and "length" -> what `pace.Pace.told` returns, and `padding_share`,
+        the part of what all ranks compute that is padding.
+
+    Raises:
+        SettingsError: The batch does not divide by the ranks. On every rank.
+    """
+    training.seed_weights(settings.seed)
+    net = model.from_settings(settings, stories.tokenizer).to(ranks.device)
+    replica = _replicate(net, ranks, averaging=averaging)
+    optimizer = training.build_optimizer(net, settings=settings)
+    samplers = {
+        way: training.build_sampler(
+            stories.fit_lengths,
+            ranks,
+            settings=settings.model_copy(update={"batches": way}),
+        )
+        for way in WAYS
+    }
+    paces = {way: throughput.Pace(ranks) for way in WAYS}
+    shares: dict[str, list[float]] = {way: [] for way in WAYS}
+    num_steps = 2 * num_epochs * samplers["shuffled"].steps_per_epoch
+    bar = tqdm(total=num_steps, desc="time both", disable=not ranks.is_main)
+
+    def take_step(rows: list[int]) -> None:
+        inputs, labels = stories.fit_batch(rows, device=ranks.device)
+        optimizer.zero_grad()
+        F.cross_entropy(replica(**inputs).logits, labels).backward()
+        clip_grad_norm_(net.parameters(), settings.max_gradient_norm)
+        optimizer.step()
+
+    # Not timed: in the first steps memory is allocated and DDP orders its buckets.
+    for rows in list(samplers["shuffled"])[:2]:
+        take_step(rows)
+    for epoch in range(num_epochs):
+        plans = {}
+        for way, sampler in samplers.items():
+            sampler.set_epoch(epoch)
+            shares[way].append(_padding(sampler, stories.fit_lengths))
+            plans[way] = list(sampler)
+        # WHY step by step, there and back: a machine that slows down for a minute slows
+        # both ways alike.
+        for step in range(len(plans["shuffled"])):
+            for way in WAYS if step % 2 == 0 else reversed(WAYS):
+                rows = plans[way][step]
+                with paces[way].step(num_rows=len(rows)):
+                    take_step(rows)
+                bar.update()
+    bar.close()
+    return {
+        way: paces[way].told() | {"padding_share": sum(shares[way]) / num_epochs}
+        for way in WAYS
+    }
+
+
+def _replicate(net: nn.Module, ranks: Ranks, *, averaging: str) -> nn.Module:
+    """Wrap the model so that gradients meet; alone there is nobody to meet."""
+    if ranks.world_size == 1:
+        return net
+    on_gpu = ranks.device.type == "cuda"
+    if averaging == "fastest":
+        if on_gpu:
+            return sparse_embedding.data_parallel(net)
+        return shared_memory.SharedMemory(net)
+    return DistributedDataParallel(
+        net,
+        device_ids=[ranks.device.index] if on_gpu else None,
+        gradient_as_bucket_view=True,
+    )
+
+
+def _padding(sampler: sharding.GlobalBatchSampler, lengths: np.ndarray) -> float:
+    """Padding and waiting: every rank of a step takes as long as its widest batch."""
+    return sharding.padding_share(lengths, [batch.tolist() for batch in sampler.plan()])
+
+
+def table(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Draw the figures as a table that Markdown and a terminal both show.
+
+    Args:
+        found: Name of a combination -> its `averaging`, `rows_per_rank`, `batches`
+            (what `measure` returned) and `ratio`.
+
+    Returns:
+        A row per combination.
+
+    Examples:
+        >>> way = {"samples_per_s": 20.0, "padding_share": 0.4}
+        >>> row = {"averaging": "fastest", "rows_per_rank": 16, "ratio": 1.0}
+        >>> row["batches"] = {"shuffled": way, "length": way}
+        >>> table({"one": row}).splitlines()[2][:50]
+        '| fastest        | 16            | 20.0     | 20.0'
+    """
+    head = "gradients meet,rows per rank,shuffled,balanced,ratio,padding,then"
+    lines = [head.split(",")]
+    for row in found.values():
+        ways = [row["batches"][way] for way in WAYS]
+        lines.append([
+            row["averaging"].replace("torch_ddp", "by torch DDP"),
+            str(row["rows_per_rank"]),
+            *(f"{way['samples_per_s']:.1f}" for way in ways),
+            f"{row['ratio']:.2f}x",
+            *(f"{way['padding_share']:.0%}" for way in ways),
+        ])
+    return timing.draw_table(lines)
+
+
+def story(ranks: Ranks, settings: BenchmarkSettings) -> None:
+    """Measure both averagings, at the settings' rows per rank and at twice as many.
+
+    Collective: every rank must call it; it is what `dist.launch` runs.
+
+    Args:
+        ranks: Who this process is.
+        settings: What to measure; `num_rounds` epochs of each kind.
+    """
+    with dist.raise_together():
+        stories = corpus.load(settings)
+    found = {}
+    for factor in (1, 2):
+        size = factor * settings.global_batch_size
+        chosen = settings.model_copy(update={"global_batch_size": size})
+        for averaging in AVERAGINGS:
+            told = measure(
+                stories,
+                ranks,
+                settings=chosen,
+                num_epochs=settings.num_rounds,
+                averaging=averaging,
+            )
+            slow, fast = (told[way]["samples_per_s"] for way in WAYS)
+            found[f"{averaging}_{size // ranks.world_size}"] = {
+                "averaging": averaging,
+                "rows_per_rank": size // ranks.world_size,
+                "batches": told,
+                "ratio": round(fast / slow, 4),
+            }
+    with dist.raise_together():
+        if ranks.is_main:
+            print(table(found))
+            results.keep(settings, "balance", figures=found, ranks=ranks)

@@ -1,0 +1,158 @@
+"""Pictures of measurements: where the milliseconds of a step go.
+
+Promise: a picture shows numbers of one record and nothing else; SVG for pages, PNG for
+everything that cannot show SVG.
+
+Not here: the numbers (`distrinews.bench.scaling`).
+
+Guide: understand/performance.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from distrinews.bench.timing import PHASES
+from distrinews.system import files
+
+__all__ = ["draw_many_ranks", "draw_steps"]
+
+# Told apart also by those who do not see red and green (Okabe and Ito 2008).
+COLOURS = dict(
+    zip(PHASES, ("#999999", "#56B4E9", "#0072B2", "#D55E00", "#009E73"), strict=True)
+)
+# Readable on white and on black: pages have both.
+NEITHER = "#808080"
+BANDS = (
+    ("efficiency", "ring, rows as they come", "#D55E00"),
+    ("tree_efficiency", "trees, equally long batches", "#56B4E9"),
+)
+TITLES = {
+    "one_process": "one process",
+    "strong": "{ranks} ranks,\nsame rows a step",
+    "weak": "{ranks} ranks,\nsame rows a rank",
+}
+
+
+def draw_steps(
+    found: Mapping[str, Any], folder: pathlib.Path, *, world_size: int, title: str
+) -> list[pathlib.Path]:
+    """Draw a bar per way of taking a step, cut into its phases.
+
+    Args:
+        found: What `scaling.figures` returned.
+        folder: Where `steps.svg` and `steps.png` go.
+        world_size: How many ranks.
+        title: Above the picture; says what was measured and where.
+
+    Returns:
+        The files.
+
+    Raises:
+        OSError: A file could not be written, as the OutputError that names the cure.
+            On this rank only.
+    """
+    # WHY late: the import costs half a second, and no window system is needed.
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7.2, 4.2), layout="constrained")
+    names = [TITLES[name].format(ranks=world_size) for name in found]
+    left_over = [row["median_ms"] for row in found.values()]
+    below = [0.0] * len(names)
+    for phase in PHASES:
+        heights = [row["phases_ms"].get(phase, 0.0) for row in found.values()]
+        label = "exposed communication" if phase == "communication" else phase
+        axes.bar(names, heights, 0.6, bottom=below, label=label, color=COLOURS[phase])
+        below = [low + height for low, height in zip(below, heights, strict=True)]
+    for place, (total, row) in enumerate(zip(left_over, found.values(), strict=True)):
+        text = f"{total:.0f} ms\n{row['samples_per_s']:.1f} samples/s"
+        top = max(total, below[place])
+        axes.annotate(text, (place, top), ha="center", va="bottom", fontsize=9)
+    axes.set_ylabel("milliseconds a step (median)")
+    axes.set_title(title, fontsize=10)
+    axes.margins(y=0.2)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    written = []
+    for kind in ("svg", "png"):
+        path = folder / f"steps.{kind}"
+        with files.atomic_file(path) as draft:
+            # WHY no date inside: the same numbers should give the same file.
+            stamp = {"Date": None} if kind == "svg" else {}
+            figure.savefig(draft, format=kind, dpi=150, metadata=stamp)
+        written.append(path)
+    pyplot.close(figure)
+    return written
+
+
+def draw_many_ranks(
+    found: Mapping[str, Any],
+    path: pathlib.Path,
+    *,
+    titles: Mapping[str, str],
+    title: str,
+) -> pathlib.Path:
+    """Draw how efficiency falls with the number of ranks, as a band for each case.
+
+    Args:
+        found: What `many_ranks.figures` returned.
+        path: The file; its suffix says whether SVG or PNG.
+        titles: Scenario -> its name in words.
+        title: Above the picture; says what it is and that it is predicted.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: The file could not be written, as the OutputError that names the cure.
+            On this rank only.
+    """
+    import matplotlib as mpl  # WHY late: as in `draw_steps`
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    # WHY a salt: without it the same numbers give another file each time.
+    with mpl.rc_context({
+        "text.color": NEITHER,
+        "axes.labelcolor": NEITHER,
+        "axes.edgecolor": NEITHER,
+        "xtick.color": NEITHER,
+        "ytick.color": NEITHER,
+        "svg.hashsalt": "distrinews",
+    }):
+        figure, panels = pyplot.subplots(
+            1, len(found), figsize=(9, 4), sharey=True, layout="constrained"
+        )
+        for panel, (name, rows) in zip(panels, found.items(), strict=True):
+            ranks = [row["world_size"] for row in rows]
+            for key, label, colour in BANDS:
+                low, high = zip(*(row[key] for row in rows), strict=True)
+                panel.fill_between(ranks, low, high, color=colour, alpha=0.25)
+                panel.plot(ranks, low, color=colour, lw=1.5, label=label)
+                panel.plot(ranks, high, color=colour, lw=1.5)
+            panel.set_xscale("log", base=2)
+            panel.set_xticks(ranks, [f"{number:,}" for number in ranks], rotation=45)
+            panel.minorticks_off()
+            panel.set_xlabel("ranks")
+            panel.set_title(titles[name], fontsize=10)
+            panel.set_ylim(0, 1.05)
+            panel.yaxis.set_major_formatter(lambda part, _: f"{part:.0%}")
+            panel.grid(color=NEITHER, alpha=0.25)
+            panel.spines[["top", "right"]].set_visible(False)
+        panels[0].set_ylabel("samples/s of a rank,\nby those of one alone")
+        panels[0].legend(loc="lower left", frameon=False)
+        figure.suptitle(title, fontsize=11)
+        with files.atomic_file(path) as draft:
+            kind = path.suffix.removeprefix(".")
+            stamp = {"Date": None} if kind == "svg" else {}
+            figure.savefig(
+                draft, format=kind, dpi=150, transparent=True, metadata=stamp
+            )
+        pyplot.close(figure)
+    return path

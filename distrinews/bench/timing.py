@@ -1,0 +1,336 @@
+"""Time training steps so that the numbers can be believed, and keep them.
+
+Promise: ways that are compared take turns (A B B A), so that a laptop that grows warm
+slows all of them alike; a time is that of the slowest rank; every file names the
+hardware, the versions, the settings and the commit that it was measured with, and
+files from different hardware are not compared.
+
+Not here: what is timed (chapter 06, `distrinews.bench.grad_sync`, `distrinews.bench.length_balance`), the model
+that predicts times (`distrinews.bench.costmodel.step_model`).
+
+Guide: understand/performance.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, NoReturn
+
+import torch
+import torch.distributed as torch_dist
+from tqdm import tqdm
+
+from distrinews import dist
+from distrinews.dist import Ranks
+
+__all__ = [
+    "NUM_WARMUPS",
+    "PHASES",
+    "PhaseClock",
+    "Way",
+    "draw_table",
+    "interleave",
+    "noise",
+    "paired_ratio",
+    "spread",
+    "summarise",
+    "warn_if_crowded",
+]
+
+# What a training step consists of, in order. "communication" is the exposed part: what
+# backward takes longer when gradients meet than when they do not.
+PHASES = ("data", "forward", "backward", "communication", "optimizer")
+# Rounds that do not count: memory is allocated in them, and torch's DDP puts its
+# buckets into order.
+NUM_WARMUPS = 2
+# A spread above this makes a comparison worthless: what one calls faster may be luck.
+NOISY_SPREAD = 0.25
+
+Way = Callable[["PhaseClock"], None]
+
+
+class PhaseClock:
+    """Adds up the milliseconds of a step's phases on this rank.
+
+    On a GPU the times are taken from CUDA events, which the GPU itself records. A
+    clock of the CPU would time how long it takes to give the orders.
+
+    Args:
+        ranks: Who this process is, and where it computes.
+
+    Examples:
+        >>> clock = PhaseClock(Ranks(0, 0, 1, torch.device("cpu")))
+        >>> with clock.phase("forward"):
+        ...     pass
+        >>> list(clock.read_ms())
+        ['forward', 'total']
+    """
+
+    def __init__(self, ranks: Ranks) -> None:
+        self._on_gpu = ranks.device.type == "cuda"
+        self._marks: list[tuple[str, Any, Any]] = []
+        self._began = self._now()
+
+    def restart(self) -> None:
+        """Begin the total anew: what happened so far was preparation."""
+        self._marks, self._began = [], self._now()
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Generator[None, None, None]:
+        """Time the block.
+
+        Args:
+            name: Such as "forward"; a phase may have several blocks.
+
+        Yields:
+            None.
+        """
+        began = self._now()
+        yield
+        self._marks.append((name, began, self._now()))
+
+    def read_ms(self) -> dict[str, float]:
+        """Stop the clock and read it.
+
+        Returns:
+            Phase -> milliseconds, and "total" since the clock was made.
+        """
+        total = ("total", self._began, self._now())
+        if self._on_gpu:
+            torch.cuda.synchronize()  # events can be read once they have happened
+        told: dict[str, float] = {}
+        for name, began, ended in [*self._marks, total]:
+            told[name] = told.get(name, 0.0) + self._between_ms(began, ended)
+        return told
+
+    def _now(self) -> Any:
+        if not self._on_gpu:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def _between_ms(self, began: Any, ended: Any) -> float:
+        if self._on_gpu:
+            return float(began.elapsed_time(ended))
+        return float(1000 * (ended - began))
+
+
+def interleave(
+    ways: Mapping[str, Way],
+    ranks: Ranks,
+    *,
+    num_rounds: int,
+    num_warmups: int = NUM_WARMUPS,
+    title: str | tqdm[NoReturn] | None = "measure",
+) -> dict[str, list[dict[str, float]]]:
+    """Let several ways of taking a step take turns, and time each.
+
+    Collective: every rank must call it, with the same names in the same order.
+
+    Args:
+        ways: Name -> takes one step, marking its phases on the clock it is given.
+        ranks: Who this process is.
+        num_rounds: How often each way is timed.
+        num_warmups: Rounds before that do not count.
+        title: Of the progress bar on rank 0; a bar of the caller's, to go on with; or
+            None for no bar.
+
+    Returns:
+        Name -> for each round phase -> milliseconds of the slowest rank. The same on
+        every rank.
+
+    Note:
+        Cost beside the steps: one barrier and one small all-gather each.
+
+    Examples:
+        >>> alone = Ranks(0, 0, 1, torch.device("cpu"))
+        >>> ways = {"a": lambda clock: None}
+        >>> told = interleave(ways, alone, num_rounds=3, title=None)
+        >>> len(told["a"])
+        3
+    """
+    told: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
+    names = list(ways)
+    bar = (
+        title
+        if isinstance(title, tqdm)
+        else tqdm(
+            total=(num_warmups + num_rounds) * len(names),
+            desc=title,
+            disable=not (title and ranks.is_main),
+        )
+    )
+    for number in range(num_warmups + num_rounds):
+        # WHY there and back: whoever always went first would always meet a machine
+        # that has just been idle.
+        for name in names if number % 2 == 0 else reversed(names):
+            if ranks.world_size > 1:
+                torch_dist.barrier()  # nobody's lateness is timed
+            clock = PhaseClock(ranks)
+            ways[name](clock)
+            mine = clock.read_ms()
+            everyone = dist.gather_objects(mine)
+            if number >= num_warmups:
+                # WHY one rank's phases and not each phase's maximum: those would add
+                # up to more than the step.
+                told[name].append(max(everyone, key=lambda one: one["total"]))
+            bar.update()
+    if bar is not title:
+        bar.close()
+    return told
+
+
+def spread(values: Sequence[float]) -> float:
+    """Say how much repeated measurements differ: the middle half by the median.
+
+    Args:
+        values: At least one, positive.
+
+    Returns:
+        0.0 if they are all equal; also for fewer than three, which say nothing.
+
+    Examples:
+        >>> spread([10.0, 10.0, 11.0, 12.0, 12.0])
+        0.182
+    """
+    if len(values) < 3:
+        return 0.0
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return round((high - low) / middle, 3)
+
+
+def paired_ratio(
+    rounds: Sequence[Mapping[str, float]], base: Sequence[Mapping[str, float]]
+) -> tuple[float, list[float]]:
+    """Say how much longer one way takes than another: the median over rounds.
+
+    Why pairs: both of a pair met the machine within the same seconds. The ratio of two
+    medians would compare two different minutes.
+
+    Args:
+        rounds: Of the way in question.
+        base: Of the way it is compared with; as many.
+
+    Returns:
+        The median of the ratios of the totals, and an interval that holds the true
+        median in 19 of 20 cases (by rank, without any assumption about the noise; all
+        ratios lie in it where there are fewer than six).
+
+    Examples:
+        >>> slow = [{"total": ms} for ms in (10.0, 20.0, 40.0)]
+        >>> paired_ratio([{"total": ms} for ms in (9.0, 16.0, 36.0)], slow)
+        (0.9, [0.8, 0.9])
+    """
+    pairs = zip(rounds, base, strict=True)
+    ratios = sorted(one["total"] / other["total"] for one, other in pairs)
+    # Half of the rounds lie below the median, give or take 1.96 standard deviations.
+    low = max(0, math.floor((len(ratios) - 1.96 * math.sqrt(len(ratios))) / 2) - 1)
+    interval = [round(ratios[low], 4), round(ratios[len(ratios) - 1 - low], 4)]
+    return round(statistics.median(ratios), 4), interval
+
+
+def summarise(rounds: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Turn the rounds of one way into what is printed and kept.
+
+    Args:
+        rounds: What `interleave` returned for it.
+
+    Returns:
+        `median_ms` of the whole step, `phases_ms` (medians), `spread`, `noisy`,
+        `num_rounds` and `all_ms`.
+
+    Examples:
+        >>> told = summarise([{"forward": 2.0, "total": 5.0}] * 3)
+        >>> told["median_ms"], told["phases_ms"], told["noisy"]
+        (5.0, {'forward': 2.0}, False)
+    """
+    totals = [one["total"] for one in rounds]
+    phases = {
+        name: round(statistics.median(one[name] for one in rounds), 3)
+        for name in rounds[0]
+        if name != "total"
+    }
+    return {
+        "median_ms": round(statistics.median(totals), 3),
+        "phases_ms": phases,
+        "spread": spread(totals),
+        "noisy": spread(totals) > NOISY_SPREAD,
+        "num_rounds": len(rounds),
+        "all_ms": [round(one, 3) for one in totals],
+    }
+
+
+def noise(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say so where the machine was too busy for the figures to mean much.
+
+    Args:
+        found: Name -> what `summarise` returned.
+
+    Returns:
+        A sentence that names them; empty on a quiet machine.
+
+    Examples:
+        >>> noise({"a": {"noisy": False}})
+        ''
+    """
+    noisy = [name for name, row in found.items() if row["noisy"]]
+    if not noisy:
+        return ""
+    return (
+        f"The machine was busy with something else ({', '.join(noisy)}: the middle "
+        "half of the times differ by more than a quarter). Measure again."
+    )
+
+
+def draw_table(lines: Sequence[Sequence[str]]) -> str:
+    """Draw a table that Markdown and a terminal both show.
+
+    Args:
+        lines: The head, then the rows; all equally long.
+
+    Returns:
+        The table, columns aligned.
+
+    Examples:
+        >>> print(draw_table([["way", "step"], ["a", "5 ms"]]))
+        | way | step |
+        | --- | ---- |
+        | a   | 5 ms |
+    """
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    ruled = [lines[0], ["-" * width for width in widths], *lines[1:]]
+    return "\n".join(
+        "| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |"
+        for line in ruled
+    )
+
+
+def warn_if_crowded(num_ranks: int, *, num_cores: int) -> str | None:
+    """Say what to expect where ranks outnumber the cores.
+
+    Args:
+        num_ranks: That will compute at once.
+        num_cores: That this process may use.
+
+    Returns:
+        The warning, on standard error as well; None where every rank has a core.
+
+    Examples:
+        >>> warn_if_crowded(2, num_cores=2) is None
+        True
+    """
+    if num_ranks <= num_cores:
+        return None
+    words = (
+        f"Warning: {num_ranks} ranks share {num_cores} core(s). They compute by turns, "
+        f"and wait for each other at every collective: expect a step of at least "
+        f"{num_ranks / num_cores:.1f} times the length, and no speed-up."
+    )
+    print(words, file=sys.stderr, flush=True)
+    return words

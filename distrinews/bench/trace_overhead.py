@@ -1,0 +1,275 @@
+"""Record some steps of the reader's own machine, and measure what recording costs.
+
+Promise: the steps are those of `distrinews.bench.scaling_run`; recorded and bare ones take
+turns, on replicas that start equal, and must end equal.
+
+Not here: the recorder (`distrinews.tracing.recorder`), the picture (`distrinews.tracing.render`).
+
+Letters used for shapes: G = rows per global batch.
+Guide: understand/timeline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import tempfile
+import time
+from collections.abc import Generator
+from typing import Any, NoReturn
+
+import torch
+from torch import nn
+from torch.nn.utils import clip_grad_norm_
+from tqdm import tqdm
+
+from distrinews import dist, model, training
+from distrinews.bench import results, scaling_run, timing
+from distrinews.bench.timing import PhaseClock
+from distrinews.config.settings import BenchmarkSettings
+from distrinews.dist import Ranks
+from distrinews.system import files
+from distrinews.tracing import render, timeline
+from distrinews.tracing.recorder import Recorder, recording
+from distrinews.training import corpus
+from distrinews.training.corpus import News
+
+__all__ = ["NUM_STEPS", "figures", "measure", "record", "story", "table"]
+
+# In the first one DDP still has a single bucket; it cuts them after it.
+NUM_WARMUPS, NUM_RECORDED = 2, 3
+NUM_STEPS = NUM_WARMUPS + NUM_RECORDED
+WAYS = ("bare", "recorded")
+NUM_CALLS = 200  # that are timed by themselves
+
+
+def record(
+    net: nn.Module,
+    stories: News,
+    ranks: Ranks,
+    *,
+    settings: BenchmarkSettings,
+    folder: pathlib.Path,
+) -> str:
+    """Record a few steps of training with the same global batch, and draw them.
+
+    Collective: every rank must call it.
+
+    Args:
+        net: The model on the rank's device; it is not changed.
+        stories: Rows to train on; at least G.
+        ranks: Who this process is.
+        settings: The global batch size G and the optimizer.
+        folder: Where `timeline.html`, `timeline.perfetto.json` and the folder `trace`
+            go.
+
+    Returns:
+        What `timeline.diagnose` says.
+
+    Raises:
+        OutputError: A file could not be written. On every rank.
+    """
+    replica = scaling_run.replicate(net, ranks)
+    step = _Step(replica, stories, ranks, settings=settings)
+    for _ in range(NUM_WARMUPS):
+        step.take(PhaseClock(ranks))
+    with dist.raise_together():
+        with files.clear_output_errors(folder):
+            (folder / "trace").mkdir(parents=True, exist_ok=True)
+    with recording(folder / "trace", ranks) as recorder:
+        recorder.watch(replica)
+        for _ in range(NUM_RECORDED):
+            step.take(recorder)
+    verdict = ""
+    dist.gather_objects(None)  # every rank's record is complete
+    with dist.raise_together():
+        if ranks.is_main:
+            told = timeline.read(folder / "trace")
+            verdict = timeline.diagnose(told, world_size=ranks.world_size)
+            title = f"{NUM_RECORDED} steps of {settings.preset}"
+            page, perfetto = (
+                folder / f"timeline.{k}" for k in ("html", "perfetto.json")
+            )
+            render.write_html(told, page, title=title, verdict=verdict)
+            render.write_perfetto(told, perfetto)
+    return dist.broadcast_object(verdict)
+
+
+class _Step:
+    """A replica, its optimizer, and a batch to take steps with."""
+
+    def __init__(
+        self,
+        replica: nn.Module,
+        stories: News,
+        ranks: Ranks,
+        *,
+        settings: BenchmarkSettings,
+    ) -> None:
+        self.replica, self.stories, self.ranks = replica, stories, ranks
+        self.optimizer = training.build_optimizer(replica, settings=settings)
+        self.max_norm = settings.max_gradient_norm
+        size = settings.global_batch_size
+        self.rows = scaling_run.rows_of("strong", ranks, size=size)
+
+    def take(self, clock: Any) -> None:
+        with clock.phase("data"):
+            batch = self.stories.fit_batch(self.rows, device=self.ranks.device)
+        self.optimizer.zero_grad()
+        scaling_run.take_step(self.replica, batch, clock=clock)
+        with clock.phase("optimizer"):
+            clip_grad_norm_(self.replica.parameters(), self.max_norm)
+            self.optimizer.step()
+
+
+class _Both:
+    """Marks a phase on the clock and in the record."""
+
+    def __init__(self, clock: PhaseClock, recorder: Recorder) -> None:
+        self.clock, self.recorder = clock, recorder
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Generator[None, None, None]:
+        with self.clock.phase(name), self.recorder.phase(name):
+            yield
+
+
+def measure(
+    net: nn.Module,
+    stories: News,
+    ranks: Ranks,
+    *,
+    settings: BenchmarkSettings,
+    title: str | tqdm[NoReturn] | None = "time recording",
+) -> dict[str, Any]:
+    """Time steps with and without a recorder, in turn.
+
+    Collective: every rank must call it.
+
+    Args:
+        net: The model on the rank's device, with equal weights; it is not changed.
+        stories: Rows to train on; at least G.
+        ranks: Who this process is.
+        settings: The global batch size G, the optimizer, the number of rounds.
+        title: As in `benchmark.interleave`.
+
+    Returns:
+        What `figures` returns; the same on every rank.
+    """
+    with contextlib.ExitStack() as stack:
+        with dist.raise_together():
+            name = stack.enter_context(tempfile.TemporaryDirectory())
+            recorder = stack.enter_context(recording(pathlib.Path(name), ranks))
+        replicas = {way: scaling_run.replicate(net, ranks) for way in WAYS}
+        bare, seen = (
+            _Step(replicas[way], stories, ranks, settings=settings) for way in WAYS
+        )
+        recorder.watch(replicas["recorded"])
+        ways: dict[str, timing.Way] = {
+            "bare": bare.take,
+            "recorded": lambda clock: seen.take(_Both(clock, recorder)),
+        }
+        told = timing.interleave(
+            ways, ranks, num_rounds=settings.num_rounds, title=title
+        )
+        events = timeline.read(pathlib.Path(name))[ranks.rank]
+        cost_ms = _call_ms(recorder)
+    pairs = zip(*(replica.parameters() for replica in replicas.values()), strict=True)
+    gap = max(float((one - other).detach().abs().max()) for one, other in pairs)
+    num_steps = settings.num_rounds + timing.NUM_WARMUPS
+    between = ("barrier", "all_gather_object")  # `interleave`'s, outside the clock
+    num_calls = sum(event.name not in between for event in events) / num_steps
+    mine = (gap, num_calls, cost_ms)
+    gaps, calls, costs = zip(*dist.gather_objects(mine), strict=True)
+    return figures(told, gap=max(gaps), calls=max(calls), call_ms=max(costs))
+
+
+def _call_ms(recorder: Recorder) -> float:
+    """What recording one call costs, by itself."""
+    nothing = recorder.wrap("nothing", lambda _: None)
+    argument = torch.zeros(1)
+    begun = time.perf_counter()
+    for _ in range(NUM_CALLS):
+        nothing(argument)
+    return 1000 * (time.perf_counter() - begun) / NUM_CALLS
+
+
+def figures(
+    told: dict[str, list[dict[str, float]]],
+    *,
+    gap: float,
+    calls: float,
+    call_ms: float,
+) -> dict[str, Any]:
+    """Turn times into what is printed and kept.
+
+    Args:
+        told: What `benchmark.interleave` returned for "bare" and "recorded".
+        gap: Largest difference of a weight after all steps.
+        calls: Recorded phases and calls of a step.
+        call_ms: What recording one of them costs by itself.
+
+    Returns:
+        For both what `benchmark.summarise` returns; for "recorded" also
+        `ratio_to_bare` with its `ratio_interval`, `calls_per_step`, `call_ms`,
+        `own_share` (calls by their cost, as a part of a bare step) and `max_abs_diff`.
+
+    Examples:
+        >>> both = {"bare": [{"total": 100.0}] * 3, "recorded": [{"total": 101.0}] * 3}
+        >>> told = figures(both, gap=0.0, calls=10, call_ms=0.1)
+        >>> told["recorded"]["ratio_to_bare"], told["recorded"]["own_share"]
+        (1.01, 0.01)
+    """
+    found = {way: timing.summarise(rounds) for way, rounds in told.items()}
+    ratio, interval = timing.paired_ratio(told["recorded"], told["bare"])
+    found["recorded"] |= {
+        "ratio_to_bare": ratio,
+        "ratio_interval": interval,
+        "calls_per_step": calls,
+        "call_ms": round(call_ms, 4),
+        "own_share": round(calls * call_ms / found["bare"]["median_ms"], 5),
+        "max_abs_diff": gap,
+    }
+    return found
+
+
+def table(found: dict[str, Any]) -> str:
+    """Draw the figures as a table that Markdown and a terminal both show.
+
+    Args:
+        found: What `figures` returned.
+
+    Returns:
+        A row per way.
+    """
+    recorded = found["recorded"]
+    low, high = recorded["ratio_interval"]
+    lines = [["way", "step", "by bare (95 % interval)", "recorder itself", "calls"]]
+    lines.append(["bare", f"{found['bare']['median_ms']:.0f} ms", "1", "", ""])
+    lines.append([
+        "recorded",
+        f"{recorded['median_ms']:.0f} ms",
+        f"{recorded['ratio_to_bare']:.3f} ({low:.3f} to {high:.3f})",
+        f"{recorded['own_share']:.2%}",
+        f"{recorded['calls_per_step']:.0f} a step, {recorded['call_ms']:.2f} ms each",
+    ])
+    return timing.draw_table(lines)
+
+
+def story(ranks: Ranks, settings: BenchmarkSettings) -> None:
+    """Measure, print, and write the record if one was asked for.
+
+    Collective: every rank must call it; it is what `dist.launch` runs.
+
+    Args:
+        ranks: Who this process is.
+        settings: What to measure.
+    """
+    stories = corpus.load(settings)
+    training.seed_weights(settings.seed)
+    net = model.from_settings(settings, stories.tokenizer).to(ranks.device)
+    found = measure(net, stories, ranks, settings=settings)
+    with dist.raise_together():
+        if ranks.is_main:
+            print("\n\n".join(filter(None, (table(found), timing.noise(found)))))
+            results.keep(settings, "trace", figures=found, ranks=ranks)

@@ -1,0 +1,125 @@
+"""What `python -m distrinews benchmark` does: measure, compare, check, predict.
+
+Promise: what cannot be measured here is refused before anything is, and a file that
+exists is not overwritten by a run that fails.
+
+Not here: the measurements themselves, each a module of its own with its `story`.
+
+Guide: reference/command-line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from distrinews import dist
+from distrinews.bench import (
+    averaging,
+    datapath,
+    length_balance,
+    peers,
+    preflight,
+    results,
+    timing,
+    trace_overhead,
+)
+from distrinews.bench.costmodel import measurement, report
+from distrinews.bench.costmodel.calibration_plan import CalibrationSettings
+from distrinews.bench.costmodel.report import PredictionSettings
+from distrinews.config.flags import parse
+from distrinews.config.settings import BenchmarkSettings
+from distrinews.errors import SettingsError
+from distrinews.system import machine
+
+__all__ = ["measure"]
+
+
+def measure(what: str, *, arguments: Sequence[str]) -> None:
+    """Measure something on this machine, or compare two measurements.
+
+    Args:
+        what: A name in `command_line.MEASUREMENTS`.
+        arguments: The measurement's flags, or the files.
+
+    Raises:
+        SettingsError: A flag is not usable; nothing was overwritten.
+        ResultError: A file is not usable.
+        SetupError: A library to compare with is not installed.
+    """
+    apart: dict[str, Callable[[Sequence[str]], None]] = {
+        "calibrate": _calibrate,
+        "check": _check,
+        "compare": _compare,
+        "data": _data,
+        "predict": _predict,
+    }
+    if what in apart:
+        apart[what](arguments)
+    else:
+        _together(what, arguments)
+
+
+def _compare(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="distrinews benchmark compare")
+    parser.add_argument("files", nargs=2, type=pathlib.Path, metavar="FILE.json")
+    given = parser.parse_args(arguments)
+    print(timing.draw_table(results.compare(*given.files)))
+
+
+def _check(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="distrinews benchmark check")
+    parser.add_argument("file", type=pathlib.Path, metavar="FILE.json")
+    path = parser.parse_args(arguments).file
+    told = results.check_publishable(path)
+    print(f"{path} may be published: {told['kind']} on {results.hardware(told)}")
+
+
+def _predict(arguments: Sequence[str]) -> None:
+    about = report.__doc__ or ""
+    report.story(parse(PredictionSettings, about=about, arguments=arguments))
+
+
+def _data(arguments: Sequence[str]) -> None:
+    about = datapath.__doc__ or ""
+    settings = parse(datapath.DataPathSettings, about=about, arguments=arguments)
+    preflight.check(settings, kind="data", world_size=settings.num_ranks)
+    datapath.run(settings)
+
+
+def _together(what: str, arguments: Sequence[str]) -> None:
+    """What several ranks measure, with flags that derive from chapter 06's."""
+    kinds: dict[str, tuple[type[BenchmarkSettings], Any]] = {
+        "averaging": (BenchmarkSettings, averaging),
+        "balance": (BenchmarkSettings, length_balance),
+        "peers": (peers.PeerSettings, peers),
+        "trace": (BenchmarkSettings, trace_overhead),
+    }
+    kind, module = kinds[what]
+    settings = parse(kind, about=module.__doc__ or "", arguments=arguments)
+    if settings.num_ranks < 2:
+        raise SettingsError(
+            f"--num-ranks {settings.num_ranks}: {what} needs at least two ranks.",
+            why="it is about what ranks do together.",
+            fix="use --num-ranks 2.",
+            page="settings",
+        )
+    if isinstance(settings, peers.PeerSettings):
+        peers.check(settings)
+    preflight.check(settings, kind=what, world_size=settings.num_ranks)
+    dist.launch(module.story, settings, num_ranks=settings.num_ranks)
+
+
+def _calibrate(arguments: Sequence[str]) -> None:
+    about = measurement.__doc__ or ""
+    settings = parse(CalibrationSettings, about=about, arguments=arguments)
+    num_ranks = dist.launched_world_size() or settings.num_ranks
+    settings = settings.model_copy(update={"num_ranks": num_ranks})  # torchrun's count
+    device = preflight.check_device(settings.device, world_size=num_ranks)
+    if settings.json_path is not None:
+        target = pathlib.Path(settings.json_path)
+        preflight.check_target(target, kind="calibration", device=device)
+    timing.warn_if_crowded(num_ranks, num_cores=machine.num_cores())
+    dist.launch(measurement.story, settings, num_ranks=num_ranks)

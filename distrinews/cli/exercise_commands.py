@@ -1,0 +1,292 @@
+"""What `python -m distrinews exercise` does: list, start, hint, check, show a solution.
+
+Promise: a solution is judged by real processes, the picture shows what it really did,
+and what was passed stays passed: progress is a file beside the learner's own files.
+
+Not here: playing (`distrinews.course.exercises`), the exercises' own words
+(`distrinews.course.exercise_sheets`). This module loads no torch.
+
+Guide: learn/exercises.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import pathlib
+import re
+import shutil
+import tempfile
+from typing import Any
+
+from distrinews.cli import lab_commands
+from distrinews.course.exercise_sheets import Sheet, names
+from distrinews.course.lab_process import Played, play
+from distrinews.errors import ExerciseError, RejectedError, ResultError
+from distrinews.system import files
+from distrinews.tracing import render, timeline
+
+__all__ = ["LIMIT_S", "Progress", "check", "grade", "reason", "serve"]
+
+LIMIT_S = 60.0  # a check that takes longer is stopped, and nothing of it is left
+OWN = pathlib.Path("my_exercises")
+# How a hang's message names a rank that stands in a check.
+LEFT = re.compile(r"(rank \d+) is at \(\w+\.py:\d+ in check\)")
+PASSED = "-- the check finds nothing wrong --"  # `exercises.PASSED`, without torch
+
+
+class Progress:
+    """Which exercises were passed, and how many hints were read.
+
+    Args:
+        folder: Of the learner's files.
+
+    Examples:
+        >>> Progress(pathlib.Path("no_such_folder")).passed("tell_the_others")
+        False
+    """
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.path = folder / "progress.json"
+        self._told: dict[str, dict[str, Any]] = {}
+        if self.path.is_file():
+            self._told = files.read_json(self.path)
+
+    def passed(self, name: str) -> bool:
+        """Say whether an exercise was passed.
+
+        Args:
+            name: Of the exercise.
+
+        Returns:
+            Whether a check of it has ever passed.
+        """
+        return "passed" in self._told.get(name, {})
+
+    def hints(self, name: str) -> int:
+        """Count the hints that were read.
+
+        Args:
+            name: Of the exercise.
+
+        Returns:
+            0 to 3.
+        """
+        return int(self._told.get(name, {}).get("hints", 0))
+
+    def note(self, name: str, **facts: Any) -> None:
+        """Write down facts about an exercise.
+
+        Args:
+            name: Of the exercise.
+            **facts: `passed`, a date; `hints`, how many.
+
+        Raises:
+            OSError: It could not be written, as the OutputError that names the cure.
+        """
+        self._told.setdefault(name, {}).update(facts)
+        files.write_json(self.path, self._told)
+
+
+def serve(given: argparse.Namespace) -> int:
+    """Do what the command line asks for.
+
+    Args:
+        given: `act`, and what it needs: `name`, `file`.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ExerciseError: No such exercise or file, or no checkout.
+    """
+    progress = Progress(OWN)
+    if given.act == "list":
+        return _list(progress)
+    if given.act == "perform":
+        return _perform(given)
+    sheet = Sheet.read(given.name)
+    if given.act == "start":
+        return _start(sheet)
+    if given.act == "hint":
+        return _hint(sheet, progress)
+    if given.act == "solution":
+        return _show_solution(sheet, progress)
+    return check(sheet, file=given.file, progress=progress)
+
+
+def _perform(given: argparse.Namespace) -> int:
+    """Play a solution; only here is it known which hint could help."""
+    from distrinews.course import exercises
+
+    try:
+        exercises.perform(given.check, given.solution, given.folder)
+    except RejectedError as error:
+        error.args = (str(error).replace("NAME", pathlib.Path(given.check).stem),)
+        raise
+    return 0
+
+
+def _list(progress: Progress) -> int:
+    """A line for each exercise, and how far one is."""
+    sheets = [Sheet.read(name) for name in names()]
+    width = max(len(sheet.name) for sheet in sheets)
+    for sheet in sheets:
+        mark = "passed" if progress.passed(sheet.name) else "open"
+        level = sheet.fields["Level"]
+        print(f"{sheet.name:{width}}  {mark:6}  {level:8}  {sheet.title}")
+    done = sum(progress.passed(sheet.name) for sheet in sheets)
+    bar = "#" * round(20 * done / len(sheets))
+    print(f"\n{done} of {len(sheets)} passed  [{bar:20}]")
+    first = next((s.name for s in sheets if not progress.passed(s.name)), None)
+    if first is not None:
+        print(f"Next: python -m distrinews exercise start {first}")
+    return 0
+
+
+def _start(sheet: Sheet) -> int:
+    """Copy the task into the learner's folder; never over what is there."""
+    own = OWN / sheet.path.name
+    if own.exists():
+        print(f"{own.as_posix()} is there already; nothing was changed.")
+    else:
+        with files.clear_output_errors(own):
+            OWN.mkdir(exist_ok=True)
+            shutil.copyfile(sheet.path, own)
+    print(f"{sheet.title}\n\nTask      {sheet.fields['Task']}")
+    print(f"Target    {sheet.fields['Target']}\n")
+    print(f"Edit `solve` in {own.as_posix()}, then\n")
+    print(f"    python -m distrinews exercise check {sheet.name}")
+    return 0
+
+
+def _hint(sheet: Sheet, progress: Progress) -> int:
+    """The next hint; after the last one, all."""
+    number = min(progress.hints(sheet.name) + 1, len(sheet.hints))
+    for i in range(number):
+        print(f"Hint {i + 1}    {sheet.hints[i]}")
+    progress.note(sheet.name, hints=number)
+    if number < len(sheet.hints):
+        print(f"\nOne more: python -m distrinews exercise hint {sheet.name}")
+    else:
+        print(f"\nOurs: python -m distrinews exercise solution {sheet.name}")
+    return 0
+
+
+def _show_solution(sheet: Sheet, progress: Progress) -> int:
+    """Ours, beside the learner's if there is one."""
+    if not progress.passed(sheet.name):
+        print("You have not passed it yet; ours, to compare:\n")
+    print(sheet.solution.read_text(encoding="utf-8"))
+    print(f"Concept   {sheet.fields['Concept']}")
+    return 0
+
+
+def check(sheet: Sheet, *, file: str | None, progress: Progress) -> int:
+    """Judge a solution, draw what it did, and note that it passed.
+
+    Args:
+        sheet: Of the exercise.
+        file: The solution; None for the one in the learner's folder.
+        progress: Where to note it.
+
+    Returns:
+        0 if passed, 1 if rejected.
+
+    Raises:
+        ExerciseError: There is no such file.
+    """
+    path = OWN / sheet.path.name if file is None else pathlib.Path(file)
+    if not path.is_file():
+        raise ExerciseError(
+            f"{path} is no file.",
+            why="there is nothing to check.",
+            fix=f"python -m distrinews exercise start {sheet.name}",
+            page="exercises",
+        )
+    picture = OWN / f"{path.stem}.html"
+    played = grade(sheet, path.resolve(), picture=picture)
+    if picture.is_file():
+        print(f"\npicture: {picture.as_posix()}: what each rank did, and when")
+    if is_right(played):
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        progress.note(sheet.name, passed=today)
+        print(f"\npassed: {sheet.name}, {played.took_s:.0f} s")
+        print(f"Compare: python -m distrinews exercise solution {sheet.name}")
+        return 0
+    print(f"\nrejected: {reason(played)}")
+    print(f"Stuck? python -m distrinews exercise hint {sheet.name}")
+    return 1
+
+
+def grade(
+    sheet: Sheet,
+    path: pathlib.Path,
+    *,
+    picture: pathlib.Path | None = None,
+    echo: bool = True,
+) -> Played:
+    """Play a solution before its check, with a limit.
+
+    Args:
+        sheet: Of the exercise.
+        path: The solution.
+        picture: Where to draw the last call of `solve`; None: nowhere.
+        echo: Print the output as it comes.
+
+    Returns:
+        How it ended.
+    """
+    with tempfile.TemporaryDirectory(
+        prefix="distrinews-exercise-", ignore_cleanup_errors=True
+    ) as folder:
+        played = play(
+            ("-m", "distrinews", "exercise", "perform")
+            + (str(sheet.check), str(path), folder),
+            echo=echo,
+            limit_s=LIMIT_S,
+        )
+        if picture is not None:
+            _draw(pathlib.Path(folder) / "records", picture, title=sheet.title)
+    return played
+
+
+def _draw(records: pathlib.Path, picture: pathlib.Path, *, title: str) -> None:
+    """The last call of `solve` that every rank began, as a picture."""
+    runs = sorted(records.glob("*")) if records.is_dir() else []
+    if not runs:
+        return
+    try:
+        told = timeline.read(runs[-1])
+    except ResultError:  # killed before it began
+        return
+    verdict = timeline.diagnose(told, world_size=max(told, default=0) + 1)
+    render.write_html(told, picture, title=title, verdict=verdict)
+
+
+def is_right(played: Played) -> bool:
+    """Whether a check ended well.
+
+    Args:
+        played: How it ended.
+
+    Returns:
+        True only if it said so, and the exit code does, too.
+    """
+    return played.code == 0 and PASSED in played.text.splitlines()
+
+
+def reason(played: Played) -> str:
+    """Find the line that says why a solution was rejected.
+
+    Args:
+        played: How it ended.
+
+    Returns:
+        The check's message, or the last line of the output.
+    """
+    told = lab_commands.reason(played)
+    if not told.startswith(lab_commands.TOLD):
+        return told
+    # A rank that waits for the others in the check has left the solution.
+    return LEFT.sub(r"\1 had already left `solve`", told.partition(": ")[2])

@@ -1,0 +1,284 @@
+"""What `python -m distrinews interview` does: cards in the terminal.
+
+Promise: it shows a question and waits; a card that you did not know comes again, in
+this session and first in the next one. What you knew is kept in a file beside your
+exercises. Without a terminal it prints all cards and asks nothing.
+
+Not here: the cards (`distrinews.course.interview_cards`). No torch is loaded.
+
+Guide: interview/index.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import datetime
+import pathlib
+import random
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from distrinews.course import interview_anki, interview_cards
+from distrinews.course.interview_cards import Card, Group, paragraphs
+from distrinews.errors import InterviewError
+from distrinews.system import files
+
+__all__ = ["PROGRESS", "Progress", "drill", "in_order", "serve", "told"]
+
+PROGRESS = pathlib.Path("my_exercises") / "interview.json"
+WIDTH = 80  # characters a line
+MENU = "[d] deeper  [f] follow-up  did you know it? [y] yes  [n] no  [q] quit: "
+Asked = tuple[Group, Card]
+
+
+class Progress:
+    """Which cards you knew when you were last asked.
+
+    Args:
+        path: The file; it is made with the first answer.
+
+    Raises:
+        InterviewError: There is a file, and it is not what this class writes.
+
+    Examples:
+        >>> Progress(pathlib.Path("no_such_file.json")).knew("barrier") is None
+        True
+    """
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path = path
+        self._cards: dict[str, dict[str, Any]] = {}
+        if path.is_file():
+            self._cards = _read(path)
+
+    def knew(self, name: str) -> bool | None:
+        """Say whether a card was known.
+
+        Args:
+            name: The card's id.
+
+        Returns:
+            None if it was never asked.
+        """
+        known: bool | None = self._cards.get(name, {}).get("knew")
+        return known
+
+    def note(self, name: str, *, knew: bool) -> None:
+        """Write down an answer, at once.
+
+        Args:
+            name: The card's id.
+            knew: Whether it was known.
+
+        Raises:
+            OSError: It could not be written, as the OutputError that names the cure.
+        """
+        times = int(self._cards.get(name, {}).get("times", 0)) + 1
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        self._cards[name] = {"knew": knew, "times": times, "last": today}
+        files.write_json(self.path, self._cards)
+
+
+def _read(path: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """The file's content, if it can be trusted."""
+    try:
+        cards = files.read_json(path)
+    except (OSError, ValueError):
+        cards = None
+    # WHY the fields, too: a file that an editor spoilt must not be overwritten.
+    sound = isinstance(cards, dict) and all(
+        isinstance(one, dict)
+        and isinstance(one.get("knew"), bool)
+        and type(one.get("times")) is int
+        for one in cards.values()
+    )
+    if not sound:
+        raise InterviewError(
+            f"{path.as_posix()} is not a file of answers.",
+            why="which cards you know cannot be told, and writing would destroy it.",
+            fix=f"repair or rename {path.as_posix()}; without it you begin anew.",
+            page="interview",
+        )
+    found: dict[str, dict[str, Any]] = cards
+    return found
+
+
+def serve(given: argparse.Namespace) -> int:
+    """Do what the command line asks for.
+
+    Args:
+        given: `group`, `level`, `shuffle`, `seed`, `list`, `anki`.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        InterviewError: No card is of that group and level, or the file of answers is
+            damaged.
+        OSError: A file could not be written, as the OutputError that names the cure.
+    """
+    groups = interview_cards.read()
+    if given.anki is not None:
+        interview_anki.write(given.anki, groups)
+        print(f"{given.anki.as_posix()}: {_count(groups)} cards. In Anki: File, Import")
+        return 0
+    chosen = _choose(groups, given)
+    progress = Progress(PROGRESS)
+    if given.list:
+        return _list(chosen, progress)
+    if given.shuffle or given.seed is not None:
+        random.Random(given.seed).shuffle(chosen)
+    # WHY both: whoever sends the output to a file would wait for a prompt unseen.
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        print("\n\n".join(told(group, card) for group, card in chosen))
+        return 0
+    drill(in_order(chosen, progress), progress)
+    return 0
+
+
+def _count(groups: Sequence[Group]) -> int:
+    return sum(len(group.cards) for group in groups)
+
+
+def _choose(groups: Sequence[Group], given: argparse.Namespace) -> list[Asked]:
+    """The cards of a group, of a level, of both; all without a choice."""
+    found = [
+        (group, card)
+        for group in groups
+        if given.group in (None, group.name)
+        for card in group.cards
+        if given.level in (None, card.level)
+    ]
+    if not found:
+        raise InterviewError(
+            f"no card of group {given.group} has level {given.level}.",
+            why="there is nothing to ask.",
+            fix=f"python -m distrinews interview --group {given.group} --list",
+            page="interview",
+        )
+    return found
+
+
+def _list(chosen: Sequence[Asked], progress: Progress) -> int:
+    """A line for each card, and how far one is."""
+    marks = {None: "new", True: "known", False: "again"}
+    width = max(len(card.id) for _, card in chosen)
+    for group, card in chosen:
+        mark = marks[progress.knew(card.id)]
+        print(f"{mark:5}  {group.name:9}  {card.level:6}  {card.id:{width}}", end="")
+        print(f"  {card.title}")
+    known = sum(progress.knew(card.id) is True for _, card in chosen)
+    print(f"\n{known} of {len(chosen)} known")
+    return 0
+
+
+def in_order(chosen: Sequence[Asked], progress: Progress) -> list[Asked]:
+    """Put first what was not known, then what was never asked, then the rest.
+
+    Args:
+        chosen: Cards.
+        progress: What was known.
+
+    Returns:
+        The same cards; those of one kind in the order in which they came.
+    """
+    places = {False: 0, None: 1, True: 2}
+    return sorted(chosen, key=lambda one: places[progress.knew(one[1].id)])
+
+
+def drill(
+    chosen: Sequence[Asked],
+    progress: Progress,
+    *,
+    ask: Callable[[str], str] = input,
+) -> None:
+    """Ask card after card; what was not known is asked again at the end.
+
+    Args:
+        chosen: Cards, in order.
+        progress: Where each answer is noted at once.
+        ask: Shows a prompt and returns what was typed.
+
+    Raises:
+        OSError: An answer could not be written, as the OutputError that names the cure.
+    """
+    waiting = collections.deque(chosen)
+    right: set[str] = set()
+    print(f"{len(chosen)} cards. Answer aloud, then look. Ctrl-C or q ends.")
+    while waiting:
+        group, card = waiting.popleft()
+        print(f"\n--- {group.title}, {card.level}; {len(waiting)} more after this")
+        print(_wrapped(card.question))
+        try:
+            knew = _ask(card, ask)
+        except EOFError:  # Ctrl-D
+            knew = None
+        if knew is None:
+            break
+        progress.note(card.id, knew=knew)
+        if knew:
+            right.add(card.id)
+        else:
+            waiting.append((group, card))
+    print(f"\n{len(right)} of {len(chosen)} known; kept in {progress.path.as_posix()}")
+
+
+def _ask(card: Card, ask: Callable[[str], str]) -> bool | None:
+    """Show one card step by step: whether it was known, None to stop."""
+    if ask("\n[Enter] ").strip().lower() == "q":
+        return None
+    print(_wrapped(card.short))
+    print(_wrapped(f"Our model: {card.number}"))
+    while True:
+        answer = ask(f"\n{MENU}").strip().lower()
+        if answer in {"y", "n", "q"}:
+            return {"y": True, "n": False}.get(answer)
+        if answer == "d":
+            print(_wrapped(card.deep))
+            print(_wrapped(f"Read: {card.page}\n\nShown by {card.claim}"))
+        elif answer == "f":
+            print(_wrapped(card.follow_up))
+            if ask("\n[Enter] ").strip().lower() == "q":
+                return None
+            print(_wrapped(card.follow_up_answer))
+
+
+def told(group: Group, card: Card) -> str:
+    """Write a whole card.
+
+    Args:
+        group: Its group.
+        card: The card.
+
+    Returns:
+        Lines for a terminal.
+
+    Examples:
+        >>> group = interview_cards.read()[0]
+        >>> told(group, group.cards[0]).splitlines()[0]
+        '--- Processes and collectives, junior: step'
+    """
+    parts = (
+        f"Q: {card.question}",
+        f"Say: {card.short}",
+        f"Our model: {card.number}",
+        f"Deeper: {card.deep}",
+        f"Then: {card.follow_up}",
+        f"Say: {card.follow_up_answer}",
+        f"Read: {card.page}\n\nShown by {card.claim}",
+    )
+    head = f"--- {group.title}, {card.level}: {card.id}"
+    return "\n".join([head, *map(_wrapped, parts)])
+
+
+def _wrapped(text: str) -> str:
+    """Paragraphs in lines of a terminal, with a blank line before them."""
+    lines = (
+        # WHY no breaks: `--max-restarts` must stay one word.
+        textwrap.fill(part, WIDTH, break_on_hyphens=False, break_long_words=False)
+        for part in paragraphs(text)
+    )
+    return "\n" + "\n\n".join(lines)

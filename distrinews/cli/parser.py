@@ -1,0 +1,231 @@
+"""The words after `python -m distrinews`: each command's arguments, and who answers.
+
+Promise: `--help` and a mistyped word answer at once, because a command loads what it
+needs only when it runs; the doctor never loads torch, which may be what is broken.
+
+Not here: the arguments of what is there to practise (`distrinews.cli.practice`);
+what the commands do (`distrinews.cli.model_commands`, `.measurements`, `.doctor`, `.space`).
+
+Guide: reference/command-line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from distrinews import __version__
+from distrinews.cli import practice
+
+__all__ = ["MEASUREMENTS", "parser", "run"]
+
+MODEL = "a run folder (runs/NAME) or an export"
+MEASUREMENTS = (
+    *("averaging", "balance", "calibrate", "data", "peers", "predict", "trace"),
+    *("compare", "check"),
+)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command that the arguments name.
+
+    Args:
+        arguments: What follows the program's name.
+
+    Returns:
+        The exit code.
+    """
+    given = parser().parse_args(arguments)
+    answer: Callable[[argparse.Namespace], int | None] = given.answer
+    return answer(given) or 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command with its arguments; the reference is written from it.
+
+    Returns:
+        The parser; what it parses has `answer`, the function to call.
+
+    Examples:
+        >>> parser().parse_args(["doctor", "match", "error.txt"]).what
+        'match'
+    """
+    top = argparse.ArgumentParser(
+        prog="distrinews",
+        description="Use a trained model, look at this machine, find a cure, measure.",
+    )
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(dest="command", required=True)
+    for add in (
+        *(_add_predict, _add_evaluate, _add_export, _add_space),
+        *(_add_doctor, practice.add, _add_benchmark, _add_docs),
+    ):
+        add(commands)
+    return top
+
+
+# --- A trained model --------------------------------------------------------------
+
+
+def _add_predict(commands: Any) -> None:
+    about = "label and probabilities for texts, one line each"
+    predict = commands.add_parser("predict", help=about)
+    predict.set_defaults(answer=_predict)
+    predict.add_argument("--model", required=True, help=MODEL)
+    predict.add_argument(
+        "texts", nargs="*", help="headlines; none: one per line of standard input"
+    )
+
+
+def _predict(given: argparse.Namespace) -> None:
+    from distrinews.cli import model_commands
+
+    model_commands.predict(given.model, texts=given.texts)
+
+
+def _add_evaluate(commands: Any) -> None:
+    about = "exact accuracy of a model on test rows, over N ranks"
+    evaluate = commands.add_parser("evaluate", help=about)
+    evaluate.set_defaults(answer=_evaluate)
+    evaluate.add_argument("--model", required=True, help=MODEL)
+    evaluate.add_argument("--data", default="newswire", help="as in chapter 05")
+    evaluate.add_argument("--test-rows", type=int, help="rows [default: all]")
+    evaluate.add_argument("--seed", type=int, default=0, help="chooses the rows")
+    evaluate.add_argument("--num-ranks", type=int, default=1, help="processes")
+    evaluate.add_argument(
+        "--raw", action="store_true", help="leave AG News' broken characters as is"
+    )
+    evaluate.add_argument("--json", type=pathlib.Path, help="also write it here")
+
+
+def _evaluate(given: argparse.Namespace) -> None:
+    from distrinews.cli import model_commands
+
+    model_commands.evaluate(given)
+
+
+def _add_export(commands: Any) -> None:
+    about = "a model for another engine, or the folder of a model repository"
+    export = commands.add_parser("export", help=about)
+    export.set_defaults(answer=_export)
+    export.add_argument("--model", required=True, help=MODEL)
+    export.add_argument(
+        "--engine",
+        action="append",
+        choices=("onnx-float32", "onnx-int8"),
+        help="make this model and compare it with torch float32; may be repeated",
+    )
+    export.add_argument(
+        "--out", type=pathlib.Path, help="copy the ONNX file here [default: beside it]"
+    )
+    export.add_argument(
+        "--hub", type=pathlib.Path, help="write the folder of a model repository here"
+    )
+    export.add_argument("--data", default="newswire", help="compare on its test rows")
+    export.add_argument(
+        "--test-rows", type=int, default=1000, help="rows [%(default)s]"
+    )
+    export.add_argument("--report", type=pathlib.Path, help="also write it as JSON")
+
+
+def _export(given: argparse.Namespace) -> None:
+    from distrinews.cli import model_commands
+
+    model_commands.export(given)
+
+
+def _add_space(commands: Any) -> None:
+    space = commands.add_parser("space", help="put the app on Hugging Face Spaces")
+    build = space.add_subparsers(dest="what", required=True).add_parser(
+        "build", help="make the folder of a Space, to be pushed as it is"
+    )
+    build.set_defaults(answer=_space)
+    build.add_argument(
+        "--model",
+        required=True,
+        help="a repository on the Hub (USER/NAME), or a run folder or an export",
+    )
+    build.add_argument("--revision", help="the repository's commit, 40 digits")
+    build.add_argument("--out", required=True, type=pathlib.Path, help="a new folder")
+    build.add_argument(
+        "--hardware", required=True, choices=("cpu", "zerogpu"), help="of the Space"
+    )
+
+
+def _space(given: argparse.Namespace) -> None:
+    from distrinews.system import checkout
+
+    checkout.load("apps/space/space.py").make(given)
+
+
+# --- Trouble ----------------------------------------------------------------------
+
+
+def _add_doctor(commands: Any) -> None:
+    about = "look at this machine, or find the cure for a pasted error"
+    doctor = commands.add_parser("doctor", help=about)
+    doctor.set_defaults(answer=_doctor)
+    doctor.add_argument(
+        "what",
+        nargs="?",
+        choices=("machine", "match"),
+        default="machine",
+        help="match: find a traceback's entry [default: machine]",
+    )
+    doctor.add_argument(
+        "path", nargs="?", type=pathlib.Path, help="the text [default: standard input]"
+    )
+    doctor.add_argument("--json", action="store_true", help="for programs")
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    """The exit code: 0 if this machine is fit, or the pasted text is known."""
+    if given.what == "match":
+        from distrinews.doctor import matching
+
+        found = matching.match(matching.pasted(given.path))
+        print(matching.describe(found, as_json=given.json))
+        return int(not found)
+    from distrinews.doctor import examination
+
+    findings = examination.examine()
+    print(examination.describe(findings, as_json=given.json))
+    return examination.exit_code(findings)
+
+
+# --- Measuring, and the guide ------------------------------------------------------
+
+
+def _add_benchmark(commands: Any) -> None:
+    # WHY no help of its own: each measurement has its own flags, and lists them.
+    benchmark = commands.add_parser(
+        "benchmark", help="measure, or compare two measurements", add_help=False
+    )
+    benchmark.set_defaults(answer=_benchmark)
+    benchmark.add_argument(
+        "what", choices=MEASUREMENTS, help="--help after it lists its flags"
+    )
+    benchmark.add_argument("flags", nargs=argparse.REMAINDER)
+
+
+def _benchmark(given: argparse.Namespace) -> None:
+    from distrinews.cli import benchmark_commands
+
+    benchmark_commands.measure(given.what, arguments=given.flags)
+
+
+def _add_docs(commands: Any) -> None:
+    # WHY no prefix: its flags are a settings model's, which reads them and lists them.
+    docs = commands.add_parser(
+        "docs", help="build this guide, look at it", add_help=False, prefix_chars=" "
+    )
+    docs.set_defaults(answer=_docs)
+    docs.add_argument("flags", nargs="*")
+
+
+def _docs(given: argparse.Namespace) -> None:
+    from distrinews.system import checkout
+
+    checkout.load("site_docs/_tools/docs_site.py").build(given.flags)

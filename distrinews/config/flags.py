@@ -1,0 +1,74 @@
+"""From a settings model to a command line: its fields are the flags.
+
+Promise: `--help` lists every setting with its default and unit, and a wrong value is
+refused in one sentence that names its flag, before any process starts.
+
+Not here: the settings themselves (`distrinews.config.settings`).
+
+Guide: reference/settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, CliApp, CliSettingsSource
+
+from distrinews.errors import SettingsError
+
+__all__ = ["parse"]
+
+Settings = TypeVar("Settings", bound=BaseSettings)
+
+
+def parse(
+    kind: type[Settings], *, about: str, arguments: Sequence[str] | None = None
+) -> Settings:
+    """Read the settings from the command line.
+
+    Args:
+        kind: The settings model; its fields are the flags.
+        about: What `--help` shows above the flags: a chapter's header.
+        arguments: What follows the program's name; None reads the real command line.
+
+    Returns:
+        The settings, complete and checked as far as they can be without looking at
+        data.
+
+    Raises:
+        SettingsError: A value is out of range or does not fit another one. Names every
+            offending flag.
+
+    Examples:
+        >>> from distrinews.config.settings import TrainSettings
+        >>> parse(TrainSettings, about="", arguments=["--epochs", "3"]).epochs
+        3
+    """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    flags = CliSettingsSource[argparse.ArgumentParser](kind, root_parser=parser)
+    try:
+        return CliApp.run(kind, cli_args=given, cli_settings_source=flags)
+    except ValidationError as error:
+        raise SettingsError(
+            "; ".join(_in_words(problem) for problem in error.errors()) + ".",
+            why="the run would fail later, or be another one than you meant.",
+            fix="--help lists every flag with its unit and default.",
+            page="settings",
+        ) from None
+
+
+def _in_words(problem: ErrorDetails) -> str:
+    """One pydantic problem as `--flag value: what was expected`."""
+    message = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return message
+    flag = "--" + str(problem["loc"][0]).replace("_", "-")
+    return f"{flag} {problem['input']}: {message[0].lower()}{message[1:]}"

@@ -1,0 +1,143 @@
+"""What a solution returned and did, and whether that is what was asked for.
+
+Not here: playing it and rejecting it (`distrinews.course.exercises`).
+
+Guide: learn/exercises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from distrinews.tracing import timeline
+
+__all__ = ["Seen", "same", "shown", "unlike_promised"]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one call of the solution did on this rank.
+
+    Attributes:
+        events: Collectives and messages, in order.
+        seconds: From call to return.
+    """
+
+    events: list[timeline.Event]
+    seconds: float
+
+    def calls(self, name: str = "") -> int:
+        """Count collectives.
+
+        Args:
+            name: Only of this one, e.g. "all_reduce"; empty: of all of them.
+
+        Returns:
+            How often this rank called it. Messages to one rank count under their name.
+
+        Examples:
+            >>> Seen([], 0.0).calls()
+            0
+        """
+        return sum(
+            event.name == name if name else event.kind == "collective"
+            for event in self.events
+        )
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all tensors that this rank gave to collectives and messages."""
+        return sum(event.num_bytes for event in self.events)
+
+
+def unlike_promised(solve: Callable[..., Any], got: Any) -> str:
+    """Say why a value is not of the kind that its function's annotation names.
+
+    Why: a check would fail somewhere in its own code, or say "7 on rank 0; right is 7"
+    of a tensor.
+
+    Args:
+        solve: The learner's function, with the annotation that the task has.
+        got: What it returned.
+
+    Returns:
+        A sentence; empty if it may be.
+
+    Examples:
+        >>> def solve() -> float: ...
+        >>> unlike_promised(solve, torch.tensor(7.0))
+        '`solve` promises `float` and returns a tensor: `.item()` takes the number out.'
+        >>> unlike_promised(solve, 7.0)
+        ''
+    """
+    kind = getattr(solve, "__annotations__", {}).get("return", "None")
+    promised = str(kind.__name__ if isinstance(kind, type) else kind)
+    if isinstance(got, Exception) or "None" in promised:
+        return ""
+    said = f"`solve` promises `{promised}` and returns "
+    if got is None:
+        return f"{said}nothing: is a `return` missing?"
+    if isinstance(got, torch.Tensor) and promised in {"float", "int"}:
+        return f"{said}a tensor: `.item()` takes the number out."
+    if isinstance(got, torch.Tensor) and promised.startswith("list["):
+        return f"{said}a tensor: `.tolist()` makes a list of it."
+    if promised.startswith("tuple[") and not isinstance(got, tuple | list):
+        return f"{said}one {type(got).__name__}."
+    return ""
+
+
+def same(got: Any, want: Any) -> bool:
+    """Compare what was returned with what is right.
+
+    Args:
+        got: Numbers, texts, tensors, lists of them; or anything else by mistake.
+        want: The right one.
+
+    Returns:
+        Whether they are equal, floats and tensors up to rounding; never by shape alone.
+
+    Examples:
+        >>> same([1, 2.0000001], (1, 2.0)), same(None, 2.0)
+        (True, False)
+    """
+    if isinstance(want, torch.Tensor):
+        if not isinstance(got, torch.Tensor) or got.shape != want.shape:
+            return False
+        return torch.allclose(got.double(), want.double(), rtol=1e-5, atol=1e-6)
+    if isinstance(want, list | tuple):
+        return (
+            isinstance(got, list | tuple)
+            and len(got) == len(want)
+            and all(map(same, got, want))
+        )
+    if isinstance(want, float):
+        # WHY a tolerance: the sum of float32 numbers depends on their order.
+        return isinstance(got, int | float) and abs(got - want) <= 1e-6 + 1e-5 * abs(
+            want
+        )
+    return bool(got == want)
+
+
+def shown(value: Any) -> str:
+    """Write a value for a message: short, tensors as lists.
+
+    Args:
+        value: Anything.
+
+    Returns:
+        One line.
+
+    Examples:
+        >>> shown(torch.arange(10.0)), shown(1 / 3)
+        ('[0, 1, 2, 3, 4, 5, 6, 7, ...]', '0.33333')
+    """
+    if isinstance(value, torch.Tensor):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        told = [shown(one) for one in value[:8]] + ["..."] * (len(value) > 8)
+        return "[" + ", ".join(told) + "]"
+    return f"{value:.5g}" if isinstance(value, float) else str(value)

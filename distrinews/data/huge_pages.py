@@ -1,0 +1,96 @@
+"""Write a file so that the system can map it in large pages.
+
+A processor remembers where a few thousand pages of memory are. Pages are of 4 KiB, so
+that is some megabytes; for a row elsewhere it first looks the page up, in memory
+again. A page of 2 MiB covers as much as 512 of them.
+
+Promise: bytes reach the file in whole multiples of 2 MiB, each at such a place. Linux
+(from 6.16 with ext4, earlier with xfs) then keeps them in large pages, as long as they
+stay in memory. Elsewhere it is a file like any other.
+
+Not here: what is in the file (`distrinews.data.tokenised`), replacing a file as a whole
+(`distrinews.system.files`).
+Guide: benchmarks/data-path.
+"""
+
+from __future__ import annotations
+
+import io
+import pathlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+__all__ = ["LARGE_PAGE_BYTES", "LargeWrites"]
+
+LARGE_PAGE_BYTES = 2 * 2**20
+
+
+class LargeWrites(io.RawIOBase):
+    """A new file to write to, from its beginning to its end.
+
+    Args:
+        path: Where; a file that stands there is overwritten.
+
+    Raises:
+        OSError: It cannot be opened; in `write` and `close`: it cannot be written.
+
+    Note:
+        Cost: 2 MiB of memory, and a copy.
+
+    Examples:
+        >>> import tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "rows"
+        >>> with LargeWrites(path) as file:
+        ...     _ = file.write(b"oil "), file.write(b"prices")
+        >>> path.read_bytes()
+        b'oil prices'
+    """
+
+    def __init__(self, path: pathlib.Path) -> None:
+        super().__init__()
+        self._file = path.open("wb")
+        # WHY one buffer for good: one that grows and shrinks leaves holes of its size
+        # all over the process's memory.
+        self._page = memoryview(bytearray(LARGE_PAGE_BYTES))
+        self._filled = 0
+
+    def writable(self) -> bool:
+        """Say that this file can be written to.
+
+        Returns:
+            True.
+        """
+        return True
+
+    def write(self, piece: ReadableBuffer, /) -> int:
+        """Take bytes; pass on those that fill large pages.
+
+        Args:
+            piece: What comes next in the file.
+
+        Returns:
+            How many bytes were taken: all.
+        """
+        left = memoryview(piece).cast("B")
+        taken = len(left)
+        while left:
+            fits = left[: LARGE_PAGE_BYTES - self._filled]
+            self._page[self._filled : self._filled + len(fits)] = fits
+            self._filled += len(fits)
+            left = left[len(fits) :]
+            if self._filled == LARGE_PAGE_BYTES:
+                self._file.write(self._page)
+                self._filled = 0
+        return taken
+
+    def close(self) -> None:
+        """Write what is left, and close the file."""
+        if self.closed:
+            return
+        try:
+            with self._file:
+                self._file.write(self._page[: self._filled])
+        finally:
+            super().close()

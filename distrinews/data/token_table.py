@@ -1,0 +1,172 @@
+"""Tokenised rows in a mapped file, and how a batch is collected from them.
+
+Promise: opening copies 8 bytes a row, and collecting a batch is a few operations on
+whole arrays, however many rows there are.
+
+Not here: how the file comes to be (`distrinews.data.tokenised`).
+
+Letters used for shapes: N = rows, B = rows of a batch, T = tokens of its longest row.
+Guide: benchmarks/data-path.
+"""
+
+from __future__ import annotations
+
+import copy
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+__all__ = ["TokenTable"]
+
+
+class TokenTable:
+    """Tokenised rows in a file that is mapped, not read.
+
+    Why mapping: every rank sees the same physical memory, and a table larger than
+    memory works too.
+
+    Args:
+        path: A file written by `data.tokenise`.
+        pad_id: The token id that fills short rows.
+
+    Attributes:
+        labels: int8 [N], class of each row.
+        lengths: int16 [N], tokens of each row. Turn them into int before adding up.
+
+    Note:
+        Cost: 8 bytes a row, and the file's pages, which all ranks share.
+    """
+
+    def __init__(self, path: pathlib.Path, *, pad_id: int) -> None:
+        self.path, self.pad_id = path, pad_id
+        mapped = pa.memory_map(str(path)).read_buffer()  # nothing is copied
+        file = pa.ipc.open_file(pa.BufferReader(mapped))
+        numbers = range(file.num_record_batches)
+        # WHY the whole file as if it were tokens: a row's place in it is then a single
+        # number, and a batch is collected without asking which piece a row is in.
+        token = file.schema.field("input_ids").type.value_type
+        kind = np.dtype(token.to_pandas_dtype())
+        num_places = mapped.size // kind.itemsize
+        self._tokens = np.frombuffer(mapped, kind, count=num_places)
+        num_rows = sum(file.get_batch(i).num_rows for i in numbers)
+        known = np.empty(num_rows, dtype=_row_type(num_places))
+        done = 0
+        for i in numbers:
+            piece = file.get_batch(i)
+            ids, ends = piece.column(0).values, piece.column(0).offsets.to_numpy()
+            first = (ids.buffers()[1].address - mapped.address) // kind.itemsize
+            some = known[done : done + len(piece)]
+            some["start"] = first + ends[:-1].astype(np.int64)
+            some["length"] = np.diff(ends)
+            some["label"] = piece.column(1).to_numpy()
+            done += len(piece)
+        self._set_rows(known)
+
+    def _set_rows(self, known: np.ndarray) -> None:
+        self._rows = known  # [N] of (start, length, label)
+        self.labels, self.lengths = known["label"], known["length"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def first(self, num_rows: int) -> TokenTable:
+        """Look at the first rows as a table of their own.
+
+        Args:
+            num_rows: How many.
+
+        Returns:
+            A table that shares all its memory with this one.
+        """
+        table = copy.copy(self)
+        table._set_rows(self._rows[:num_rows])
+        return table
+
+    def with_last(self, rows: Sequence[int] | np.ndarray) -> TokenTable:
+        """Put some rows behind all others.
+
+        Why: the rows to train on are then the first ones. To look up which row of the
+        table the n-th of them is, in each batch, would be one more trip to memory a
+        row, and 4 bytes a row to remember it.
+
+        Args:
+            rows: Row numbers, each at most once.
+
+        Returns:
+            A table that maps the same file; both parts in the order they had.
+
+        Note:
+            Cost: 8 bytes a row, those of the table before when nobody needs it.
+        """
+        aside = np.sort(np.asarray(rows))
+        known, begin = np.empty_like(self._rows), 0
+        # WHY slice by slice: a mask or a list of row numbers would for a moment take
+        # twice the memory of the table itself.
+        for moved, row in enumerate([*aside.tolist(), len(self)]):
+            known[begin - moved : row - moved] = self._rows[begin:row]
+            begin = row + 1
+        known[len(self) - len(aside) :] = self._rows[aside]
+        table = copy.copy(self)
+        table._set_rows(known)
+        return table
+
+    def ids(self, row: int) -> np.ndarray:
+        """Look at the tokens of one row.
+
+        Args:
+            row: Its number.
+
+        Returns:
+            Token ids [tokens], as they lie in the mapped file; read only.
+        """
+        start, length, _ = self._rows[row].item()
+        return self._tokens[start : start + length]
+
+    def batch(
+        self, rows: Sequence[int] | np.ndarray, *, device: torch.device
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Collect rows into one padded batch.
+
+        Args:
+            rows: Row numbers [B].
+            device: Where the model lives.
+
+        Returns:
+            The model's inputs, `input_ids` and `attention_mask`, int64 [B, T]; and the
+            labels, int64 [B].
+        """
+        # WHY no loop over rows: Python's work for each of them takes longer than all
+        # the rest. See `row_times.collect_one_by_one`.
+        known = self._rows.take(rows)  # [B] of (start, length, label)
+        lengths = known["length"][:, None]  # [B, 1]
+        longest = int(lengths.max())
+        # For each place of the file the T tokens from there on; nothing is copied yet.
+        # Behind a short row they are those of its neighbour, and padding replaces them.
+        # WHY T tokens as one item: the fewer steps between two rows, the more of them
+        # the processor fetches at once. A million rows instead of ten thousand cost
+        # 0.02 us a row more this way, and 0.04 us as an array [B, T] (numpy 2).
+        size = self._tokens.itemsize
+        num_runs = len(self._tokens) - longest + 1
+        run = np.dtype((np.void, longest * size))
+        runs = np.ndarray(num_runs, run, self._tokens, strides=(size,))
+        found = runs[known["start"]].view(self._tokens.dtype)  # [B * T]
+        input_ids = found.reshape(-1, longest).astype(np.int64)  # [B, T]
+        is_token = np.arange(longest, dtype=np.int16) < lengths  # [B, T]
+        input_ids[~is_token] = self.pad_id
+        inputs = {
+            "input_ids": torch.from_numpy(input_ids).to(device),
+            "attention_mask": torch.from_numpy(is_token.astype(np.int64)).to(device),
+        }
+        labels = torch.from_numpy(known["label"].astype(np.int64))
+        return inputs, labels.to(device)
+
+
+def _row_type(num_places: int) -> np.dtype:
+    """What is known of a row, side by side: one trip to memory finds all of it."""
+    # 4 bytes for the place of its first token; 8 if the file has too many for that.
+    start = np.promote_types(np.uint32, np.min_scalar_type(num_places))
+    fields = [("start", start), ("length", np.int16), ("label", np.int8)]
+    return np.dtype(fields, align=True)

@@ -1,0 +1,59 @@
+"""Ranks: start them, join and leave their process group, agree, name who failed.
+
+A rank is one process that trains one replica. The same function runs alone, under
+`launch` and under torchrun. With one rank there is no process group, and every
+collective is an identity.
+
+- `launcher`: `launch` starts the ranks, `rank0_first` orders them.
+- `group`: `setup` joins and leaves the process group; `Ranks` and `current` say who
+  this process is.
+- `collectives`: sums, shared objects, and votes before anybody raises.
+- `spawn`: one process per rank, and none left behind.
+- `failures`: of many errors, the one that explains the others.
+- `stacks`: where a rank is right now.
+
+Not here: which rank reads which row (`distrinews.sharding`).
+
+Guide: understand/launchers.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import torch.distributed as torch_dist
+
+from distrinews.dist.collectives import (
+    broadcast_object,
+    gather_objects,
+    raise_together,
+    sum_over_ranks,
+    vote_then_raise,
+)
+from distrinews.dist.group import Ranks, current, launched_world_size, setup
+from distrinews.dist.launcher import launch, rank0_first
+
+__all__ = [
+    "Ranks",
+    "broadcast_object",
+    "current",
+    "gather_objects",
+    "launch",
+    "launched_world_size",
+    "raise_together",
+    "rank0_first",
+    "setup",
+    "sum_over_ranks",
+    "vote_then_raise",
+]
+
+
+def __getattr__(name: str) -> NoReturn:
+    # Readers paste tutorials in which `dist` is torch's module.
+    if hasattr(torch_dist, name):
+        raise AttributeError(
+            f"distrinews.dist has no {name!r}; torch.distributed has. In this course "
+            f"it is written torch_dist.{name}, after "
+            "`import torch.distributed as torch_dist`."
+        )
+    raise AttributeError(f"module 'distrinews.dist' has no attribute {name!r}")

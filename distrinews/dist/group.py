@@ -1,0 +1,250 @@
+"""Be a rank: who am I, which device is mine, join the process group, leave it.
+
+Promise: inside `with setup()` every rank can reach every other one, and when the block
+ends, in success or in error, the group is gone. `setup` and `dist.rank0_first` are the
+only places that make or end a process group.
+
+Not here: starting the processes (`distrinews.dist.launch`), what ranks then tell each
+other (`distrinews.dist.collectives`). Import all of it from `distrinews.dist`.
+
+Letters used for shapes: W = number of ranks.
+Guide: understand/processes-and-ranks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shutil
+from collections.abc import Generator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as torch_dist
+
+from distrinews.dist import spawn
+from distrinews.errors import SetupError
+
+__all__ = [
+    "STORE_VARIABLE",
+    "TIMEOUT_S",
+    "Ranks",
+    "current",
+    "launched_world_size",
+    "setup",
+]
+
+# How long a rank waits in one collective before it gives up: longer than any step or
+# save of this course, short enough that a hang is noticed over a cup of coffee.
+TIMEOUT_S = 600.0
+# The environment variable by which `dist.launch` tells its ranks where they meet.
+STORE_VARIABLE = "DISTRINEWS_STORE"
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Who this process is among the ranks.
+
+    Attributes:
+        rank: 0 to world_size - 1, unique over all machines. Decides *which data*.
+        local_rank: 0 to (ranks on this machine - 1). Decides *which GPU*.
+        world_size: W, the number of ranks. 1 means alone, without a process group.
+        device: Where this rank's replica lives.
+
+    Examples:
+        >>> alone = Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
+        >>> alone.is_main
+        True
+    """
+
+    rank: int
+    local_rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is rank 0, the one that prints and writes files.
+
+        Never put a collective behind it: the other ranks would wait for ever.
+        """
+        return self.rank == 0
+
+
+def current() -> Ranks:
+    """Say who this process is right now; alone when no process group exists.
+
+    Returns:
+        The ranks of the group that `setup` made, else rank 0 of 1.
+
+    Raises:
+        SetupError: The launcher's variables are unusable. On this rank only.
+
+    Examples:
+        >>> current().world_size
+        1
+    """
+    if not torch_dist.is_initialized():
+        # WHY not trust the environment alone: in a torchrun worker WORLD_SIZE is set
+        # before `setup` has run, and no collective would work yet.
+        return Ranks(0, local_rank=0, world_size=1, device=_device(0, 1))
+    _, local_rank, _, local_world_size = _launcher_numbers()
+    return Ranks(
+        torch_dist.get_rank(),
+        local_rank=local_rank,
+        world_size=torch_dist.get_world_size(),
+        device=_device(local_rank, local_world_size),
+    )
+
+
+def launched_world_size() -> int | None:
+    """Say how many ranks a launcher started; None when this process runs alone.
+
+    Why: settings that must fit the number of ranks are checked before anything starts,
+    and under torchrun that number is torchrun's, not `--num-ranks`.
+
+    Returns:
+        WORLD_SIZE under torchrun and inside `launch`, else None.
+
+    Raises:
+        SetupError: The launcher's variables are unusable. On this rank only.
+
+    Examples:
+        >>> launched_world_size() is None
+        True
+    """
+    return _launcher_numbers()[2] if "RANK" in os.environ else None
+
+
+@contextlib.contextmanager
+def setup(*, timeout_s: float = TIMEOUT_S) -> Generator[Ranks, None, None]:
+    """Join the process group for the length of a `with` block.
+
+    Works under torchrun, under `launch`, and alone. Alone there is no group: one rank
+    has nobody to wait for. Collective: every rank must call it.
+
+    Args:
+        timeout_s: How long a collective may wait for the other ranks.
+
+    Yields:
+        Who this process is. Its CUDA device, if any, is already selected.
+
+    Raises:
+        SetupError: A group exists already, or the launcher's variables are unusable.
+            On this rank only.
+
+    Note:
+        Cost: one rendezvous; nothing per step. CUDA tensors travel by nccl when every
+        rank of this machine has a GPU of its own; everything else travels by gloo.
+
+    Source: https://docs.pytorch.org/docs/stable/distributed.html, "Initialization".
+
+    Examples:
+        >>> with setup() as ranks:
+        ...     ranks.is_main, ranks.world_size
+        (True, 1)
+    """
+    if torch_dist.is_initialized():
+        raise SetupError(
+            "setup() was called while a process group exists.",
+            why="two groups in one process mix up their collectives, and ranks hang.",
+            fix="call setup() once, around everything, and pass `ranks` on.",
+            page="setup",
+        )
+    rank, local_rank, world_size, local_world_size = _launcher_numbers()
+    device = _device(local_rank, local_world_size)
+    if device.type == "cuda":
+        # WHY before the first collective: without it every rank allocates on GPU 0,
+        # and nccl stops with "Duplicate GPU detected".
+        torch.cuda.set_device(device)
+    if "RANK" in os.environ:
+        spawn.end_with_parent(_remove_store)
+    if world_size > 1:
+        _join(rank, world_size, device, timeout_s)
+    try:
+        yield Ranks(rank, local_rank=local_rank, world_size=world_size, device=device)
+    finally:
+        if world_size > 1:
+            torch_dist.destroy_process_group()
+
+
+def _join(rank: int, world_size: int, device: torch.device, timeout_s: float) -> None:
+    """Make the process group; returns when all ranks have arrived."""
+    on_gpu = device.type == "cuda"
+    timeout = timedelta(seconds=timeout_s)
+    torch_dist.init_process_group(
+        # Both at once: CUDA gradients travel by nccl, counts and votes by gloo on the
+        # CPU, so that asking "did anyone fail?" never waits for a GPU.
+        backend="cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+        store=_meeting_place(rank, world_size, timeout),
+        rank=rank,
+        world_size=world_size,
+        timeout=timeout,
+        device_id=device if on_gpu else None,
+    )
+
+
+def _meeting_place(rank: int, world_size: int, timeout: timedelta) -> Any:
+    """A store where ranks leave their addresses for each other, fresh per group."""
+    # mypy: torch exports its stores at run time only.
+    store_file = os.environ.get(STORE_VARIABLE)
+    if store_file:
+        # WHY a file and not a port: a port chosen now may be taken a moment later, and
+        # TCP stores on Windows need a libuv that the official wheels do not have.
+        store = torch_dist.FileStore(store_file, world_size)  # type: ignore[attr-defined]
+        store.set_timeout(timeout)  # its own would be 300 s
+    else:  # torchrun's own, from its environment variables
+        answer = torch_dist.rendezvous(  # type: ignore[attr-defined]
+            "env://", rank, world_size, timeout=timeout
+        )
+        store = next(answer)[0]
+    # WHY a section per group: torchrun's store outlives a group. In a second `setup`
+    # ranks would find each other's old addresses there: connection refused, or a hang
+    # (seen with torch 2.13). All W ranks have counted themselves before any of them can
+    # leave the group, so the count says which group this is.
+    group_number = (store.add("distrinews/ranks", 1) - 1) // world_size
+    return torch_dist.PrefixStore(  # type: ignore[attr-defined]
+        f"distrinews/{group_number}", store
+    )
+
+
+def _remove_store() -> None:
+    """Delete what a killed launcher can no longer delete."""
+    if STORE_VARIABLE in os.environ:
+        folder = pathlib.Path(os.environ[STORE_VARIABLE]).parent
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _device(local_rank: int, local_world_size: int) -> torch.device:
+    """A GPU of its own for every rank of this machine, else the CPU for all."""
+    # WHY all or nothing: with one GPU for two ranks, one replica on the GPU and one on
+    # the CPU would need two backends for one gradient.
+    enough = torch.cuda.is_available() and torch.cuda.device_count() >= local_world_size
+    if enough and (local_world_size == 1 or torch_dist.is_nccl_available()):
+        return torch.device("cuda", local_rank)
+    return torch.device("cpu")
+
+
+def _launcher_numbers() -> tuple[int, int, int, int]:
+    """(rank, local_rank, world_size, local_world_size) from the environment."""
+    if "RANK" not in os.environ:
+        return 0, 0, 1, 1
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+    given = {name: os.environ.get(name) for name in names}
+    try:
+        rank, local_rank, world_size = (int(given[name] or "") for name in names[:3])
+        local_world_size = int(given["LOCAL_WORLD_SIZE"] or world_size)
+        if not 0 <= local_rank <= rank < world_size or local_world_size < 1:
+            raise ValueError
+    except ValueError:
+        raise SetupError(
+            f"the launcher's variables do not fit together: {given}.",
+            why="a rank that miscounts the others waits for one that does not exist.",
+            fix="unset RANK LOCAL_RANK WORLD_SIZE, or start with torchrun, which sets "
+            "them all.",
+            page="setup",
+        ) from None
+    return rank, local_rank, world_size, local_world_size

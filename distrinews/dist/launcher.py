@@ -1,0 +1,164 @@
+"""Start the ranks of a program, and let rank 0 go first where a file is written.
+
+Not here: joining the process group (`distrinews.dist.group`), the processes themselves
+(`distrinews.dist.spawn`).
+
+Letters used for shapes: W = number of ranks.
+Guide: understand/launchers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Callable, Generator
+from datetime import timedelta
+from typing import Any
+
+import torch.distributed as torch_dist
+
+from distrinews.system import machine
+from distrinews.dist import spawn
+from distrinews.dist.collectives import vote_then_raise
+from distrinews.errors import SetupError
+from distrinews.dist.group import STORE_VARIABLE, TIMEOUT_S, setup
+
+__all__ = ["launch", "rank0_first"]
+
+# How long the others wait for rank 0's preparations, which may include a download.
+PATIENT_TIMEOUT_S = 3600.0
+
+
+def launch(
+    fn: Callable[..., None], *args: Any, num_ranks: int, timeout_s: float = TIMEOUT_S
+) -> None:
+    """Run `fn(ranks, *args)` on every rank and return when all have ended.
+
+    Why: torchrun does not work with PyTorch's official Windows wheels, and a chapter
+    should be one command on every system. Under torchrun (RANK is set) nothing is
+    started: this process already is a rank, and `fn` runs in place.
+
+    Args:
+        fn: The story of one rank. With `num_ranks > 1` it must be at module level:
+            each new process finds it by importing its file.
+        *args: Passed on; must survive pickling.
+        num_ranks: W. 1 runs `fn` in this process. Ignored under torchrun.
+        timeout_s: How long a collective may wait for the other ranks.
+
+    Raises:
+        SetupError: `num_ranks` is below 1.
+        DistriNewsError: A rank raised one. Raised once, here.
+        RankFailedError: A rank failed otherwise; says which one, where and how.
+        KeyboardInterrupt: Ctrl-C; every rank has ended.
+
+    Note:
+        Each rank gets an equal part of this machine's cores as OpenMP threads, unless
+        OMP_NUM_THREADS is set: two ranks with all cores each would fight for them.
+
+    Examples:
+        >>> launch(lambda ranks: print(ranks.rank, ranks.world_size), num_ranks=1)
+        0 1
+    """
+    if num_ranks < 1:
+        raise SetupError(
+            f"num_ranks is {num_ranks}.",
+            why="without a rank nobody would train.",
+            fix="--num-ranks 1 for one process, --num-ranks 2 for two.",
+            page="settings",
+        )
+    if num_ranks == 1 or "RANK" in os.environ:
+        with setup(timeout_s=timeout_s) as ranks:
+            fn(ranks, *args)
+        return
+    # WHY a fresh folder per run: a store file left by an earlier run still holds its
+    # keys, and the new ranks would meet the ghosts of the old ones and hang.
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="distrinews-"))
+    try:
+        spawn.run_ranks(
+            _run_rank,
+            fn,
+            args,
+            timeout_s,
+            num_ranks=num_ranks,
+            env=_rank_environment(num_ranks, folder / "store"),
+        )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def rank0_first(*, timeout_s: float = PATIENT_TIMEOUT_S) -> Generator[None, None, None]:
+    """Run the block on rank 0 alone, then on all other ranks.
+
+    Why: downloads and caches. Done by all ranks at once, the same file is written N
+    times into one place; done by rank 0 first, the others find it ready. Collective:
+    every rank must call it. Inside must be no collective.
+
+    Args:
+        timeout_s: How long the others wait for rank 0. A download may take longer than
+            a training step, so this is not the timeout of `setup`.
+
+    Yields:
+        None.
+
+    Raises:
+        DistriNewsError: Rank 0 failed. On every rank, before the others run the block.
+
+    Note:
+        Cost: one small group and one all-reduce of 8 bytes.
+
+    Examples:
+        >>> with rank0_first():
+        ...     cache = "written once, then read by everyone"
+    """
+    if not torch_dist.is_initialized():
+        yield
+        return
+    patient = torch_dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout_s))
+    try:
+        problem: Exception | None = None
+        if torch_dist.get_rank() == 0:
+            try:
+                yield
+            except Exception as error:  # every kind: the others wait for our vote
+                problem = error
+        vote_then_raise(problem, group=patient)
+        if torch_dist.get_rank() != 0:
+            yield
+    finally:
+        torch_dist.destroy_process_group(patient)
+
+
+def _run_rank(
+    rank: int,
+    fn: Callable[..., None],
+    args: tuple[Any, ...],
+    timeout_s: float,
+) -> None:
+    """The first line of ours in a spawned process: become a rank, run its story."""
+    os.environ["RANK"] = os.environ["LOCAL_RANK"] = str(rank)
+    with setup(timeout_s=timeout_s) as ranks, spawn.remember_failure_time():
+        fn(ranks, *args)
+
+
+def _rank_environment(num_ranks: int, store: pathlib.Path) -> dict[str, str]:
+    """What spawned ranks find in their environment, under torchrun's names."""
+    threads = max(1, machine.num_cores() // num_ranks)
+    env = {
+        "WORLD_SIZE": str(num_ranks),
+        "LOCAL_WORLD_SIZE": str(num_ranks),
+        STORE_VARIABLE: str(store),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
+    }
+    encoding = os.environ.get("PYTHONIOENCODING", "")
+    if ":" not in encoding:
+        # WHY: a redirected Windows console (code page 1252) cannot encode most
+        # alphabets. A rank that prints a headline would fail in mid-run; see `console`.
+        env["PYTHONIOENCODING"] = f"{encoding}:backslashreplace"
+    loopback = machine.loopback_interface()
+    if loopback is not None:
+        env["GLOO_SOCKET_IFNAME"] = os.environ.get("GLOO_SOCKET_IFNAME", loopback)
+    return env

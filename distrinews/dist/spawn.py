@@ -1,0 +1,260 @@
+"""Start one process per rank, watch them, and leave none behind.
+
+Promise: when `run_ranks` returns or raises, every process that it started has ended:
+after success, after an error in one rank, after Ctrl-C, after SIGTERM. When the
+starting process itself is killed, each rank notices and ends by itself.
+
+Not here: what the processes say to each other (`distrinews.dist`). This module knows
+nothing of torch.
+
+Guide: understand/failures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from multiprocessing import connection, resource_tracker
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from distrinews.dist import failures, stacks
+from distrinews.system import console
+from distrinews.errors import DistriNewsError
+from distrinews.system.signals import first_signal_means_cleanup, signals_wait
+
+__all__ = ["end_with_parent", "remember_failure_time", "run_ranks"]
+
+# How long the other ranks may take to report the same failure before they are stopped.
+GRACE_S = 2.0
+# How often a rank without a watchable parent handle looks whether it was orphaned.
+POLL_S = 0.5
+# How long all ranks together may take to say where they are.
+ANSWER_S = 2.0
+
+
+Member = tuple[SpawnProcess, connection.Connection]
+
+
+def run_ranks(
+    target: Callable[..., None], *args: Any, num_ranks: int, env: dict[str, str]
+) -> None:
+    """Run `target(rank, *args)` in `num_ranks` new processes and wait for them.
+
+    Args:
+        target: A function at module level; each process finds it by importing it.
+        *args: What `target` gets after its rank. Must survive pickling.
+        num_ranks: How many processes.
+        env: Environment variables that the new processes see from their first line.
+
+    Raises:
+        DistriNewsError: A rank raised one; it is raised here again, once.
+        RankFailedError: A rank raised anything else, or died without a word. Names
+            the rank that failed first and carries its traceback as a note.
+        KeyboardInterrupt: Ctrl-C. Every rank has ended.
+
+    Note:
+        Each process is a fresh interpreter ("spawn"), the only way that exists on
+        Windows and the only safe way once CUDA or threads are in use.
+
+    Examples:
+        Needs a file of its own, because spawned processes import it:
+        `distrinews.dist.launch` shows the use.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    members: list[Member] = []
+    if hasattr(signal, "pthread_sigmask"):
+        # WHY now: the first process start would start this helper of multiprocessing,
+        # and doing so it lets Ctrl-C through again, whatever `signals_wait` says
+        # (resource_tracker.py, seen in Python 3.11).
+        resource_tracker.ensure_running()
+    with first_signal_means_cleanup():
+        try:
+            with _environment(env), signals_wait():
+                for rank in range(num_ranks):
+                    receiver, sender = spawn.Pipe()
+                    process = spawn.Process(
+                        target=_run_one,
+                        args=(sender, rank, target, args),
+                        name=f"rank {rank}",
+                    )
+                    process.start()
+                    sender.close()
+                    members.append((process, receiver))
+            _wait_for_all(members)
+        finally:
+            _end(process for process, _ in members)
+
+
+def _run_one(
+    sender: connection.Connection,
+    rank: int,
+    target: Callable[..., None],
+    args: tuple[Any, ...],
+) -> None:
+    """The first line of every new process: run the target, report how it failed."""
+    # WHY ignore Ctrl-C here: the terminal sends it to every process at once. The
+    # starter decides; ranks that also reacted would print a traceback each.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        # Undo what `signals_wait` let this process inherit: SIGTERM must end it.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    wire = stacks.Wire(sender)
+    wire.answer_questions()
+    try:
+        target(rank, *args)
+    except Exception as error:  # reported to the starter, which raises it
+        known = error if isinstance(error, DistriNewsError) else None
+        trace = traceback.format_exc()
+        frames = traceback.extract_tb(error.__traceback__)
+        where = stacks.innermost(frames, users_only=True)
+        line = stacks.innermost(frames)
+        summary = f"{type(error).__name__}: {error} {line}"
+        at_s = getattr(error, "failed_at_s", time.perf_counter())
+        report = failures.Report(rank, at_s, known, summary, where, trace)
+        wire.send(report)
+        if isinstance(error, BrokenPipeError):
+            console.leave(
+                1
+            )  # an orderly exit would complain about the closed output again
+        sys.exit(1)  # orderly: progress bars end their lines
+    console.leave(0)
+
+
+@contextlib.contextmanager
+def remember_failure_time() -> Generator[None, None, None]:
+    """Note on an error that leaves the block when it did so.
+
+    Why: `run_ranks` names the rank that failed first. A failing rank then leaves its
+    process group, which closes its connections; the others fail for that reason, and
+    may report it before this rank has finished leaving.
+
+    Yields:
+        None.
+
+    Examples:
+        >>> with contextlib.suppress(KeyError), remember_failure_time():
+        ...     raise KeyError("loss")
+    """
+    try:
+        yield
+    except Exception as error:
+        # WHY this clock: it is the same for all processes of a machine, and on Windows
+        # the others tick 64 times per second only, too seldom to tell who was first.
+        error.failed_at_s = time.perf_counter()  # type: ignore[attr-defined]
+        raise
+
+
+def _wait_for_all(members: list[Member]) -> None:
+    """Return when every rank ended well; raise as soon as the cause is known."""
+    reports: list[failures.Report] = []
+    ended: dict[int, int] = {}  # rank -> exit code
+    deadline_s = float("inf")
+    while len(ended) < len(members) and time.monotonic() < deadline_s:
+        running = [m for rank, m in enumerate(members) if rank not in ended]
+        sentinels = [process.sentinel for process, _ in running]
+        pipes = [receiver for _, receiver in running if not receiver.closed]
+        # WHY a bounded wait: Windows cannot be interrupted in an endless one, and
+        # Ctrl-C would do nothing until a rank ended.
+        connection.wait([*sentinels, *pipes], timeout=0.5)
+        for rank, (process, receiver) in enumerate(members):
+            code = process.exitcode  # before the pipe: the report comes before the end
+            reports += _receive(receiver)
+            if code is not None:
+                ended[rank] = code
+        if deadline_s == float("inf") and any(ended.values()):
+            deadline_s = time.monotonic() + GRACE_S
+    if any(ended.values()):
+        pipes = [receiver for _, receiver in members]
+        answers = stacks.ask(pipes, timeout_s=ANSWER_S)
+        silent = [rank for rank in range(len(members)) if rank not in ended]
+        failures.raise_cause(reports, ended, silent=silent, answers=answers)
+
+
+def _receive(receiver: connection.Connection) -> list[failures.Report]:
+    """What a rank has sent, at most one report; closes a pipe that has said it all."""
+    # WHY while the rank still runs: a pipe holds 64 KiB (8 KiB on Windows). A rank with
+    # a longer traceback waits for its reader before it can end.
+    if receiver.closed:
+        return []
+    reports = []
+    with contextlib.suppress(EOFError, OSError):
+        if not receiver.poll():
+            return []
+        reports.append(receiver.recv())
+    receiver.close()
+    return reports
+
+
+def _end(processes: Iterator[SpawnProcess]) -> None:
+    """Ask, then force: after this no process is left."""
+    # WHY hold signals back: a second, impatient Ctrl-C would break off this very loop
+    # and leave the processes that it had not reached yet.
+    with signals_wait():
+        alive = [process for process in processes if process.is_alive()]
+        for process in alive:
+            process.terminate()
+        deadline_s = time.monotonic() + GRACE_S
+        for process in alive:
+            process.join(max(0.0, deadline_s - time.monotonic()))
+            if process.is_alive():  # stuck in compiled code that ignores SIGTERM
+                process.kill()
+            process.join()
+
+
+@contextlib.contextmanager
+def _environment(env: dict[str, str]) -> Generator[None, None, None]:
+    """Set variables for the processes started inside, then restore ours."""
+    before = {name: os.environ.get(name) for name in env}
+    # WHY the environment and not an argument: OpenMP reads its thread count when torch
+    # is loaded, and a new process loads torch while it unpickles its arguments.
+    os.environ.update(env)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def end_with_parent(last_words: Callable[[], None]) -> None:
+    """Watch the process that started this one; when it is gone, end at once.
+
+    Why: a starter that was killed by force cannot clean up. Its ranks would go on
+    for ever, holding memory and ports, waiting for each other.
+
+    Args:
+        last_words: Called before the end, to remove what the starter would have
+            removed. Its errors are ignored.
+
+    Examples:
+        >>> end_with_parent(lambda: None)  # doctest: +SKIP
+    """
+    parent = multiprocessing.parent_process()
+    born_of = os.getppid()
+
+    def orphaned() -> bool:
+        if parent is not None:  # started by run_ranks, on any system
+            return bool(connection.wait([parent.sentinel], timeout=POLL_S))
+        time.sleep(POLL_S)  # started by torchrun, POSIX: orphans get a new parent
+        return os.getppid() != born_of
+
+    def watch() -> None:
+        while not orphaned():
+            pass
+        with contextlib.suppress(Exception):
+            last_words()
+        # WHY os._exit: the main thread may be inside a collective that never returns;
+        # an orderly exit would wait for it.
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()

@@ -1,0 +1,248 @@
+"""Look at this machine before a training does: what would fail, and the cure.
+
+Promise: `examine` always returns within half a minute, never raises, and leaves no
+process behind, however broken the machine is. Nothing is changed on it.
+
+Not here: the single checks (`distrinews.doctor.checks`), what two real ranks do
+(`distrinews.doctor.probe`), recognising a pasted error (`distrinews.doctor.matching`).
+
+Guide: troubleshooting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from distrinews import __version__
+from distrinews.doctor.checks import CHECKS
+from distrinews.doctor.findings import INSTALL, Finding, judge_pair, judge_torch
+
+__all__ = ["describe", "examine", "exit_code"]
+
+# How long the small checks have, all together: a broken name server takes its time.
+CHECKS_LIMIT_S = 8.0
+# How long loading torch and the two real ranks may take; the ranks alone: 20 s.
+PROBE_LIMIT_S = 26.0
+PAIR_LIMIT_S = 20.0
+# How long a probe that was told to end may take to end its ranks.
+FAREWELL_S = 3.0
+
+
+def examine(checks: Sequence[Callable[[], list[Finding]]] = CHECKS) -> list[Finding]:
+    """Look at everything.
+
+    Args:
+        checks: What to look at, besides torch and two real ranks.
+
+    Returns:
+        The findings, in the order of the checks; the two ranks come last.
+
+    Note:
+        Cost: two processes besides a helper, for some 5 s; 30 s at most.
+
+    Examples:
+        >>> examine()  # doctest: +SKIP
+    """
+    with _Probe() as probe:  # runs while we look at the rest
+        found = _look_at_all(checks)
+        try:
+            found += probe.findings()
+        except Exception as error:  # whatever it was, the rest is worth telling
+            found.append(_torch_failed(f"{type(error).__name__}: {error}"))
+    return found
+
+
+def exit_code(findings: Sequence[Finding]) -> int:
+    """Say how a program that found this should end.
+
+    Args:
+        findings: What was found.
+
+    Returns:
+        1 if there is a problem, else 0. A warning is no problem.
+
+    Examples:
+        >>> exit_code([Finding("port", "warning", "29500 is taken")])
+        0
+    """
+    return int(any(finding.level == "problem" for finding in findings))
+
+
+def describe(findings: Sequence[Finding], *, as_json: bool = False) -> str:
+    """Write the findings down, for a person or for a program.
+
+    Args:
+        findings: What was found.
+        as_json: For a program.
+
+    Returns:
+        The text, without a final line end.
+
+    Examples:
+        >>> print(describe([Finding("port", "ok", "29500 is free")]))
+        ok       port       29500 is free
+        <BLANKLINE>
+        No problem, no warning.
+    """
+    if as_json:
+        told = {
+            "distrinews": __version__,
+            "exit_code": exit_code(findings),
+            "findings": [asdict(finding) for finding in findings],
+        }
+        return json.dumps(told, indent=1)
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.level:8} {finding.name:10} {finding.text}")
+        if finding.cure:
+            cure = textwrap.wrap(f"cure: {finding.cure}", 68)
+            lines += [f"{'':20}{line}" for line in cure]
+            lines.append(f"{'':20}more: troubleshooting/#{finding.page}")
+    problems, warnings = (
+        sum(finding.level == level for finding in findings)
+        for level in ("problem", "warning")
+    )
+    counted = f"{_count(problems, 'problem')}, {_count(warnings, 'warning')}."
+    return "\n".join([*lines, "", counted[0].upper() + counted[1:]])
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number or 'no'} {word}{'s' if number > 1 else ''}"
+
+
+def _look_at_all(checks: Sequence[Callable[[], list[Finding]]]) -> list[Finding]:
+    """Run the checks side by side, and give up on those that do not answer."""
+    answers: dict[int, list[Finding]] = {}
+
+    def ask(number: int, check: Callable[[], list[Finding]]) -> None:
+        try:
+            answers[number] = check()
+        except Exception as error:  # a check may fail; the doctor may not
+            text = f"could not be checked: {type(error).__name__}: {error}"
+            answers[number] = [_unknown(check, text)]
+
+    # WHY daemons: a name server that never answers must not keep this program alive.
+    threads = [
+        threading.Thread(target=ask, args=(number, check), daemon=True)
+        for number, check in enumerate(checks)
+    ]
+    for thread in threads:
+        thread.start()
+    deadline_s = time.monotonic() + CHECKS_LIMIT_S
+    for thread in threads:
+        thread.join(max(0.0, deadline_s - time.monotonic()))
+    silent = f"no answer within {CHECKS_LIMIT_S:.0f} s"
+    found: list[Finding] = []
+    for number, check in enumerate(checks):
+        found += answers.get(number, [_unknown(check, silent)])
+    return found
+
+
+def _unknown(check: Callable[[], list[Finding]], text: str) -> Finding:
+    name = check.__name__.strip("_").replace("_", " ")
+    return Finding(name, "warning", text, "report it, with this line", "machine")
+
+
+class _Probe:
+    """The helper process that loads torch and starts two ranks."""
+
+    def __enter__(self) -> _Probe:
+        self._began_s = time.monotonic()
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        self._told: list[dict[str, Any]] = []
+        self._error = ""
+        try:
+            # WHY stderr is merged: a crash before the first line says why only there.
+            self._process: subprocess.Popen[str] | None = subprocess.Popen(
+                [sys.executable, "-m", "distrinews.doctor.probe"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+            )
+        except OSError as error:
+            self._process, self._error = None, f"could not be started: {error}"
+            return self
+        threading.Thread(target=self._listen, daemon=True).start()
+        return self
+
+    def _listen(self) -> None:
+        if self._process is not None and self._process.stdout is not None:
+            with contextlib.suppress(OSError, ValueError):  # closed when we give up
+                for line in self._process.stdout:
+                    self._lines.put(line)
+        self._lines.put(None)
+
+    def findings(self) -> list[Finding]:
+        """What torch can do and how the two ranks did."""
+        if self._process is None:
+            return [_torch_failed(self._error)]
+        deadline_s, other = self._began_s + PROBE_LIMIT_S, []
+        while True:
+            try:
+                wait_s = max(0.01, deadline_s - time.monotonic())
+                line = self._lines.get(timeout=wait_s)
+            except queue.Empty:
+                return self._given_up()
+            if line is None:
+                break
+            try:
+                self._told.append(dict(json.loads(line)))
+            except (ValueError, TypeError):  # a warning of torch's, or a last cry
+                other.append(line.rstrip())
+                continue
+            if len(self._told) == 1:  # torch is there; now the ranks' time runs
+                deadline_s = min(deadline_s, time.monotonic() + PAIR_LIMIT_S)
+        return self._judge("\n".join(other[-30:]))
+
+    def _judge(self, other: str) -> list[Finding]:
+        if not self._told or "torch" not in self._told[0]:
+            told = self._told[-1].get("error", "") if self._told else ""
+            return [_torch_failed(told or other or "it ended without a word")]
+        facts, *rest = self._told
+        pair: dict[str, Any] = {}
+        for told in rest:
+            pair |= told
+        if not pair and other:
+            pair = {"error": other}
+        return [*judge_torch(facts), judge_pair(pair)]
+
+    def _given_up(self) -> list[Finding]:
+        if not self._told:
+            return [_torch_failed(f"did not load within {PROBE_LIMIT_S:.0f} s")]
+        text = (
+            f"two processes did not meet within {PAIR_LIMIT_S:.0f} s: a firewall, a "
+            "VPN, or a machine that is busy with something else"
+        )
+        cure = "close other programs and VPNs, then: python -m distrinews doctor"
+        pair = Finding("two ranks", "problem", text, cure, "rank-hung")
+        return [*judge_torch(self._told[0]), pair]
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is None or self._process.poll() is not None:
+            return
+        # WHY terminate first: the probe then ends its ranks itself. Killed outright,
+        # it cannot, and they notice only a moment later that it is gone.
+        self._process.terminate()
+        try:
+            self._process.wait(FAREWELL_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _torch_failed(reason: str) -> Finding:
+    lines = [line for line in reason.splitlines() if line.strip()]
+    text = f"does not work: {lines[-1][:300] if lines else 'it said nothing'}"
+    return Finding("torch", "problem", text, INSTALL, "machine")

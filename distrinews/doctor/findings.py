@@ -1,0 +1,116 @@
+"""What a finding of the doctor is, and what the probe's answers mean.
+
+Promise: every finding that is not "ok" carries a cure that can be typed and the anchor
+of its troubleshooting entry.
+
+Not here: the checks (`distrinews.doctor.checks`), the probe (`distrinews.doctor.probe`,
+a process of its own). This module loads nothing heavy, so that it works where torch
+or pydantic do not.
+
+Guide: troubleshooting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["INSTALL", "Finding", "Level", "judge_pair", "judge_torch"]
+
+Level = Literal["ok", "warning", "problem"]
+
+# What puts the packages right, as the README has it.
+INSTALL = 'python -m pip install -c constraints.txt -e ".[quickstart]"'
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What was looked at.
+        level: "ok", "warning" (may cost time or a feature) or "problem" (will fail).
+        text: What was found, in one line.
+        cure: What to type or to change; empty if ok.
+        page: Anchor of the troubleshooting entry; empty if ok.
+
+    Examples:
+        >>> Finding("port", "ok", "a free one was found").cure
+        ''
+    """
+
+    name: str
+    level: Level
+    text: str
+    cure: str = ""
+    page: str = ""
+
+
+def judge_torch(facts: dict[str, Any]) -> list[Finding]:
+    """Say what torch's answers mean.
+
+    Args:
+        facts: What `doctor_probe.torch_facts` returned.
+
+    Returns:
+        Findings about torch, its backends, libuv and GPUs.
+
+    Examples:
+        >>> told = {"torch": "2.13.0", "distributed": True, "gloo": True, "nccl": False}
+        >>> [f.text for f in judge_torch({**told, "libuv": True, "gpus": []})][:2]
+        ['2.13.0', 'gloo (CPU)']
+    """
+    if not (facts["distributed"] and facts["gloo"]):
+        text = f"{facts['torch']} was built without distributed support for the CPU"
+        return [Finding("torch", "problem", text, INSTALL, "machine")]
+    backends = "gloo (CPU), nccl (NVIDIA GPUs)" if facts["nccl"] else "gloo (CPU)"
+    found = [
+        Finding("torch", "ok", str(facts["torch"])),
+        Finding("backends", "ok", backends),
+    ]
+    if not facts["libuv"]:
+        text = "torch was built without libuv: torchrun does not work here"
+        cure = "start chapters with python, not torchrun: they start their ranks"
+        found.append(Finding("libuv", "warning", text, cure, "no-libuv-on-windows"))
+    return found + _judge_gpus(facts["gpus"])
+
+
+def _judge_gpus(gpus: list[dict[str, Any]]) -> list[Finding]:
+    if not gpus:
+        return [Finding("gpus", "ok", "none: ranks compute on the CPU, that is enough")]
+    found = [Finding("gpus", "ok", ", ".join(gpu["name"] for gpu in gpus))]
+    slow = sorted({gpu["name"] for gpu in gpus if not gpu["bf16_native"]})
+    if slow:
+        text = f"bfloat16 is only emulated on {', '.join(slow)}: slow"
+        cure = "train in float32, as this course does"
+        found.append(Finding("bfloat16", "warning", text, cure, "bf16-emulated"))
+    return found
+
+
+def judge_pair(told: dict[str, Any]) -> Finding:
+    """Say how the two real ranks did.
+
+    Args:
+        told: What the probe printed about them: sum and took_s, or error.
+
+    Returns:
+        The finding; of a failure with the cure of the entry that its text matches.
+
+    Examples:
+        >>> judge_pair({"sum": 3, "world_size": 2, "took_s": 4.5}).text
+        'two processes added up 1 + 2 = 3 in 4.5 s'
+    """
+    if told.get("sum") == 3 and "took_s" in told:
+        text = f"two processes added up 1 + 2 = 3 in {told['took_s']} s"
+        return Finding("two ranks", "ok", text)
+    # WHY here: a machine without pydantic is what this module shall report.
+    from distrinews.doctor.matching import match
+
+    error = str(told.get("error", f"they ended without a result: {told}"))
+    page, cure = "rank-failed", "python -m distrinews.doctor.probe  (shows all of it)"
+    if known := match(error):
+        page = known[0].entry.slug
+        cure = getattr(known[0].entry, "cure", cure)
+    # The last line that says what happened, not our own why, fix and more.
+    lines = [line for line in error.splitlines() if line and not line.startswith("  ")]
+    return Finding("two ranks", "problem", lines[-1][:200], cure, page)

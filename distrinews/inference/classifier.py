@@ -1,0 +1,299 @@
+"""Classify headlines with an exported model: load once, predict batches.
+
+Training scale, inference simplicity: one process, no process group. A forward pass
+needs no gradient, so there is nothing to average and nobody to wait for.
+
+Not here: training, HTTP, what computes (`distrinews.inference.engines`).
+
+Letters used for shapes: B = texts, C = classes.
+Guide: understand/training-and-inference.
+"""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from distrinews.errors import DistriNewsError, ModelError
+from distrinews.inference import bundle, engines, golden
+from distrinews.inference.bundle import Exported, Identity
+from distrinews.system import machine
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+__all__ = ["Classifier", "Encoded", "Identity", "Prediction", "open_best"]
+
+FASTEST_FIRST = ("onnx-int8", "onnx-float32", engines.REFERENCE)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A text as the model reads it.
+
+    Attributes:
+        ids: Token ids, cut at the model's longest.
+        truncated: Whether something was cut off.
+    """
+
+    ids: tuple[int, ...]
+    truncated: bool
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens the model will read."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer to one text.
+
+    Attributes:
+        label: The class with the highest probability.
+        scores: Probability of each class; they add up to 1.
+        truncated: Whether the text was longer than the model reads.
+    """
+
+    label: str
+    scores: dict[str, float]
+    truncated: bool
+
+
+class Classifier:
+    """An exported model, ready to answer. Its methods may be called from any thread.
+
+    Args:
+        folder: An export, or the run folder that holds it; or one that
+            `exported.find` has verified already.
+        engine: What computes, a name in `engines.NAMES`.
+        num_threads: Threads to compute with; None: torch's are left as they are, ONNX
+            Runtime gets one for each core.
+        cache: Where a converted model is kept; None: beside the export.
+
+    Attributes:
+        folder: The export.
+        identity: Which model answers.
+        labels: Class names, in the order of the scores [C].
+        fallback_reason: Why `open_best` did not take a faster engine; None if it did.
+
+    Raises:
+        ModelError: There is no export, a file in it is damaged, or the engine cannot
+            be had.
+    """
+
+    def __init__(
+        self,
+        folder: pathlib.Path | str | Exported,
+        *,
+        engine: str = engines.REFERENCE,
+        num_threads: int | None = None,
+        cache: pathlib.Path | str | None = None,
+    ) -> None:
+        import tokenizers
+
+        self._exported = folder if isinstance(folder, Exported) else bundle.find(folder)
+        self.folder = self._exported.folder
+        self.identity = self._exported.identity
+        self.labels = list(self._exported.labels)
+        self.fallback_reason: str | None = None
+        # WHY not transformers' tokenizer: this is the same one (tokenizer.json), and
+        # importing transformers takes seconds and 100 MB.
+        self._tokens = tokenizers.Tokenizer.from_file(
+            str(self.folder / bundle.TOKENIZER)
+        )
+        self._tokens.no_padding()
+        self._tokens.enable_truncation(self._exported.max_length)
+        self._engine = engines.load(
+            engine, self._exported, num_threads=num_threads, cache=cache
+        )
+
+    @property
+    def engine_name(self) -> str:
+        """What computes."""
+        return self._engine.name
+
+    @property
+    def tolerance(self) -> float:
+        """How far a score may lie from the reference's."""
+        return self._engine.tolerance
+
+    @functools.cached_property
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """The tokenizer as transformers opens it; loaded when first asked for."""
+        from transformers import AutoTokenizer
+
+        fast: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(
+            self.folder, local_files_only=True, trust_remote_code=False
+        )
+        return fast
+
+    @property
+    def net(self) -> PreTrainedModel:
+        """The torch model; only the engine torch-float32 has one."""
+        if not isinstance(self._engine, engines.TorchEngine):
+            raise ModelError(
+                f"the engine {self.engine_name} holds no torch model.",
+                why="it computes without torch.",
+                fix='Classifier(folder, engine="torch-float32").net',
+                page="engines",
+            )
+        return self._engine.net
+
+    def encode(self, text: str) -> Encoded:
+        """Turn one text into token ids, as it comes: no repair, no clean-up.
+
+        Why apart from predicting: what is wrong with a text is found before it shares
+        a batch with others.
+
+        Args:
+            text: One text; a longer one is cut at the model's maximum length.
+
+        Returns:
+            Token ids, and whether they were cut.
+
+        Raises:
+            ModelError: The text has no characters to judge, or some that are none.
+        """
+        if not text.strip():
+            raise ModelError(
+                "the text is empty.",
+                why="the model would answer, and the answer would mean nothing.",
+                fix='python -m distrinews predict --model runs/... "a headline"',
+                page="predict",
+            )
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ModelError(
+                f"character {error.start + 1} of the text is half of a pair.",
+                why="a lone surrogate is no character; no tokenizer can read it.",
+                fix='text.encode("utf-8", "replace").decode("utf-8")',
+                page="predict",
+            ) from None
+        found = self._tokens.encode(text)
+        return Encoded(tuple(found.ids), truncated=bool(found.overflowing))
+
+    def predict_encoded(self, items: Sequence[Encoded]) -> list[Prediction]:
+        """Classify texts that were encoded before.
+
+        Args:
+            items: B texts, as `encode` returned them.
+
+        Returns:
+            B predictions, in the order of the items. A text's scores do not depend on
+            its neighbours (torch float32: up to rounding, below 1e-5).
+        """
+        if not items:
+            return []
+        logits = self._engine.logits([item.ids for item in items])  # [B, C]
+        # WHY float64: four float32 probabilities may add up to 1.0000001.
+        powers = np.exp(
+            logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+        )  # [B, C]
+        scores = powers / powers.sum(axis=1, keepdims=True)
+        return [
+            Prediction(
+                label=self.labels[int(row.argmax())],
+                scores=dict(zip(self.labels, row.tolist(), strict=True)),
+                truncated=item.truncated,
+            )
+            for row, item in zip(scores, items, strict=True)
+        ]
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """Classify texts, as they come: no repair, no clean-up.
+
+        Args:
+            texts: B texts; longer ones are cut at the model's maximum length.
+
+        Returns:
+            B predictions, in the order of the texts.
+
+        Raises:
+            ModelError: A text has no characters to judge.
+        """
+        items = []
+        for place, text in enumerate(texts):
+            try:
+                items.append(self.encode(text))
+            except ModelError as error:
+                which = f"text {place + 1} of {len(texts)}"
+                what = error.what.replace("the text", which)
+                more = {"why": error.why, "fix": error.fix, "page": error.page}
+                raise ModelError(what, **more) from None
+        return self.predict_encoded(items)
+
+    def warm_up(self) -> None:
+        """Compute once, a short and a long text, so that the first user need not wait.
+
+        Libraries choose their kernels and take their memory on the first call.
+        """
+        longest = self._exported.max_length
+        for num_tokens in (min(16, longest), longest):
+            self._engine.logits([[self._exported.pad_id] * num_tokens])
+
+
+def open_best(
+    folder: pathlib.Path | str,
+    *,
+    engine: str = "auto",
+    cache: pathlib.Path | str | None = None,
+) -> Classifier:
+    """Open an export with the fastest engine that is right on this machine.
+
+    Right means: it gives the export's golden rows the scores that were recorded with
+    torch float32, within the engine's tolerance.
+
+    Args:
+        folder: An export, or the run folder that holds it.
+        engine: "auto", or a name in `engines.NAMES`: that one or, where it fails, the
+            reference.
+        cache: Where a converted model is kept; None: beside the export.
+
+    Returns:
+        The classifier, warm, computing on all cores that this process really has. Its
+        `fallback_reason` says why it is not the first choice, if it is not.
+
+    Raises:
+        DistriNewsError: A ModelError: there is no export, a file in it is damaged, or
+            there is no such engine.
+
+    Note:
+        Cost: the first start makes the ONNX model, some seconds. Later ones load it
+        and answer the golden rows; torch is not imported.
+    """
+    export = bundle.find(folder)
+    choices = list(FASTEST_FIRST) if engine == "auto" else [engine, engines.REFERENCE]
+    reasons: list[str] = []
+    if golden.FILE not in export.digests and engine in ("auto", *engines.NAMES):
+        reasons = [
+            "the export has no golden rows to check an engine with; export again"
+        ]
+        choices = [engines.REFERENCE]
+    for name in dict.fromkeys(choices):
+        try:
+            found = Classifier(
+                export, engine=name, num_threads=machine.num_cores(), cache=cache
+            )
+            answer = functools.partial(_scores, found)
+            problem = golden.problem(export, answer, tolerance=found.tolerance)
+        except DistriNewsError as error:
+            if name == engines.REFERENCE or name not in engines.NAMES:
+                raise
+            problem = f"{error.what} Fix: {error.fix}"
+        if problem is None:
+            break
+        reasons.append(f"{name}: {problem}")
+    found.fallback_reason = "; ".join(reasons) or None
+    found.warm_up()
+    return found
+
+
+def _scores(classifier: Classifier, texts: Sequence[str]) -> list[list[float]]:
+    return [list(answer.scores.values()) for answer in classifier.predict(texts)]

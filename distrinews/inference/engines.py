@@ -1,0 +1,287 @@
+"""Compute logits: torch float32, which is the reference, or ONNX Runtime.
+
+Promise: every engine maps token ids to logits, and the answer to a text does not
+depend on the texts beside it. An engine's `tolerance` says how far its scores may lie
+from the reference's.
+
+Not here: texts and labels (`distrinews.inference.classifier`), which engine to take
+(`distrinews.inference.classifier.open_best`).
+
+Letters used for shapes: B = texts, C = classes, T = tokens of the longest one.
+Guide: understand/training-and-inference.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from distrinews.errors import ModelError
+from distrinews.inference import onnx_export
+from distrinews.inference.bundle import Exported
+from distrinews.system import machine
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = [
+    "NAMES",
+    "REFERENCE",
+    "TOLERANCES",
+    "Engine",
+    "OnnxEngine",
+    "TorchEngine",
+    "load",
+    "micro_batches",
+]
+
+Logits = npt.NDArray[np.float32]
+REFERENCE = "torch-float32"
+# How far a score (a probability) may lie from the reference's before the engine is
+# called wrong on this machine. float32: sums in another order, measured below 1e-5.
+TOLERANCES = {REFERENCE: 1e-4, "onnx-float32": 1e-4, "onnx-int8": 0.1}
+NAMES = tuple(TOLERANCES)
+# Padded tokens of one forward pass: 32 texts of the usual longest length.
+TOKEN_BUDGET = 4096
+
+
+class Engine(Protocol):
+    """What computes logits.
+
+    Attributes:
+        name: A name in `NAMES`.
+        tolerance: How far a score may lie from the reference's.
+    """
+
+    name: str
+    tolerance: float
+
+    def logits(self, rows: Sequence[Sequence[int]]) -> Logits:
+        """Compute logits [B, C], in the order of the rows of token ids."""
+
+
+def micro_batches(lengths: Sequence[int], *, token_budget: int) -> Iterator[list[int]]:
+    """Put rows of like length together, so that little is padded.
+
+    Args:
+        lengths: Tokens of each row [N].
+        token_budget: Padded tokens of a batch; a longer row gets one of its own.
+
+    Yields:
+        Places of rows; every row once, in batches of rising length.
+
+    Examples:
+        >>> list(micro_batches([9, 2, 3, 9], token_budget=18))
+        [[1, 2], [0, 3]]
+    """
+    batch: list[int] = []
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
+        # The rows are sorted: this one is the longest of its batch.
+        if batch and (len(batch) + 1) * lengths[place] > token_budget:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
+
+
+class TorchEngine:
+    """The model as it was trained: torch, float32.
+
+    Args:
+        exported: The export.
+        num_threads: Threads of torch, for the whole process; None leaves them alone.
+        token_budget: Padded tokens of one forward pass.
+
+    Raises:
+        ModelError: The weights do not fit the configuration.
+    """
+
+    name = REFERENCE
+    tolerance = TOLERANCES[REFERENCE]
+
+    def __init__(
+        self,
+        exported: Exported,
+        *,
+        num_threads: int | None = None,
+        token_budget: int = TOKEN_BUDGET,
+    ) -> None:
+        import torch
+        from transformers import AutoModelForSequenceClassification
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        if num_threads is not None:
+            torch.set_num_threads(num_threads)
+        self.pad_id, self.token_budget = exported.pad_id, token_budget
+        # WHY local_files_only: a mistyped path must not become a question to the Hub.
+        self.net: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
+            exported.folder,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+        ).float()
+        self.net.eval()  # dropout off: the same text gets the same answer
+
+    def logits(self, rows: Sequence[Sequence[int]]) -> Logits:
+        """Compute logits, rows of like length together.
+
+        Args:
+            rows: Token ids of B texts.
+
+        Returns:
+            float32 [B, C], in the order of the rows.
+        """
+        found = np.zeros((len(rows), self.net.config.num_labels), np.float32)
+        lengths = [len(row) for row in rows]
+        for places in micro_batches(lengths, token_budget=self.token_budget):
+            found[places] = self._forward([rows[place] for place in places])
+        return found
+
+    def _forward(self, rows: Sequence[Sequence[int]]) -> Logits:
+        import torch
+
+        longest = max(len(row) for row in rows)
+        ids = np.full((len(rows), longest), self.pad_id, np.int64)  # [B, T]
+        mask = np.zeros_like(ids)  # [B, T]
+        for place, row in enumerate(rows):
+            ids[place, : len(row)] = row
+            mask[place, : len(row)] = 1
+        with torch.inference_mode():
+            found = self.net(
+                input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask)
+            ).logits
+        logits: Logits = found.numpy()
+        return logits
+
+
+class OnnxEngine:
+    """ONNX Runtime, float32 or int8: each text alone, as many at once as cores.
+
+    Why each text alone: nothing is padded, and int8 takes the scale of its activations
+    from the text itself. In a padded batch that scale, and with it the answer, would
+    depend on the neighbours. See the guide.
+
+    Args:
+        name: "onnx-float32" or "onnx-int8".
+        path: The ONNX file, verified.
+        num_threads: Texts to compute at the same time.
+
+    Raises:
+        ModelError: ONNX Runtime is not installed or cannot read the file.
+    """
+
+    def __init__(self, name: str, path: pathlib.Path, *, num_threads: int) -> None:
+        onnx_export.check_installed("onnxruntime")
+        import onnxruntime
+
+        self.name, self.tolerance = name, TOLERANCES[name]
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors only
+        # WHY one: a text is too little work to share out; whole texts are shared out.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        # WHY everything: ONNX Runtime's errors have no common ancestor but this.
+        except Exception as error:
+            raise ModelError(
+                f"ONNX Runtime cannot open {path}: {str(error)[:200]}.",
+                why="it may be of another version than the one that made the model.",
+                fix=f"delete {path}; it is made again.",
+                page="engines",
+            ) from error
+        self._num_threads = num_threads
+        self._threads = concurrent.futures.ThreadPoolExecutor(
+            num_threads,
+            thread_name_prefix="engine",
+            initializer=machine.yield_to_other_threads,
+        )
+
+    def logits(self, rows: Sequence[Sequence[int]]) -> Logits:
+        """Compute logits.
+
+        Args:
+            rows: Token ids of B texts.
+
+        Returns:
+            float32 [B, C], in the order of the rows.
+        """
+        if len(rows) == 1:  # no other thread need wake up
+            return self._one(rows[0])[None]
+        # WHY the longest first: begun last, it would keep all other cores waiting.
+        left = collections.deque(
+            sorted(range(len(rows)), key=lambda place: -len(rows[place]))
+        )
+        # WHY not a task a text: between two texts a thread would wait for the caller's
+        # to take note, and both for Python's lock, which a server's event loop holds.
+        num = min(self._num_threads, len(rows))
+        tasks = [self._threads.submit(self._some, rows, left) for _ in range(num)]
+        concurrent.futures.wait(tasks)
+        found: dict[int, Logits] = {}
+        for task in tasks:
+            found |= task.result()
+        return np.stack([found[place] for place in range(len(rows))])
+
+    def _some(
+        self, rows: Sequence[Sequence[int]], left: collections.deque[int]
+    ) -> dict[int, Logits]:
+        """Logits [C] of texts, by their places; takes one after the other."""
+        found: dict[int, Logits] = {}
+        while True:
+            try:
+                place = left.popleft()
+            except IndexError:  # none is left
+                return found
+            found[place] = self._one(rows[place])
+
+    def _one(self, row: Sequence[int]) -> Logits:
+        """Logits [C] of one text."""
+        [found] = self._session.run(None, {"input_ids": np.array([row], np.int32)})
+        one: Logits = found[0]
+        return one
+
+
+def load(
+    name: str,
+    export: Exported,
+    *,
+    num_threads: int | None = None,
+    cache: pathlib.Path | str | None = None,
+) -> Engine:
+    """Load an engine; where it needs a model of its own and there is none, make it.
+
+    Args:
+        name: A name in `NAMES`.
+        export: The export.
+        num_threads: Threads to compute with; None: torch's are left alone, ONNX
+            Runtime gets one for each core.
+        cache: Where made models are kept; None: beside the export.
+
+    Returns:
+        The engine, its weights in memory.
+
+    Raises:
+        ModelError: The name is unknown, or the engine cannot be had.
+        OutputError: A model had to be made and could not be written.
+    """
+    if name not in NAMES:
+        raise ModelError(
+            f"there is no engine {name!r}.",
+            why="each engine computes in another way.",
+            fix=f"one of {', '.join(NAMES)}.",
+            page="engines",
+        )
+    if name == REFERENCE:
+        return TorchEngine(export, num_threads=num_threads)
+    onnx_export.check_installed("onnxruntime")
+    path = onnx_export.ensure(export, name, cache=cache)
+    return OnnxEngine(name, path, num_threads=num_threads or machine.num_cores())

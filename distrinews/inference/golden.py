@@ -1,0 +1,153 @@
+"""Golden rows: texts with the scores that torch float32 gave when a model was exported.
+
+Promise: whoever opens the export can see, in a tenth of a second, whether this machine
+and this engine compute what was measured.
+
+Not here: what is done about it (`distrinews.inference.classifier.open_best`).
+
+Letters used for shapes: N = rows, C = classes.
+Guide: understand/training-and-inference.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from distrinews.data import newswire
+from distrinews.errors import ModelError
+from distrinews.inference.bundle import Exported
+from distrinews.system import files
+
+__all__ = ["FILE", "Golden", "problem", "read", "texts", "write"]
+
+FILE = "golden.json"
+NUM_ROWS = 16  # four of each class
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Texts and their recorded scores.
+
+    Attributes:
+        texts: N texts.
+        scores: The reference's score of each class, N x C.
+    """
+
+    texts: list[str]
+    scores: list[list[float]]
+
+    def largest_difference(self, scores: Sequence[Sequence[float]]) -> float:
+        """Say how far scores lie from the recorded ones.
+
+        Args:
+            scores: Of the same texts, N x C.
+
+        Returns:
+            The largest difference of a probability.
+
+        Examples:
+            >>> Golden(["a"], [[0.25, 0.75]]).largest_difference([[0.5, 0.5]])
+            0.25
+        """
+        pairs = zip(self.scores, scores, strict=True)
+        return max(
+            abs(one - other)
+            for row, other_row in pairs
+            for one, other in zip(row, other_row, strict=True)
+        )
+
+
+def texts() -> list[str]:
+    """Write the golden texts: generated newswire, the same on every machine.
+
+    Returns:
+        NUM_ROWS texts, each class equally often.
+
+    Examples:
+        >>> len(texts())
+        16
+    """
+    return [row.text for row in newswire.stories(NUM_ROWS, seed=0, split="test")]
+
+
+def write(folder: pathlib.Path, golden: Golden) -> None:
+    """Write golden rows into a folder that becomes an export.
+
+    Args:
+        folder: Where.
+        golden: Texts and scores.
+    """
+    rows = [
+        {"text": text, "scores": scores}
+        for text, scores in zip(golden.texts, golden.scores, strict=True)
+    ]
+    files.write_json(folder / FILE, {"rows": rows})
+
+
+def read(export: Exported) -> Golden | None:
+    """Read an export's golden rows.
+
+    Args:
+        export: The export, verified.
+
+    Returns:
+        The rows, or None where its manifest lists none: it was written before there
+        were any.
+
+    Raises:
+        ModelError: They are there, and are none.
+    """
+    if FILE not in export.digests:
+        return None
+    reason = "not one score for each class"
+    found = Golden([], [])
+    try:
+        rows = files.read_json(export.folder / FILE)["rows"]
+        found = Golden(
+            [str(row["text"]) for row in rows],
+            [[float(score) for score in row["scores"]] for row in rows],
+        )
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        reason = str(error)
+    if {len(row) for row in found.scores} != {len(export.labels)}:
+        raise ModelError(
+            f"the golden rows of {export.folder} cannot be read: {reason}.",
+            why="whether an engine is right on this machine could not be told.",
+            fix="export again.",
+            page="predict",
+        )
+    return found
+
+
+def problem(
+    export: Exported,
+    answer: Callable[[Sequence[str]], Sequence[Sequence[float]]],
+    *,
+    tolerance: float,
+) -> str | None:
+    """Say in what an engine misses the recorded scores.
+
+    Args:
+        export: The export.
+        answer: From N texts to their scores N x C.
+        tolerance: How far a score may lie from the recorded one.
+
+    Returns:
+        The reason not to take it; None if there is none, or no golden rows.
+
+    Raises:
+        ModelError: The rows are there and cannot be read.
+    """
+    known = read(export)
+    if known is None:
+        return None
+    gap = known.largest_difference(answer(known.texts))
+    # WHY not the other way round: a score that is no number is no agreement.
+    if gap <= tolerance:
+        return None
+    return (
+        f"its scores of the golden rows lie up to {gap:.3g} from the recorded ones; "
+        f"{tolerance:g} is allowed."
+    )

@@ -1,0 +1,19 @@
+"""Exact figures over all ranks: counts are added up, then divided once.
+
+The mean of the ranks' accuracies is not the accuracy: ranks may hold different numbers
+of rows. Counts and sums can be added; ratios are taken at the end, from the totals.
+
+- `classification`: accuracy, F1, confusion matrix, calibration error.
+- `evaluation`: run a model over test rows, each row once over all ranks.
+- `throughput`: rows per second over all ranks, step times, memory.
+
+Guide: understand/metrics-over-ranks.
+"""
+
+from __future__ import annotations
+
+from distrinews.metrics.classification import Tally, global_mean
+from distrinews.metrics.evaluation import evaluate
+from distrinews.metrics.throughput import Pace
+
+__all__ = ["Pace", "Tally", "evaluate", "global_mean"]

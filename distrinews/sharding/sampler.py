@@ -1,0 +1,134 @@
+"""Deal single rows to the ranks, like cards, for training and for evaluation.
+
+Not here: whole batches for every rank (`distrinews.sharding.batch_sampler`).
+
+Letters used for shapes: N = rows, W = ranks, B = rows per rank and step.
+Guide: understand/sharding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch.utils.data import Sampler
+
+from distrinews.dist import Ranks
+from distrinews.sharding.stateful import Position
+
+__all__ = ["ShardSampler", "evaluation_batches", "who_reads_what"]
+
+
+class ShardSampler(Position, Sampler[int]):
+    """Deal the rows of one epoch to the ranks, like cards: 0, 1, 0, 1, ...
+
+    Index for index what `torch.utils.data.DistributedSampler` yields, in a form that
+    can be read.
+
+    Why dealing and not cutting in halves: step k of all ranks together then holds the
+    rows k*B*W to (k+1)*B*W of the epoch's order, whatever W is. One process and W ranks
+    take the very same steps.
+
+    Args:
+        num_rows: N.
+        ranks: Who is asking.
+        seed: Fixes the shuffles. The same on every rank: ranks that shuffle
+            differently would read some rows twice and others never.
+        shuffle: A new order each epoch, or the rows as they are.
+        drop_last: Leave out the last N mod W rows. Else the first rows are repeated
+            until W divides: harmless in training, wrong in evaluation.
+
+    Examples:
+        >>> rank_1 = Ranks(1, local_rank=1, world_size=2, device=torch.device("cpu"))
+        >>> list(ShardSampler(5, rank_1, seed=0, shuffle=False))  # row 0 is padding
+        [1, 3, 0]
+    """
+
+    def __init__(
+        self,
+        num_rows: int,
+        ranks: Ranks,
+        *,
+        seed: int,
+        shuffle: bool = True,
+        drop_last: bool = False,
+    ) -> None:
+        super().__init__({"num_rows": num_rows, "seed": seed, "shuffle": shuffle})
+        self.num_rows, self.ranks = num_rows, ranks
+        self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
+
+    @property
+    def num_padding(self) -> int:
+        """How many places of this epoch repeat a row that some rank reads already."""
+        left = max(0, self.num_rows - self.consumed_rows)
+        return max(0, len(self) * self.ranks.world_size - left)
+
+    def __len__(self) -> int:
+        left = max(0, self.num_rows - self.consumed_rows)
+        if self.drop_last:
+            return left // self.ranks.world_size
+        return -(-left // self.ranks.world_size)  # rounded up
+
+    def __iter__(self) -> Iterator[int]:
+        order = list(range(self.num_rows))
+        if self.shuffle:
+            # WHY a generator of its own: the global one also feeds dropout, which
+            # differs by rank; the order must not.
+            dice = torch.Generator().manual_seed(self.seed + self.epoch)
+            order = torch.randperm(self.num_rows, generator=dice).tolist()
+        order = order[self.consumed_rows :]  # all of it, but after a resume
+        total = len(self) * self.ranks.world_size
+        while len(order) < total:  # pad with the first rows, again and again if few
+            order += order[: total - len(order)]
+        return iter(order[self.ranks.rank : total : self.ranks.world_size])
+
+
+def evaluation_batches(
+    lengths: Sequence[int], ranks: Ranks, *, batch_size: int
+) -> list[list[int]]:
+    """Deal whole evaluation batches to the ranks: every row once, none twice.
+
+    Why whole batches, sorted by length: rows of like length need little padding, and
+    because the plan does not depend on W, each row is computed in the same company
+    whether 1 or 5 ranks share the work: the same confusion matrix, to the last row.
+
+    Args:
+        lengths: Tokens of each row [N].
+        ranks: Who is asking.
+        batch_size: Rows per batch.
+
+    Returns:
+        This rank's batches of row numbers. Ranks may get different numbers of batches:
+        there must be no collective in the evaluation loop, and no call of the DDP
+        wrapper, whose forward may hold one.
+
+    Examples:
+        >>> rank_0 = Ranks(0, local_rank=0, world_size=2, device=torch.device("cpu"))
+        >>> evaluation_batches([5, 3, 9, 4, 1], rank_0, batch_size=2)
+        [[4, 1], [2]]
+    """
+    order = sorted(range(len(lengths)), key=lambda row: (lengths[row], row))
+    plan = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    return plan[ranks.rank :: ranks.world_size]
+
+
+def who_reads_what(by_rank: Sequence[Iterable[object]]) -> str:
+    """Draw a table: a line per rank, what it reads from left to right.
+
+    Args:
+        by_rank: For each rank what its sampler yields: rows or batches of rows.
+
+    Returns:
+        Lines of text, all of one width.
+
+    Examples:
+        >>> print(who_reads_what([[0, 2], [1, 13]]))
+        rank 0 |  0  2
+        rank 1 |  1 13
+    """
+    cells = [[str(item) for item in items] for items in by_rank]
+    width = max((len(cell) for row in cells for cell in row), default=0)
+    return "\n".join(
+        f"rank {rank} | " + " ".join(f"{cell:>{width}}" for cell in row)
+        for rank, row in enumerate(cells)
+    )

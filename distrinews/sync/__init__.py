@@ -1,0 +1,49 @@
+"""Keep every replica identical: average gradients, compare replicas.
+
+After `backward()` every rank must hold the same gradient, so that every rank takes the
+same optimizer step. Four versions, each with the gradients of the one before, faster:
+
+1. `average.average_gradients`: one all-reduce per parameter. What DDP does, as a loop.
+2. `average.average_gradients_flat`: all gradients in one long tensor, one all-reduce.
+3. `average.average_gradients_in_buckets`: a few tensors of some megabytes.
+4. `overlap.Overlapped`: the buckets travel while backward still runs. That is
+   `torch.nn.parallel.DistributedDataParallel`; train with torch's.
+
+- `replicas`: are the replicas still equal, and which tensor differs first.
+- `ring`: how W ranks add up a tensor with messages between neighbours.
+- `wrong`: three versions that run without an error and are wrong.
+- `shared_memory`, `sparse_embedding`: faster than DDP on one machine without GPUs.
+
+Not here: starting processes (`distrinews.dist`), splitting data
+(`distrinews.sharding`), saving the result (`distrinews.checkpoint`).
+
+Guide: understand/gradient-sync.
+"""
+
+from __future__ import annotations
+
+from distrinews.sync.average import (
+    average_gradients,
+    average_gradients_flat,
+    average_gradients_in_buckets,
+    average_gradients_weighted,
+    sync_if,
+    uneven_loss_weight,
+)
+from distrinews.sync.overlap import Overlapped
+from distrinews.sync.replicas import assert_replicas_equal, max_parameter_gap
+from distrinews.sync.ring import RingCost, ring_all_reduce
+
+__all__ = [
+    "Overlapped",
+    "RingCost",
+    "assert_replicas_equal",
+    "average_gradients",
+    "average_gradients_flat",
+    "average_gradients_in_buckets",
+    "average_gradients_weighted",
+    "max_parameter_gap",
+    "ring_all_reduce",
+    "sync_if",
+    "uneven_loss_weight",
+]

@@ -1,0 +1,306 @@
+"""Average gradients after backward: three versions, each faster than the one before.
+
+Why clip after the averaging: what every rank then holds is the gradient of the global
+batch, so its norm is the global norm, the same number on every rank, and
+`torch.nn.utils.clip_grad_norm_` needs no communication. Clipped before, each rank's
+part would be weighted by its own norm, and the mean would not be that of one process.
+
+Not here: averaging while backward still runs (`distrinews.sync.overlap`), versions that
+look right and are wrong (`distrinews.sync.wrong`).
+
+Letters used for shapes: P = shape of one parameter, W = number of ranks.
+Guide: understand/gradient-sync.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.distributed as torch_dist
+from torch import nn
+
+from distrinews import dist
+from distrinews.errors import MissingGradientError
+from distrinews.sync.overlap import BUCKET_BYTES, cut_into_buckets
+
+__all__ = [
+    "average_gradients",
+    "average_gradients_flat",
+    "average_gradients_in_buckets",
+    "average_gradients_weighted",
+    "sync_if",
+    "uneven_loss_weight",
+]
+
+
+def average_gradients(model: nn.Module) -> None:
+    """Replace each gradient by its mean over all ranks, in place: the first rung.
+
+    This is DDP without its two speed tricks, buckets and overlap. Read it to
+    understand DDP; train with `DistributedDataParallel`.
+
+    Collective: every rank must call it, after `backward()`.
+
+    Args:
+        model: Same architecture on every rank. Every trainable parameter of shape P
+            carries a gradient of shape P.
+
+    Raises:
+        MissingGradientError: Some rank has a trainable parameter without a gradient.
+            Raised on every rank, so no rank is left waiting.
+
+    Note:
+        Cost: one all-reduce per parameter tensor, 4 bytes per float32 element, and a
+        vote of 8 bytes. The mean equals the single-process gradient only if all ranks
+        hold the same number of rows; else see `average_gradients_weighted`.
+
+    Source: Li et al., PyTorch Distributed, VLDB 2020, section 3.2.
+
+    Examples:
+        >>> layer = nn.Linear(2, 1)
+        >>> layer(torch.ones(4, 2)).sum().backward()
+        >>> average_gradients(layer)  # one process: the mean of one value
+        >>> layer.bias.grad
+        tensor([4.])
+    """
+    ranks = dist.current()
+    gradients = _all_gradients(model)
+    if ranks.world_size == 1:
+        return
+    for gradient in gradients:
+        torch_dist.all_reduce(gradient)
+        gradient /= ranks.world_size  # all_reduce sums; DDP promises the mean
+
+
+def average_gradients_flat(model: nn.Module) -> None:
+    """Average all gradients as one long tensor: the second rung.
+
+    Why: every all-reduce costs a fixed time, however small its tensor: all ranks have
+    to meet. A DistilBERT has a hundred tensors, most of them tiny.
+    But nothing can travel before the last gradient is there, and the long tensor is
+    a second copy of all gradients.
+
+    Collective: every rank must call it, after `backward()`.
+
+    Args:
+        model: As for `average_gradients`.
+
+    Raises:
+        MissingGradientError: As `average_gradients`, on every rank.
+
+    Note:
+        Cost: one all-reduce per dtype and device of all bytes, a vote of 8 bytes, and
+        memory for one more copy of the gradients.
+
+    Source: Li et al., PyTorch Distributed, VLDB 2020, section 3.2.2.
+
+    Examples:
+        >>> layer = nn.Linear(2, 1)
+        >>> layer(torch.ones(4, 2)).sum().backward()
+        >>> average_gradients_flat(layer)
+        >>> layer.bias.grad
+        tensor([4.])
+    """
+    _average_together(_all_gradients(model), first_bytes=None, bucket_bytes=None)
+
+
+def average_gradients_in_buckets(
+    model: nn.Module, *, bucket_bytes: int = BUCKET_BYTES
+) -> None:
+    """Average gradients in tensors of a few megabytes each: the third rung.
+
+    Why: large enough that the fixed time of an all-reduce hardly counts, small enough
+    that the first ones could travel before the last ones exist, which is what the
+    fourth rung does. Alone it saves memory: only one bucket's copy at a time.
+
+    Collective: every rank must call it, after `backward()`.
+
+    Args:
+        model: As for `average_gradients`.
+        bucket_bytes: How full a bucket may be; a larger tensor has one to itself.
+
+    Raises:
+        MissingGradientError: As `average_gradients`, on every rank.
+
+    Note:
+        Cost: one all-reduce per bucket, all bytes once, a vote of 8 bytes.
+
+    Source: Li et al., PyTorch Distributed, VLDB 2020, section 3.2.2.
+
+    Examples:
+        >>> layer = nn.Linear(2, 1)
+        >>> layer(torch.ones(4, 2)).sum().backward()
+        >>> average_gradients_in_buckets(layer, bucket_bytes=4)
+        >>> layer.bias.grad
+        tensor([4.])
+    """
+    gradients = _all_gradients(model)
+    _average_together(gradients, first_bytes=bucket_bytes, bucket_bytes=bucket_bytes)
+
+
+def average_gradients_weighted(model: nn.Module, *, num_rows: int) -> None:
+    """Average gradients of parts that are not equally large, by their counts.
+
+    Why: with 24 rows here and 8 there, the plain mean counts each of the 8 rows three
+    times as much. The right one is (24 * mean_0 + 8 * mean_1) / 32. A rank may hold no
+    row at all: it takes part with zeros.
+
+    Collective: every rank must call it, after `backward()`, the ranks without a row
+    instead of it.
+
+    Args:
+        model: As for `average_gradients`; a rank without rows needs no gradients. Each
+            gradient is that of the *mean* loss over this rank's rows.
+        num_rows: How many rows this rank's loss was the mean of; 0 is allowed.
+
+    Raises:
+        MissingGradientError: A rank that has rows lacks a gradient, or nobody has
+            rows. On every rank.
+
+    Note:
+        Cost: as `average_gradients`, and 16 bytes for the counts.
+
+    Source: derived; equal to one process in tests/test_sync.py.
+
+    Examples:
+        >>> layer = nn.Linear(2, 1)
+        >>> layer(torch.ones(4, 2)).mean().backward()
+        >>> average_gradients_weighted(layer, num_rows=4)
+        >>> layer.bias.grad
+        tensor([1.])
+    """
+    total = dist.sum_over_ranks(num_rows)
+    if num_rows == 0:
+        for param in model.parameters():
+            if param.requires_grad:
+                # WHY anew: what is left there from the last step must not count.
+                param.grad = torch.zeros_like(param)
+    gradients = _all_gradients(model)
+    if total == 0:  # the same on every rank: all raise
+        raise MissingGradientError(
+            "no rank has a row in this step.",
+            why="the mean over no rows is not a number; every weight would become NaN.",
+            fix="skip the step when the sum of num_rows over all ranks is 0.",
+            page="missing-gradient",
+        )
+    for gradient in gradients:
+        gradient *= num_rows / total
+        if dist.current().world_size > 1:
+            torch_dist.all_reduce(gradient)
+
+
+def uneven_loss_weight(*, num_rows: int) -> float:
+    """Say by what a rank multiplies its loss so that DDP's plain mean comes out right.
+
+    Why: DDP divides by W, always. A rank with `num_rows` of all T rows should count
+    num_rows / T, not 1 / W, so its loss gets the factor W * num_rows / T.
+
+    Collective: every rank must call it.
+
+    Args:
+        num_rows: Rows of this rank in this step.
+
+    Returns:
+        1.0 if all ranks hold equally many.
+
+    Raises:
+        MissingGradientError: No rank has a row. On every rank.
+
+    Note:
+        Cost: one all-reduce of 8 bytes.
+
+    Examples:
+        >>> uneven_loss_weight(num_rows=24)
+        1.0
+    """
+    total = dist.sum_over_ranks(num_rows)
+    if total == 0:
+        raise MissingGradientError(
+            "no rank has a row in this step.",
+            why="a mean over no rows does not exist.",
+            fix="skip the step when the sum of num_rows over all ranks is 0.",
+            page="missing-gradient",
+        )
+    return dist.current().world_size * num_rows / total
+
+
+def sync_if(
+    condition: bool, *, replica: nn.Module
+) -> contextlib.AbstractContextManager[None]:
+    """Let gradients meet in this block, or let them add up locally.
+
+    Why: with accumulation only the last micro-batch of a step needs to meet; the sum
+    that travels then holds the others. Each meeting saved is a whole all-reduce saved.
+
+    Args:
+        condition: Whether this block's backward is the one whose gradients meet. The
+            same on every rank.
+        replica: A DDP wrapper, `Overlapped`, or a bare model in one process.
+
+    Returns:
+        A context manager. It must hold forward *and* backward: DDP's forward decides
+        whether the backward that follows communicates (`distrinews.sync.wrong` shows
+        what happens else).
+
+    Examples:
+        >>> with sync_if(False, replica=nn.Linear(1, 1)):
+        ...     pass  # one process: nobody to meet
+    """
+    no_sync = getattr(replica, "no_sync", contextlib.nullcontext)
+    held_back: contextlib.AbstractContextManager[None] = no_sync()
+    return contextlib.nullcontext() if condition else held_back
+
+
+def _all_gradients(model: nn.Module) -> list[torch.Tensor]:
+    """Every trainable parameter's gradient; if one lacks anywhere, all ranks raise."""
+    trainable = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    missing = [name for name, param in trainable if param.grad is None]
+    # WHY all ranks vote before any rank raises: a rank that raised alone would leave
+    # the others inside all_reduce until the timeout, and the real cause would drown in
+    # W-1 timeout reports.
+    dist.vote_then_raise(_missing(missing) if missing else None)
+    return [param.grad for _, param in trainable if param.grad is not None]
+
+
+def _missing(names: list[str]) -> MissingGradientError:
+    return MissingGradientError(
+        f"rank {dist.current().rank}: {len(names)} trainable parameter(s) have no "
+        f"gradient: {names}.",
+        why="averaging would mix gradients with nothing; replicas would drift.",
+        fix="call loss.backward() on every rank first, or freeze what the loss does "
+        "not use with requires_grad_(False).",
+        page="missing-gradient",
+    )
+
+
+def _average_together(
+    gradients: Sequence[torch.Tensor],
+    *,
+    first_bytes: int | None,
+    bucket_bytes: int | None,
+) -> None:
+    """Copy gradients into long tensors, average those, copy back."""
+    world_size = dist.current().world_size
+    if world_size == 1:
+        return
+    for bucket in _buckets(gradients, first_bytes, bucket_bytes):
+        flat = torch.cat([gradient.flatten() for gradient in bucket])
+        torch_dist.all_reduce(flat)
+        flat /= world_size
+        parts = flat.split([gradient.numel() for gradient in bucket])
+        for gradient, part in zip(bucket, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+def _buckets(
+    gradients: Sequence[torch.Tensor], first_bytes: int | None, rest_bytes: int | None
+) -> Iterator[list[torch.Tensor]]:
+    limit = sum(g.nbytes for g in gradients) if rest_bytes is None else rest_bytes
+    first = limit if first_bytes is None else first_bytes
+    # WHY from the back: the last layer's gradients are ready first. Here it makes no
+    # difference; the fourth rung cuts in the same way.
+    backwards = list(reversed(gradients))
+    for places in cut_into_buckets(backwards, first_bytes=first, bucket_bytes=limit):
+        yield [backwards[place] for place in places]

@@ -1,0 +1,231 @@
+"""Average gradients through memory that all ranks of one machine share.
+
+Without GPUs torch's DDP sends gradients with gloo, through sockets: the kernel copies
+every byte into a buffer and out of it, on the very cores that compute the gradients.
+But ranks of one machine can see the same memory. Each writes its gradients where all
+can read them; then each adds up its part for all.
+
+    write own gradients | meet | add up own part, write it for all | meet | step
+
+Promise: bit for bit the gradients of torch's DDP with two ranks, the same to rounding
+with more, in less time. The price: one machine, no GPU.
+
+Not here: the shared memory itself (`distrinews.sync.shared_tensors`); GPUs, where
+`torch.distributed` does this by itself (nccl, over NVLink or PCIe).
+
+Letters used for shapes: W = number of ranks, n = elements of all gradients together.
+Guide: understand/faster-than-ddp.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Generator
+from typing import Any
+
+import torch
+import torch.distributed as torch_dist
+from torch import nn
+
+from distrinews import dist
+from distrinews.errors import MissingGradientError, SetupError
+from distrinews.sync import sparse_embedding
+from distrinews.sync.shared_tensors import share
+
+__all__ = ["SharedMemory"]
+
+# Elements that are added up at once: small enough for a core's second-level cache, so
+# that the sum is still there when it is copied to the other ranks.
+PIECE = 64 * 1024
+
+
+class SharedMemory(nn.Module):
+    """Wrap a model so that `backward()` leaves averaged gradients on every rank.
+
+    Used like torch's `DistributedDataParallel`. Alone it only passes calls through.
+
+    Collective: every rank must build it, with the same architecture, and every rank
+    must call `backward()` equally often.
+
+    Args:
+        module: The replica, on the CPU. Rank 0's parameters and buffers are copied to
+            all.
+        min_rows: Of embeddings with at least so many rows only those that a batch
+            touched are averaged (`distrinews.sync.sparse_embedding`).
+
+    Attributes:
+        module: The bare model. Save and evaluate that one.
+
+    Raises:
+        SetupError: The model is not on the CPU, or the ranks share no memory. On every
+            rank.
+        MissingGradientError: From `backward()`, on every rank: some rank's loss did not
+            use a trainable parameter. Names the rank and its parameters.
+
+    Note:
+        Cost: shared memory of W times the gradients, which live in it; two small
+        meetings a `backward()`; each rank reads the gradients once and writes them
+        once.
+
+    Examples:
+        >>> replica = SharedMemory(nn.Linear(2, 1))
+        >>> replica(torch.ones(4, 2)).sum().backward()
+        >>> replica.module.bias.grad
+        tensor([4.])
+    """
+
+    def __init__(
+        self, module: nn.Module, *, min_rows: int = sparse_embedding.MIN_ROWS
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self._ranks = dist.current()
+        self._sync, self._under_way = True, False
+        if self._ranks.world_size == 1:
+            return
+        named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
+        devices = {p.device.type for _, p in named} | {self._ranks.device.type}
+        if devices != {"cpu"}:
+            raise SetupError(
+                f"the model is on {sorted(devices)}.",
+                why="only the CPU's memory is shared here.",
+                fix="use DistributedDataParallel; nccl shares memory between GPUs.",
+                page="shared-memory",
+            )
+        for tensor in [*module.parameters(), *module.buffers()]:
+            torch_dist.broadcast(tensor.detach(), src=0)
+        tables = sparse_embedding.large_embeddings(module, min_rows=min_rows)
+        self._tables = [_SharedTable(table, self._ranks) for table in tables.values()]
+        self._waiting_for: set[str] = set()
+        self._views: dict[str, torch.Tensor] = {}
+        self._names = {name for name, _ in named}
+        self._share_dense([(n, p) for n, p in named if n not in tables])
+        for name, param in named:
+            self._watch(name, param)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the module.
+
+        Args:
+            *args: For the module.
+            **kwargs: For the module.
+
+        Returns:
+            What the module returns.
+        """
+        return self.module(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def no_sync(self) -> Generator[None, None, None]:
+        """Let gradients add up locally: no `backward()` inside communicates.
+
+        Yields:
+            None.
+        """
+        before, self._sync = self._sync, False
+        try:
+            yield
+        finally:
+            self._sync = before
+
+    def _share_dense(self, named: list[tuple[str, nn.Parameter]]) -> None:
+        """Give every gradient its place in this rank's row of the shared memory."""
+        sizes = [param.numel() for _, param in named]
+        dtypes = {param.dtype for _, param in named} or {torch.float32}
+        self._shared = [share(sum(sizes), dtype) for dtype in dtypes][:1][0]
+        for (name, param), part in zip(
+            named, self._shared[self._ranks.rank].split(sizes), strict=True
+        ):
+            self._views[name] = part.view_as(param)
+
+    def _watch(self, name: str, param: nn.Parameter) -> None:
+        def finished(_: torch.Tensor) -> None:
+            if not self._sync:
+                return
+            if not self._under_way:
+                self._under_way, self._waiting_for = True, set(self._names)
+                engine = torch.autograd.Variable._execution_engine
+                engine.queue_callback(self._finish)
+            self._waiting_for.discard(name)
+            view = self._views.get(name)
+            if view is not None and param.grad is not None:
+                # WHY divide before the sum: as DDP does; see `distrinews.sync.overlap`.
+                torch.mul(param.grad, 1 / self._ranks.world_size, out=view)
+                param.grad = view
+
+        param.register_post_accumulate_grad_hook(finished)
+
+    def _finish(self) -> None:
+        """Backward is over: meet, add up, meet."""
+        self._under_way = False
+        for table in self._tables:
+            table.tell()
+        # The vote is the first meeting: nobody reads before all have written.
+        lacking = torch.tensor([len(self._waiting_for)])
+        torch_dist.all_reduce(lacking)
+        if lacking.item():
+            dist.vote_then_raise(self._unused())
+        self._add_up()
+        for table in self._tables:
+            table.hear()
+        # The second: nobody uses or overwrites gradients before all have added up.
+        torch_dist.barrier()
+
+    def _add_up(self) -> None:
+        """Sum this rank's part of the elements and write it into every rank's row."""
+        world_size, num_elements = self._shared.shape
+        own = math.ceil(num_elements / world_size)
+        start = self._ranks.rank * own
+        first, *others = self._shared[:, start : start + own]
+        for begin in range(0, first.numel(), PIECE):
+            sums = first[begin : begin + PIECE]
+            rest = [other[begin : begin + PIECE] for other in others]
+            for piece in rest:
+                sums.add_(piece)
+            for piece in rest:
+                piece.copy_(sums)
+
+    def _unused(self) -> MissingGradientError | None:
+        """What this rank lacks, as an error that names it."""
+        if not self._waiting_for:
+            return None
+        names = [name for name in self._names if name in self._waiting_for]
+        return MissingGradientError(
+            f"rank {self._ranks.rank}: backward() reached no gradient of "
+            f"{len(names)} trainable parameter(s): {sorted(names)}.",
+            why="the loss does not depend on them here; on another rank it may, and "
+            "the mean would mix gradients with nothing.",
+            fix="use them in the loss on every rank, or freeze them with "
+            "requires_grad_(False) before wrapping the model.",
+            page="missing-gradient",
+        )
+
+
+class _SharedTable:
+    """An embedding's touched rows of every rank, in memory that all can read."""
+
+    def __init__(self, table: nn.Embedding, ranks: dist.Ranks) -> None:
+        self._gradient = sparse_embedding.RowGradient(table)
+        self._ranks = ranks
+        num_rows, width = table.weight.shape
+        self._rows = share(1 + num_rows, torch.int64)  # first how many, then which
+        self._values = share(num_rows * width, table.weight.dtype)
+        self._width = width
+
+    def tell(self) -> None:
+        """Write the rows that this rank's batch touched."""
+        rows, values = self._gradient.own_rows(world_size=self._ranks.world_size)
+        me, count = self._ranks.rank, len(rows)
+        self._rows[me, 0] = count
+        self._rows[me, 1 : 1 + count] = rows
+        self._values[me, : values.numel()] = values.flatten()
+
+    def hear(self) -> None:
+        """Add up the rows of all ranks, in the order of the ranks."""
+        parts = []
+        for rank in range(self._ranks.world_size):
+            count = int(self._rows[rank, 0])
+            values = self._values[rank, : count * self._width].view(count, self._width)
+            parts.append((self._rows[rank, 1 : 1 + count], values))
+        self._gradient.fill(parts)

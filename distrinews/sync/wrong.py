@@ -1,0 +1,146 @@
+"""Three ways to average gradients that look right, run without an error, and are wrong.
+
+Each was found in code that people learn from. Do not use them: chapter 04 catches them,
+and tests/test_sync.py tells each from the right version.
+
+- `ParameterReduced` (huggingface/picotron, issue 39): replicas drift at once.
+- `ReducedBeforeAccumulation` (hooks by `Tensor.register_hook`): they drift as soon as a
+  step has more than one micro-batch.
+- `backward_with_a_late_flag` (karpathy/build-nanogpt, pull request 30): the same.
+
+Not here: the right ones (`distrinews.sync`, `distrinews.sync.overlap`).
+
+Guide: understand/gradient-sync.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as torch_dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from distrinews import dist
+
+__all__ = [
+    "ParameterReduced",
+    "ReducedBeforeAccumulation",
+    "backward_with_a_late_flag",
+]
+
+
+class _Wrapped(nn.Module):
+    """A module whose trainable parameters get one hook each."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        for param in module.parameters():
+            if param.requires_grad and dist.current().world_size > 1:
+                self._watch(param)
+
+    def _watch(self, param: nn.Parameter) -> None:
+        raise NotImplementedError
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the module.
+
+        Args:
+            *args: For the module.
+            **kwargs: For the module.
+
+        Returns:
+            What the module returns.
+        """
+        return self.module(*args, **kwargs)
+
+
+class ParameterReduced(_Wrapped):
+    """WRONG: averages the parameter instead of its gradient.
+
+    `register_post_accumulate_grad_hook` hands its hook the *parameter*; the gradient is
+    `param.grad`. Here the weights are averaged before the optimizer moves them apart:
+    they are still equal, nothing changes, every rank goes on with its own gradient.
+
+    Examples:
+        >>> replica = ParameterReduced(nn.Linear(2, 1))  # alone: nothing to get wrong
+        >>> replica(torch.ones(4, 2)).sum().backward()
+    """
+
+    def _watch(self, param: nn.Parameter) -> None:
+        def average(ready: torch.Tensor) -> None:
+            torch_dist.all_reduce(ready.detach())
+            ready.detach().div_(dist.current().world_size)
+
+        param.register_post_accumulate_grad_hook(average)
+
+
+class ReducedBeforeAccumulation(_Wrapped):
+    """WRONG: averages the newest piece of a gradient, and not their sum.
+
+    `register_hook` runs *before* the new gradient is added to `param.grad`. With one
+    backward per step that is right. With accumulation the pieces of earlier, local
+    micro-batches lie in `param.grad` already and never travel.
+
+    Examples:
+        >>> replica = ReducedBeforeAccumulation(nn.Linear(2, 1))
+        >>> replica(torch.ones(4, 2)).sum().backward()
+    """
+
+    _sync = True
+
+    @contextlib.contextmanager
+    def no_sync(self) -> Generator[None, None, None]:
+        """Let gradients add up locally: no hook inside communicates.
+
+        Yields:
+            None.
+        """
+        self._sync = False
+        try:
+            yield
+        finally:
+            self._sync = True
+
+    def _watch(self, param: nn.Parameter) -> None:
+        def average(newest: torch.Tensor) -> torch.Tensor:
+            if not self._sync:
+                return newest
+            mean = newest.clone()
+            torch_dist.all_reduce(mean)
+            return mean / dist.current().world_size
+
+        param.register_hook(average)
+
+
+def backward_with_a_late_flag(
+    replica: DistributedDataParallel,
+    micro_batches: Sequence[Any],
+    *,
+    loss_of: Callable[[nn.Module, Any], torch.Tensor],
+) -> None:
+    """Accumulate, WRONG: says after the forward that this backward should communicate.
+
+    DDP decides in its *forward* whether the backward that follows will communicate.
+    When the flag comes later, the last micro-batch's forward has still seen the False
+    of the one before, and nothing ever travels.
+
+    Args:
+        replica: The DDP wrapper.
+        micro_batches: Of one step.
+        loss_of: Calls the replica and returns the mean loss of a micro-batch.
+
+    Examples:
+        >>> backward_with_a_late_flag(None, [], loss_of=lambda net, batch: None)
+    """
+    for number, batch in enumerate(micro_batches):
+        loss = loss_of(replica, batch)
+        replica.require_backward_grad_sync = number == len(micro_batches) - 1
+        (loss / len(micro_batches)).backward()
+    if micro_batches:
+        # What the next step's first forward will see: also False.
+        replica.require_backward_grad_sync = False

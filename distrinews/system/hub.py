@@ -1,0 +1,214 @@
+"""Fetch a repository from the Hugging Face Hub once, then use the copy on this disk.
+
+Promise: a copy that is already here is used without a single network request; where
+there is none and the Hub does not answer, you learn it within 10 seconds, together
+with the ways to go on offline. `HF_ENDPOINT`, `HF_HOME` and `HF_HUB_OFFLINE` mean
+what they mean to `huggingface_hub`.
+
+Not here: what the files hold (`distrinews.data.sources`, `distrinews.model`).
+Guide: troubleshooting/#hub-unreachable.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.error
+import urllib.request
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import NoReturn
+
+from distrinews.errors import HubUnreachableError
+
+__all__ = ["PROBE_TIMEOUT_S", "cached_snapshot", "check_reachable", "snapshot"]
+
+# WHY 5: a Hub that answers does so in well under a second. A request waits at most
+# this long for each of its steps, and `_ANSWER_DEADLINE_S` bounds all steps together,
+# also the name look-up, for which Python knows no timeout.
+PROBE_TIMEOUT_S = 5.0
+_ANSWER_DEADLINE_S = 8.0
+
+
+def snapshot(
+    repo_id: str,
+    *,
+    repo_type: str,
+    allow_patterns: list[str] | None = None,
+    revision: str | None = None,
+) -> Path:
+    """Return the local folder of a Hub repository; download it if it is not here.
+
+    Args:
+        repo_id: As on the Hub, e.g. `"fancyzhx/ag_news"`.
+        repo_type: `"dataset"` or `"model"`.
+        allow_patterns: Only files that match one of these, e.g. `["*.json"]`; None for
+            all. A cached copy counts only if it has a file for every pattern.
+        revision: A commit; None for the newest.
+
+    Returns:
+        The snapshot folder. Its name is the commit, so it can stand in a fingerprint.
+
+    Raises:
+        HubUnreachableError: No copy here, and the Hub refused, did not answer or broke
+            off. On this rank only: let one rank download, the others wait for it.
+
+    Note:
+        Cost: a few file look-ups when cached; else one probe, then the download.
+    """
+    cached = cached_snapshot(
+        repo_id, repo_type=repo_type, allow_patterns=allow_patterns, revision=revision
+    )
+    if cached is not None:
+        return cached
+    check_reachable(
+        repo_id, repo_type=repo_type, allow_patterns=allow_patterns, revision=revision
+    )
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(
+            repo_id,
+            repo_type=repo_type,
+            allow_patterns=allow_patterns,
+            revision=revision,
+        )
+    except Exception as error:
+        # WHY every kind: what arrives here depends on the HTTP library below
+        # huggingface_hub (requests, httpx, httpx2 so far), and each has its own tree of
+        # errors. None of them is a mistake of this program's.
+        reason = f"the download broke off: {type(error).__name__}: {error}"
+        _raise_unreachable(repo_id, repo_type, reason, error)
+    return Path(folder)
+
+
+def cached_snapshot(
+    repo_id: str,
+    *,
+    repo_type: str,
+    allow_patterns: list[str] | None = None,
+    revision: str | None = None,
+) -> Path | None:
+    """Return the copy of a Hub repository that is on this disk, if it is complete.
+
+    Args:
+        repo_id: As on the Hub.
+        repo_type: `"dataset"` or `"model"`.
+        allow_patterns: As for `snapshot`.
+        revision: As for `snapshot`.
+
+    Returns:
+        The snapshot folder, or None.
+
+    Note:
+        Cost: no network. A few file look-ups, after 0.3 s for importing the library.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(
+            snapshot_download(
+                repo_id,
+                repo_type=repo_type,
+                allow_patterns=allow_patterns,
+                revision=revision,
+                local_files_only=True,
+            )
+        )
+    except LocalEntryNotFoundError:
+        return None
+    # WHY look again: without a saved file list (older libraries, copies made by hand)
+    # the library returns any folder it finds, also one that holds a lone config.json.
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*")]
+    for pattern in allow_patterns or ["*"]:
+        if not any(fnmatch(name, pattern) for name in names):
+            return None
+    return folder
+
+
+def check_reachable(
+    repo_id: str,
+    *,
+    repo_type: str,
+    allow_patterns: list[str] | None = None,
+    revision: str | None = None,
+) -> None:
+    """Make sure that `snapshot` will find a copy here or a Hub that answers.
+
+    Why: called before any process starts, it turns minutes of retries on every rank
+    into one message.
+
+    Args:
+        repo_id: As on the Hub.
+        repo_type: `"dataset"` or `"model"`.
+        allow_patterns: As for `snapshot`.
+        revision: As for `snapshot`.
+
+    Raises:
+        HubUnreachableError: Neither. Within 10 seconds.
+
+    Note:
+        Cost: nothing but file look-ups when cached; else one request.
+    """
+    if cached_snapshot(
+        repo_id, repo_type=repo_type, allow_patterns=allow_patterns, revision=revision
+    ):
+        return
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        reason = "HF_HUB_OFFLINE is set, and this disk holds no complete copy"
+        _raise_unreachable(repo_id, repo_type, reason)
+    # WHY ask ourselves first: huggingface_hub's own first request has no timeout (seen
+    # in 2.4), so a Hub that accepts and never answers would hold it for ever.
+    url = f"{constants.ENDPOINT}/api/{repo_type}s/{repo_id}"
+    if revision is not None:
+        url += f"/revision/{revision}"
+    problem = _probe(url)
+    if problem is not None:
+        _raise_unreachable(repo_id, repo_type, f"{url}: {problem}")
+
+
+def _probe(url: str) -> str | None:
+    """Ask for one small document; say what went wrong, or None."""
+    outcome: list[str | None] = []
+
+    def ask() -> None:
+        try:
+            with urllib.request.urlopen(url, timeout=PROBE_TIMEOUT_S) as answer:
+                # WHY read it: the log-in page of a hotel network also says 200 OK.
+                json.load(answer)
+        except urllib.error.HTTPError as error:
+            outcome.append(f"the Hub answered {error.code} {error.reason}")
+        except urllib.error.URLError as error:
+            outcome.append(f"{error.reason}")
+        except ValueError:
+            outcome.append("what answered is not the Hub (a log-in page?)")
+        except Exception as error:  # OSError, http.client.HTTPException, ...
+            outcome.append(f"{type(error).__name__}: {error}")
+        else:
+            outcome.append(None)
+
+    # WHY a thread and not urlopen's timeout alone: that one bounds each single wait. A
+    # dead name server or a server that sends a byte now and then would hold us longer.
+    # WHY a daemon: one that still waits must not keep the program from ending.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_ANSWER_DEADLINE_S)
+    return outcome[0] if outcome else f"no answer within {_ANSWER_DEADLINE_S:.0f} s"
+
+
+def _raise_unreachable(
+    repo_id: str, repo_type: str, reason: str, cause: Exception | None = None
+) -> NoReturn:
+    instead = "--data newswire" if repo_type == "dataset" else "--preset minilm"
+    kind = " --repo-type dataset" if repo_type == "dataset" else ""
+    raise HubUnreachableError(
+        f"cannot get {repo_type} {repo_id!r} from the Hugging Face Hub ({reason}).",
+        why="nothing is cached on this machine, so there is nothing to train with.",
+        fix=f"{instead} needs no Hub. Or, on a machine with internet: "
+        f"hf download {repo_id}{kind}; copy its ~/.cache/huggingface here, then set "
+        "HF_HOME to that folder and HF_HUB_OFFLINE=1.",
+        page="hub-unreachable",
+    ) from cause

@@ -1,0 +1,103 @@
+"""Prove that a folder holds the files that were written, and no others.
+
+Promise: a byte that changed, a file that is missing or was added is found before
+anything is loaded.
+
+Not here: what the files are (`distrinews.checkpoint`, `distrinews.training.export`). A manifest
+tells damage from what was written; it is no signature, and does not tell who wrote.
+
+Guide: understand/checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any, NoReturn
+
+from distrinews.errors import CheckpointError
+from distrinews.system import files
+
+__all__ = ["MANIFEST", "verify", "write_manifest"]
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+def write_manifest(folder: pathlib.Path) -> None:
+    """List the size and SHA-256 of each file of a folder in `manifest.json`.
+
+    Args:
+        folder: Complete but for the manifest.
+    """
+    entries = {
+        path.name: {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
+        for path in sorted(folder.iterdir())
+        if path.name != MANIFEST
+    }
+    files.write_json(folder / MANIFEST, {"format": FORMAT, "files": entries})
+
+
+def verify(folder: pathlib.Path, *, nothing_else: bool = True) -> dict[str, Any]:
+    """Make sure that each file of a folder is the one that its manifest names.
+
+    Args:
+        folder: A checkpoint or an export.
+        nothing_else: Whether further files are refused. An export may get some, such
+            as the `.gitattributes` of a model repository.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        CheckpointError: A file is missing or differs, or the manifest itself is
+            damaged. On this rank only.
+    """
+    manifest, entries = _read_manifest(folder)
+    for name, num_bytes, digest in entries:
+        path = folder / name
+        # WHY compare names: a manifest that lists "../../x" would have us read foreign
+        # files, and one that lists nothing would find nothing wrong.
+        try:
+            if pathlib.PurePath(name).name != name or not path.is_file():
+                _refuse(folder, f"{name[:100]} is missing")
+            if path.stat().st_size != num_bytes:
+                _refuse(folder, f"{name} has another size")
+            if files.sha256(path) != digest:
+                _refuse(folder, f"{name} has another content")
+        except OSError as error:
+            _refuse(folder, f"{name[:100]} cannot be read ({error.strerror})")
+    listed = {name for name, _, _ in entries} | {MANIFEST}
+    unlisted = sorted({path.name for path in folder.iterdir()} - listed)
+    if nothing_else and unlisted:
+        _refuse(folder, f"not listed in its manifest: {unlisted}")
+    return manifest
+
+
+def _read_manifest(
+    folder: pathlib.Path,
+) -> tuple[dict[str, Any], list[tuple[str, int, str]]]:
+    """The manifest, and its entries as (file name, bytes, SHA-256)."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        entries = [
+            (str(name), int(entry["bytes"]), str(entry["sha256"]))
+            for name, entry in manifest["files"].items()
+        ]
+        known_format = manifest["format"] == FORMAT
+    # WHY so many kinds: JSON can hold lists for tables and `Infinity` for a size.
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
+        _refuse(folder, f"{MANIFEST} is missing or unreadable")
+    if not known_format:
+        _refuse(folder, f"its format is not {FORMAT}")
+    return dict(manifest), entries
+
+
+def _refuse(folder: pathlib.Path, reason: str) -> NoReturn:
+    """Say that a folder is not what was written."""
+    raise CheckpointError(
+        f"{folder} is damaged: {reason}.",
+        why="loading it would go on from other numbers than were saved.",
+        fix=f"delete {folder}; --resume then takes the one before it.",
+        page="checkpoint",
+    )

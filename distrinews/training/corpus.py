@@ -1,0 +1,193 @@
+"""From settings to everything a chapter trains on: tokenizer, tables, split.
+
+Promise: what can be wrong with the data is found before any process starts; after
+that, every rank holds the same tables and the same split.
+
+Not here: the sources (`distrinews.data.sources`), the tables (`distrinews.data.tokenised`).
+
+Guide: reference/data.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from distrinews import dist, model, sharding
+from distrinews.config.settings import DistributedSettings, TrainSettings
+from distrinews.data import sources, tokenised
+from distrinews.errors import DataError, SettingsError
+from distrinews.system import files
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+__all__ = ["News", "check", "load"]
+
+# Texts that tiny learns its vocabulary from: enough for 4,000 pieces, read in a second.
+VOCABULARY_TEXTS = 5000
+# Part of the cached vocabulary's name: raise it with any change of how it is trained.
+VOCABULARY_VERSION = 3
+
+
+@dataclass(frozen=True)
+class News:
+    """What a chapter trains on and is judged by.
+
+    Attributes:
+        description: The source in one line.
+        tokenizer: As the texts were tokenised with.
+        train: All rows taken from the training split; those to train on come first.
+        fit_rows: Rows of `train` to train on [N], from 0.
+        validation_rows: Rows of `train` set aside to judge epochs by: the last ones.
+        test: The test rows, to be looked at once.
+    """
+
+    description: str
+    tokenizer: PreTrainedTokenizerFast
+    train: tokenised.TokenTable
+    fit_rows: range
+    validation_rows: list[int]
+    test: tokenised.TokenTable
+
+    @functools.cached_property
+    def fit(self) -> tokenised.TokenTable:
+        """The rows to train on, as a table of their own [N]."""
+        return self.train.first(len(self.fit_rows))
+
+    @property
+    def fit_lengths(self) -> np.ndarray:
+        """Tokens of each row to train on, int16 [N]."""
+        # WHY a copy: on its own it is small enough to be at hand when rows are sorted.
+        return np.ascontiguousarray(self.fit.lengths)
+
+    def fit_batch(
+        self, places: Sequence[int], *, device: torch.device
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Collect rows to train on into one padded batch.
+
+        Args:
+            places: Which of `fit_rows` [B], as a sampler numbers them: from 0.
+            device: Where the model lives.
+
+        Returns:
+            As `TokenTable.batch`.
+        """
+        return self.fit.batch(places, device=device)
+
+
+def check(settings: TrainSettings, *, world_size: int) -> None:
+    """Refuse what cannot work, before any process starts.
+
+    Args:
+        settings: What was asked for.
+        world_size: How many ranks there will be.
+
+    Raises:
+        SettingsError: The batch does not divide, or there are fewer rows than a batch.
+        DataError: The source is unknown or malformed.
+        ModelError: The preset's weights are not installed.
+        HubUnreachableError: They are on the Hub, and it does not answer.
+    """
+    pieces = 1  # chapter 01 computes a step in one piece
+    if isinstance(settings, DistributedSettings):
+        pieces = settings.accumulation_steps
+    sharding.per_rank_batch_size(
+        settings.global_batch_size, world_size=world_size, accumulation_steps=pieces
+    )
+    if settings.train_rows is not None:
+        _check_enough(settings.train_rows, settings)
+    model.check(settings.preset)
+    sources.open_source(settings.data).check()
+
+
+def load(settings: TrainSettings) -> News:
+    """Tokenise the news, or find them ready.
+
+    Collective: every rank must call it. Rank 0 does the work while the others wait.
+
+    Args:
+        settings: Source, rows, seed, preset.
+
+    Returns:
+        Tables and split, the same on every rank.
+
+    Raises:
+        DataError: Rows are malformed, too few or of one class. On every rank.
+        SettingsError: Fewer rows than one batch. On every rank.
+    """
+    source = sources.open_source(settings.data)
+    tokenizer = _tokenizer(source, settings)
+    train, test = (
+        tokenised.tokenise(
+            source, split, tokenizer=tokenizer, num_rows=num_rows, seed=settings.seed
+        )
+        for split, num_rows in (
+            ("train", settings.train_rows),
+            ("test", settings.test_rows),
+        )
+    )
+    _check_enough(len(train), settings)  # before a twentieth of too little is cut off
+    fit_rows, aside = tokenised.split_validation(
+        train.labels, num_rows=settings.validation_rows, seed=settings.seed
+    )
+    _check_enough(len(fit_rows), settings)
+    if len(np.unique(train.labels[fit_rows])) < 2:
+        raise DataError(
+            f"all {len(fit_rows)} training rows are of one class.",
+            why="a model that always says this class would be right every time.",
+            fix="--train-rows with a larger number, or a file with several classes.",
+            page="bad-data",
+        )
+    train = train.with_last(aside)
+    first = range(len(fit_rows))
+    last = list(range(len(fit_rows), len(train)))
+    return News(source.description, tokenizer, train, first, last, test)
+
+
+def _tokenizer(
+    source: sources.Source, settings: TrainSettings
+) -> PreTrainedTokenizerFast:
+    """The preset's tokenizer; tiny's is trained once, by rank 0, and kept."""
+    from transformers import PreTrainedTokenizerFast
+
+    if settings.preset != "tiny":
+        return model.load_tokenizer(settings.preset, max_length=settings.max_length)
+    what = source.fingerprint("train", num_rows=settings.train_rows, seed=settings.seed)
+    parts = f"{what}|{settings.max_length}|{VOCABULARY_VERSION}"
+    name = hashlib.sha256(parts.encode()).hexdigest()[:32]
+    folder = tokenised.cache_folder() / f"tiny-{name}"
+    with dist.rank0_first():
+        if not folder.exists():
+            rows = source.rows(
+                "train", num_rows=settings.train_rows, seed=settings.seed
+            )
+            tokenizer = model.load_tokenizer(
+                "tiny",
+                max_length=settings.max_length,
+                texts=(row.text for row in itertools.islice(rows, VOCABULARY_TEXTS)),
+            )
+            with files.atomic_folder(folder) as draft:
+                tokenizer.save_pretrained(draft)
+    loaded: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
+    return loaded
+
+
+def _check_enough(num_rows: int, settings: TrainSettings) -> None:
+    """Raise SettingsError where not even one step could be taken."""
+    if num_rows < settings.global_batch_size:
+        raise SettingsError(
+            f"{num_rows} training rows are fewer than one global batch of "
+            f"{settings.global_batch_size}.",
+            why="each optimizer step takes a whole batch; there would be none.",
+            fix=f"--train-rows {settings.global_batch_size * 10}, or a smaller "
+            "--global-batch-size.",
+            page="batch-size",
+        )

@@ -1,0 +1,183 @@
+"""How a run begins and ends for its reader: what was chosen, what came out.
+
+Promise: every number printed here is one over all ranks, or says whose it is; and the
+same numbers are saved in the run's `result.json`.
+
+Not here: training (the chapters), the folder of a run (`distrinews.training.runs`).
+
+Guide: reference/run-folder.
+"""
+
+from __future__ import annotations
+
+import datetime
+import pathlib
+import time
+from typing import TYPE_CHECKING, Any
+
+from distrinews import dist, model
+from distrinews.data.labels import LABEL_NAMES
+from distrinews.metrics import Tally, evaluation
+from distrinews.system import files, machine
+from distrinews.training import export
+from distrinews.training.corpus import News
+from distrinews.training.runs import Run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["HEADLINES", "closing", "opening"]
+
+# Written for this course; what a run classifies as its last act.
+HEADLINES = (
+    "Striker scores twice as champions win the cup final in extra time",
+    "Central bank raises interest rates as inflation and oil prices climb",
+    "Space probe sends first pictures from an icy moon of Saturn",
+)
+
+
+def opening(run: Run, *, net: PreTrainedModel, stories: News) -> None:
+    """Print what is trained, on what, by how many.
+
+    Args:
+        run: The run.
+        net: The bare model.
+        stories: The data.
+    """
+    settings, ranks = run.settings, run.ranks
+    chosen = model.describe(settings.preset, net=net)
+    run.say(
+        f"run    {run.folder}\n"
+        f"model  {chosen['name']}: {chosen['summary']}; "
+        f"{chosen['num_parameters']:,} parameters\n"
+        f"       from {chosen['origin']}; licence {chosen['licence']}\n"
+        f"data   {stories.description}\n"
+        f"       {len(stories.fit_rows)} rows to train on, "
+        f"{len(stories.validation_rows)} to validate, {len(stories.test)} to test\n"
+        f"ranks  {ranks.world_size} on {ranks.device.type}, "
+        f"{settings.global_batch_size} rows per step over all ranks"
+    )
+
+
+def closing(run: Run, *, net: PreTrainedModel, stories: News) -> None:
+    """Test the best epoch once, export it, let it answer, and write the result.
+
+    Collective: every rank must call it.
+
+    Args:
+        run: The run, trained.
+        net: The bare model.
+        stories: The data.
+
+    Raises:
+        OutputError: Export or result could not be written. On every rank.
+    """
+    run.log.close()
+    run.load_best(net)
+    with run.phase("test"):
+        tally = evaluation.evaluate(net, stories.test, run.ranks, title="test")
+    rows_trained = (run.step - run.first_step) * run.settings.global_batch_size
+    seconds = run.seconds["train"]
+    figures: dict[str, Any] = {
+        "train_rows": len(stories.train),
+        "fitted_rows": len(stories.fit_rows),
+        "validation_rows": len(stories.validation_rows),
+        "rows_trained": rows_trained,
+        "steps": run.step,
+        "best_step": run.state["best_step"],
+        "samples_per_s": round(rows_trained / seconds, 3) if seconds else None,
+        "test_rows": tally.num_rows,
+        "validation_accuracy": run.state["best_accuracy"],
+        "model": model.describe(run.settings.preset, net=net),
+        "data": stories.description,
+    } | {name: value for name, value in tally.as_dict().items() if name != "rows"}
+    with run.phase("export"):
+        _export(run, net, stories, figures)
+    with run.phase("predict"):
+        figures["headlines"] = _answer(run)
+    path = _write_result(run, figures)
+    run.say(_table(run, tally, figures))
+    run.say(str(path))
+
+
+def _export(
+    run: Run, net: PreTrainedModel, stories: News, figures: dict[str, Any]
+) -> None:
+    facts = {
+        "run_id": run.folder.name,
+        "preset": figures["model"]["name"],
+        "summary": figures["model"]["summary"],
+        "origin": figures["model"]["origin"],
+        "licence": figures["model"]["licence"].split()[0].lower(),
+        "data": stories.description,
+        "rows": figures["test_rows"],
+        "accuracy": figures["accuracy"],
+        "macro_f1": figures["macro_f1"],
+        "fitted_rows": figures["fitted_rows"],
+        "num_ranks": run.ranks.world_size,
+        "max_length": run.settings.max_length,
+    }
+    with dist.raise_together():
+        if run.ranks.is_main:
+            export.write(
+                run.export_folder, net=net, tokenizer=stories.tokenizer, facts=facts
+            )
+
+
+def _answer(run: Run) -> list[dict[str, Any]]:
+    """Load the export as any user would, and classify three headlines with it."""
+    answers: list[dict[str, Any]] = []
+    with dist.raise_together():
+        if run.ranks.is_main:
+            from distrinews.inference.classifier import Classifier
+
+            predictions = Classifier(run.export_folder).predict(HEADLINES)
+            answers = [
+                {"text": text, "label": p.label, "scores": p.scores}
+                for text, p in zip(HEADLINES, predictions, strict=True)
+            ]
+    for answer in answers:
+        scores = "  ".join(
+            f"{name} {score:.3f}" for name, score in answer["scores"].items()
+        )
+        run.say(f"{answer['label']:9} <- {answer['text']}\n          {scores}")
+    return answers
+
+
+def _write_result(run: Run, facts: dict[str, Any]) -> pathlib.Path:
+    """Write `result.json`, the last file of a run. Collective."""
+    path = run.folder / "result.json"
+    memory = dist.gather_objects(machine.peak_memory_bytes())
+    total_s = time.time() - machine.program_start_s()
+    seconds = {name: round(value, 3) for name, value in run.seconds.items()}
+    result = {
+        "run_name": run.folder.name,
+        "finished": datetime.datetime.now(datetime.UTC).isoformat("T", "seconds"),
+        "num_ranks": run.ranks.world_size,
+        "seconds": seconds | {"total": round(total_s, 3)},
+        "peak_memory_bytes": memory,
+        "export_dir": str(run.export_folder),
+    }
+    with dist.raise_together():
+        if run.ranks.is_main:
+            files.write_json(path, result | facts)
+    return path
+
+
+def _table(run: Run, tally: Tally, figures: dict[str, Any]) -> str:
+    """The result in a form that fits any console."""
+    width = max(len(name) for name in LABEL_NAMES)
+    lines = [
+        "",
+        f"accuracy {tally.accuracy:.4f}, macro F1 {tally.macro_f1:.4f} on "
+        f"{tally.num_rows} test rows, each counted once over {run.ranks.world_size} "
+        "rank(s)",
+        f"{figures['samples_per_s']} samples/s while training; "
+        + ", ".join(f"{name} {value:.1f} s" for name, value in run.seconds.items()),
+        "",
+        " " * (width + 7) + "".join(f"{name:>10}" for name in LABEL_NAMES),
+    ]
+    for name, row in zip(LABEL_NAMES, tally.confusion.tolist(), strict=True):
+        cells = "".join(f"{count:10}" for count in row)
+        lines.append(f"true  {name:{width}} {cells}")
+    return "\n".join([*lines, ""])

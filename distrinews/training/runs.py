@@ -1,0 +1,312 @@
+"""One run, one folder: settings, environment, log, checkpoints, export, result.
+
+Promise: what a run was, what it measured and what it left lies in one place, and no
+run ever writes into another one's folder.
+
+Not here: what a checkpoint holds (`distrinews.checkpoint`), training itself (the
+chapters).
+
+Guide: reference/run-folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import pathlib
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Generator, Iterable
+from typing import Any, NoReturn, TypeVar
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+from tqdm import tqdm
+
+from distrinews import checkpoint, dist, metrics
+from distrinews.config.settings import TrainSettings
+from distrinews.dist import Ranks
+from distrinews.errors import OutputError
+from distrinews.system import files, machine
+from distrinews.training import resume, setup
+from distrinews.training.runlog import RunLog
+
+__all__ = ["Run", "begin"]
+
+LOG_EVERY_STEPS = 10
+
+Work = TypeVar("Work")
+
+
+def begin(settings: TrainSettings, *, ranks: Ranks) -> Run:
+    """Open the run's folder, and switch on deterministic mode if asked for.
+
+    Collective: every rank must call it. Rank 0 makes the folder.
+
+    Args:
+        settings: The run's settings; under torchrun rank 0's run name counts.
+        ranks: Who this process is.
+
+    Returns:
+        The run, on every rank.
+
+    Raises:
+        OutputError: The folder cannot be made. On every rank.
+    """
+    # WHY share the name: it may come from the clock, and under torchrun every rank
+    # read the clock for itself.
+    name = dist.broadcast_object(settings.run_name)
+    folder = pathlib.Path(settings.runs_dir) / name
+    if settings.deterministic:
+        setup.be_deterministic()
+    environment = machine.describe() | {"num_ranks": ranks.world_size}
+    with dist.raise_together():
+        if ranks.is_main:
+            with files.clear_output_errors(folder):
+                folder.mkdir(parents=True, exist_ok=resume.resumes(settings))
+            if not (folder / "settings.json").exists():
+                files.write_json(folder / "settings.json", settings.model_dump())
+            files.write_json(folder / "environment.json", environment)
+    run = Run(folder, settings, ranks)
+    run.seconds["start"] = time.time() - machine.program_start_s()
+    return run
+
+
+class Run:
+    """The folder of a run, and the clock over its phases.
+
+    Args:
+        folder: `runs_dir / run_name`.
+        settings: The run's settings.
+        ranks: Who this process is.
+
+    Attributes:
+        seconds: Wall-clock seconds by phase, on this rank.
+        state: Where training stands: `step`, the best epoch so far, and how many
+            epochs in a row were no better.
+        first_step: Steps that were done before this program started.
+    """
+
+    def __init__(
+        self, folder: pathlib.Path, settings: TrainSettings, ranks: Ranks
+    ) -> None:
+        self.folder, self.settings, self.ranks = folder, settings, ranks
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.state: dict[str, Any] = {
+            "step": 0,
+            "best_step": 0,
+            "best_accuracy": -1.0,
+            "epochs_without_gain": 0,
+            "stopped_early": False,
+        }
+        self.first_step = 0
+        self.log = RunLog(folder, ranks, tensorboard=settings.tensorboard)
+        # Of the step under way, one entry a micro-batch: mean loss, rows.
+        self._losses: list[tuple[torch.Tensor, int]] = []
+        self._bar: tqdm[NoReturn] | None = None
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done, those before a resume included."""
+        return int(self.state["step"])
+
+    @property
+    def stopped_early(self) -> bool:
+        """Whether the validation rows said that more epochs bring nothing."""
+        return bool(self.state["stopped_early"])
+
+    @property
+    def export_folder(self) -> pathlib.Path:
+        """Where the finished model goes."""
+        return self.folder / "export"
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Generator[None, None, None]:
+        """Add the seconds of the block to a phase.
+
+        Args:
+            name: Such as "train"; a phase may have many blocks.
+
+        Yields:
+            None.
+        """
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.perf_counter() - start
+
+    def restore(self, parts: checkpoint.Parts) -> None:
+        """Go back to the newest intact checkpoint, if this run is to be resumed.
+
+        Collective: every rank must call it.
+
+        Args:
+            parts: What was saved, built anew.
+
+        Raises:
+            CheckpointError: It does not fit. On every rank.
+        """
+        if not resume.resumes(self.settings):
+            return
+        newest = checkpoint.latest(self.folder / "checkpoints")
+        if newest is not None:
+            with dist.raise_together():
+                self.state |= checkpoint.load_training(newest, parts)
+        self.first_step = self.step
+        self.log.forget_after(self.step)
+        self.say(f"resuming {self.folder} after step {self.step}")
+
+    def steps(
+        self, work: Iterable[Work], *, plan: setup.Plan
+    ) -> Generator[Work, None, None]:
+        """Hand out the work of each step, up to the next pause.
+
+        Args:
+            work: What is left of an epoch: for each step its batch or micro-batches.
+            plan: Says where to pause.
+
+        Yields:
+            The work of the next step. A progress bar on rank 0 shows step, speed and
+            time left.
+        """
+        if self._bar is None:
+            self._bar = tqdm(
+                total=plan.last_step,
+                initial=self.step,
+                desc="train",
+                disable=not self.ranks.is_main,
+            )
+        with self.phase("train"):
+            yield from itertools.islice(work, plan.next_pause(self.step) - self.step)
+        if self.step == plan.last_step:
+            self._bar.close()
+
+    def count(self, loss: torch.Tensor, *, num_rows: int) -> None:
+        """Remember the loss of one micro-batch. Local: no rank waits for another.
+
+        Args:
+            loss: Mean over the rows, a scalar; not divided for accumulation.
+            num_rows: How many rows those are.
+        """
+        # WHY detach and not item(): item() would wait for the GPU in every step.
+        self._losses.append((loss.detach(), num_rows))
+
+    def end_step(self, scheduler: LRScheduler) -> None:
+        """Count an optimizer step, and every few of them log the loss over all ranks.
+
+        Collective on the steps that it logs: every rank must call it after each step.
+
+        Args:
+            scheduler: Its rate is logged: that of the next step.
+
+        Raises:
+            OutputError: The log could not be written. On every rank.
+        """
+        self.state["step"] += 1
+        if self._bar is not None:
+            self._bar.update()
+        losses, self._losses = self._losses, []
+        if self.step % LOG_EVERY_STEPS != 0:
+            return
+        total = sum(loss.item() * num_rows for loss, num_rows in losses)
+        mean = metrics.global_mean(total, count=sum(rows for _, rows in losses))
+        rate = float(scheduler.get_last_lr()[0])
+        self.log.write({"step": self.step, "loss": mean, "learning_rate": rate})
+        if self._bar is not None:
+            self._bar.set_postfix(loss=f"{mean:.3f}")
+
+    def judge(self, validation: metrics.Tally, *, patience: int | None = None) -> None:
+        """Compare the epoch that just ended with the best one, and decide to go on.
+
+        Collective: every rank must call it.
+
+        Args:
+            validation: What the model answered on the validation rows, all ranks.
+            patience: Stop when so many epochs in a row were no better; None: never.
+
+        Raises:
+            OutputError: The log could not be written. On every rank.
+        """
+        step, accuracy = self.step, validation.accuracy
+        if accuracy > self.state["best_accuracy"]:
+            self.state |= {"best_step": step, "best_accuracy": accuracy}
+            self.state["epochs_without_gain"] = 0
+        else:
+            self.state["epochs_without_gain"] += 1
+        enough = patience is not None and self.state["epochs_without_gain"] >= patience
+        # WHY rank 0's word, though all have the same tally: a rank that stopped alone
+        # would leave the others waiting in the next backward.
+        self.state["stopped_early"] = dist.broadcast_object(enough)
+        self.log.write({"step": step, "validation": validation.as_dict()})
+        self.say(
+            f"step {step}: accuracy {accuracy:.4f}, loss {validation.loss:.4f} on "
+            f"{validation.num_rows} validation rows (all ranks)"
+        )
+        if self.stopped_early:
+            if self._bar is not None:
+                self._bar.close()  # it would be drawn again below every later message
+            self.say(f"stopping early: {patience} epoch(s) in a row were no better")
+
+    def save(self, parts: checkpoint.Parts) -> None:
+        """Save a checkpoint.
+
+        Collective: every rank must call it.
+
+        Args:
+            parts: What decides the next step.
+
+        Raises:
+            OutputError: It could not be saved, or the run's folder was removed
+                meanwhile. On every rank; older ones are intact.
+        """
+        with dist.raise_together():
+            # WHY look: saving would make the folder anew, without its settings and its
+            # log, and nobody would notice before the next resume.
+            if self.ranks.is_main and not (self.folder / "settings.json").exists():
+                raise OutputError(
+                    f"{self.folder} was removed while the run was going on.",
+                    why="what is saved from here on would be part of no run.",
+                    fix="start again; give the run a --runs-dir that nobody cleans up.",
+                    page="output",
+                )
+        checkpoint.save(
+            self.folder / "checkpoints",
+            parts,
+            state=self.state,
+            settings=self.settings.model_dump(),
+        )
+
+    def load_best(self, net: nn.Module) -> None:
+        """Put the weights of the best epoch into the model.
+
+        Collective: every rank must call it.
+
+        Args:
+            net: The bare model.
+
+        Raises:
+            CheckpointError: It was damaged meanwhile. On every rank.
+        """
+        if self.state["best_step"] != self.state["step"]:
+            name = f"step-{self.state['best_step']:08d}"
+            with dist.raise_together():
+                folder = self.folder / "checkpoints" / name
+                checkpoint.verify(folder)
+                checkpoint.load_weights(folder, net=net)
+
+    def say(self, text: str) -> None:
+        """Print on rank 0; a number in the text must be global or name its rank.
+
+        Args:
+            text: One line or more. Progress bars make way for them in a terminal.
+        """
+        if not self.ranks.is_main:
+            return
+        # WHY only for a terminal: making way means to erase and to draw again, which
+        # in a file would be more copies of the bar.
+        terminal = sys.stderr.isatty()
+        with tqdm.external_write_mode() if terminal else contextlib.nullcontext():
+            print(text, flush=True)

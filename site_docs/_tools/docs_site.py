@@ -1,0 +1,263 @@
+"""What `python -m distrinews docs` does: build the guide, and show it.
+
+Promise: the site that is built is complete (a broken link, a stale number or a missing
+anchor stops it), lies in one folder, and needs no internet: any server of files will
+do. The one here listens on this machine only.
+
+Not here: what the pages are made from (`site_docs/_tools`, `mkdocs.yml`).
+
+Guide: howto/site.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import http.server
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field
+
+from distrinews.config.command_settings import CommandSettings
+from distrinews.config.flags import parse
+from distrinews.errors import OutputError, SettingsError, SetupError
+
+__all__ = ["DocsSettings", "build", "server"]
+
+# What hosts of static sites pack on the way.
+TEXT = ("text/", "application/json", "image/svg+xml")
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+class DocsSettings(CommandSettings):
+    """How the guide is built and shown.
+
+    Examples:
+        >>> DocsSettings().out
+        'site'
+    """
+
+    out: str = Field(
+        "site", min_length=1, description="the folder to build into; it is replaced"
+    )
+    renew: bool = Field(
+        False,
+        description="write the generated parts anew; without it a stale one is refused",
+    )
+    serve: bool = Field(
+        False, description="then show it in a browser on this machine, until Ctrl-C"
+    )
+    port: int = Field(
+        8008, ge=0, le=65535, description="of --serve; 0 takes a free one"
+    )
+
+
+def build(arguments: Sequence[str]) -> None:
+    """Build the guide as the flags say.
+
+    Args:
+        arguments: What follows `python -m distrinews docs`.
+
+    Raises:
+        SettingsError: A flag is not usable, or the port is taken.
+        SetupError: This is no checkout, or MkDocs is not installed.
+        OutputError: A generated part is stale, or MkDocs refuses a page.
+        KeyboardInterrupt: Ctrl-C while it builds; once it serves, that ends it.
+    """
+    chosen = parse(DocsSettings, about=__doc__ or "", arguments=arguments)
+    _check_setup()
+    shown = server(chosen.out, port=chosen.port) if chosen.serve else None
+    try:
+        _run_generators(renew=chosen.renew)
+        _build_pages(chosen.out)
+        if shown is not None:
+            print(
+                f"http://127.0.0.1:{shown.server_port}/  (Ctrl-C ends it)", flush=True
+            )
+            shown.serve_forever()
+    except KeyboardInterrupt:
+        if shown is None:
+            raise  # a build that was broken off; else it is how one leaves
+    finally:
+        if shown is not None:
+            shown.server_close()
+
+
+def server(folder: str | pathlib.Path, *, port: int) -> http.server.ThreadingHTTPServer:
+    """Open a server of a folder's files, for this machine only.
+
+    Args:
+        folder: Where `index.html` lies; read at each request.
+        port: To listen on; 0 takes a free one.
+
+    Returns:
+        The server, listening; `serve_forever` answers.
+
+    Raises:
+        SettingsError: The port is taken or not allowed.
+
+    Examples:
+        >>> with server("site", port=0) as opened:
+        ...     opened.server_address[0]
+        '127.0.0.1'
+    """
+    handler = functools.partial(_Files, directory=str(folder))
+    try:
+        return http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as error:
+        raise SettingsError(
+            f"--port {port} cannot be opened: {error.strerror}.",
+            why="there would be nothing to look at.",
+            fix="--port 0, which takes a free one.",
+            page="settings",
+        ) from None
+
+
+class _Files(http.server.SimpleHTTPRequestHandler):
+    """Files as a host of static sites serves them, and quietly."""
+
+    # WHY by hand: Windows looks these up in its registry, where some programs have put
+    # text/plain for .js, and a browser refuses a module of that type.
+    extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {
+        ".css": "text/css",
+        ".js": "text/javascript",
+        ".json": "application/json",
+        ".svg": "image/svg+xml",
+    }
+
+    def do_GET(self) -> None:
+        """Answer with a file, packed if the browser can unpack it."""
+        path = pathlib.Path(self.translate_path(self.path))
+        if path.is_dir() and self.path.partition("?")[0].endswith("/"):
+            path /= "index.html"
+        kind = self.guess_type(str(path))
+        packs = "gzip" in self.headers.get("Accept-Encoding", "")
+        if not (packs and path.is_file() and kind.startswith(TEXT)):
+            super().do_GET()
+            return
+        content = gzip.compress(path.read_bytes(), compresslevel=6)
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Encoding", "gzip")
+        self._send(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Print nothing: a page asks for ten files."""
+
+    def send_error(
+        self, code: int, message: str | None = None, explain: str | None = None
+    ) -> None:
+        """Answer with the site's own page if there is no such file."""
+        own = pathlib.Path(self.directory) / "404.html"
+        if code != 404 or not own.is_file():
+            super().send_error(code, message, explain)
+            return
+        content = own.read_bytes()
+        self.send_response(404)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self._send(content)
+
+    def _send(self, content: bytes) -> None:
+        """End the answer."""
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+
+def _check_setup() -> None:
+    if not (ROOT / "mkdocs.yml").is_file():
+        raise SetupError(
+            f"{ROOT} holds no mkdocs.yml: distrinews is installed here without its "
+            "guide.",
+            why="the guide's pages are not part of the package.",
+            fix="get the repository, and pip install -e .[docs] in it.",
+            page="site",
+        )
+    missing = [
+        name
+        for name in ("mkdocs", "material", "mkdocstrings", "htmlproofer")
+        if importlib.util.find_spec(name) is None
+    ]
+    if missing:
+        raise SetupError(
+            f"not installed: {', '.join(missing)}.",
+            why="MkDocs and its parts build the guide.",
+            fix=f'{sys.executable} -m pip install -c constraints.txt -e ".[docs]"',
+            page="site",
+        )
+
+
+def _run_generators(*, renew: bool) -> None:
+    """Run every `site_docs/_tools/*_page*.py`, several at a time."""
+    tools = sorted((ROOT / "site_docs" / "_tools").glob("*_page*.py"))
+    # WHY in turn when they write: two of them may write parts of the same page.
+    if renew:
+        for tool in tools:
+            _finish(_start(tool), tool, renew=True)
+    else:
+        for tool, started in [(tool, _start(tool, "--check")) for tool in tools]:
+            _finish(started, tool, renew=False)
+
+
+def _start(tool: pathlib.Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(tool), *words],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+def _finish(started: subprocess.Popen[str], tool: pathlib.Path, *, renew: bool) -> None:
+    said = started.communicate()[0].strip()
+    if started.returncode:
+        raise OutputError(
+            f"{tool.name}: {said or 'failed'}.",
+            why="the guide would show what is no longer true.",
+            fix="read the message above."
+            if renew
+            else "--renew, then look at git diff.",
+            page="site",
+        )
+    if renew and said:
+        print(f"{tool.name} wrote {', '.join(said.split())}", flush=True)
+
+
+def _build_pages(out: str) -> None:
+    """Run MkDocs, strictly."""
+    # WHY not --quiet: MkDocs then does not count its warnings, and strict is no more.
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "mkdocs", "build", "--strict"),
+            *("--config-file", str(ROOT / "mkdocs.yml")),
+            *("--site-dir", str(pathlib.Path(out).resolve())),
+        ],
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    for line in done.stdout.splitlines():
+        if line.strip() and not line.startswith("INFO"):
+            print(line, file=sys.stderr, flush=True)
+    if done.returncode:
+        raise OutputError(
+            "MkDocs refuses a page; its messages stand above.",
+            why="a strict build lets no broken link and no missing anchor through.",
+            fix="correct the page that is named.",
+            page="site",
+        )
+    print(f"{out} is built; any server of files can show it.", flush=True)
