@@ -33,9 +33,9 @@ try:
         openapi,
         statuses,
     )
-    from envelope import Envelope
     from fastapi import APIRouter, FastAPI, Request
     from fastapi.responses import HTMLResponse, RedirectResponse, Response
+    from middleware import RequestMiddleware
     from problems import (
         BusyError,
         ProblemError,
@@ -266,7 +266,7 @@ def create_app(
 
         app = mount(app)
     around = {"max_body_bytes": settings.max_body_bytes, "refusals": refusals}
-    app.add_middleware(Envelope, metrics=told, **around)
+    app.add_middleware(RequestMiddleware, metrics=told, **around)
     return app
 
 

@@ -1,9 +1,9 @@
 """What goes in and out: the shapes of requests and answers, and the OpenAPI schema.
 
-Promise: `openapi.json` beside this file is the schema that the app serves; a proof
-compares them. Every status that an operation can answer with is declared.
+`openapi.json` beside this file is the schema that the app serves; a test compares them.
+Every status that an operation can answer with is declared.
 
-    python apps/contract.py     renews openapi.json
+Not here: writing that file (`renew_openapi`).
 """
 
 from __future__ import annotations
@@ -217,14 +217,3 @@ def as_text(told: dict[str, Any]) -> str:
         JSON.
     """
     return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
-
-
-def main() -> None:
-    """Renew the file."""
-    import api  # WHY here: it imports this module
-
-    FILE.write_text(as_text(api.create_app().openapi()), "utf-8", newline="\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -4,7 +4,7 @@ Promise: what h11 does not let pass is refused here, too: endless headers, a req
 without a host, a trailer that poses as a header. Whom the app would refuse for lack of
 room is refused before there is a task or a scope for the request.
 
-Not here: the choice of a parser (`wire`), what a refusal says (`refusals`).
+Not here: the choice of a parser (`server`), what a refusal says (`refusals`).
 """
 
 # ruff: noqa: D102 - the methods are asyncio's, uvicorn's and the parser's.
@@ -18,9 +18,9 @@ import httptools
 from refusals import CLOSE, Refusals
 from serve_settings import ServeSettings
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from wire import Patient, bad_request
+from wire import TimeoutH11Protocol, bad_request
 
-__all__ = ["Fast"]
+__all__ = ["StrictHttpToolsProtocol"]
 
 MAX_HEAD_BYTES = 65_536  # as uvicorn limits h11
 # Stands where uvicorn keeps the request that it answers.
@@ -33,7 +33,7 @@ class _BadHeadError(Exception):
     """The parser lets it pass, and we do not."""
 
 
-class Fast(HttpToolsProtocol):
+class StrictHttpToolsProtocol(HttpToolsProtocol):
     """httptools, its patience and its tolerance limited."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -111,7 +111,7 @@ class Fast(HttpToolsProtocol):
         super().on_response_complete()
         self._since_s = self.loop.time()
         if self._is_bad and self.cycle.response_complete:
-            self._say_bad()
+            self._send_400()
 
     # --- Refusing ---------------------------------------------------------------
 
@@ -153,14 +153,14 @@ class Fast(HttpToolsProtocol):
         self._is_bad = True
         self.logger.warning("Invalid HTTP request received.")
         if self.cycle is None or self.cycle.response_complete:
-            self._say_bad()
+            self._send_400()
         elif self.cycle.more_body:  # it is the body of the request being answered
             if self.pipeline:
                 self.transport.close()
             else:
-                self._say_bad()
+                self._send_400()
 
-    def _say_bad(self) -> None:
+    def _send_400(self) -> None:
         if not self.transport.is_closing():
             self.transport.write(bad_request(self.server_state.default_headers))
             self.transport.close()
@@ -180,7 +180,9 @@ class Fast(HttpToolsProtocol):
         version = self.parser.get_http_version().encode()
         lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
         lines += [b"%b: %b" % header for header in self.headers]
-        other = Patient(self.config, self.server_state, self.app_state, self.loop)
+        other = TimeoutH11Protocol(
+            self.config, self.server_state, self.app_state, self.loop
+        )
         other.connection_made(self.transport)
         self.transport.set_protocol(other)
         other.data_received(b"\r\n".join([*lines, b"", rest]))

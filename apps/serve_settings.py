@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, CliImplicitFlag, SettingsConfigDict
 
-from distrinews.inference.admission import Limits
+from distrinews.inference.batching import Limits
 
 __all__ = ["PREFIX", "ServeSettings", "environment_help"]
 

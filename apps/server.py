@@ -16,10 +16,10 @@ import sys
 from types import FrameType
 
 import uvicorn
-import wire
 from fastapi import FastAPI
 from serve_settings import ServeSettings
 from telemetry import log, log_as_json
+from wire import TimeoutH11Protocol
 
 from distrinews.errors import SettingsError
 from distrinews.system import console
@@ -76,7 +76,7 @@ def run(app: FastAPI) -> None:
     host, port = listening.getsockname()[:2]
     config = uvicorn.Config(
         app,
-        http=wire.choose(),
+        http=_protocol(),
         ws="none",  # nothing here uses web sockets, nor does Gradio
         log_config=None,
         access_log=False,
@@ -103,6 +103,17 @@ def run(app: FastAPI) -> None:
     log.warning("left")
     # WHY not an orderly exit: a model thread that hangs would hold the process up.
     console.leave(0)
+
+
+def _protocol() -> type[asyncio.Protocol]:
+    """Choose the HTTP parser: httptools where it is installed, else h11."""
+    try:
+        from fast_wire import StrictHttpToolsProtocol
+    except ModuleNotFoundError as error:
+        if error.name != "httptools":
+            raise
+        return TimeoutH11Protocol
+    return StrictHttpToolsProtocol
 
 
 def _listen(settings: ServeSettings) -> socket.socket:

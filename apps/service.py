@@ -4,7 +4,8 @@ Promise: `classify` is the one way in, for the API and for the demo page, so tha
 share a queue and its limits. The model is loaded on its own thread, so that /healthz
 answers from the first moment on.
 
-Not here: HTTP codes and pages (`api`), the queue itself (`distrinews.inference.batching`).
+Not here: HTTP codes and pages (`api`), the queue itself
+(`distrinews.inference.batching`).
 """
 
 from __future__ import annotations
@@ -20,11 +21,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from contract import NOT_BLANK
 from problems import BusyError, Fault, ProblemError
 from serve_settings import ServeSettings
-from telemetry import Metrics, log, tell_error
+from telemetry import Metrics, log, log_error
 
 from distrinews.errors import DistriNewsError
-from distrinews.inference.admission import ClosedError, OverloadedError
-from distrinews.inference.batching import Batcher
+from distrinews.inference.batching import Batcher, ClosedError, OverloadedError
 from distrinews.system import machine
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class Service:
             self.state = "failed"
             if isinstance(error, DistriNewsError):
                 self.failure = error
-            tell_error("the model cannot be loaded", error)
+            log_error("the model cannot be loaded", error)
             self.on_failure()
             return
         self._batcher = Batcher(
@@ -248,7 +248,7 @@ class Service:
 
     def _counted(self, answer: Prediction | Exception) -> Prediction | ProblemError:
         if isinstance(answer, Exception):
-            tell_error("the model failed at a text", answer)
+            log_error("the model failed at a text", answer)
             return ProblemError("internal", "The model failed at this text.")
         self.metrics.texts.labels(answer.label, str(answer.truncated).lower()).inc()
         return answer

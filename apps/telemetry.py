@@ -31,7 +31,7 @@ __all__ = [
     "known_id",
     "log",
     "log_as_json",
-    "tell_error",
+    "log_error",
 ]
 
 log = logging.getLogger("distrinews.serve")
@@ -95,12 +95,12 @@ def log_as_json(level: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
         logger.setLevel(level.upper())
-    # Its lines would hold paths; `Envelope` writes ours.
+    # Its lines would hold paths; `RequestMiddleware` writes ours.
     access = logging.getLogger("uvicorn.access")
     access.handlers, access.propagate = [], False
 
 
-def tell_error(event: str, error: BaseException) -> None:
+def log_error(event: str, error: BaseException) -> None:
     """Log kind and place of an error, without its message.
 
     Args:

@@ -1,8 +1,10 @@
-"""HTTP/1.1 as bytes: what a client may send, and how slowly.
+"""HTTP/1.1 by h11, with a limit on how long a request's head may take.
 
-Promise: a client that sends half a request, endless headers or no HTTP at all is told
-so or cut off. Two parsers keep that promise: h11, which is always there, and httptools
-(`fast_wire`), which takes a fraction of its time and is used where it is installed.
+A client that sends half a request, endless headers or no HTTP at all gets an error or
+is disconnected.
+
+Not here: the same by httptools, which takes a fraction of the time and is used where it
+is installed (`fast_wire`).
 """
 
 # ruff: noqa: D102 - the methods are asyncio's, uvicorn's and the parser's.
@@ -17,7 +19,7 @@ from refusals import CLOSE, Headers, of_problem
 from serve_settings import ServeSettings
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-__all__ = ["Patient", "bad_request", "choose"]
+__all__ = ["TimeoutH11Protocol", "bad_request"]
 
 
 def bad_request(headers: Headers) -> bytes:
@@ -32,7 +34,7 @@ def bad_request(headers: Headers) -> bytes:
     return of_problem(problems.ProblemError("bad-request")).on_the_wire(headers + CLOSE)
 
 
-class Patient(H11Protocol):
+class TimeoutH11Protocol(H11Protocol):
     """h11, its patience limited.
 
     WHY: uvicorn (0.54) waits for ever for the end of the headers. A few thousand
@@ -79,21 +81,3 @@ class Patient(H11Protocol):
         answered = self.cycle is not None and self.cycle.response_complete
         state = self.conn.their_state
         return state is h11.IDLE or (answered and state is h11.SEND_BODY)
-
-
-def choose() -> type[asyncio.Protocol]:
-    """Choose the parser.
-
-    Returns:
-        What uvicorn calls a protocol.
-
-    Raises:
-        ModuleNotFoundError: Another package than httptools is missing.
-    """
-    try:
-        from fast_wire import Fast
-    except ModuleNotFoundError as error:
-        if error.name != "httptools":
-            raise
-        return Patient
-    return Fast

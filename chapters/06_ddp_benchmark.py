@@ -23,14 +23,7 @@ console.quiet_interrupts()  # before the slow imports: Ctrl-C ends them quietly
 from tqdm import tqdm
 
 from distrinews import dist, model, training
-from distrinews.bench import (
-    plots,
-    preflight,
-    results,
-    scaling,
-    scaling_run,
-    trace_overhead,
-)
+from distrinews.bench import plots, preflight, results, scaling, trace_overhead
 from distrinews.config.flags import parse
 from distrinews.config.settings import BenchmarkSettings
 from distrinews.system import files, machine
@@ -40,7 +33,7 @@ from distrinews.training import corpus, runs
 def measure(ranks: dist.Ranks, settings: BenchmarkSettings) -> None:
     """The story of one rank. Every rank runs exactly these lines."""
     run = runs.begin(settings, ranks=ranks)
-    num_steps = scaling_run.num_steps(settings) + trace_overhead.NUM_STEPS
+    num_steps = scaling.num_steps(settings) + trace_overhead.NUM_STEPS
     bar = tqdm(total=num_steps, desc="load", disable=not ranks.is_main)
 
     # --8<-- [start:measure]
@@ -54,8 +47,8 @@ def measure(ranks: dist.Ranks, settings: BenchmarkSettings) -> None:
     # busy, then slows all of them alike.
     bar.unpause()  # the time left is judged by steps, not by loading
     bar.set_description("time steps")
-    told = scaling_run.measure(net, stories, ranks, settings=settings, title=bar)
-    work = scaling_run.work(net, stories, ranks, settings=settings)
+    told = scaling.measure(net, stories, ranks, settings=settings, title=bar)
+    work = scaling.work(net, stories, ranks, settings=settings)
     # --8<-- [end:measure]
 
     # 3. Watched -----------------------------------------------------------------------

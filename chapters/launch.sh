@@ -82,7 +82,7 @@ import sys
 try:
     import torch
     import torch.distributed.run
-    from distrinews import machine
+    from distrinews.system import machine
 except ImportError as error:
     sys.exit(str(error))
 print(

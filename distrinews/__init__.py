@@ -8,8 +8,9 @@ The five building blocks:
 - `distrinews.checkpoint`: save and restore all state of a run, atomically.
 - `distrinews.metrics`: exact figures over all ranks.
 
-`from distrinews import dist, sharding, sync, checkpoint, metrics` is all that a training
-script of your own needs. The other rooms serve the course, its app and its benchmarks.
+`from distrinews import dist, sharding, sync, checkpoint, metrics` is all that a
+training script of your own needs. The other rooms serve the course, its app and its
+benchmarks.
 
 Importing this package costs nothing: it loads no torch and starts nothing. Each room
 loads what it needs when you import it.

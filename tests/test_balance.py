@@ -1,4 +1,4 @@
-"""Proofs for distrinews.sharding.batch_sampler: like lengths together, each row once, shuffled."""
+"""Proofs for sharding.batch_sampler: like lengths together, each row once, shuffled."""
 
 from __future__ import annotations
 

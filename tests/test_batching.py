@@ -1,4 +1,4 @@
-"""Proofs for distrinews.inference.batching: who shares a batch, who waits, who is refused."""
+"""Proofs for inference.batching: who shares a batch, who waits, who is refused."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 
 import pytest
 
-from distrinews.inference.admission import ClosedError, Limits, OverloadedError
-from distrinews.inference.batching import Batch, Batcher
+from distrinews.inference.batching import (
+    Batch,
+    Batcher,
+    ClosedError,
+    Limits,
+    OverloadedError,
+)
 
 BATCH_S = 0.02  # what the slow model below takes for a batch of any size
 

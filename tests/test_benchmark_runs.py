@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from distrinews import dist, model, training
-from distrinews.bench import averaging, results, scaling_run, timing, trace_overhead
+from distrinews.bench import averaging, results, scaling, timing, trace_overhead
 from distrinews.config.settings import BenchmarkSettings
 from distrinews.errors import ResultError
 from distrinews.tracing import timeline
@@ -90,8 +90,7 @@ def test_chapter_06_keeps_what_it_printed(tmp_path: pathlib.Path) -> None:
     assert "<svg" in (run / "timeline.html").read_text(encoding="utf-8")
     assert json.loads((run / "timeline.perfetto.json").read_text(encoding="utf-8"))
     total = (
-        scaling_run.num_steps(BenchmarkSettings(num_rounds=3))
-        + trace_overhead.NUM_STEPS
+        scaling.num_steps(BenchmarkSettings(num_rounds=3)) + trace_overhead.NUM_STEPS
     )
     assert re.search(rf"record steps: 100%\|.*{total}/{total}", done.stderr)
     assert re.search(r"time steps: .*<\d\d:\d\d", done.stderr)  # the time left

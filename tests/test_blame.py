@@ -1,4 +1,4 @@
-"""Proofs for distrinews.dist.failures: of many reports, the one that explains the others."""
+"""Proofs for dist.failures: of many reports, the one that explains the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.bench.costmodel.step_model: its arithmetic by hand, its fits on known truths."""
+"""Proofs for the cost model: its arithmetic by hand, its fits on known truths."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from distrinews.bench.costmodel import fitting, step_model
+from distrinews.bench.costmodel import calibration, step_model
 from distrinews.bench.costmodel.step_model import Compute, Link
 
 LINK = Link(alpha_s=1e-4, bytes_per_s=1e9)
@@ -87,18 +87,20 @@ def test_fits_find_the_truth_again_through_noise_of_two_percent() -> None:
 
     sizes = [4**power for power in range(4, 14)]
     times = [noisy(step_model.ring_s(n, world_size=2, link=LINK)) for n in sizes]
-    link = fitting.fit_link(sizes, times, world_size=2)
+    link = calibration.fit_link(sizes, times, world_size=2)
     assert link.alpha_s == pytest.approx(LINK.alpha_s, rel=0.05)
     assert link.bytes_per_s == pytest.approx(LINK.bytes_per_s, rel=0.05)
     shapes = [(rows, tokens) for rows in (2, 8, 16, 32) for tokens in (16, 50, 128)]
     times = [noisy(COMPUTE.both_s(*shape)) for shape in shapes]
-    compute = fitting.fit_compute(shapes, times, backward_share=2 / 3, optimizer_s=0.03)
+    compute = calibration.fit_compute(
+        shapes, times, backward_share=2 / 3, optimizer_s=0.03
+    )
     for shape in [(4, 30), (24, 100), (64, 128)]:  # held out
         assert compute.both_s(*shape) == pytest.approx(COMPUTE.both_s(*shape), rel=0.05)
 
 
 def test_a_fit_never_predicts_negative_time() -> None:
     """Times that fall with size, as noise gives them, are no negative rate."""
-    link = fitting.fit_link([1e3, 1e6], [2e-3, 1e-3], world_size=2)
+    link = calibration.fit_link([1e3, 1e6], [2e-3, 1e-3], world_size=2)
     assert link.alpha_s > 0
     assert link.bytes_per_s > 0

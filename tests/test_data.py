@@ -21,7 +21,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from distrinews import dist, model
-from distrinews.bench import row_times
+from distrinews.bench import datapath
 from distrinews.data import sources, token_table, tokenised
 from distrinews.errors import DataError, OutputError
 
@@ -123,7 +123,7 @@ def test_rows_collected_at_once_equal_rows_collected_one_by_one(
     order = np.random.default_rng(0).permutation(NUM_ROWS)
     for chosen in np.array_split(order, 70):
         at_once, labels = table.batch(chosen, device=CPU)
-        by_row, by_row_labels = row_times.collect_one_by_one(table, chosen, device=CPU)
+        by_row, by_row_labels = datapath.collect_one_by_one(table, chosen, device=CPU)
         assert at_once.keys() == by_row.keys()
         for name, tensor in at_once.items():
             assert torch.equal(tensor, by_row[name]), name

@@ -14,7 +14,7 @@ from helpers.command import call
 from helpers.running import HELPERS
 
 from distrinews import dist
-from distrinews.bench import datapath, results, row_times
+from distrinews.bench import datapath, results
 from distrinews.bench.memory import watched
 from distrinews.model.minilm import PACKAGE
 from distrinews.training import corpus
@@ -112,7 +112,7 @@ def test_every_table_is_timed_over_equally_many_rows_in_each_turn(
 
     monkeypatch.setattr(corpus.News, "fit_batch", count)
     settings = datapath.DataPathSettings(num_rounds=3)
-    told = row_times.time_rows(by_size, ALONE, settings=settings)
+    told = datapath.time_in_turn(by_size, ALONE, settings=settings)
     epochs = {size: (size - 100) // 32 * 32 for size in by_size}
     again = -(-(epochs[2000] // 10) // 32) * 32  # whole batches
     for size in by_size:
@@ -131,7 +131,7 @@ def test_work_that_grows_with_the_table_is_found(
     settings = datapath.DataPathSettings(num_rounds=3)
 
     def ratio() -> float:
-        told = row_times.time_rows(by_size, ALONE, settings=settings)
+        told = datapath.time_in_turn(by_size, ALONE, settings=settings)
         # WHY the fastest turns: other tests may run beside this one.
         few, many = (min(told[size]["epochs"]) for size in by_size)
         return many / few

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.doctor.examination: it sees each fault, names the cure, and never fails."""
+"""Proofs for the doctor: it sees each fault, names the cure, and never fails."""
 
 from __future__ import annotations
 
@@ -396,9 +396,9 @@ def test_a_probe_that_never_answers_is_ended_and_leaves_nothing(
 ) -> None:
     story = tmp_path / "story.py"
     story.write_text(
-        "from distrinews import doctor\n"
-        "doctor.PROBE_LIMIT_S = doctor.PAIR_LIMIT_S = 1.0\n"
-        "print(doctor.describe(doctor.examine(()), as_json=True))\n",
+        "from distrinews.doctor import examination\n"
+        "examination.PROBE_LIMIT_S = examination.PAIR_LIMIT_S = 1.0\n"
+        "print(examination.describe(examination.examine(()), as_json=True))\n",
         encoding="utf-8",
     )
     root = pathlib.Path(__file__).resolve().parents[1]

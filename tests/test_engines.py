@@ -1,4 +1,4 @@
-"""Proofs for distrinews.inference.engines and what it needs: faster, and the same answers."""
+"""Proofs for inference.engines and what it needs: faster, and the same answers."""
 
 from __future__ import annotations
 

@@ -13,13 +13,20 @@ from helpers.exercise_story import judge_all
 from distrinews import dist
 from distrinews.cli import exercise_commands
 from distrinews.course import exercise_values, exercises
-from distrinews.course.exercise_sheets import EXERCISES, Sheet, names, wrong_solutions
+from distrinews.course.sheets import (
+    EXERCISES,
+    ExerciseSheet,
+    exercise_names,
+    wrong_solutions,
+)
 from distrinews.dist import Ranks
 from distrinews.errors import ExerciseError, RejectedError
 from distrinews.tracing import timeline
 
 CASES = [
-    (name, path, why) for name in names() for path, why in wrong_solutions(name).items()
+    (name, path, why)
+    for name in exercise_names()
+    for path, why in wrong_solutions(name).items()
 ]
 SITE = EXERCISES.parents[1] / "site_docs"
 EASY = "tell_the_others"
@@ -29,17 +36,17 @@ HANGS = "had already left"
 
 def play(name: str, path: pathlib.Path) -> tuple[bool, str]:
     """As `exercise check` does it."""
-    played = exercise_commands.grade(Sheet.read(name), path, echo=False)
+    played = exercise_commands.grade(ExerciseSheet.read(name), path, echo=False)
     assert played.took_s < exercise_commands.LIMIT_S, "a check must end within a minute"
     return exercise_commands.is_right(played), exercise_commands.reason(played)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", exercise_names())
 def test_ours_passes_and_each_typical_wrong_one_fails_with_its_own_reason(
     name: str, tmp_path: pathlib.Path
 ) -> None:
-    sheet = Sheet.read(name)
+    sheet = ExerciseSheet.read(name)
     told = {
         path: why for path, why in wrong_solutions(name).items() if HANGS not in why
     }
@@ -80,26 +87,26 @@ def test_a_wrong_solution_is_rejected_on_the_command_line_also_if_it_hangs(
 
 @pytest.mark.slow
 def test_our_solution_passes_on_the_command_line() -> None:
-    passed, reason = play(EASY, Sheet.read(EASY).solution)
+    passed, reason = play(EASY, ExerciseSheet.read(EASY).solution)
     assert passed, reason
 
 
 @pytest.mark.slow
 def test_an_exercise_that_nobody_solved_yet_is_not_passed() -> None:
     """Negative control: a check that is content with anything would pass it."""
-    passed, reason = play(EASY, Sheet.read(EASY).path)
+    passed, reason = play(EASY, ExerciseSheet.read(EASY).path)
     assert not passed
     assert "write it here" in reason
 
 
 def test_every_exercise_has_a_check_a_solution_and_its_own_wrong_ones() -> None:
-    for name in names():
-        sheet = Sheet.read(name)
+    for name in exercise_names():
+        sheet = ExerciseSheet.read(name)
         assert sheet.check.is_file()
         assert sheet.solution.is_file()
         assert wrong_solutions(name), f"{name} has no wrong solution"
         assert "NotImplementedError" in sheet.path.read_text("utf-8")
-    known = {f"{name}.py" for name in names()}
+    known = {f"{name}.py" for name in exercise_names()}
     assert {path.name for path in EXERCISES.glob("*.py")} == known
     whys = [(name, why) for name, _, why in CASES]
     assert len(set(whys)) == len(whys), "two wrong solutions share their reason"
@@ -188,15 +195,17 @@ def test_a_phase_that_a_check_marks_is_in_the_picture_and_no_collective(
         pass
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", exercise_names())
 def test_the_concept_of_an_exercise_is_a_page(name: str) -> None:
-    concept = Sheet.read(name).fields["Concept"]
+    concept = ExerciseSheet.read(name).fields["Concept"]
     assert (SITE / f"{concept}.md").is_file()
     assert not (SITE / f"{concept}s.md").is_file()  # negative control
 
 
 def test_there_is_an_exercise_for_each_kind_of_target() -> None:
-    targets = " ".join(Sheet.read(name).fields["Target"] for name in names())
+    targets = " ".join(
+        ExerciseSheet.read(name).fields["Target"] for name in exercise_names()
+    )
     for kind in ("Correct", "collective", "all-reduce", "bytes", " s. ", "alive"):
         assert kind in targets
 
@@ -222,7 +231,7 @@ def test_values_are_the_same_up_to_rounding_and_never_by_shape_alone(
 
 def test_a_name_that_does_not_exist_is_corrected() -> None:
     with pytest.raises(ExerciseError, match="Did you mean tell_the_others"):
-        Sheet.read("tell-the-other")
+        ExerciseSheet.read("tell-the-other")
 
 
 def test_progress_is_kept_in_a_file_and_shown(
@@ -233,23 +242,23 @@ def test_progress_is_kept_in_a_file_and_shown(
     monkeypatch.chdir(tmp_path)
     progress = exercise_commands.Progress(exercise_commands.OWN)
     exercise_commands._list(progress)
-    assert f"0 of {len(names())} passed" in capsys.readouterr().out
+    assert f"0 of {len(exercise_names())} passed" in capsys.readouterr().out
     progress.note(EASY, passed="2031-05-06")
-    exercise_commands._hint(Sheet.read(EASY), progress)
+    exercise_commands._hint(ExerciseSheet.read(EASY), progress)
     again = exercise_commands.Progress(exercise_commands.OWN)
     assert again.passed(EASY)
     assert again.hints(EASY) == 1
     exercise_commands._list(again)
-    assert f"1 of {len(names())} passed" in capsys.readouterr().out
+    assert f"1 of {len(exercise_names())} passed" in capsys.readouterr().out
 
 
 def test_start_never_overwrites_what_a_learner_wrote(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    exercise_commands._start(Sheet.read(EASY))
+    exercise_commands._start(ExerciseSheet.read(EASY))
     own = tmp_path / "my_exercises" / f"{EASY}.py"
-    assert own.read_text("utf-8") == Sheet.read(EASY).path.read_text("utf-8")
+    assert own.read_text("utf-8") == ExerciseSheet.read(EASY).path.read_text("utf-8")
     own.write_text("mine", encoding="utf-8")
-    exercise_commands._start(Sheet.read(EASY))
+    exercise_commands._start(ExerciseSheet.read(EASY))
     assert own.read_text("utf-8") == "mine"

@@ -19,7 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from distrinews import dist, model, sync
 from distrinews.errors import MissingGradientError, SetupError
-from distrinews.sync import shared_memory, shared_tensors, sparse_embedding
+from distrinews.sync import shared_memory, sparse_embedding
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -258,7 +258,7 @@ def no_room(ranks: dist.Ranks, out: Path) -> None:
 
     os.posix_fallocate = full
     try:
-        shared_tensors.share(10, torch.float32)
+        shared_memory._shared_tensor(10, torch.float32)
     except SetupError as error:
         (out / f"{ranks.rank}.txt").write_text(str(error), encoding="utf-8")
 
@@ -278,7 +278,7 @@ def left_files() -> list[Path]:
 
 
 def die_at_work(ranks: dist.Ranks) -> None:
-    shared_tensors.share(1000, torch.float32)
+    shared_memory._shared_tensor(1000, torch.float32)
     torch_dist.barrier()
     if ranks.rank == 1:
         os.kill(os.getpid(), 9)

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.system.files: complete or not at all, whatever happens in between."""
+"""Proofs for system.files: complete or not at all, whatever happens in between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.system.hub: a cached copy needs no Hub, a silent Hub no patience."""
+"""Proofs for system.hub: a cached copy needs no Hub, a silent Hub no patience."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.training.export and .inference: what was measured is what is served."""
+"""Proofs for training.export and .inference: what was measured is what is served."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from helpers.command import call
 
 from distrinews.cli import interview_commands
 from distrinews.cli.interview_commands import Progress
-from distrinews.course import interview_anki, interview_cards, lab_sheets
+from distrinews.course import interview_cards, sheets
 from distrinews.course.interview_cards import Card, Group
 from distrinews.errors import InterviewError, OutputError
 from distrinews.model import sizes
@@ -256,7 +256,7 @@ def proven_by(proof: str) -> bool:
     path, _, test = proof.partition("::")
     if not test:
         kind, _, name = proof.partition(" ")
-        return kind == "lab" and name in lab_sheets.names()
+        return kind == "lab" and name in sheets.lab_names()
     file = ROOT / path
     return file.is_file() and test in {
         node.name
@@ -332,11 +332,11 @@ def imported(text: str) -> tuple[dict[str, str], list[list[str]]]:
 
 
 def test_every_line_for_anki_has_the_same_fields_and_comes_back() -> None:
-    text = interview_anki.text(GROUPS)
+    text = interview_cards.anki_text(GROUPS)
     headers, rows = imported(text)
     assert headers["html"] == "true"
     columns = headers["columns"].split("\t")
-    assert columns == list(interview_anki.COLUMNS)
+    assert columns == list(interview_cards.COLUMNS)
     for name in ("guid", "deck", "tags"):
         assert columns[int(headers[f"{name} column"]) - 1] == name
     assert {len(row) for row in rows} == {len(columns)}
@@ -356,7 +356,7 @@ def test_anki_itself_takes_every_card_once(tmp_path: pathlib.Path) -> None:
     cards = collection.Collection(str(tmp_path / "cards.anki2"))
     path = str(SITE / "interview" / "distrinews-anki.txt")
     told = cards.get_csv_metadata(path=path, delimiter=None)
-    assert list(told.column_labels) == list(interview_anki.COLUMNS)
+    assert list(told.column_labels) == list(interview_cards.COLUMNS)
     request = importlib.import_module("anki.import_export_pb2").ImportCsvRequest
     first = cards.import_csv(request(path=path, metadata=told)).log
     assert len(first.new) == len(CARDS)
@@ -375,7 +375,7 @@ def test_a_card_with_tabs_and_markup_stays_one_line() -> None:
         question='a < b & "c"',
         short="\n\n".join(interview_cards.paragraphs("one\ttwo\nthree\n\nfour")),
     )
-    [row] = imported(interview_anki.text([Group("g", "G", "About.", (odd,))]))[1]
+    [row] = imported(interview_cards.anki_text([Group("g", "G", "About.", (odd,))]))[1]
     assert row[2].startswith("a &lt; b &amp; &quot;c&quot;<br>")
     assert "one two three<br><br>four" in row[3]
 
@@ -395,7 +395,7 @@ def test_a_deck_that_cannot_be_written_is_an_output_error(
 ) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError):
-        interview_anki.write(tmp_path / "file" / "deck.txt", GROUPS)
+        interview_cards.write_anki(tmp_path / "file" / "deck.txt", GROUPS)
 
 
 # --- In the terminal ---------------------------------------------------------------
@@ -532,8 +532,8 @@ def test_a_kind_of_card_that_does_not_exist_is_told(
 
 def test_the_cards_need_no_torch() -> None:
     script = (
-        "import sys; from distrinews import command_line; "
-        "command_line.run(['interview', '--list']); assert 'torch' not in sys.modules"
+        "import sys; from distrinews.cli import parser; "
+        "parser.run(['interview', '--list']); assert 'torch' not in sys.modules"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],

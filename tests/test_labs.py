@@ -21,9 +21,9 @@ import torch
 from helpers.running import Program, wait_until
 
 from distrinews.cli import lab_commands
-from distrinews.course import lab_sheets, labs
+from distrinews.course import labs, sheets
 from distrinews.course.lab_process import Played
-from distrinews.course.lab_sheets import LABS, Sheet
+from distrinews.course.sheets import LABS, LabSheet
 from distrinews.errors import LabError, WrongResultError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -64,7 +64,7 @@ def proves(name: str, state: str, start: Start) -> None:
         pytest.skip("one core: one thread a rank is right")
     if name == "device_count_as_world_size" and torch.cuda.device_count() > 1:
         pytest.skip("as many GPUs as ranks: right by luck")
-    sheet = Sheet.read(name)
+    sheet = LabSheet.read(name)
     played = finished(start(sheet.path, state))
     ended = labs.ENDED in played.text.splitlines()
     if state == "fixed":
@@ -104,8 +104,8 @@ def test_a_lab_breaks_as_it_says_and_its_cure_cures(
 
 
 def test_there_are_enough_labs_and_the_core_is_among_them() -> None:
-    silent = [name for name in NAMES if Sheet.read(name).is_silent]
-    assert lab_sheets.names() == NAMES
+    silent = [name for name in NAMES if LabSheet.read(name).is_silent]
+    assert sheets.lab_names() == NAMES
     assert len(NAMES) == 41
     assert len(silent) == 20
     assert len(CORE) == 12
@@ -116,8 +116,8 @@ def test_there_are_enough_labs_and_the_core_is_among_them() -> None:
 def test_a_lab_is_short_and_its_header_is_complete(name: str) -> None:
     text = (LABS / f"{name}.py").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 80
-    sheet = Sheet.read(name)
-    assert list(sheet.fields) == list(lab_sheets.FIELDS)
+    sheet = LabSheet.read(name)
+    assert list(sheet.fields) == list(sheets.LAB_FIELDS)
     assert sheet.title.endswith(".")
     assert re.fullmatch(
         r"https://github\.com/[\w.-]+/[\w.-]+/(issues|pull)/\d+", sheet.fields["Source"]
@@ -137,7 +137,7 @@ def test_the_captured_output_is_this_labs_and_names_no_machine(name: str) -> Non
     )
     shape = r"# torch \d\S+, Python 3\.\d+\.\d+, \w+, \d{4}-\d\d-\d\d"
     assert re.fullmatch(shape, first)
-    assert re.search(Sheet.read(name).symptom, text)
+    assert re.search(LabSheet.read(name).symptom, text)
     assert str(ROOT) not in text
     assert lab_commands.normalised(text) == text
 
@@ -162,7 +162,7 @@ def test_the_learners_page_lists_every_lab() -> None:
     assert rows == {
         name: f"{sheet.title} | {'silent' if sheet.is_silent else 'loud'}"
         for name in NAMES
-        for sheet in [Sheet.read(name)]
+        for sheet in [LabSheet.read(name)]
     }
 
 
@@ -240,7 +240,8 @@ def command(start: Start, *words: object) -> Played:
 
 def test_list_names_every_lab_without_loading_torch() -> None:
     script = (
-        "import sys; from distrinews import lab_desk; lab_desk.list_labs(); "
+        "import sys; from distrinews.cli import lab_commands; "
+        "lab_commands.list_labs(); "
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run(
@@ -266,7 +267,7 @@ def test_a_mistyped_name_gets_a_suggestion() -> None:
 def test_an_installed_package_says_that_the_labs_need_a_checkout(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
-    monkeypatch.setattr(lab_sheets, "LABS", tmp_path)
+    monkeypatch.setattr(sheets, "LABS", tmp_path)
     with pytest.raises(LabError, match="the labs are not here") as caught:
         lab_commands.list_labs()
     assert "clone the repository" in caught.value.fix
@@ -318,7 +319,7 @@ def test_check_judges_a_copy_by_the_labs_own_detector(
 def test_run_shows_the_symptom_and_asks_and_fix_shows_the_difference(
     start: Start,
 ) -> None:
-    sheet = Sheet.read("group_not_initialized")
+    sheet = LabSheet.read("group_not_initialized")
     ran = command(start, "run", sheet.name)
     assert ran.code == 0, ran.text
     assert re.search(sheet.symptom, ran.text)
@@ -339,12 +340,12 @@ def test_a_program_that_never_ends_is_stopped_with_what_it_started(
 ) -> None:
     script = tmp_path / "never.py"
     script.write_text(
-        "from distrinews import lab_player\n"
+        "from distrinews.course import lab_process\n"
         "code = 'import subprocess, sys, time\\n'\n"
         'code += \'subprocess.Popen([sys.executable, "-c", '
         '"import time; time.sleep(60)"])\\n\'\n'
         "code += 'time.sleep(60)'\n"
-        "played = lab_player.play(('-c', code), limit_s=2.0)\n"
+        "played = lab_process.play(('-c', code), limit_s=2.0)\n"
         "print(played.code, played.took_s < 30.0, played.text)\n",
         encoding="utf-8",
     )

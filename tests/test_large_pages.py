@@ -1,4 +1,4 @@
-"""Proofs for distrinews.data.huge_pages: nothing is lost, and the system can map it so."""
+"""Proofs for data.huge_pages: nothing is lost, and the system can map it so."""
 
 from __future__ import annotations
 

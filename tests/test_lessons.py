@@ -63,14 +63,14 @@ def test_a_lesson_keeps_its_promise_with_other_numbers_of_ranks(
 
 
 SABOTAGE = {
-    "02": "from distrinews import ring\n"
+    "02": "from distrinews.sync import ring\n"
     "ring._pass_on = lambda leaving, arriving, ranks: 0\n",
     # Evaluation with the rows that training pads with.
     "03": "from distrinews import sharding\n"
     "sharding.evaluation_batches = lambda lengths, ranks, batch_size: [\n"
     "    list(sharding.ShardSampler(len(lengths), ranks, seed=0, shuffle=False))]\n",
     # A wrapper that forgets to send its buckets.
-    "04": "from distrinews import overlap\n"
+    "04": "from distrinews.sync import overlap\n"
     "def forget(self, bucket):\n"
     "    bucket.flat[-1] = 0\n"
     "    self._next += 1\n"

@@ -162,7 +162,7 @@ def test_importing_the_package_takes_less_than_a_tenth_of_a_second() -> None:
 def test_a_thread_that_gives_way_stands_behind_its_process(number: int) -> None:
     """Also in a process that runs under `nice`; the main thread stays as it was."""
     code = (
-        "import os, threading; from distrinews import machine\n"
+        "import os, threading; from distrinews.system import machine\n"
         "def look():\n"
         "    machine.yield_to_other_threads()\n"
         "    tid = threading.get_native_id()\n"

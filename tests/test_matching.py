@@ -1,4 +1,4 @@
-"""Proofs for distrinews.doctor.matching: right on real texts, silent on unrelated ones."""
+"""Proofs for doctor.matching: right on real texts, silent on unrelated ones."""
 
 from __future__ import annotations
 
@@ -240,9 +240,9 @@ def test_the_text_may_be_a_file_and_a_missing_one_is_told(
 def test_the_command_loads_no_torch() -> None:
     script = (
         "import sys, io\n"
-        "from distrinews import command_line\n"
+        "from distrinews.cli import parser\n"
         "sys.stdin = io.TextIOWrapper(io.BytesIO(b'Duplicate GPU detected'))\n"
-        "try: command_line.run(['doctor', 'match'])\n"
+        "try: parser.run(['doctor', 'match'])\n"
         "except SystemExit: pass\n"
         "print('torch' in sys.modules)\n"
     )

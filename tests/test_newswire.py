@@ -1,4 +1,4 @@
-"""Proofs for distrinews.data.newswire: the same stories for everyone, varied and fair."""
+"""Proofs for data.newswire: the same stories for everyone, varied and fair."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.training.runlog: what is logged stays, and each step is logged once."""
+"""Proofs for training.runlog: what is logged stays, and each step is logged once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from distrinews.dist import Ranks
-from distrinews.training.runlog import RunLog
+from distrinews.training.logs import RunLog
 
 ALONE = Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
 

@@ -649,7 +649,7 @@ def test_a_log_line_with_the_text_would_be_noticed(heard: Callable[[], str]) -> 
 def test_the_schema_in_the_repository_is_the_one_that_is_served() -> None:
     served = play(make_app(), lambda client: client.get("/openapi.json")).json()
     frozen = contract.FILE.read_text(encoding="utf-8")
-    assert contract.as_text(served) == frozen, "renew it: python apps/contract.py"
+    assert contract.as_text(served) == frozen, "renew it: python apps/renew_openapi.py"
 
 
 def test_every_problem_is_declared_with_its_media_type() -> None:

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.config.settings: a run is what its command line says, no more."""
+"""Proofs for config.settings: a run is what its command line says, no more."""
 
 from __future__ import annotations
 

@@ -455,9 +455,10 @@ def test_ctrl_c_ends_the_server_quietly(
     checkout: pathlib.Path, start: Callable[..., Any]
 ) -> None:
     story = (
-        "import pathlib, sys; from distrinews import console, docs; "
-        "docs.ROOT = pathlib.Path(sys.argv[1]); "
-        "console.run(lambda: docs.build(sys.argv[2:]))"
+        f"import pathlib, sys; sys.path.insert(0, {str(TOOLS)!r}); import docs_site; "
+        "from distrinews.system import console; "
+        "docs_site.ROOT = pathlib.Path(sys.argv[1]); "
+        "console.run(lambda: docs_site.build(sys.argv[2:]))"
     )
     out = checkout / "out"
     words = ("--serve", "--port", "0", "--out", out)

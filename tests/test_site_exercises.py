@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from distrinews.course.exercise_sheets import Sheet, names
+from distrinews.course.sheets import ExerciseSheet, exercise_names
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "site_docs" / "learn" / "exercises.md"
@@ -36,9 +36,9 @@ def begun_during_backward(own: list[Any]) -> int:
 def test_the_table_has_a_row_for_every_exercise_with_its_target() -> None:
     text = PAGE.read_text("utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| `")]
-    assert len(rows) == len(names()) >= 20
-    for name, row in zip(names(), rows, strict=True):
-        sheet = Sheet.read(name)
+    assert len(rows) == len(exercise_names()) >= 20
+    for name, row in zip(exercise_names(), rows, strict=True):
+        sheet = ExerciseSheet.read(name)
         assert row.startswith(f"| `{name}`, {sheet.fields['Level']} | [")
         assert sheet.title.rstrip(".") in row
         assert sheet.fields["Target"] in row

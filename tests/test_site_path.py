@@ -9,7 +9,7 @@ from pathlib import Path
 import numbers_path
 import pytest
 
-from distrinews.course import exercise_sheets, lab_sheets
+from distrinews.course import sheets
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "site_docs" / "start" / "path.md"
@@ -56,9 +56,9 @@ def test_the_page_leads_three_readers_and_names_only_what_exists() -> None:
         *numbers_path.WEEK,
         *numbers_path.KAGGLE,
     )
-    assert {lab for one in steps for lab in one.labs} <= set(lab_sheets.names())
+    assert {lab for one in steps for lab in one.labs} <= set(sheets.lab_names())
     named = {name for one in steps for name in one.exercises}
-    assert named <= set(exercise_sheets.names())
+    assert named <= set(sheets.exercise_names())
     links = re.findall(r"\]\(([^)#]+\.md)", text)
     assert len(links) > 30
     assert all((PAGE.parent / link).resolve().is_file() for link in links)

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.data.sources: the same rows again, and every bad file is named."""
+"""Proofs for data.sources: the same rows again, and every bad file is named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.tracing.recorder and .timeline: what happened, and who is missing."""
+"""Proofs for tracing.recorder and .timeline: what happened, and who is missing."""
 
 from __future__ import annotations
 

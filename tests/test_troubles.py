@@ -1,4 +1,4 @@
-"""Proofs for distrinews.doctor.catalogue: the catalogue is complete, and names real things."""
+"""Proofs for doctor.catalogue: the catalogue is complete, and names real things."""
 
 from __future__ import annotations
 

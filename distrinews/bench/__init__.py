@@ -1,0 +1,1 @@
+"""Times that can be believed, and the experiments with them."""

@@ -5,8 +5,9 @@ one process group and take turns; whether they end in the same weights is part o
 result. The way that never averages is in it twice over: its time is the floor that no
 averaging can get below, and its weights show that the comparison would notice.
 
-Not here: the ways themselves (`distrinews.sync.overlap`, `distrinews.sync.sparse_embedding`,
-`distrinews.sync.shared_memory`), the ladder of chapter 04 (`distrinews.bench.grad_sync`).
+Not here: the ways themselves (`distrinews.sync.overlap`,
+`distrinews.sync.sparse_embedding`, `distrinews.sync.shared_memory`), the ladder of
+chapter 04 (`distrinews.bench.grad_sync`).
 
 Letters used for shapes: W = number of ranks, G = rows per global batch.
 Guide: understand/faster-than-ddp.

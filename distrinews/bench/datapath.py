@@ -1,34 +1,44 @@
 """Measure whether reading rows stays as cheap with a million rows as with few.
 
-Promise: each size is prepared and read in a process of its own, from the first text to
-the last batch, while a watch looks at its memory every few milliseconds; the time of a
-row is that of all sizes taking turns in one process.
+Memory: each size is prepared and read in a process of its own, from the first text to
+the last batch, while a thread reads its memory every few milliseconds.
 
-Not here: the data path itself (`distrinews.data.tokenised`, `distrinews.sharding`), looking at
-memory (`distrinews.bench.memory`) and at the clock (`distrinews.bench.row_times`).
+Time per row: all sizes take turns in one process, and each turn reads equally many
+rows, so that noise meets all of them alike. Three times, because one alone would not
+say where a growth comes from: whole epochs as chapter 05 reads them; the same few rows
+again and again, which stay in the processor's cache, so that only work is left; and
+epochs by a loop over rows.
 
-Letters used for shapes: N = rows.
+Not here: the data path itself (`distrinews.data`, `distrinews.sharding`), reading
+memory (`distrinews.bench.memory`).
+
+Letters used for shapes: N = rows, B = rows of a batch, T = tokens of its longest row.
 Guide: benchmarks/data-path.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import pathlib
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import torch
 from pydantic import Field
 from tqdm import tqdm
 
 from distrinews import dist, training
-from distrinews.bench import results, row_times, timing
+from distrinews.bench import results, timing
 from distrinews.bench.memory import watched
 from distrinews.config.settings import BenchmarkSettings
 from distrinews.data import tokenised
+from distrinews.data.token_table import TokenTable
 from distrinews.dist import Ranks
 from distrinews.system import files
 from distrinews.training import corpus
@@ -36,15 +46,20 @@ from distrinews.training.corpus import News
 
 __all__ = [
     "DataPathSettings",
+    "collect_one_by_one",
     "figures",
     "read_one_size",
     "run",
     "sizes",
     "table",
-    "time_rows",
+    "time_all_sizes",
+    "time_in_turn",
 ]
 
 SMALLEST = 10_000
+SAME_BATCHES = 10
+# The two other times are taken over this part of an epoch of the largest table.
+PART = 10
 
 
 class DataPathSettings(BenchmarkSettings):
@@ -142,17 +157,116 @@ def _read(
         stories.fit_batch(rows, device=ranks.device)
 
 
-def time_rows(ranks: Ranks, settings: DataPathSettings, out: pathlib.Path) -> None:
+def time_all_sizes(ranks: Ranks, settings: DataPathSettings, out: pathlib.Path) -> None:
     """Time a row with every size, taking turns; write it down.
 
     Args:
         ranks: Who this process is; alone.
         settings: Which sizes, how many rounds.
-        out: Where to write what `row_times.time_rows` returns.
+        out: Where to write what `time_in_turn` returns.
     """
     by_size = {size: _load(settings, size) for size in sizes(settings.largest_rows)}
-    told = row_times.time_rows(by_size, ranks, settings=settings)
+    told = time_in_turn(by_size, ranks, settings=settings)
     files.write_json(out, {str(size): times for size, times in told.items()})
+
+
+def collect_one_by_one(
+    table: TokenTable, rows: Sequence[int] | np.ndarray, *, device: torch.device
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Collect rows into one padded batch, as one would write it down first.
+
+    Args:
+        table: Where they lie.
+        rows: Row numbers [B].
+        device: Where the model lives.
+
+    Returns:
+        As `TokenTable.batch`, which does the same without a loop.
+    """
+    chosen = np.asarray(rows)
+    shape = (len(chosen), int(table.lengths[chosen].max()))
+    input_ids = np.full(shape, table.pad_id, dtype=np.int64)  # [B, T]
+    attention_mask = np.zeros_like(input_ids)
+    for i, row in enumerate(chosen.tolist()):
+        ids = table.ids(row)
+        input_ids[i, : len(ids)] = ids
+        attention_mask[i, : len(ids)] = 1
+    inputs = {
+        "input_ids": torch.from_numpy(input_ids).to(device),
+        "attention_mask": torch.from_numpy(attention_mask).to(device),
+    }
+    labels = torch.from_numpy(table.labels[chosen].astype(np.int64))
+    return inputs, labels.to(device)
+
+
+def time_in_turn(
+    by_size: Mapping[int, News], ranks: Ranks, *, settings: BenchmarkSettings
+) -> dict[int, dict[str, list[float]]]:
+    """Time a row of each table, taking turns.
+
+    Args:
+        by_size: The tables, from small to large.
+        ranks: Who this process is; alone.
+        settings: Kind and size of batches, number of rounds.
+
+    Returns:
+        For each size microseconds of a row, one number a round: `epochs`, its share of
+        planning them included; `same_rows`, without planning; `one_by_one`. And
+        `first_epoch`, a single number: there each page of the file is looked at for
+        the first time. `epochs` begins after it.
+    """
+    epochs, loops, same = {}, {}, {}
+    told: dict[int, dict[str, list[float]]] = {}
+    for size, stories in by_size.items():
+        epochs[size] = _epochs(stories.fit_batch, stories, ranks, settings)
+        by_row = functools.partial(collect_one_by_one, stories.fit)
+        loops[size] = _epochs(by_row, stories, ranks, settings)
+        same[size] = _again(stories, ranks, settings)
+        # Of the last one, the largest, as many rows as an epoch has make a turn.
+        whole = len(stories.fit_rows) // settings.global_batch_size
+        num_rows = whole * settings.global_batch_size
+        told[size] = {"first_epoch": [_us_per_row(epochs[size], num_rows)]}
+    kinds = (
+        ("epochs", epochs, num_rows),
+        ("one_by_one", loops, num_rows // PART),
+        ("same_rows", same, num_rows // PART),
+    )
+    for number in tqdm(range(settings.num_rounds), desc="time a row"):
+        turns = list(by_size) if number % 2 == 0 else list(by_size)[::-1]
+        for (name, readers, many), size in itertools.product(kinds, turns):
+            took_us = _us_per_row(readers[size], many)
+            told[size].setdefault(name, []).append(took_us)
+    return told
+
+
+def _us_per_row(reader: Iterator[int], num_rows: int) -> float:
+    began_s, done = time.perf_counter(), 0
+    while done < num_rows:
+        done += next(reader)
+    return round(1e6 * (time.perf_counter() - began_s) / done, 3)
+
+
+def _epochs(
+    collect: Callable[..., object],
+    stories: News,
+    ranks: Ranks,
+    settings: BenchmarkSettings,
+) -> Iterator[int]:
+    """Read epoch after epoch, a batch at a time, as chapter 05 does."""
+    sampler = training.build_sampler(stories.fit_lengths, ranks, settings=settings)
+    for epoch in itertools.count():
+        sampler.set_epoch(epoch)
+        for rows in sampler:
+            collect(rows, device=ranks.device)
+            yield len(rows)
+
+
+def _again(stories: News, ranks: Ranks, settings: BenchmarkSettings) -> Iterator[int]:
+    """Read the first few batches of an epoch for ever."""
+    sampler = training.build_sampler(stories.fit_lengths, ranks, settings=settings)
+    for rows in itertools.cycle(list(itertools.islice(sampler, SAME_BATCHES))):
+        stories.fit_batch(rows, device=ranks.device)
+        yield len(rows)
 
 
 def run(settings: DataPathSettings) -> None:
@@ -168,7 +282,7 @@ def run(settings: DataPathSettings) -> None:
             some = settings.model_copy(update={"train_rows": size})
             dist.launch(read_one_size, some, out, num_ranks=settings.num_ranks)
             memory.append(files.read_json(out))
-        dist.launch(time_rows, settings, out, num_ranks=1)
+        dist.launch(time_all_sizes, settings, out, num_ranks=1)
         times = {int(size): row for size, row in files.read_json(out).items()}
     found = figures(memory, times)
     print(table(found))
@@ -185,7 +299,7 @@ def figures(
 
     Args:
         memory: For each size what `read_one_size` wrote.
-        times_us: What `time_rows` wrote.
+        times_us: What `time_all_sizes` wrote.
 
     Returns:
         `sizes`: for each its `num_rows`, `peak_bytes`, `grown_bytes`, `us_per_row` and

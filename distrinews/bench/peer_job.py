@@ -3,7 +3,8 @@
 Promise: which rows a loop read, how wide it padded them and when its steps ended is
 written down by the same hand for all of them, from the batches that it really read.
 
-Not here: the loops (`distrinews.bench.peer_loops`), measuring (`distrinews.bench.peers`).
+Not here: the loops (`distrinews.bench.peer_loops`), measuring
+(`distrinews.bench.peers`).
 
 Letters used for shapes: B = rows per rank and step, T = tokens.
 Guide: benchmarks/peers.

@@ -4,7 +4,8 @@ Promise: minutes of measuring do not end in "no such GPU" or "cannot write there
 nobody's file is lost: a file of measurements is replaced only by one of the same kind
 from the same hardware.
 
-Not here: data and model (`distrinews.training.corpus.check`), the files (`distrinews.bench.results`).
+Not here: data and model (`distrinews.training.corpus.check`), the files
+(`distrinews.bench.results`).
 
 Guide: benchmarks/how-to-add-yours.
 """

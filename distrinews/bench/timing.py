@@ -5,8 +5,9 @@ slows all of them alike; a time is that of the slowest rank; every file names th
 hardware, the versions, the settings and the commit that it was measured with, and
 files from different hardware are not compared.
 
-Not here: what is timed (chapter 06, `distrinews.bench.grad_sync`, `distrinews.bench.length_balance`), the model
-that predicts times (`distrinews.bench.costmodel.step_model`).
+Not here: what is timed (chapter 06, `distrinews.bench.grad_sync`,
+`distrinews.bench.length_balance`), the model that predicts times
+(`distrinews.bench.costmodel.step_model`).
 
 Guide: understand/performance.
 """

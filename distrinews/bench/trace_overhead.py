@@ -1,9 +1,10 @@
 """Record some steps of the reader's own machine, and measure what recording costs.
 
-Promise: the steps are those of `distrinews.bench.scaling_run`; recorded and bare ones take
+Promise: the steps are those of `distrinews.bench.scaling`; recorded and bare ones take
 turns, on replicas that start equal, and must end equal.
 
-Not here: the recorder (`distrinews.tracing.recorder`), the picture (`distrinews.tracing.render`).
+Not here: the recorder (`distrinews.tracing.recorder`), the picture
+(`distrinews.tracing.render`).
 
 Letters used for shapes: G = rows per global batch.
 Guide: understand/timeline.
@@ -24,7 +25,7 @@ from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
 from distrinews import dist, model, training
-from distrinews.bench import results, scaling_run, timing
+from distrinews.bench import results, scaling, timing
 from distrinews.bench.timing import PhaseClock
 from distrinews.config.settings import BenchmarkSettings
 from distrinews.dist import Ranks
@@ -69,7 +70,7 @@ def record(
     Raises:
         OutputError: A file could not be written. On every rank.
     """
-    replica = scaling_run.replicate(net, ranks)
+    replica = scaling.replicate(net, ranks)
     step = _Step(replica, stories, ranks, settings=settings)
     for _ in range(NUM_WARMUPS):
         step.take(PhaseClock(ranks))
@@ -110,13 +111,13 @@ class _Step:
         self.optimizer = training.build_optimizer(replica, settings=settings)
         self.max_norm = settings.max_gradient_norm
         size = settings.global_batch_size
-        self.rows = scaling_run.rows_of("strong", ranks, size=size)
+        self.rows = scaling.rows_of("strong", ranks, size=size)
 
     def take(self, clock: Any) -> None:
         with clock.phase("data"):
             batch = self.stories.fit_batch(self.rows, device=self.ranks.device)
         self.optimizer.zero_grad()
-        scaling_run.take_step(self.replica, batch, clock=clock)
+        scaling.take_step(self.replica, batch, clock=clock)
         with clock.phase("optimizer"):
             clip_grad_norm_(self.replica.parameters(), self.max_norm)
             self.optimizer.step()
@@ -160,7 +161,7 @@ def measure(
         with dist.raise_together():
             name = stack.enter_context(tempfile.TemporaryDirectory())
             recorder = stack.enter_context(recording(pathlib.Path(name), ranks))
-        replicas = {way: scaling_run.replicate(net, ranks) for way in WAYS}
+        replicas = {way: scaling.replicate(net, ranks) for way in WAYS}
         bare, seen = (
             _Step(replicas[way], stories, ranks, settings=settings) for way in WAYS
         )

@@ -4,7 +4,7 @@ Promise: a solution is judged by real processes, the picture shows what it reall
 and what was passed stays passed: progress is a file beside the learner's own files.
 
 Not here: playing (`distrinews.course.exercises`), the exercises' own words
-(`distrinews.course.exercise_sheets`). This module loads no torch.
+(`distrinews.course.sheets`). This module loads no torch.
 
 Guide: learn/exercises.
 """
@@ -20,8 +20,8 @@ import tempfile
 from typing import Any
 
 from distrinews.cli import lab_commands
-from distrinews.course.exercise_sheets import Sheet, names
 from distrinews.course.lab_process import Played, play
+from distrinews.course.sheets import ExerciseSheet, exercise_names
 from distrinews.errors import ExerciseError, RejectedError, ResultError
 from distrinews.system import files
 from distrinews.tracing import render, timeline
@@ -105,7 +105,7 @@ def serve(given: argparse.Namespace) -> int:
         return _list(progress)
     if given.act == "perform":
         return _perform(given)
-    sheet = Sheet.read(given.name)
+    sheet = ExerciseSheet.read(given.name)
     if given.act == "start":
         return _start(sheet)
     if given.act == "hint":
@@ -129,7 +129,7 @@ def _perform(given: argparse.Namespace) -> int:
 
 def _list(progress: Progress) -> int:
     """A line for each exercise, and how far one is."""
-    sheets = [Sheet.read(name) for name in names()]
+    sheets = [ExerciseSheet.read(name) for name in exercise_names()]
     width = max(len(sheet.name) for sheet in sheets)
     for sheet in sheets:
         mark = "passed" if progress.passed(sheet.name) else "open"
@@ -144,7 +144,7 @@ def _list(progress: Progress) -> int:
     return 0
 
 
-def _start(sheet: Sheet) -> int:
+def _start(sheet: ExerciseSheet) -> int:
     """Copy the task into the learner's folder; never over what is there."""
     own = OWN / sheet.path.name
     if own.exists():
@@ -160,7 +160,7 @@ def _start(sheet: Sheet) -> int:
     return 0
 
 
-def _hint(sheet: Sheet, progress: Progress) -> int:
+def _hint(sheet: ExerciseSheet, progress: Progress) -> int:
     """The next hint; after the last one, all."""
     number = min(progress.hints(sheet.name) + 1, len(sheet.hints))
     for i in range(number):
@@ -173,7 +173,7 @@ def _hint(sheet: Sheet, progress: Progress) -> int:
     return 0
 
 
-def _show_solution(sheet: Sheet, progress: Progress) -> int:
+def _show_solution(sheet: ExerciseSheet, progress: Progress) -> int:
     """Ours, beside the learner's if there is one."""
     if not progress.passed(sheet.name):
         print("You have not passed it yet; ours, to compare:\n")
@@ -182,7 +182,7 @@ def _show_solution(sheet: Sheet, progress: Progress) -> int:
     return 0
 
 
-def check(sheet: Sheet, *, file: str | None, progress: Progress) -> int:
+def check(sheet: ExerciseSheet, *, file: str | None, progress: Progress) -> int:
     """Judge a solution, draw what it did, and note that it passed.
 
     Args:
@@ -220,7 +220,7 @@ def check(sheet: Sheet, *, file: str | None, progress: Progress) -> int:
 
 
 def grade(
-    sheet: Sheet,
+    sheet: ExerciseSheet,
     path: pathlib.Path,
     *,
     picture: pathlib.Path | None = None,

@@ -21,7 +21,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from distrinews.course import interview_anki, interview_cards
+from distrinews.course import interview_cards
 from distrinews.course.interview_cards import Card, Group, paragraphs
 from distrinews.errors import InterviewError
 from distrinews.system import files
@@ -122,7 +122,7 @@ def serve(given: argparse.Namespace) -> int:
     """
     groups = interview_cards.read()
     if given.anki is not None:
-        interview_anki.write(given.anki, groups)
+        interview_cards.write_anki(given.anki, groups)
         print(f"{given.anki.as_posix()}: {_count(groups)} cards. In Anki: File, Import")
         return 0
     chosen = _choose(groups, given)

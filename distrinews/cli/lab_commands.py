@@ -3,9 +3,9 @@
 Promise: `run` and `fix` show what really happens; `check` judges a learner's version by
 the lab's own detector, whatever else the learner changed in the copy.
 
-Not here: what a lab is and how it is played (`distrinews.course.labs`), what its file says
-(`distrinews.course.lab_sheets`). This module loads no torch, so that a list or a mistyped name
-is answered at once.
+Not here: what a lab is and how it is played (`distrinews.course.labs`), what its file
+says (`distrinews.course.sheets`). This module loads no torch, so that a list or a
+mistyped name is answered at once.
 
 Guide: learn/labs.
 """
@@ -21,7 +21,7 @@ import re
 from collections.abc import Sequence
 
 from distrinews.course.lab_process import Played, play
-from distrinews.course.lab_sheets import LABS, Sheet, difference, names
+from distrinews.course.sheets import LABS, LabSheet, difference, lab_names
 from distrinews.errors import LabError
 from distrinews.system import checkout
 
@@ -68,7 +68,7 @@ def list_labs() -> int:
     Returns:
         0.
     """
-    sheets = [Sheet.read(name) for name in names()]
+    sheets = [LabSheet.read(name) for name in lab_names()]
     width = max(len(sheet.name) for sheet in sheets)
     for sheet in sheets:
         kind = "silent" if sheet.is_silent else "loud"
@@ -89,7 +89,7 @@ def run(name: str) -> int:
     Returns:
         0 if the symptom appeared, as it should; else 1.
     """
-    sheet = Sheet.read(name)
+    sheet = LabSheet.read(name)
     print(f"{sheet.title}\n{_shown(sheet.path)}, `broken`; {sheet.fields['Takes']}\n")
     played = play((str(sheet.path), "broken"))
     if not shows_symptom(sheet, played):
@@ -106,7 +106,7 @@ def run(name: str) -> int:
     return 0
 
 
-def shows_symptom(sheet: Sheet, played: Played) -> bool:
+def shows_symptom(sheet: LabSheet, played: Played) -> bool:
     """Whether the output shows the lab's symptom.
 
     Args:
@@ -141,7 +141,7 @@ def fix(name: str) -> int:
     Returns:
         0 if the detector is content, as it should be; else 1.
     """
-    sheet = Sheet.read(name)
+    sheet = LabSheet.read(name)
     print(f"{sheet.title}\n\nCause     {sheet.fields['Cause']}")
     print(f"Fix       {sheet.fields['Fix']}\n")
     print("\n".join(difference(sheet)) + "\n")
@@ -164,7 +164,7 @@ def check(name: str, *, file: str | None) -> int:
     Raises:
         LabError: There is no such lab or file.
     """
-    sheet = Sheet.read(name)
+    sheet = LabSheet.read(name)
     path = sheet.path if file is None else pathlib.Path(file).resolve()
     if not path.is_file():
         raise LabError(
@@ -207,8 +207,8 @@ def capture(chosen: Sequence[str]) -> int:
         0 if every symptom appeared; a lab without it is not written.
     """
     failed = 0
-    for name in chosen or names():
-        sheet = Sheet.read(name)
+    for name in chosen or lab_names():
+        sheet = LabSheet.read(name)
         played = play((str(sheet.path), "broken"), echo=False)
         seen = shows_symptom(sheet, played)
         print(f"{name}: {'written' if seen else 'NO SYMPTOM'}, {played.took_s:.1f} s")

@@ -4,8 +4,8 @@ Promise: each command prints its result on standard output and nothing else ther
 that it can be piped on.
 
 Not here: the arguments (`distrinews.cli.parser`), measuring
-(`distrinews.cli.benchmark_commands`). This is a module of its own because spawned ranks find
-their function by importing its module, and `__main__` is theirs.
+(`distrinews.cli.benchmark_commands`). This is a module of its own because spawned ranks
+find their function by importing its module, and `__main__` is theirs.
 
 Guide: reference/command-line.
 """

@@ -1,0 +1,1 @@
+"""Settings, from which the command line derives."""

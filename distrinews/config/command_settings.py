@@ -3,9 +3,9 @@
 Promise: settings come from the command line and the constructor, nothing else, and
 cannot change under way.
 
-Not here: which settings there are (`distrinews.config.settings` and its likes), the flags
-(`distrinews.config.flags`), the server's settings, which do come from the environment
-(`apps/serve_settings.py`).
+Not here: which settings there are (`distrinews.config.settings` and its likes), the
+flags (`distrinews.config.flags`), the server's settings, which do come from the
+environment (`apps/serve_settings.py`).
 
 Guide: reference/settings.
 """

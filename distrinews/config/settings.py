@@ -3,8 +3,8 @@
 Promise: a run is described by one object that cannot change under way and is saved
 beside its results. A value that cannot work is refused before any process starts.
 
-Not here: reading the command line (`distrinews.config.flags`), the launcher's environment
-variables (`distrinews.dist.group`).
+Not here: reading the command line (`distrinews.config.flags`), the launcher's
+environment variables (`distrinews.dist.group`).
 
 Guide: reference/settings.
 """

@@ -1,0 +1,1 @@
+"""Labs, exercises, interview cards: they need a checkout of the repository."""

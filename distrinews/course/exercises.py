@@ -9,7 +9,8 @@ A check (`chapters/exercises/checks/NAME.py`) holds `check(stage)` and an `Exerc
 calls the solution through `Stage.run`, which records every collective, and says what
 is not right with `Stage.expect`, `Stage.at_most` and `Stage.reject_if`.
 
-Not here: finding exercises, showing and grading them (`distrinews.cli.exercise_commands`).
+Not here: finding exercises, showing and grading them
+(`distrinews.cli.exercise_commands`).
 
 Guide: learn/exercises.
 """

@@ -1,34 +1,57 @@
 """The interview's cards, read from their files, with every number filled in.
 
-Promise: a number on a card was computed by the library (`site_docs/_tools/interview_figures.py`
-writes `interview_numbers.json`); the cards' own files hold names of numbers in braces.
+Promise: a number on a card was computed by the library (`interview_figures.py` in
+`site_docs/_tools` writes `interview_numbers.json`); the cards' own files hold names of
+numbers in braces.
 
-Not here: asking (`distrinews.cli.interview_commands`), Anki (`distrinews.course.interview_anki`), the
-site's pages (`site_docs/_tools/interview_pages.py`). No torch is loaded here.
+The same cards as a file that Anki imports: every line has the same fields, and a card
+keeps its id, so that importing a newer file keeps what Anki knows about your memory.
+
+Not here: asking (`distrinews.cli.interview_commands`), the site's pages
+(`interview_pages.py`). No torch is loaded here.
+
+Source: Anki's manual, "Importing: text files", its file headers.
 
 Guide: interview/index.
 """
 
 from __future__ import annotations
 
+import html
 import pathlib
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from distrinews.system import files
 
 __all__ = [
+    "COLUMNS",
     "GROUPS",
     "LEVELS",
     "NUMBERS",
     "Card",
     "Group",
+    "anki_text",
     "numbers",
     "paragraphs",
     "read",
+    "write_anki",
 ]
+
+COLUMNS = ("guid", "deck", "Front", "Back", "tags")
+HEADERS = (
+    "#separator:tab",
+    "#html:true",
+    "#notetype:Basic",
+    "#columns:" + "\t".join(COLUMNS),
+    "#guid column:1",
+    "#deck column:2",
+    "#tags column:5",
+)
+
 
 GROUPS = ("basics", "gradients", "data", "speed", "failures", "seniors")
 LEVELS = ("junior", "senior", "staff")
@@ -173,3 +196,67 @@ def paragraphs(text: str) -> list[str]:
         ['One, two.', 'Three.']
     """
     return [" ".join(part.split()) for part in text.strip().split("\n\n")]
+
+
+def anki_text(groups: Sequence[Group]) -> str:
+    """Write the cards as Anki reads them.
+
+    Args:
+        groups: All of them.
+
+    Returns:
+        Headers, then a line a card: `COLUMNS`, a tab apart. No field holds a tab, a
+        line's end or a double quote: HTML has other words for them.
+
+    Examples:
+        >>> anki_text(read()).splitlines()[0]
+        '#separator:tab'
+    """
+    lines = list(HEADERS)
+    for group in groups:
+        for card in group.cards:
+            front = f"{_shown(card.question)}<br><i>{group.title}, {card.level}</i>"
+            lines.append(
+                "\t".join((
+                    f"distrinews-{card.id}",
+                    f"DistriNews::{group.title}",
+                    front,
+                    _back(card),
+                    f"distrinews {group.name} {card.level}",
+                ))
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _back(card: Card) -> str:
+    parts = [
+        ("Say", card.short),
+        ("Our model", card.number),
+        ("Deeper", card.deep),
+        (card.follow_up, card.follow_up_answer),
+        ("Read", card.page.replace(".md", "")),
+        ("Shown by", card.claim),
+    ]
+    return "<hr>".join(
+        "<br><br>".join([f"<b>{_shown(head)}</b>", *map(_shown, paragraphs(told))])
+        for head, told in parts
+    )
+
+
+def _shown(told: str) -> str:
+    """As HTML; what stands in backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(told))
+
+
+def write_anki(path: pathlib.Path, groups: Sequence[Group]) -> None:
+    """Write the file; it gets its name only when it is complete.
+
+    Args:
+        path: Where; an older file is replaced.
+        groups: All of them.
+
+    Raises:
+        OSError: It could not be written, as the OutputError that names the cure.
+    """
+    with files.atomic_file(path) as draft:
+        draft.write_text(anki_text(groups), encoding="utf-8", newline="\n")

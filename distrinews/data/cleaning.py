@@ -8,7 +8,8 @@ feed than about the news. `repair` gives back the text as its author wrote it.
 Promise: repairing twice gives the same as repairing once, a text with letters never
 becomes empty, and ordinary text (prices, `AT&T`, `C#`, `#1`) stays as it is.
 
-Not here: which rows are read (`distrinews.data.sources`), tokens (`distrinews.data.tokenised`).
+Not here: which rows are read (`distrinews.data.sources`), tokens
+(`distrinews.data.tokenised`).
 Guide: reference/data.
 """
 

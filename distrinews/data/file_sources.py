@@ -5,7 +5,8 @@ from the whole file, also from one that is sorted by class; equal texts of a sin
 file never stand in both splits. Memory is one row, plus 1 to 9 bytes for each row.
 
 Not here: the interface these classes fulfil (`distrinews.data.sources`), file formats
-(`distrinews.data.csv_rows`, `distrinews.data.parquet`), downloads (`distrinews.system.hub`).
+(`distrinews.data.csv_rows`, `distrinews.data.parquet`), downloads
+(`distrinews.system.hub`).
 Guide: reference/data.
 """
 

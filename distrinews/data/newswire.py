@@ -16,7 +16,8 @@ Two splits never share a text, whatever the seeds: a checksum of the text itself
 decides which split may use it. They do share frames, so a score on the test split
 says how well a model learned these frames, not how well it reads other news.
 
-Not here: tokens and files (`distrinews.data.tokenised`), class names (`distrinews.data.labels`).
+Not here: tokens and files (`distrinews.data.tokenised`), class names
+(`distrinews.data.labels`).
 Guide: reference/newswire.
 """
 

@@ -5,8 +5,8 @@ wrong with them ends in one `DataError` that names split, row and cure.
 
 The form: columns `text` and `label`, labels 0 to 3 in the order of `LABEL_NAMES`.
 
-Not here: downloads (`distrinews.system.hub`), CSV (`distrinews.data.csv_rows`), which rows are
-taken (`distrinews.data.file_sources`).
+Not here: downloads (`distrinews.system.hub`), CSV (`distrinews.data.csv_rows`), which
+rows are taken (`distrinews.data.file_sources`).
 Guide: reference/data.
 """
 

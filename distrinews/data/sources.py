@@ -7,8 +7,8 @@ cache made from them can be found again.
 Rows come in the order of their file, which may be sorted by class: shuffling is the
 sampler's work, every epoch anew.
 
-Not here: the invented news itself (`distrinews.data.newswire`), rows from files and from
-the Hub (`distrinews.data.file_sources`), tokens (`distrinews.data.tokenised`).
+Not here: the invented news itself (`distrinews.data.newswire`), rows from files and
+from the Hub (`distrinews.data.file_sources`), tokens (`distrinews.data.tokenised`).
 Guide: reference/data.
 """
 

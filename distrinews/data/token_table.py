@@ -139,7 +139,7 @@ class TokenTable:
             labels, int64 [B].
         """
         # WHY no loop over rows: Python's work for each of them takes longer than all
-        # the rest. See `row_times.collect_one_by_one`.
+        # the rest. See `datapath.collect_one_by_one`.
         known = self._rows.take(rows)  # [B] of (start, length, label)
         lengths = known["length"][:, None]  # [B, 1]
         longest = int(lengths.max())

@@ -4,7 +4,8 @@ Promise: rank 0 tokenises each split once into a file that all ranks map into me
 so N ranks hold one copy, and a second run finds it ready. A batch is padded to its own
 longest row, not to the longest there could be.
 
-Offered here, written next door: the mapped file as a table (`distrinews.data.token_table`).
+Offered here, written next door: the mapped file as a table
+(`distrinews.data.token_table`).
 
 Not here: where texts come from (`distrinews.data.sources`), who reads which row
 (`distrinews.sharding`).

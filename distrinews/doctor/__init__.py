@@ -1,0 +1,1 @@
+"""What is wrong with this machine; whose traceback is this."""

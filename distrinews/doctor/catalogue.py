@@ -5,7 +5,8 @@ a way to prevent it, its sources, and rules by which a pasted text is recognised
 page and a matching program in another language can be made from the same file.
 
 Not here: recognising a text (`distrinews.doctor.matching`), looking at this machine
-(`distrinews.doctor.examination`), the page (`site_docs/_tools/troubleshooting_page.py`).
+(`distrinews.doctor.examination`), the page
+(`site_docs/_tools/troubleshooting_page.py`).
 
 Guide: troubleshooting.
 """

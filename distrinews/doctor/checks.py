@@ -3,8 +3,9 @@
 Promise: every finding that is not "ok" carries a cure that can be typed and the anchor
 of its troubleshooting entry. A check changes nothing on the machine.
 
-Not here: running them all within a time limit (`distrinews.doctor.examination`), asking torch
-(`distrinews.doctor.probe`). This module loads neither torch nor anything else heavy.
+Not here: running them all within a time limit (`distrinews.doctor.examination`), asking
+torch (`distrinews.doctor.probe`). This module loads neither torch nor anything else
+heavy.
 
 Guide: troubleshooting.
 """

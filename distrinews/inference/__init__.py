@@ -1,0 +1,1 @@
+"""Answers from an exported model: no process group, no torch.distributed."""

@@ -3,7 +3,8 @@
 Promise: what this module returns was vouched for by the folder's manifest, holds no
 pickle and asks for no code of its own. It loads neither torch nor transformers.
 
-Not here: writing the folder (`distrinews.training.export`), computing (`distrinews.inference.engines`).
+Not here: writing the folder (`distrinews.training.export`), computing
+(`distrinews.inference.engines`).
 
 Guide: understand/training-and-inference.
 """

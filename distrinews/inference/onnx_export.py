@@ -4,7 +4,8 @@ Promise: a kept model is tied to the weights it was made from by their SHA-256 a
 the way it was made; one that is damaged or of other weights is made again. It exists
 completely or not at all.
 
-Not here: the graph (`distrinews.inference.onnx_graph`), running it (`distrinews.inference.engines`).
+Not here: the graph (`distrinews.inference.onnx_graph`), running it
+(`distrinews.inference.engines`).
 
 Guide: understand/training-and-inference.
 """

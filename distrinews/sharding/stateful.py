@@ -4,7 +4,8 @@ Promise: the place is counted in rows of the epoch that are *trained*, over all 
 Two ranks that stopped after 640 rows and one rank that goes on from there mean the same
 place; "batch 20 of rank 1" would not.
 
-Not here: which rows come next (`distrinews.sharding`, `distrinews.sharding.batch_sampler`).
+Not here: which rows come next (`distrinews.sharding`,
+`distrinews.sharding.batch_sampler`).
 
 Guide: understand/sharding.
 """

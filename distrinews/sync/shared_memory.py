@@ -10,8 +10,11 @@ can read them; then each adds up its part for all.
 Promise: bit for bit the gradients of torch's DDP with two ranks, the same to rounding
 with more, in less time. The price: one machine, no GPU.
 
-Not here: the shared memory itself (`distrinews.sync.shared_tensors`); GPUs, where
-`torch.distributed` does this by itself (nccl, over NVLink or PCIe).
+The memory is reserved before the first rank writes. What cannot be shared is refused on
+every rank, and however the ranks end, no file stays.
+
+Not here: GPUs, where `torch.distributed` does this by itself (nccl, over NVLink or
+PCIe).
 
 Letters used for shapes: W = number of ranks, n = elements of all gradients together.
 Guide: understand/faster-than-ddp.
@@ -21,6 +24,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import pathlib
+import sys
+import tempfile
 from collections.abc import Generator
 from typing import Any
 
@@ -29,11 +36,12 @@ import torch.distributed as torch_dist
 from torch import nn
 
 from distrinews import dist
+from distrinews.dist import group
 from distrinews.errors import MissingGradientError, SetupError
 from distrinews.sync import sparse_embedding
-from distrinews.sync.shared_tensors import share
 
 __all__ = ["SharedMemory"]
+
 
 # Elements that are added up at once: small enough for a core's second-level cache, so
 # that the sum is still there when it is copied to the other ranks.
@@ -133,7 +141,7 @@ class SharedMemory(nn.Module):
         """Give every gradient its place in this rank's row of the shared memory."""
         sizes = [param.numel() for _, param in named]
         dtypes = {param.dtype for _, param in named} or {torch.float32}
-        self._shared = [share(sum(sizes), dtype) for dtype in dtypes][:1][0]
+        self._shared = [_shared_tensor(sum(sizes), dtype) for dtype in dtypes][:1][0]
         for (name, param), part in zip(
             named, self._shared[self._ranks.rank].split(sizes), strict=True
         ):
@@ -209,8 +217,10 @@ class _SharedTable:
         self._gradient = sparse_embedding.RowGradient(table)
         self._ranks = ranks
         num_rows, width = table.weight.shape
-        self._rows = share(1 + num_rows, torch.int64)  # first how many, then which
-        self._values = share(num_rows * width, table.weight.dtype)
+        self._rows = _shared_tensor(
+            1 + num_rows, torch.int64
+        )  # first how many, then which
+        self._values = _shared_tensor(num_rows * width, table.weight.dtype)
         self._width = width
 
     def tell(self) -> None:
@@ -229,3 +239,86 @@ class _SharedTable:
             values = self._values[rank, : count * self._width].view(count, self._width)
             parts.append((self._rows[rank, 1 : 1 + count], values))
         self._gradient.fill(parts)
+
+
+def _shared_tensor(num_elements: int, dtype: torch.dtype) -> torch.Tensor:
+    """Make one tensor [W, num_elements] that every rank sees.
+
+    Collective: every rank must call it.
+
+    Args:
+        num_elements: Of each rank's row.
+        dtype: Of an element.
+
+    Returns:
+        The same memory on every rank, zeros at first.
+
+    Raises:
+        SetupError: The ranks are not on one machine, or it has no room. On every rank.
+
+    Note:
+        On Linux the memory is a file in /dev/shm, or, where that is too small (in
+        containers it often is), in the temporary folder. It loses its name before this
+        function returns: however the ranks end, nothing is left.
+    """
+    ranks = dist.current()
+    size = ranks.world_size * num_elements
+    problem, path = None, ""
+    if ranks.is_main:
+        try:
+            path = _reserve(max(1, size) * dtype.itemsize)
+        except OSError as error:
+            problem = SetupError(
+                f"no shared memory of {size * dtype.itemsize:,} bytes ({error}).",
+                why="the ranks would exchange their gradients in it.",
+                fix="free disk space, or use DistributedDataParallel, which sends.",
+                page="shared-memory",
+            )
+    dist.vote_then_raise(problem)
+    path = dist.broadcast_object(path)
+    try:
+        mapped = torch.from_file(path, shared=True, size=max(1, size), dtype=dtype)
+    except (OSError, RuntimeError) as error:
+        problem = SetupError(
+            f"rank {ranks.rank} cannot see rank 0's memory ({error}).",
+            why="ranks share memory only if they run on one machine.",
+            fix="use DistributedDataParallel, which sends.",
+            page="shared-memory",
+        )
+    try:
+        dist.vote_then_raise(problem)
+    finally:
+        if ranks.is_main:
+            # Windows removes no open file; there it goes with the launcher's folder.
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+    return mapped[:size].view(ranks.world_size, num_elements)
+
+
+def _reserve(num_bytes: int) -> str:
+    """Make a file of that size whose room is really there."""
+    store = os.environ.get(group.STORE_VARIABLE)
+    places = [pathlib.Path(store).parent] if store and sys.platform == "win32" else []
+    places += [pathlib.Path("/dev/shm"), pathlib.Path(tempfile.gettempdir())]
+    problem = OSError("no folder for it")
+    for place in places:
+        try:
+            number, path = tempfile.mkstemp(prefix="distrinews-memory-", dir=place)
+        except OSError as error:
+            problem = error
+            continue
+        try:
+            if hasattr(os, "posix_fallocate"):
+                # WHY: a file may claim a size that the disk does not have, and the
+                # process would die by SIGBUS when it writes there.
+                os.posix_fallocate(number, 0, num_bytes)
+            else:
+                os.truncate(number, num_bytes)
+        except OSError as error:
+            problem = error
+            os.unlink(path)
+            continue
+        finally:
+            os.close(number)
+        return path
+    raise problem

@@ -1,0 +1,1 @@
+"""This machine: cores, console, signals, atomic files, manifests, the Hub."""

@@ -3,8 +3,9 @@
 Promise: a byte that changed, a file that is missing or was added is found before
 anything is loaded.
 
-Not here: what the files are (`distrinews.checkpoint`, `distrinews.training.export`). A manifest
-tells damage from what was written; it is no signature, and does not tell who wrote.
+Not here: what the files are (`distrinews.checkpoint`, `distrinews.training.export`). A
+manifest tells damage from what was written; it is no signature, and does not tell who
+wrote.
 
 Guide: understand/checkpoint.
 """

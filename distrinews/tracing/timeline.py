@@ -3,7 +3,8 @@
 Promise: after a hang or a kill, one sentence that names the rank that never joined a
 call, and where it was last.
 
-Not here: recording (`distrinews.tracing.recorder`), drawing (`distrinews.tracing.render`).
+Not here: recording (`distrinews.tracing.recorder`), drawing
+(`distrinews.tracing.render`).
 
 Guide: understand/timeline.
 """

@@ -1,5 +1,6 @@
-"""What the chapters' training loops are assembled from. The loops stand in the chapters.
+"""What the training loops of the chapters are assembled from.
 
+The loops themselves stand in the chapters.
 - `setup`: seeds, sampler, optimizer, learning-rate schedule, plan of steps.
 - `corpus`: tokenizer, tables, split into training, validation and test rows.
 - `runs`: one run, one folder; its progress, its checkpoints.

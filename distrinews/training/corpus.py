@@ -3,7 +3,8 @@
 Promise: what can be wrong with the data is found before any process starts; after
 that, every rank holds the same tables and the same split.
 
-Not here: the sources (`distrinews.data.sources`), the tables (`distrinews.data.tokenised`).
+Not here: the sources (`distrinews.data.sources`), the tables
+(`distrinews.data.tokenised`).
 
 Guide: reference/data.
 """

@@ -31,7 +31,7 @@ from distrinews.dist import Ranks
 from distrinews.errors import OutputError
 from distrinews.system import files, machine
 from distrinews.training import resume, setup
-from distrinews.training.runlog import RunLog
+from distrinews.training.logs import RunLog
 
 __all__ = ["Run", "begin"]
 

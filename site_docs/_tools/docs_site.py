@@ -32,7 +32,7 @@ __all__ = ["DocsSettings", "build", "server"]
 
 # What hosts of static sites pack on the way.
 TEXT = ("text/", "application/json", "image/svg+xml")
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 class DocsSettings(CommandSettings):

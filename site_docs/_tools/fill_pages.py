@@ -2,8 +2,8 @@
 
 A page holds a marker and `<!-- end -->`; what stands between them is made here:
 
-- `<!-- source distrinews/sync/average.py::average_gradients -->`: that function or class as it
-  stands in the file, without its docstring. `Class.method` works, too.
+- `<!-- source distrinews/sync/average.py::average_gradients -->`: that function or
+  class as it stands in the file, without its docstring. `Class.method` works, too.
 - `<!-- numbers ring_cost -->`: the Markdown that the function `ring_cost` of a file
   `site_docs/_tools/numbers_*.py` returns; it computes with the library.
 

@@ -31,7 +31,7 @@ from distrinews.training import plan
 
 __all__ = ["LARGE_MODEL", "RESULTS", "ROWS_A_RANK", "TRAIN_ROWS", "figures"]
 
-RESULTS = pathlib.Path(__file__).parents[1] / "site_docs" / "benchmarks" / "results"
+RESULTS = pathlib.Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 MODELS = ("minilm", "distilbert")
 # AG News as its paper and its dataset card give it (Zhang et al. 2015).
 TRAIN_ROWS = 120_000

@@ -24,7 +24,7 @@ import interview_figures
 import renewal
 from renewal import ROOT
 
-from distrinews.course import interview_anki, interview_cards
+from distrinews.course import interview_cards
 from distrinews.course.interview_cards import Card, Group, paragraphs
 
 FOLDER = ROOT / "site_docs" / "interview"
@@ -48,7 +48,7 @@ def renewed() -> dict[pathlib.Path, str]:
     return {
         interview_cards.NUMBERS: json.dumps(known, indent=2) + "\n",
         index: BLOCK.sub(lambda m: f"{m[1]}\n{questions(groups)}\n\n{m[2]}", before),
-        FOLDER / "distrinews-anki.txt": interview_anki.text(groups),
+        FOLDER / "distrinews-anki.txt": interview_cards.anki_text(groups),
     } | {FOLDER / f"{group.name}.md": page(group) for group in groups}
 
 

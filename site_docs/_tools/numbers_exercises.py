@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 
-from distrinews.course.exercise_sheets import EXERCISES, Sheet, names
+from distrinews.course.sheets import EXERCISES, ExerciseSheet, exercise_names
 
 __all__ = ["exercise_counts", "exercise_table", "exercise_trace_origin"]
 
@@ -19,7 +19,7 @@ def exercise_table() -> str:
         A Markdown table.
     """
     lines = ["| exercise | what it is about, with the page | target |", "|---|---|---|"]
-    for sheet in map(Sheet.read, names()):
+    for sheet in map(ExerciseSheet.read, exercise_names()):
         about, page = sheet.title.rstrip("."), sheet.fields["Concept"]
         # WHY three columns and not five: a telephone has room for three.
         lines.append(
@@ -35,7 +35,7 @@ def exercise_counts() -> str:
     Returns:
         A sentence.
     """
-    sheets = [Sheet.read(name) for name in names()]
+    sheets = [ExerciseSheet.read(name) for name in exercise_names()]
     levels = [sheet.fields["Level"] for sheet in sheets]
     told = ", ".join(
         f"{levels.count(level)} {level}" for level in dict.fromkeys(levels)

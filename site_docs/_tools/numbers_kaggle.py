@@ -14,7 +14,7 @@ from distrinews import training
 from distrinews.bench import timing
 from distrinews.bench.costmodel import predictions, published
 from distrinews.bench.costmodel.report import PredictionSettings
-from distrinews.bench.scaling_run import num_steps
+from distrinews.bench.scaling import num_steps
 from distrinews.config.settings import BenchmarkSettings, DistributedSettings
 from distrinews.model import sizes
 

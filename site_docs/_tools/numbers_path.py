@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from distrinews.course import exercise_sheets, lab_sheets
+from distrinews.course import sheets
 
 __all__ = ["path_day", "path_everything", "path_hour", "path_kaggle", "path_week"]
 
@@ -272,7 +272,7 @@ def path_everything() -> str:
     Returns:
         A Markdown table.
     """
-    labs, exercises = tuple(lab_sheets.names()), tuple(exercise_sheets.names())
+    labs, exercises = tuple(sheets.lab_names()), tuple(sheets.exercise_names())
     more = (
         Step("then", f"All {len(labs)} [labs](../learn/labs.md)", labs=labs),
         Step(
@@ -295,8 +295,8 @@ def _told(step: Step) -> str:
     """What to do; labs and exercises by name, unless it is all of them."""
     parts = [step.do]
     for kind, chosen, known in (
-        ("lab", step.labs, lab_sheets.names()),
-        ("exercise", step.exercises, exercise_sheets.names()),
+        ("lab", step.labs, sheets.lab_names()),
+        ("exercise", step.exercises, sheets.exercise_names()),
     ):
         if 0 < len(chosen) < len(known):
             names = ", ".join(f"`{name}`" for name in chosen)
@@ -313,16 +313,16 @@ def _needs(step: Step) -> str:
         seconds = sum(seconds for seconds, _ in told)
         parts.append(f"{seconds:.0f} s" + ", on a busy machine" * busy)
     if step.labs:
-        seconds = sum(_takes_s(lab_sheets.Sheet.read(name)) for name in step.labs)
+        seconds = sum(_takes_s(sheets.LabSheet.read(name)) for name in step.labs)
         parts.append(f"labs: about {seconds} s")
     if step.exercises:
-        sheets = [exercise_sheets.Sheet.read(name) for name in step.exercises]
+        sheets = [sheets.ExerciseSheet.read(name) for name in step.exercises]
         seconds = sum(map(_takes_s, sheets))
         parts.append(f"checks: about {seconds} s, each time")
     return "; ".join(parts) or NOT_MEASURED
 
 
-def _takes_s(sheet: lab_sheets.Sheet | exercise_sheets.Sheet) -> int:
+def _takes_s(sheet: sheets.LabSheet | sheets.ExerciseSheet) -> int:
     return int(sheet.fields["Takes"].split()[0])
 
 

@@ -1,10 +1,10 @@
 """Write the catalogue of troubles into the troubleshooting page.
 
-`distrinews/doctor/troubles.json` holds the classic troubles. This tool folds what the labs
-printed (`chapters/labs/captured/NAME.txt`) and the headlines of the page's hand-written
-part (the library's own errors) into it, and writes the page's part between the markers.
-`python site_docs/_tools/troubleshooting_page.py` renews both files; with `--check` it
-only says which are stale, with exit code 1.
+`distrinews/doctor/troubles.json` holds the classic troubles. This tool folds what the
+labs printed (`chapters/labs/captured/NAME.txt`) and the headlines of the page's
+hand-written part (the library's own errors) into it, and writes the page's part between
+the markers. `python site_docs/_tools/troubleshooting_page.py` renews both files; with
+`--check` it only says which are stale, with exit code 1.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What the widgets show of time: buckets on their way, and speed-ups.
 
 Computed by the library from what it has measured (`benchmarks/results`) and from the
-figures that it quotes (`distrinews.bench.costmodel.published`). `widget_fixtures` writes it down.
+figures that it quotes (`distrinews.bench.costmodel.published`). `widget_fixtures`
+writes it down.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""A model of a step: fitted to this machine, judged, extrapolated."""

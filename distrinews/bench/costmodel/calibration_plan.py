@@ -3,7 +3,8 @@
 Promise: no setting is in both. Numbers of ranks between the fitted ones, other bucket
 sizes and another depth are judged only.
 
-Not here: timing (`distrinews.bench.costmodel.measurement`), fitting (`distrinews.bench.costmodel.calibration`).
+Not here: timing (`distrinews.bench.costmodel.measurement`), fitting
+(`distrinews.bench.costmodel.calibration`).
 
 Letters used for shapes: W = number of ranks, B = rows a rank, T = tokens a row.
 Guide: benchmarks/cost-model.

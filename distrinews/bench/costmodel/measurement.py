@@ -4,8 +4,8 @@ Promise: parts of a step and whole steps take turns in one process group, on the
 machine in the same minutes. The model's rows are made up (their length is what counts),
 so nothing is downloaded.
 
-Not here: what is timed (`distrinews.bench.costmodel.calibration_plan`), fitting and judging
-(`distrinews.bench.costmodel.calibration`).
+Not here: what is timed (`distrinews.bench.costmodel.calibration_plan`), fitting and
+judging (`distrinews.bench.costmodel.calibration`).
 
 Letters used for shapes: W = number of ranks, B = rows a rank, T = tokens a row.
 Guide: benchmarks/cost-model.

@@ -4,7 +4,8 @@ Promise: every number is the cost model's, labelled as predicted; every figure t
 is made of names its source.
 
 Not here: the model (`distrinews.bench.costmodel.step_model`), its fit and its error
-(`distrinews.bench.costmodel.calibration`), the figures (`distrinews.bench.costmodel.published`), more than two GPUs
+(`distrinews.bench.costmodel.calibration`), the figures
+(`distrinews.bench.costmodel.published`), more than two GPUs
 (`distrinews.bench.costmodel.many_ranks`).
 
 Letters used for shapes: W = number of ranks, B = rows a rank, T = tokens a row.

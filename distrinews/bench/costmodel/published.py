@@ -4,7 +4,8 @@ Promise: a "measured" or "datasheet" figure quotes what its source says; where n
 was found, the figure is called "assumed", says why it lies in its interval, and the
 interval is wide.
 
-Not here: what follows from them (`distrinews.bench.costmodel.predictions`, `distrinews.bench.costmodel.many_ranks`).
+Not here: what follows from them (`distrinews.bench.costmodel.predictions`,
+`distrinews.bench.costmodel.many_ranks`).
 
 Guide: benchmarks/cost-model.
 """

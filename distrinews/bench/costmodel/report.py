@@ -3,7 +3,8 @@
 Promise: what is written names every assumption, its interval and its source; it calls
 itself predicted.
 
-Not here: how it is predicted (`distrinews.bench.costmodel.predictions`, `distrinews.bench.costmodel.many_ranks`).
+Not here: how it is predicted (`distrinews.bench.costmodel.predictions`,
+`distrinews.bench.costmodel.many_ranks`).
 
 Guide: benchmarks/t4.
 """

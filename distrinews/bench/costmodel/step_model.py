@@ -17,7 +17,8 @@ The terms, for W ranks:
   not free: each second of communication takes `contention` seconds from computing.
 - A step in which ranks meet costs a constant, however little is sent.
 
-Not here: measuring (`distrinews.bench.timing`), fitting (`distrinews.bench.costmodel.fitting`).
+Not here: measuring (`distrinews.bench.timing`), fitting
+(`distrinews.bench.costmodel.calibration`).
 
 Letters used for shapes: W = number of ranks, B = rows a rank, T = tokens a row.
 Guide: understand/performance.

@@ -15,9 +15,9 @@ import problems
 from refusals import CLOSE, Refusal, Refusals
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from telemetry import FRAMES, HEADERS, Metrics, current_id, known_id, log, tell_error
+from telemetry import FRAMES, HEADERS, Metrics, current_id, known_id, log, log_error
 
-__all__ = ["Envelope"]
+__all__ = ["RequestMiddleware"]
 
 METHODS = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"}
 UI = "/ui"  # Gradio brings scripts, styles and a cache policy of its own
@@ -28,7 +28,7 @@ UI_HEADERS = {
 }
 
 
-class Envelope:
+class RequestMiddleware:
     """What all requests have in common: id, headers, limits, log line, metrics.
 
     Args:
@@ -88,7 +88,7 @@ class Envelope:
         try:
             await self._answer(scope, receive, send_on)
         except Exception as error:
-            tell_error("crash", error)
+            log_error("crash", error)
             if not status:  # else the answer has begun: it can only be cut off
                 crash = problems.answer(problems.ProblemError("internal"))
                 await crash(scope, receive, send_on)

@@ -1,0 +1,312 @@
+"""What the files of labs and exercises say about themselves, read without running them.
+
+Not here: running them (`distrinews.course.labs`, `distrinews.course.exercises`),
+showing and checking them (`distrinews.cli`). No torch is loaded here.
+
+Guide: learn/labs.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import pathlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from distrinews.errors import ExerciseError, LabError
+from distrinews.system import checkout
+
+__all__ = [
+    "EXERCISES",
+    "EXERCISE_FIELDS",
+    "LABS",
+    "LAB_FIELDS",
+    "ExerciseSheet",
+    "LabSheet",
+    "did_you_mean",
+    "difference",
+    "exercise_names",
+    "lab_names",
+    "labelled_lines",
+    "wrong_solutions",
+]
+
+LAB_FIELDS = (
+    "Symptom",
+    "Cause",
+    "Fix",
+    "Detector",
+    "Look at",
+    "Question",
+    "Source",
+    "Concept",
+    "Silent",
+    "Takes",
+)
+LABS = checkout.ROOT / "chapters" / "labs"
+EXERCISE_FIELDS = (
+    "Task",
+    "Target",
+    "Hint 1",
+    "Hint 2",
+    "Hint 3",
+    "Concept",
+    "Level",
+    "Takes",
+)
+EXERCISES = checkout.ROOT / "chapters" / "exercises"
+
+
+@dataclass(frozen=True)
+class LabSheet:
+    """What a lab's file says about itself.
+
+    Attributes:
+        name: The file's name without its ending.
+        path: The file.
+        title: First line of its docstring.
+        fields: Each of `LAB_FIELDS` -> its text, on one line.
+        symptom: Regular expression that finds the symptom in the output.
+    """
+
+    name: str
+    path: pathlib.Path
+    title: str
+    fields: dict[str, str]
+    symptom: str
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing raises: only the detector sees it."""
+        return self.fields["Silent"] == "yes"
+
+    @classmethod
+    def read(cls, name: str) -> LabSheet:
+        """Read a lab's file, without running it.
+
+        Args:
+            name: As `lab_names` gives it.
+
+        Returns:
+            Its sheet.
+
+        Raises:
+            LabError: There is no such lab, or its header lacks a field.
+        """
+        if name not in lab_names():
+            raise LabError(
+                f"there is no lab {name!r}.{did_you_mean(name, lab_names())}",
+                why="a lab's name is that of its file in chapters/labs.",
+                fix="python -m distrinews lab list",
+                page="labs",
+            )
+        path = LABS / f"{name}.py"
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        title, fields = labelled_lines(ast.get_docstring(tree) or "")
+        missing = [label for label in LAB_FIELDS if not fields.get(label)]
+        symptoms = [
+            ast.literal_eval(word.value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call)
+            for word in node.keywords
+            if word.arg == "symptom"
+        ]
+        if missing or len(symptoms) != 1:
+            raise LabError(
+                f"{path.name} lacks {missing or 'its symptom'}.",
+                why="the lab could not say what it shows.",
+                fix="compare its header with that of another lab.",
+                page="labs",
+            )
+        return cls(name, path, title, fields, symptoms[0])
+
+
+def lab_names() -> list[str]:
+    """List the labs.
+
+    Returns:
+        Their names, sorted.
+
+    Raises:
+        LabError: This is no checkout of the repository.
+    """
+    found = sorted(path.stem for path in LABS.glob("*.py"))
+    if not found:
+        raise LabError(
+            "the labs are not here.",
+            why="they are files to edit, and come with the repository, not with the "
+            "installed package.",
+            fix="clone the repository, then in it: pip install -e . and "
+            "python -m distrinews lab list",
+            page="labs",
+        )
+    return found
+
+
+def difference(sheet: LabSheet) -> list[str]:
+    """Compare the broken and the fixed version of a lab.
+
+    Args:
+        sheet: Of the lab.
+
+    Returns:
+        Lines of a diff from `broken` to `fixed`.
+    """
+    source = sheet.path.read_text(encoding="utf-8")
+    versions = {
+        node.name: ast.get_source_segment(source, node) or ""
+        for node in ast.parse(source).body
+        if isinstance(node, ast.FunctionDef)
+    }
+    old = versions["broken"].splitlines()
+    new = versions["fixed"].replace("def fixed(", "def broken(", 1).splitlines()
+    lines = difflib.unified_diff(old, new, "broken", "fixed", n=9, lineterm="")
+    return [line for line in lines if not line.startswith("@@")]
+
+
+@dataclass(frozen=True)
+class ExerciseSheet:
+    """What an exercise's file says about itself.
+
+    Attributes:
+        name: The file's name without its ending.
+        path: The task: a file with a `solve` to be written.
+        title: First line of its docstring.
+        fields: Each of `EXERCISE_FIELDS` -> its text, on one line.
+    """
+
+    name: str
+    path: pathlib.Path
+    title: str
+    fields: dict[str, str]
+
+    @property
+    def check(self) -> pathlib.Path:
+        """The file that judges."""
+        return EXERCISES / "checks" / self.path.name
+
+    @property
+    def solution(self) -> pathlib.Path:
+        """Ours."""
+        return EXERCISES / "solutions" / self.path.name
+
+    @property
+    def hints(self) -> list[str]:
+        """From a push to nearly the answer."""
+        return [self.fields[f"Hint {number}"] for number in (1, 2, 3)]
+
+    @classmethod
+    def read(cls, name: str) -> ExerciseSheet:
+        """Read an exercise's file, without running it.
+
+        Args:
+            name: As `exercise_names` gives it.
+
+        Returns:
+            Its sheet.
+
+        Raises:
+            ExerciseError: There is no such exercise, or its header lacks a field.
+        """
+        known = exercise_names()
+        if name not in known:
+            raise ExerciseError(
+                f"there is no exercise {name!r}.{did_you_mean(name, known)}",
+                why="an exercise's name is that of its file in chapters/exercises.",
+                fix="python -m distrinews exercise list",
+                page="exercises",
+            )
+        path = EXERCISES / f"{name}.py"
+        about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        title, fields = labelled_lines(about)
+        missing = [label for label in EXERCISE_FIELDS if not fields.get(label)]
+        if missing:
+            raise ExerciseError(
+                f"{path.name} lacks {missing}.",
+                why="the exercise could not say what it asks.",
+                fix="compare its header with that of another exercise.",
+                page="exercises",
+            )
+        return cls(name, path, title, fields)
+
+
+def exercise_names() -> list[str]:
+    """List the exercises, the easy ones first.
+
+    Returns:
+        Their names, in the order of `chapters/exercises/order.txt`.
+
+    Raises:
+        ExerciseError: This is no checkout of the repository.
+    """
+    order = EXERCISES / "order.txt"
+    if not order.is_file():
+        raise ExerciseError(
+            "the exercises are not here.",
+            why="they are files to edit, and come with the repository, not with the "
+            "installed package.",
+            fix="clone the repository, then in it: pip install -e . and "
+            "python -m distrinews exercise list",
+            page="exercises",
+        )
+    return order.read_text(encoding="utf-8").split()
+
+
+def wrong_solutions(name: str) -> dict[pathlib.Path, str]:
+    """Find the typical wrong solutions of an exercise. For its proof.
+
+    Args:
+        name: Of the exercise.
+
+    Returns:
+        File -> regular expression that the reason for its rejection must match: the
+        field `Rejected` of its docstring.
+    """
+    found = {}
+    for path in sorted((EXERCISES / "wrong").glob(f"{name}__*.py")):
+        about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        found[path] = labelled_lines(about)[1]["Rejected"]
+    return found
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Suggest names that look like a mistyped one.
+
+    Args:
+        name: As it was typed.
+        known: All names.
+
+    Returns:
+        A question that begins with a blank; empty if none is near.
+
+    Examples:
+        >>> did_you_mean("missing-barier", ["missing_barrier", "wrong_seed"])
+        ' Did you mean missing_barrier?'
+    """
+    near = difflib.get_close_matches(name.replace("-", "_"), known, cutoff=0.5)
+    return f" Did you mean {' or '.join(near)}?" if near else ""
+
+
+def labelled_lines(about: str) -> tuple[str, dict[str, str]]:
+    r"""Take a docstring of labelled lines apart.
+
+    Args:
+        about: A title; then lines whose first ten characters are a label or blank.
+
+    Returns:
+        The title, and label -> text; what is continued is joined with blanks.
+
+    Examples:
+        >>> labelled_lines("Title.\n\nTask      Count\n          well.")
+        ('Title.', {'Task': 'Count well.'})
+    """
+    title, _, rest = about.partition("\n")
+    fields: dict[str, str] = {}
+    for line in rest.splitlines():
+        label = line[:10].strip()
+        if label:
+            fields[label] = line[10:].strip()
+        elif line.strip() and fields:
+            fields[[*fields][-1]] += " " + line.strip()
+    return title, fields
