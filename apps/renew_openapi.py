@@ -1,4 +1,4 @@
-"""Write the schema that the app serves into openapi.json: `python apps/renew_openapi.py`.
+"""Write the schema that the app serves: `python apps/renew_openapi.py`.
 
 Not here: the schema itself (`contract`).
 """

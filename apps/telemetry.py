@@ -3,7 +3,7 @@
 Promise: lines of JSON, and numbers at /metrics; neither holds a text, a path or a
 message that could quote one.
 
-Not here: what is told about each request (`envelope`), and about those that are sent
+Not here: what is told about each request (`middleware`), and about those that are sent
 away (`refusals`).
 """
 

@@ -455,7 +455,7 @@ def test_ctrl_c_ends_the_server_quietly(
     checkout: pathlib.Path, start: Callable[..., Any]
 ) -> None:
     story = (
-        f"import pathlib, sys; sys.path.insert(0, {str(TOOLS)!r}); import docs_site; "
+        f"import pathlib, sys; sys.path.insert(0, {str(ROOT / "site_docs/_tools")!r}); import docs_site; "
         "from distrinews.system import console; "
         "docs_site.ROOT = pathlib.Path(sys.argv[1]); "
         "console.run(lambda: docs_site.build(sys.argv[2:]))"

@@ -62,7 +62,7 @@ def _launch(settings: ServeSettings) -> None:
     log_as_json(settings.log_level)
     app = create_app(settings, app_class=gradio.Server)
     # WHY: this kind of app brings Gradio's own doors at its root: calls, a queue, an
-    # upload. WHY at the end: inside the envelope, which logs and counts.
+    # upload. WHY at the end: inside our middleware, which logs and counts.
     ours = [route.path for route in routes.routes]
     app.user_middleware.append(Middleware(ReadOnly, except_for=[*ours, "/ui"]))
     service, stop = app.state.service, threading.Event()
