@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch.nn.utils import clip_grad_norm_
 
 from distrinews import dist, model, training
-from distrinews.checkpoint import Parts
+from distrinews.checkpoint import TrainingState
 from distrinews.config.flags import parse
 from distrinews.config.settings import TrainSettings
 from distrinews.metrics.evaluation import evaluate
@@ -38,18 +38,22 @@ def train(ranks: dist.Ranks, settings: TrainSettings) -> None:
     # --8<-- [start:start]
     # 1. The news and the model --------------------------------------------------
     with run.phase("data"):
-        stories = corpus.load(settings)
+        splits = corpus.load(settings)
     with run.phase("model"):
         training.seed_weights(settings.seed)
-        net = model.from_settings(settings, stories.tokenizer).to(ranks.device)
-        training.seed_noise(settings.seed, ranks=ranks)
-    report.opening(run, net=net, stories=stories)
+        net = model.build(
+            settings.preset,
+            dropout=settings.dropout,
+            vocabulary_size=len(splits.tokenizer),
+        ).to(ranks.device)
+        training.seed_dropout(settings.seed, ranks=ranks)
+    report.print_summary(run, net=net, splits=splits)
     # --8<-- [end:start]
 
-    plan = training.plan(settings, num_rows=len(stories.fit_rows))
+    plan = training.plan(settings, num_rows=len(splits.train_rows))
     optimizer = training.build_optimizer(net, settings=settings)
     scheduler = training.build_scheduler(optimizer, settings=settings, plan=plan)
-    parts = Parts(net, optimizer, scheduler)  # all that decides the next step
+    parts = TrainingState(net, optimizer, scheduler)  # all that decides the next step
     run.restore(parts)  # with --resume
 
     # --8<-- [start:loop]
@@ -59,29 +63,29 @@ def train(ranks: dist.Ranks, settings: TrainSettings) -> None:
         # WHY a new order each epoch: with one fixed order the model would meet the
         # same neighbours in every batch.
         dice = torch.Generator().manual_seed(settings.seed + epoch)
-        order = torch.randperm(len(stories.fit_rows), generator=dice).tolist()
+        order = torch.randperm(len(splits.train_rows), generator=dice).tolist()
         size = settings.global_batch_size
         starts = range(done * size, plan.steps_per_epoch * size, size)
         batches = [order[start : start + size] for start in starts]
         for rows in run.steps(batches, plan=plan):  # draws the progress bar
-            inputs, labels = stories.fit_batch(rows, device=ranks.device)
+            inputs, labels = splits.batch(rows, device=ranks.device)
             loss = F.cross_entropy(net(**inputs).logits, labels)  # mean over 32 rows
             optimizer.zero_grad()  # else gradients of earlier steps add up
             loss.backward()
             clip_grad_norm_(net.parameters(), settings.max_gradient_norm)
             optimizer.step()
             scheduler.step()
-            run.count(loss, num_rows=len(rows))
+            run.log_loss(loss, num_rows=len(rows))
             run.end_step(scheduler)
         with run.phase("validation"):
-            tally = evaluate(net, stories.train, ranks, rows=stories.validation_rows)
-        run.judge(tally)
+            tally = evaluate(net, splits.train, ranks, rows=splits.validation_rows)
+        run.log_validation(tally)
         with run.phase("checkpoint"):
             run.save(parts)
     # --8<-- [end:loop]
 
     # 3. The answer: best epoch, test rows once, export, three headlines ----------
-    report.closing(run, net=net, stories=stories)
+    report.finish(run, net=net, splits=splits)
 
 
 def main() -> None:

@@ -112,7 +112,7 @@ def learn(ranks: dist.Ranks) -> None:
 def main() -> None:
     settings = parse(lessons.LessonSettings, about=__doc__)
     num_ranks = dist.launched_world_size() or settings.num_ranks
-    lessons.need_company(num_ranks)
+    lessons.require_ranks(num_ranks)
     dist.launch(learn, num_ranks=num_ranks)
 
 

@@ -94,8 +94,8 @@ def learn(ranks: dist.Ranks, settings: lessons.DataSettings) -> None:
     asked = settings.model_dump(include={"preset", "data"})
     size = {"global_batch_size": 16 * ranks.world_size}
     chosen = DistributedSettings.model_validate(asked | some | size)
-    stories = corpus.load(chosen)
-    told = length_balance.measure(stories, ranks, settings=chosen)
+    splits = corpus.load(chosen)
+    told = length_balance.measure(splits, ranks, settings=chosen)
     # --8<-- [end:balance]
 
     # 4. The answer ---------------------------------------------------------------

@@ -41,7 +41,7 @@ def learn(ranks: dist.Ranks, settings: lessons.TimingSettings) -> None:
 
     # --8<-- [start:rungs]
     # 2. Every rung gives the same gradients -------------------------------------
-    rungs = grad_sync.climb(net, ranks)  # a replica for each
+    rungs = grad_sync.build_variants(net, ranks)  # a replica for each
     for rung in rungs.values():
         rung.backward(
             batches[0]
@@ -77,7 +77,7 @@ def learn(ranks: dist.Ranks, settings: lessons.TimingSettings) -> None:
         else:
             for number, batch in enumerate(batches[:2]):
                 # WHY only the last one meets: the sum that travels holds the others.
-                with sync.sync_if(number == 1, replica=replica):
+                with sync.no_sync_unless(number == 1, replica=replica):
                     (grad_sync.loss_of(replica, batch) / 2).backward()
         optimizer.step()
         return sync.max_parameter_gap(replica)

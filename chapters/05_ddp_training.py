@@ -26,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from distrinews import dist, model, sync, training
-from distrinews.checkpoint import Parts
+from distrinews.checkpoint import TrainingState
 from distrinews.config.flags import parse
 from distrinews.config.settings import DistributedSettings
 from distrinews.metrics.evaluation import evaluate
@@ -40,11 +40,15 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
     # --8<-- [start:same-start]
     # 1. The same start ----------------------------------------------------------
     with run.phase("data"):
-        stories = corpus.load(settings)  # rank 0 tokenises, all ranks map the result
+        splits = corpus.load(settings)  # rank 0 tokenises, all ranks map the result
     with run.phase("model"):
         training.seed_weights(settings.seed)  # equal weights on every rank ...
-        net = model.from_settings(settings, stories.tokenizer).to(ranks.device)
-        training.seed_noise(settings.seed, ranks=ranks)  # ... and different dropout
+        net = model.build(
+            settings.preset,
+            dropout=settings.dropout,
+            vocabulary_size=len(splits.tokenizer),
+        ).to(ranks.device)
+        training.seed_dropout(settings.seed, ranks=ranks)  # ... and different dropout
         replica = net
         if ranks.world_size > 1:
             # WHY device_ids only on GPUs: a CPU replica has no device number.
@@ -54,16 +58,18 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
             replica = DistributedDataParallel(
                 net, device_ids=gpu, gradient_as_bucket_view=True
             )
-    report.opening(run, net=net, stories=stories)
+    report.print_summary(run, net=net, splits=splits)
     # --8<-- [end:same-start]
 
     # 2. Different data, and a plan ----------------------------------------------
-    sampler = training.build_sampler(stories.fit_lengths, ranks, settings=settings)
-    plan = training.plan(settings, num_rows=len(stories.fit_rows))
+    sampler = training.build_sampler(splits.train_lengths, ranks, settings=settings)
+    plan = training.plan(settings, num_rows=len(splits.train_rows))
     optimizer = training.build_optimizer(net, settings=settings)
     scheduler = training.build_scheduler(optimizer, settings=settings, plan=plan)
     pieces = settings.accumulation_steps
-    parts = Parts(net, optimizer, scheduler, sampler)  # all that decides the next step
+    parts = TrainingState(
+        net, optimizer, scheduler, sampler
+    )  # all that decides the next step
     run.restore(parts)  # with --resume
 
     while run.step < plan.last_step and not run.stopped_early:
@@ -76,13 +82,13 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
             for rows in micro_batches:
                 # WHY only the last one meets: the pieces' gradients add up locally.
                 # WHY around forward, too: there DDP decides what backward will do.
-                with sync.sync_if(rows is micro_batches[-1], replica=replica):
-                    inputs, labels = stories.fit_batch(rows, device=ranks.device)
+                with sync.no_sync_unless(rows is micro_batches[-1], replica=replica):
+                    inputs, labels = splits.batch(rows, device=ranks.device)
                     loss = F.cross_entropy(replica(**inputs).logits, labels)
                     # WHY this line is where ranks meet: DDP hangs a hook on every
                     # parameter; in backward() full buckets travel. It averages.
                     (loss / pieces).backward()
-                run.count(loss, num_rows=len(rows))
+                run.log_loss(loss, num_rows=len(rows))
             clip_grad_norm_(net.parameters(), settings.max_gradient_norm)
             optimizer.step()  # local: same weights, same gradient, same step
             scheduler.step()
@@ -96,14 +102,14 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
             with run.phase("validation"):
                 # WHY not `replica`: ranks may hold different numbers of batches here,
                 # and DDP's forward may hold a collective.
-                rows = stories.validation_rows
-                tally = evaluate(net, stories.train, ranks, rows=rows)
-            run.judge(tally, patience=settings.patience)
+                rows = splits.validation_rows
+                tally = evaluate(net, splits.train, ranks, rows=rows)
+            run.log_validation(tally, patience=settings.patience)
         with run.phase("checkpoint"):
             run.save(parts)
 
     # 5. The answer: best epoch, test rows once, export, three headlines ----------
-    report.closing(run, net=net, stories=stories)
+    report.finish(run, net=net, splits=splits)
 
 
 def main() -> None:

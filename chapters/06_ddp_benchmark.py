@@ -38,23 +38,25 @@ def measure(ranks: dist.Ranks, settings: BenchmarkSettings) -> None:
 
     # --8<-- [start:measure]
     # 1. The same model, the same rows ---------------------------------------------
-    stories = corpus.load(settings)
+    splits = corpus.load(settings)
     training.seed_weights(settings.seed)
-    net = model.from_settings(settings, stories.tokenizer).to(ranks.device)
+    net = model.build(
+        settings.preset, dropout=settings.dropout, vocabulary_size=len(splits.tokenizer)
+    ).to(ranks.device)
 
     # 2. Taking turns ----------------------------------------------------------------
     # WHY in turn, within one run: a machine that grows warm, or a neighbour that gets
     # busy, then slows all of them alike.
     bar.unpause()  # the time left is judged by steps, not by loading
     bar.set_description("time steps")
-    told = scaling.measure(net, stories, ranks, settings=settings, title=bar)
-    work = scaling.work(net, stories, ranks, settings=settings)
+    told = scaling.measure(net, splits, ranks, settings=settings, title=bar)
+    work = scaling.work(net, splits, ranks, settings=settings)
     # --8<-- [end:measure]
 
     # 3. Watched -----------------------------------------------------------------------
     # WHY after the timing: what is watched is a little slower.
     bar.set_description("record steps")
-    trace_overhead.record(net, stories, ranks, settings=settings, folder=run.folder)
+    trace_overhead.record(net, splits, ranks, settings=settings, folder=run.folder)
     bar.update(trace_overhead.NUM_STEPS)
     bar.close()
     if not ranks.is_main:

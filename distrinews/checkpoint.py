@@ -32,8 +32,8 @@ from distrinews.system.manifest import MANIFEST, verify, write_manifest
 
 __all__ = [
     "MANIFEST",
-    "Parts",
     "Sampler",
+    "TrainingState",
     "latest",
     "load_training",
     "load_weights",
@@ -58,7 +58,7 @@ class Sampler(Protocol):
 
 
 @dataclass(frozen=True)
-class Parts:
+class TrainingState:
     """The objects that decide the next step of a run.
 
     Attributes:
@@ -77,7 +77,7 @@ class Parts:
 
 def save(
     root: pathlib.Path,
-    parts: Parts,
+    parts: TrainingState,
     *,
     state: dict[str, Any],
     settings: dict[str, Any] | None = None,
@@ -165,7 +165,7 @@ def latest(root: pathlib.Path) -> pathlib.Path | None:
     return dist.broadcast_object(found)
 
 
-def load_training(folder: pathlib.Path, parts: Parts) -> dict[str, Any]:
+def load_training(folder: pathlib.Path, parts: TrainingState) -> dict[str, Any]:
     """Put a run back to where a checkpoint left it.
 
     Args:
@@ -191,7 +191,7 @@ def load_training(folder: pathlib.Path, parts: Parts) -> dict[str, Any]:
         parts.scheduler.load_state_dict(record["scheduler"])
         if parts.sampler is not None:
             parts.sampler.load_state_dict(record["sampler"] or {})
-        _restore_noise(load_file(folder / "random.safetensors"))
+        _restore_rng(load_file(folder / "random.safetensors"))
         state = _state_of_run(record)
     # WHY so many kinds: the file may come from anybody, and JSON can hold a list where
     # a table is expected. Its hashes only say that it is as its author left it.
@@ -207,7 +207,7 @@ def _state_of_run(record: dict[str, Any]) -> dict[str, Any]:
     return state
 
 
-def _restore_noise(noise: dict[str, torch.Tensor]) -> None:
+def _restore_rng(noise: dict[str, torch.Tensor]) -> None:
     """Give this rank its random states back, if it has a predecessor."""
     ranks = dist.current()
     saved_ranks = sum(name.startswith("cpu.") for name in noise)
@@ -218,7 +218,9 @@ def _restore_noise(noise: dict[str, torch.Tensor]) -> None:
         torch.cuda.set_rng_state(noise[f"cuda.{ranks.rank}"], ranks.device)
 
 
-def _compare(saved: dict[str, Any], schedule: dict[str, Any], parts: Parts) -> None:
+def _compare(
+    saved: dict[str, Any], schedule: dict[str, Any], parts: TrainingState
+) -> None:
     """Raise ValueError where torch would load what cannot work later."""
     params = [p for group in parts.optimizer.param_groups for p in group["params"]]
     for index, entries in saved["state"].items():

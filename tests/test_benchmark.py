@@ -218,7 +218,7 @@ def test_one_rank_alone_is_told_that_there_is_nothing_to_compare() -> None:
     one = {"rows": 4, "tokens": 9, "padding_share": 0.0, "threads": [2]}
     alone = one | {"peak_memory_bytes": [1], "gradient_bytes": [4]}
     told = scaling.figures(
-        dict.fromkeys(scaling.WAYS, rounds),
+        dict.fromkeys(scaling.VARIANTS, rounds),
         work={"one_process": one, "strong": alone, "weak": alone},
     )
     assert "serial_fraction" not in told["strong"]

@@ -134,9 +134,11 @@ def test_recording_changes_no_bit_and_costs_little(tmp_path: pathlib.Path) -> No
 
 def timed_with_recorder(ranks: dist.Ranks, out: pathlib.Path, delay_s: float) -> None:
     settings = BenchmarkSettings(preset="tiny", num_rounds=5)
-    stories = corpus.load(settings)
+    splits = corpus.load(settings)
     training.seed_weights(0)
-    net = model.from_settings(settings, stories.tokenizer)
+    net = model.build(
+        settings.preset, dropout=settings.dropout, vocabulary_size=len(splits.tokenizer)
+    )
     write = Recorder._write
 
     def slowly(self: Recorder, event: dict[str, Any]) -> None:
@@ -144,7 +146,7 @@ def timed_with_recorder(ranks: dist.Ranks, out: pathlib.Path, delay_s: float) ->
         write(self, event)
 
     Recorder._write = slowly  # type: ignore[method-assign]
-    found = trace_overhead.measure(net, stories, ranks, settings=settings, title=None)
+    found = trace_overhead.measure(net, splits, ranks, settings=settings, title=None)
     if ranks.is_main:
         results.write(out, found)
 

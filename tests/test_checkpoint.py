@@ -38,7 +38,7 @@ class Trainer:
         self.ranks = ranks
         training.seed_weights(SETTINGS.seed)
         self.net = model.build("tiny", dropout=0.2, vocabulary_size=width).train()
-        training.seed_noise(SETTINGS.seed, ranks=ranks)
+        training.seed_dropout(SETTINGS.seed, ranks=ranks)
         self.replica: nn.Module = self.net
         if ranks.world_size > 1:
             self.replica = DistributedDataParallel(self.net)
@@ -64,8 +64,8 @@ class Trainer:
         state = {"step": step, "best_step": best_step, "best_accuracy": 0.1 + 0.2}
         checkpoint.save(root, self.parts(), state=state, keep=keep)
 
-    def parts(self) -> checkpoint.Parts:
-        return checkpoint.Parts(self.net, self.optimizer, self.scheduler)
+    def parts(self) -> checkpoint.TrainingState:
+        return checkpoint.TrainingState(self.net, self.optimizer, self.scheduler)
 
     def everything(self) -> torch.Tensor:
         """Weights, AdamW's moments, learning rate and the next random number."""
@@ -102,7 +102,7 @@ def stop_and_go_on(ranks: dist.Ranks, out: Path) -> None:
     # Negative controls: one part of the state is left out.
     no_noise = Trainer(ranks)
     checkpoint.load_training(found, no_noise.parts())  # type: ignore[arg-type]
-    training.seed_noise(SETTINGS.seed, ranks=ranks)
+    training.seed_dropout(SETTINGS.seed, ranks=ranks)
     no_noise.train(AFTER)
     no_optimizer = Trainer(ranks)
     other = training.build_optimizer(no_optimizer.net, settings=SETTINGS)

@@ -35,11 +35,13 @@ FILES = (
 NUM_ACCIDENTS, NUM_FORGERIES = 400, 100
 
 
-def parts(width: int = 3) -> checkpoint.Parts:
+def parts(width: int = 3) -> checkpoint.TrainingState:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(width, 4), nn.Linear(4, 2))
     optimizer = AdamW(net.parameters(), lr=0.1)
-    return checkpoint.Parts(net, optimizer, LambdaLR(optimizer, lambda step: 1.0))
+    return checkpoint.TrainingState(
+        net, optimizer, LambdaLR(optimizer, lambda step: 1.0)
+    )
 
 
 def two_checkpoints(root: Path) -> None:

@@ -94,7 +94,7 @@ def test_the_ratios_are_over_all_sizes() -> None:
 ALONE = dist.Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
 
 
-def load(num_rows: int) -> corpus.News:
+def load(num_rows: int) -> corpus.Splits:
     settings = datapath.DataPathSettings(
         preset="tiny", train_rows=num_rows, validation_rows=100, test_rows=100
     )
@@ -107,10 +107,12 @@ def test_every_table_is_timed_over_equally_many_rows_in_each_turn(
     by_size = {size: load(size) for size in (500, 2000)}
     read = dict.fromkeys(by_size, 0)
 
-    def count(stories: corpus.News, places: list[int], *, device: torch.device) -> None:
-        read[len(stories.train)] += len(places)
+    def count(
+        splits: corpus.Splits, places: list[int], *, device: torch.device
+    ) -> None:
+        read[len(splits.train)] += len(places)
 
-    monkeypatch.setattr(corpus.News, "fit_batch", count)
+    monkeypatch.setattr(corpus.Splits, "batch", count)
     settings = datapath.DataPathSettings(num_rounds=3)
     told = datapath.time_in_turn(by_size, ALONE, settings=settings)
     epochs = {size: (size - 100) // 32 * 32 for size in by_size}
@@ -137,11 +139,11 @@ def test_work_that_grows_with_the_table_is_found(
         return many / few
 
     assert ratio() < 2
-    collect = corpus.News.fit_batch
+    collect = corpus.Splits.batch
 
-    def look_at_all(stories: corpus.News, places: list[int], **where: Any) -> object:
-        assert stories.train.lengths.tolist()
-        return collect(stories, places, **where)
+    def look_at_all(splits: corpus.Splits, places: list[int], **where: Any) -> object:
+        assert splits.train.lengths.tolist()
+        return collect(splits, places, **where)
 
-    monkeypatch.setattr(corpus.News, "fit_batch", look_at_all)
+    monkeypatch.setattr(corpus.Splits, "batch", look_at_all)
     assert ratio() > 4

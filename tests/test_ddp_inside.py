@@ -67,7 +67,7 @@ def tell(ranks: dist.Ranks, out: Path) -> None:
                 replica: nn.Module = replica,
                 meet: bool = meet,
             ) -> None:
-                with sync.sync_if(meet, replica=replica):
+                with sync.no_sync_unless(meet, replica=replica):
                     replica(ids).logits.sum().backward()
 
             told[kind].append(watch(step, buffers={512}))

@@ -557,7 +557,7 @@ def test_a_rank_takes_its_gpu_before_it_meets_the_others(
     monkeypatch.setattr(
         torch_dist, "destroy_process_group", lambda: happened.append("left")
     )
-    monkeypatch.setattr("distrinews.dist.spawn.end_with_parent", lambda words: None)
+    monkeypatch.setattr("distrinews.dist.spawn.exit_when_orphaned", lambda words: None)
     with dist.setup(timeout_s=7) as ranks:
         assert ranks.device == torch.device("cuda", 1)
     bound, how, left = happened

@@ -427,7 +427,7 @@ def test_labels_that_change_in_company_are_counted(folder: Path) -> None:
     """Negative control of the zero above."""
     classifier = ToldByNeighbours(folder)
     items = [classifier.encode(text) for text in TEXTS]
-    flips, gap = parity.flips_in_company(classifier, items)
+    flips, gap = parity.label_flips_when_batched(classifier, items)
     assert flips > 0.1
     assert gap > 0.01
 

@@ -57,16 +57,18 @@ def train(
 ) -> Parameters:
     """Chapter 05's loop; `how` is "ddp", "unaveraged", "undivided" or "uneven"."""
     chosen = settings().model_copy(update=changes)
-    stories = corpus.load(chosen)
+    splits = corpus.load(chosen)
     training.seed_weights(chosen.seed)
-    net = model.from_settings(chosen, stories.tokenizer).to(dtype)
-    training.seed_noise(chosen.seed, ranks=ranks)
+    net = model.build(
+        chosen.preset, dropout=chosen.dropout, vocabulary_size=len(splits.tokenizer)
+    ).to(dtype)
+    training.seed_dropout(chosen.seed, ranks=ranks)
     replica = net if ranks.world_size == 1 else DistributedDataParallel(net)
     # For "uneven", every rank deals whole global batches and cuts its own part.
     dealt_to = ALONE if how == "uneven" else ranks
     pieces = chosen.accumulation_steps
-    sampler = training.build_sampler(stories.fit_lengths, dealt_to, settings=chosen)
-    plan = training.plan(chosen, num_rows=len(stories.fit_rows))
+    sampler = training.build_sampler(splits.train_lengths, dealt_to, settings=chosen)
+    plan = training.plan(chosen, num_rows=len(splits.train_rows))
     optimizer = training.build_optimizer(net, settings=chosen)
     scheduler = training.build_scheduler(optimizer, settings=chosen, plan=plan)
     for step in range(num_steps):
@@ -77,8 +79,8 @@ def train(
             if how == "uneven":
                 batch = batch[:24] if ranks.is_main else batch[24:]
             meet = how != "unaveraged" and batch is micro_batches[-1]
-            with sync.sync_if(meet or how == "uneven", replica=replica):
-                inputs, labels = stories.fit_batch(batch, device=ranks.device)
+            with sync.no_sync_unless(meet or how == "uneven", replica=replica):
+                inputs, labels = splits.batch(batch, device=ranks.device)
                 loss = F.cross_entropy(replica(**inputs).logits, labels)
                 (loss if how == "undivided" else loss / pieces).backward()
         clip_grad_norm_(net.parameters(), chosen.max_gradient_norm)
@@ -94,7 +96,7 @@ def dropped(ranks: dist.Ranks, *, noise: bool) -> dict[str, torch.Tensor]:
     training.seed_weights(chosen.seed)
     net = model.build("tiny", dropout=0.3, vocabulary_size=50).train()
     if noise:
-        training.seed_noise(chosen.seed, ranks=ranks)
+        training.seed_dropout(chosen.seed, ranks=ranks)
     ids = torch.arange(12).reshape(2, 6)
     return {"weights": flat(dict(net.named_parameters())), "out": net(ids).logits}
 
@@ -236,7 +238,11 @@ def test_training_moved_the_weights_far_more_than_the_tolerance(
     """Negative control: equal is not the same as untouched."""
     chosen = settings()
     training.seed_weights(chosen.seed)
-    start = model.from_settings(chosen, corpus.load(chosen).tokenizer)
+    start = model.build(
+        chosen.preset,
+        dropout=chosen.dropout,
+        vocabulary_size=len(corpus.load(chosen).tokenizer),
+    )
     assert gap(alone, dict(start.named_parameters())) > 0.1
 
 
@@ -285,7 +291,7 @@ def test_ranks_start_with_equal_weights_and_different_dropout(
 def test_without_a_seed_by_rank_all_replicas_drop_the_same_neurons(
     two: list[dict[str, Parameters]],
 ) -> None:
-    """Negative control: nothing but `seed_noise` makes the noise differ."""
+    """Negative control: nothing but `seed_dropout` makes the noise differ."""
     first, second = two[0]["same noise"], two[1]["same noise"]
     assert torch.equal(first["weights"], second["weights"])
     assert torch.equal(first["out"], second["out"])

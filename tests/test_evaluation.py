@@ -44,7 +44,7 @@ def ag_news() -> TrainSettings:
 
 def save_a_model(settings: TrainSettings, file: Path) -> None:
     """A model that answers with all four classes, right and wrong ones."""
-    stories = corpus.load(settings)
+    splits = corpus.load(settings)
     training.seed_weights(settings.seed)
     net = model.build("tiny", dropout=0.4, vocabulary_size=VOCABULARY)
     optimizer = training.build_optimizer(net, settings=settings)
@@ -52,8 +52,8 @@ def save_a_model(settings: TrainSettings, file: Path) -> None:
     scheduler = training.build_scheduler(optimizer, settings=settings, plan=plan)
     for step in range(plan.last_step):
         start = 24 * (step % plan.steps_per_epoch)
-        rows = stories.fit_rows[start : start + 24]
-        inputs, labels = stories.train.batch(rows, device=ALONE.device)
+        rows = splits.train_rows[start : start + 24]
+        inputs, labels = splits.train.batch(rows, device=ALONE.device)
         loss = nn.functional.cross_entropy(net(**inputs).logits, labels)
         optimizer.zero_grad()
         loss.backward()
@@ -116,12 +116,12 @@ def judged(
 
 
 @pytest.fixture(scope="module")
-def stories() -> corpus.News:
+def splits() -> corpus.Splits:
     return corpus.load(newswire())
 
 
 @pytest.fixture(scope="module")
-def saved(stories: corpus.News, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(splits: corpus.Splits, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("model") / "weights.pt"
     save_a_model(newswire(), file)
     return file
@@ -151,23 +151,23 @@ def check_all(told: list[dict[str, Any]], want: torch.Tensor) -> None:
 
 
 def test_one_and_two_ranks_count_what_a_loop_over_single_rows_counts(
-    stories: corpus.News, saved: Path, tmp_path: Path
+    splits: corpus.Splits, saved: Path, tmp_path: Path
 ) -> None:
     net = model.build("tiny", dropout=0.4, vocabulary_size=VOCABULARY)
     net.load_state_dict(torch.load(saved))
-    want = one_by_one(net, stories.test)
+    want = one_by_one(net, splits.test)
     for num_ranks in (1, 2):
         out = tmp_path / str(num_ranks)
-        check_all(judged(stories.test.path, saved, out, num_ranks=num_ranks), want)
+        check_all(judged(splits.test.path, saved, out, num_ranks=num_ranks), want)
 
 
 @pytest.mark.parametrize("num_ranks", [3, pytest.param(5, marks=pytest.mark.slow)])
 def test_every_row_is_counted_once_where_rows_do_not_divide_by_ranks(
-    stories: corpus.News, tmp_path: Path, num_ranks: int
+    splits: corpus.Splits, tmp_path: Path, num_ranks: int
 ) -> None:
-    want = one_by_one(Bag(), stories.test)
+    want = one_by_one(Bag(), splits.test)
     out = tmp_path / "out"
-    check_all(judged(stories.test.path, None, out, num_ranks=num_ranks), want)
+    check_all(judged(splits.test.path, None, out, num_ranks=num_ranks), want)
 
 
 @pytest.mark.slow
@@ -209,37 +209,37 @@ def test_torchs_sampler_would_count_padding_rows_twice(
 
 
 def test_dropout_is_off_in_an_evaluation_and_on_again_after_it(
-    stories: corpus.News, saved: Path
+    splits: corpus.Splits, saved: Path
 ) -> None:
     net = model.build("tiny", dropout=0.4, vocabulary_size=VOCABULARY)
     net.load_state_dict(torch.load(saved))
     few = list(range(0, NUM_TEST_ROWS, 20))
     net.train()
-    losses = {evaluate(net, stories.test, ALONE, rows=few).loss for _ in range(2)}
+    losses = {evaluate(net, splits.test, ALONE, rows=few).loss for _ in range(2)}
     assert len(losses) == 1
     assert net.training
     net.eval()
-    assert evaluate(net, stories.test, ALONE, rows=few).loss in losses
+    assert evaluate(net, splits.test, ALONE, rows=few).loss in losses
     assert not net.training
     # Negative control: with dropout two passes differ.
     net.train()
-    inputs, _ = stories.test.batch(few, device=ALONE.device)
+    inputs, _ = splits.test.batch(few, device=ALONE.device)
     assert not torch.equal(net(**inputs).logits, net(**inputs).logits)
 
 
 def test_training_mode_comes_back_also_when_the_model_fails(
-    stories: corpus.News, saved: Path
+    splits: corpus.Splits, saved: Path
 ) -> None:
     net = model.build("tiny", dropout=0.1, vocabulary_size=6).train()
     with pytest.raises(IndexError):  # token ids beyond its six pieces
-        evaluate(net, stories.test, ALONE)
+        evaluate(net, splits.test, ALONE)
     assert net.training
 
 
-def test_rows_choose_which_rows_are_counted(stories: corpus.News, saved: Path) -> None:
+def test_rows_choose_which_rows_are_counted(splits: corpus.Splits, saved: Path) -> None:
     net = model.build("tiny", dropout=0.4, vocabulary_size=VOCABULARY)
     chosen = [5, 900, 17]
-    tally = evaluate(net, stories.test, ALONE, rows=chosen)
-    want = torch.bincount(torch.tensor(stories.test.labels[chosen]), minlength=4)
+    tally = evaluate(net, splits.test, ALONE, rows=chosen)
+    want = torch.bincount(torch.tensor(splits.test.labels[chosen]), minlength=4)
     assert torch.equal(tally.confusion.sum(dim=1), want)
     assert tally.num_rows == 3

@@ -27,7 +27,7 @@ MIN_ROWS = 80  # the tables of words (90 rows) and of places (128)
 NUM_STEPS = 6
 Tensors = dict[str, torch.Tensor]
 
-WAYS: dict[str, Callable[[nn.Module], nn.Module]] = {
+VARIANTS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "ddp": lambda net: DistributedDataParallel(net, bucket_cap_mb=0.1),
     "rows": lambda net: sparse_embedding.data_parallel(net, min_rows=MIN_ROWS),
     "memory": lambda net: shared_memory.SharedMemory(net, min_rows=10**9),
@@ -58,7 +58,7 @@ def train(
     """Train; return the weights, and the gradients of each step."""
     torch.manual_seed(ranks.rank)  # rank 0's weights must win
     net = model.build("tiny", dropout=0.0, vocabulary_size=90).to(dtype)
-    replica = WAYS[how](net)
+    replica = VARIANTS[how](net)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
     seen = []
     for step in range(NUM_STEPS):
@@ -66,7 +66,7 @@ def train(
         ids, labels = batch_of(step, ranks)
         for part, right in zip(ids.chunk(pieces), labels.chunk(pieces), strict=True):
             is_last = part is ids or part.data_ptr() == ids.chunk(pieces)[-1].data_ptr()
-            with sync.sync_if(is_last, replica=replica):
+            with sync.no_sync_unless(is_last, replica=replica):
                 (F.cross_entropy(replica(part).logits, right) / pieces).backward()
         clip_grad_norm_(net.parameters(), 0.5)
         grads = {n: p.grad for n, p in net.named_parameters() if p.grad is not None}
@@ -86,7 +86,7 @@ def poison(step: int, net: nn.Module) -> None:
 
 def tell(ranks: dist.Ranks, out: Path) -> None:
     told: dict[str, Any] = {}
-    for how in WAYS:
+    for how in VARIANTS:
         told[how] = {
             "plain": train(how, ranks),
             "kept": train(how, ranks, set_to_none=False),
@@ -236,7 +236,7 @@ def share_the_table(ranks: dist.Ranks, out: Path, how: str) -> None:
     head.weight = words.weight
     net = nn.Sequential(words, head)
     try:
-        WAYS[how](net)(torch.arange(4)).sum().backward()
+        VARIANTS[how](net)(torch.arange(4)).sum().backward()
     except SetupError as error:
         (out / f"{ranks.rank}.txt").write_text(str(error), encoding="utf-8")
 

@@ -21,18 +21,18 @@ FEW = DistributedSettings(
 
 def rows_of_both(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """The batches that were trained, in order; warm-up included."""
-    stories = corpus.load(FEW)
+    splits = corpus.load(FEW)
     seen: list[list[int]] = []
-    read = corpus.News.fit_batch
+    read = corpus.Splits.batch
 
     def read_and_note(
-        self: corpus.News, places: list[int], *, device: torch.device
+        self: corpus.Splits, places: list[int], *, device: torch.device
     ) -> object:
         seen.append(list(places))
         return read(self, places, device=device)
 
-    monkeypatch.setattr(corpus.News, "fit_batch", read_and_note)
-    length_balance.measure(stories, ALONE, settings=FEW)
+    monkeypatch.setattr(corpus.Splits, "batch", read_and_note)
+    length_balance.measure(splits, ALONE, settings=FEW)
     return seen
 
 
@@ -40,11 +40,11 @@ def test_both_ways_train_whole_epochs_step_by_step_in_turn(
     own_cache: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = rows_of_both(monkeypatch)[2:]
-    stories = corpus.load(FEW)
+    splits = corpus.load(FEW)
     plans = {
         way: list(
             training.build_sampler(
-                stories.fit_lengths,
+                splits.train_lengths,
                 ALONE,
                 settings=FEW.model_copy(update={"batches": way}),
             )

@@ -172,7 +172,7 @@ def train(ranks: Ranks, *, averaged: bool = True) -> torch.Tensor:
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     for step in range(NUM_STEPS):
         optimizer.zero_grad()
-        with sync.sync_if(averaged, replica=replica):
+        with sync.no_sync_unless(averaged, replica=replica):
             loss_of(replica, step, ranks).backward()
         optimizer.step()
     return torch.cat([p.detach().flatten().cpu() for p in net.parameters()])

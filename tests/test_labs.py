@@ -22,7 +22,7 @@ from helpers.running import Program, wait_until
 
 from distrinews.cli import lab_commands
 from distrinews.course import labs, sheets
-from distrinews.course.lab_process import Played
+from distrinews.course.lab_process import Finished
 from distrinews.course.sheets import LABS, LabSheet
 from distrinews.errors import LabError, WrongResultError
 
@@ -48,12 +48,12 @@ STATES = ("broken", "fixed")
 Start = Callable[..., Program]
 
 
-def finished(program: Program) -> Played:
+def finished(program: Program) -> Finished:
     """Wait for a lab; nothing of it may be left: no process, no file."""
     code = program.exit_code(timeout_s=150)
     program.seconds_until_nothing_is_left(timeout_s=2)
     assert program.temporary_files() == []
-    return Played(code, program.out + program.err, 0.0)
+    return Finished(code, program.out + program.err, 0.0)
 
 
 def proves(name: str, state: str, start: Start) -> None:
@@ -234,7 +234,7 @@ def test_the_detector_of_a_prefix_refuses_other_weights() -> None:
 # --- The command ----------------------------------------------------------------
 
 
-def command(start: Start, *words: object) -> Played:
+def command(start: Start, *words: object) -> Finished:
     return finished(start(sys.executable, "-m", "distrinews", "lab", *words))
 
 

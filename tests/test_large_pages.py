@@ -13,16 +13,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from distrinews.data.huge_pages import LARGE_PAGE_BYTES, LargeWrites
+from distrinews.data.huge_pages import HUGE_PAGE_BYTES, HugePageWriter
 
 pytestmark = pytest.mark.timeout(60)
-SIZE = 8 * LARGE_PAGE_BYTES + 12_345
+SIZE = 8 * HUGE_PAGE_BYTES + 12_345
 
 
 def pieces(seed: int) -> list[bytes]:
     """Bytes in pieces of all sizes, some larger than a page."""
     dice, whole = random.Random(seed), random.Random(seed + 1).randbytes(SIZE)
-    largest = LARGE_PAGE_BYTES * 3 // 2
+    largest = HUGE_PAGE_BYTES * 3 // 2
     cuts = sorted({0, SIZE, *(dice.randrange(SIZE) for _ in range(30))})
     pairs = itertools.pairwise([*cuts, SIZE + largest])
     return [whole[a:b] for a, b in pairs]
@@ -30,7 +30,7 @@ def pieces(seed: int) -> list[bytes]:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_file_holds_what_was_written(tmp_path: Path, seed: int) -> None:
-    with LargeWrites(tmp_path / "file") as file:
+    with HugePageWriter(tmp_path / "file") as file:
         taken = [file.write(piece) for piece in pieces(seed)]
     assert taken == [len(piece) for piece in pieces(seed)]
     assert (tmp_path / "file").read_bytes() == b"".join(pieces(seed))
@@ -38,10 +38,10 @@ def test_the_file_holds_what_was_written(tmp_path: Path, seed: int) -> None:
 
 
 def test_bytes_reach_the_file_in_whole_large_pages(tmp_path: Path) -> None:
-    file = LargeWrites(tmp_path / "file")
+    file = HugePageWriter(tmp_path / "file")
     for piece in pieces(0):
         file.write(piece)
-        assert (tmp_path / "file").stat().st_size % LARGE_PAGE_BYTES == 0
+        assert (tmp_path / "file").stat().st_size % HUGE_PAGE_BYTES == 0
     file.close()
     assert (tmp_path / "file").stat().st_size == SIZE  # the rest, at the end
 
@@ -49,7 +49,7 @@ def test_bytes_reach_the_file_in_whole_large_pages(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
 def test_a_full_disk_is_an_error_and_the_file_is_closed() -> None:
     full = os.strerror(errno.ENOSPC)
-    with pytest.raises(OSError, match=full), LargeWrites(Path("/dev/full")) as file:
+    with pytest.raises(OSError, match=full), HugePageWriter(Path("/dev/full")) as file:
         file.write(bytes(100))  # kept; the error comes when it is written, at the end
     assert file.closed
     assert file._file.closed
@@ -72,7 +72,7 @@ def mapped_large(path: Path) -> int:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how it maps")
 def test_the_system_maps_it_in_large_pages_where_it_can(tmp_path: Path) -> None:
     small, large = tmp_path / "small", tmp_path / "large"
-    with small.open("wb", buffering=0) as plain, LargeWrites(large) as file:
+    with small.open("wb", buffering=0) as plain, HugePageWriter(large) as file:
         for _ in range(SIZE // 70_001):
             plain.write(bytes(70_001))
             file.write(bytes(70_001))

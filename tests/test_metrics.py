@@ -57,11 +57,11 @@ def test_every_figure_equals_scikit_learns_however_the_rows_are_cut(
     case: str, parts: int
 ) -> None:
     logits, labels = CASES[case]
-    tally = metrics.Tally()
+    tally = metrics.ClassificationMetrics(LABEL_NAMES)
     # WHY unequal parts: equal ones would forgive a mean of means.
     cuts = sorted(np.random.default_rng(0).integers(0, len(labels) + 1, parts - 1))
     for mine in np.split(np.arange(len(labels)), cuts):
-        tally.add(logits[mine], labels[mine])
+        tally.update(logits[mine], labels[mine])
     true, said = labels.numpy(), logits.argmax(dim=1).numpy()
     options = {"labels": CLASSES, "zero_division": 0}
     want = sklearn.confusion_matrix(true, said, labels=CLASSES)
@@ -90,19 +90,22 @@ def test_the_mean_of_the_parts_accuracies_is_not_the_accuracy() -> None:
     """Negative control: 1 of 1 right and 0 of 3 right are 1/4, not 1/2."""
     logits = torch.eye(4)[[0, 0, 0, 0]]
     labels = torch.tensor([0, 1, 2, 3])
-    parts = [metrics.Tally(), metrics.Tally()]
-    parts[0].add(logits[:1], labels[:1])
-    parts[1].add(logits[1:], labels[1:])
-    whole = metrics.Tally()
-    whole.add(logits, labels)
+    parts = [
+        metrics.ClassificationMetrics(LABEL_NAMES),
+        metrics.ClassificationMetrics(LABEL_NAMES),
+    ]
+    parts[0].update(logits[:1], labels[:1])
+    parts[1].update(logits[1:], labels[1:])
+    whole = metrics.ClassificationMetrics(LABEL_NAMES)
+    whole.update(logits, labels)
     assert whole.accuracy == 0.25
     assert sum(part.accuracy for part in parts) / 2 == 0.5
 
 
 def test_macro_f1_sees_a_forgotten_class_that_accuracy_hides() -> None:
     """Ninety of class 0, ten of class 1, and the model always says 0."""
-    tally = metrics.Tally()
-    tally.add(torch.eye(4)[[0] * 100], torch.tensor([0] * 90 + [1] * 10))
+    tally = metrics.ClassificationMetrics(LABEL_NAMES)
+    tally.update(torch.eye(4)[[0] * 100], torch.tensor([0] * 90 + [1] * 10))
     assert tally.accuracy == 0.9
     # F1 of class 0 by hand: 2 * 90 / (90 + 100); the others are 0.
     assert tally.macro_f1 == pytest.approx(180 / 190 / 4)
@@ -111,19 +114,19 @@ def test_macro_f1_sees_a_forgotten_class_that_accuracy_hides() -> None:
 def test_the_calibration_error_is_the_gap_between_sure_and_right() -> None:
     """Four rows, 0.7 sure each and half of them right: a gap of 0.2; one more, 1.0."""
     surely = torch.tensor([0.7, 0.1, 0.1, 0.1]).log()
-    tally = metrics.Tally()
-    tally.add(surely.repeat(4, 1), torch.tensor([0, 0, 1, 2]))
+    tally = metrics.ClassificationMetrics(LABEL_NAMES)
+    tally.update(surely.repeat(4, 1), torch.tensor([0, 0, 1, 2]))
     assert tally.calibration_error == pytest.approx(0.2)
-    tally.add(torch.tensor([[500.0, 0, 0, 0]]), torch.tensor([0]))  # right, and sure
+    tally.update(torch.tensor([[500.0, 0, 0, 0]]), torch.tensor([0]))  # right, and sure
     assert tally.calibration_error == pytest.approx(0.2 * 4 / 5)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 5])
 def test_the_calibration_error_is_that_of_scikit_learns_bins(parts: int) -> None:
     logits, labels = UNEVEN
-    tally = metrics.Tally()
+    tally = metrics.ClassificationMetrics(LABEL_NAMES)
     for mine in np.array_split(np.arange(len(labels)), parts):
-        tally.add(logits[mine], labels[mine])
+        tally.update(logits[mine], labels[mine])
     sure = logits.double().softmax(dim=1).numpy()
     right = sure.argmax(axis=1) == labels.numpy()
     confidence = sure.max(axis=1)
@@ -137,7 +140,7 @@ def test_the_calibration_error_is_that_of_scikit_learns_bins(parts: int) -> None
 
 
 def test_an_empty_tally_is_all_zero_and_json_can_hold_it() -> None:
-    told = json.loads(json.dumps(metrics.Tally().as_dict()))
+    told = json.loads(json.dumps(metrics.ClassificationMetrics(LABEL_NAMES).as_dict()))
     assert told["rows"] == told["loss"] == told["accuracy"] == told["macro_f1"] == 0
     assert told["confusion_matrix"] == [[0] * 4] * 4
 
@@ -151,8 +154,8 @@ def test_a_mean_over_no_rows_is_an_error() -> None:
 def share(ranks: dist.Ranks, out: Path) -> None:
     logits, labels = UNEVEN
     mine = slice(0, 37) if ranks.is_main else slice(37, None)  # uneven on purpose
-    tally = metrics.Tally()
-    tally.add(logits[mine], labels[mine])
+    tally = metrics.ClassificationMetrics(LABEL_NAMES)
+    tally.update(logits[mine], labels[mine])
     losses = F.cross_entropy(logits[mine], labels[mine], reduction="none").tolist()
     error = ""
     try:
@@ -164,7 +167,7 @@ def share(ranks: dist.Ranks, out: Path) -> None:
         "own_mean": sum(losses) / len(losses),
         "one_has_none": metrics.global_mean(3.0 * ranks.rank, count=2 * ranks.rank),
         "error": error,
-        "all": tally.over_ranks().as_dict(),
+        "all": tally.all_reduce().as_dict(),
         "own": tally.as_dict(),
     }
     (out / f"{ranks.rank}.json").write_text(json.dumps(told), encoding="utf-8")
@@ -177,8 +180,8 @@ def test_two_ranks_with_37_and_463_rows_know_the_figures_of_all_500(
     dist.launch(share, tmp_path, num_ranks=2, timeout_s=60)
     told = [json.loads((tmp_path / f"{r}.json").read_text("utf-8")) for r in range(2)]
     logits, labels = UNEVEN
-    whole = metrics.Tally()
-    whole.add(logits, labels)
+    whole = metrics.ClassificationMetrics(LABEL_NAMES)
+    whole.update(logits, labels)
     mean = F.cross_entropy(logits.double(), labels).item()
     for one in told:
         assert one["mean"] == pytest.approx(mean, rel=1e-6)

@@ -17,7 +17,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from distrinews import dist
 from distrinews.config.settings import DistributedSettings
-from distrinews.metrics import Tally
+from distrinews.data.labels import LABEL_NAMES
+from distrinews.metrics import ClassificationMetrics
 from distrinews.training import Plan, runs
 
 ALONE = dist.Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
@@ -31,11 +32,11 @@ def judged(run: runs.Run, accuracies: list[int], *, patience: int | None) -> lis
     """Judge epochs with so many of four rows right; say after which it stopped."""
     stopped = []
     for right in accuracies:
-        tally = Tally()
+        tally = ClassificationMetrics(LABEL_NAMES)
         said = torch.tensor([0] * right + [1] * (4 - right))
-        tally.add(nn.functional.one_hot(said, 4).float(), torch.zeros(4).long())
+        tally.update(nn.functional.one_hot(said, 4).float(), torch.zeros(4).long())
         run.state["step"] += 10
-        run.judge(tally, patience=patience)
+        run.log_validation(tally, patience=patience)
         stopped.append(run.stopped_early)
     return stopped
 
@@ -63,8 +64,8 @@ def test_the_logged_loss_is_the_mean_over_all_rows_of_the_step(
     optimizer = SGD(nn.Linear(1, 1).parameters(), lr=0.5)
     scheduler = LambdaLR(optimizer, lambda step: 1.0)
     for _ in range(runs.LOG_EVERY_STEPS):
-        run.count(torch.tensor(100.0), num_rows=5)
-        run.count(torch.tensor(1.0), num_rows=3)
+        run.log_loss(torch.tensor(100.0), num_rows=5)
+        run.log_loss(torch.tensor(1.0), num_rows=3)
         run.end_step(scheduler)
     [line] = run.log.path.read_text(encoding="utf-8").splitlines()
     told = json.loads(line)
@@ -107,7 +108,7 @@ def speak(folder: pathlib.Path) -> None:
     ):
         run.end_step(scheduler)
         if number == 3:
-            run.say("half of it is done")
+            run.print_main("half of it is done")
 
 
 def speak_in_a_terminal(

@@ -455,14 +455,14 @@ def test_ctrl_c_ends_the_server_quietly(
     checkout: pathlib.Path, start: Callable[..., Any]
 ) -> None:
     story = (
-        f"import pathlib, sys; sys.path.insert(0, {str(ROOT / "site_docs/_tools")!r}); import docs_site; "
+        "import pathlib, sys; sys.path.insert(0, sys.argv.pop(1)); import docs_site; "
         "from distrinews.system import console; "
         "docs_site.ROOT = pathlib.Path(sys.argv[1]); "
         "console.run(lambda: docs_site.build(sys.argv[2:]))"
     )
-    out = checkout / "out"
+    tools, out = ROOT / "site_docs" / "_tools", checkout / "out"
     words = ("--serve", "--port", "0", "--out", out)
-    program = start(sys.executable, "-c", story, checkout, *words)
+    program = start(sys.executable, "-c", story, tools, checkout, *words)
     wait_until(
         lambda: "http://127.0.0.1:" in program.out, timeout_s=60, what="the address"
     )

@@ -74,7 +74,7 @@ def backward(how: str, replica: nn.Module, micro_batches: list[Any]) -> None:
         return
     for batch in micro_batches:
         is_last = batch is micro_batches[-1]
-        with sync.sync_if(is_last, replica=replica):
+        with sync.no_sync_unless(is_last, replica=replica):
             (loss_of(replica, batch) / len(micro_batches)).backward()
     if how in AFTER_BACKWARD:
         AFTER_BACKWARD[how](replica)

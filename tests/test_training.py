@@ -166,7 +166,7 @@ def test_the_optimizer_is_the_one_that_was_asked_for() -> None:
 
 def noise(seed: int, rank: int) -> tuple[float, ...]:
     ranks = Ranks(rank, local_rank=rank, world_size=64, device=torch.device("cpu"))
-    training.seed_noise(seed, ranks=ranks)
+    training.seed_dropout(seed, ranks=ranks)
     return tuple(torch.rand(3).tolist())
 
 

@@ -44,7 +44,7 @@ class Weights:
         revision: The commit there.
     """
 
-    export: bundle.Exported
+    export: bundle.Bundle
     repo_id: str | None
     revision: str | None
 
@@ -176,7 +176,7 @@ def _check_free(out: pathlib.Path) -> None:
         )
 
 
-def _own_files(export: bundle.Exported) -> list[str]:
+def _own_files(export: bundle.Bundle) -> list[str]:
     """The files of an export, without what a first start may have put beside them."""
     return sorted([*export.digests, MODEL_MANIFEST])
 

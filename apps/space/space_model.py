@@ -53,7 +53,7 @@ def find_model(folder: pathlib.Path) -> pathlib.Path:
 
 def from_hub(
     repo_id: str, revision: str, names: list[str] | None = None
-) -> bundle.Exported:
+) -> bundle.Bundle:
     """Download a commit of a repository, or find it in the cache, and verify it.
 
     Args:

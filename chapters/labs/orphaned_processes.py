@@ -4,7 +4,7 @@ Symptom   "a rank is left behind: True", said by the detector. In daily life: me
           GPU or port are still taken after Ctrl-C or a crash.
 Cause     A process that is killed by force cannot end those that it started, and nobody
           else does.
-Fix       Each rank watches its parent and ends with it (`processes.end_with_parent`;
+Fix       Each rank watches its parent and ends with it (`processes.exit_when_orphaned`;
           `dist.launch` does it). Leftovers: `ps`, and kill by id.
 Detector  The process table, three seconds later.
 Look at   Who is the parent of a process whose parent is gone?
@@ -60,7 +60,7 @@ def fixed() -> bool:
     return still_there("""
 import time
 from distrinews import processes
-processes.end_with_parent(lambda: None)
+processes.exit_when_orphaned(lambda: None)
 time.sleep(60)  # trains
 """)
 

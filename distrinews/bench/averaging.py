@@ -32,7 +32,7 @@ from distrinews.config.settings import BenchmarkSettings
 from distrinews.dist import Ranks
 from distrinews.sync import shared_memory, sparse_embedding
 from distrinews.training import corpus
-from distrinews.training.corpus import News
+from distrinews.training.corpus import Splits
 
 __all__ = ["figures", "measure", "story", "table"]
 
@@ -50,7 +50,7 @@ NEVER = 10**9  # rows: no embedding has so many
 
 def measure(
     net: nn.Module,
-    stories: News,
+    splits: Splits,
     ranks: Ranks,
     *,
     settings: BenchmarkSettings,
@@ -61,7 +61,7 @@ def measure(
 
     Args:
         net: The model on the rank's device, with equal weights; it is not changed.
-        stories: Rows to train on; at least G.
+        splits: Rows to train on; at least G.
         ranks: Who this process is; at least two of them.
         settings: The global batch size G, the optimizer, the number of rounds.
 
@@ -76,9 +76,9 @@ def measure(
         left out on GPUs, where nccl does that.
     """
     size = settings.global_batch_size
-    num_batches = max(1, min(NUM_BATCHES, len(stories.fit_lengths) // size))
+    num_batches = max(1, min(NUM_BATCHES, len(splits.train_lengths) // size))
     batches = [
-        stories.fit_batch(
+        splits.batch(
             list(range(number * size, (number + 1) * size))[
                 ranks.rank :: ranks.world_size
             ],
@@ -130,7 +130,7 @@ def _way(
     *,
     settings: BenchmarkSettings,
     name: str,
-) -> timing.Way:
+) -> timing.Variant:
     """A step of training: what chapter 05 does, but for reading the rows."""
     optimizer = training.build_optimizer(replica, settings=settings)
     taken = 0
@@ -140,7 +140,7 @@ def _way(
         inputs, labels = batches[taken % len(batches)]
         taken += 1
         optimizer.zero_grad()
-        with sync.sync_if(name != "unsynced", replica=replica):
+        with sync.no_sync_unless(name != "unsynced", replica=replica):
             with clock.phase("forward"):
                 loss = F.cross_entropy(replica(**inputs).logits, labels)
             with clock.phase("backward"):
@@ -217,10 +217,12 @@ def story(ranks: Ranks, settings: BenchmarkSettings) -> None:
         ranks: Who this process is.
         settings: What to measure.
     """
-    stories = corpus.load(settings)
+    splits = corpus.load(settings)
     training.seed_weights(settings.seed)
-    net = model.from_settings(settings, stories.tokenizer).to(ranks.device)
-    found = measure(net, stories, ranks, settings=settings)
+    net = model.build(
+        settings.preset, dropout=settings.dropout, vocabulary_size=len(splits.tokenizer)
+    ).to(ranks.device)
+    found = measure(net, splits, ranks, settings=settings)
     with dist.raise_together():
         if ranks.is_main:
             print("\n\n".join(filter(None, (table(found), timing.noise(found)))))

@@ -42,7 +42,7 @@ from distrinews.data.token_table import TokenTable
 from distrinews.dist import Ranks
 from distrinews.system import files
 from distrinews.training import corpus
-from distrinews.training.corpus import News
+from distrinews.training.corpus import Splits
 
 __all__ = [
     "DataPathSettings",
@@ -103,7 +103,7 @@ def read_one_size(
     ranks: Ranks,
     settings: DataPathSettings,
     out: pathlib.Path,
-    prepare: Callable[[News], object] | None = None,
+    prepare: Callable[[Splits], object] | None = None,
 ) -> None:
     """Prepare and read all rows once; write down what that took.
 
@@ -120,14 +120,14 @@ def read_one_size(
     _read(_load(settings, SMALLEST), ranks, settings=settings, num_batches=10)
     began_s = time.perf_counter()
     with watched(tokenised.cache_folder()) as seen:
-        stories = _load(settings, settings.train_rows or SMALLEST)
+        splits = _load(settings, settings.train_rows or SMALLEST)
         prepare_s = time.perf_counter() - began_s
-        kept = prepare(stories) if prepare else None
-        _read(stories, ranks, settings=settings)
+        kept = prepare(splits) if prepare else None
+        _read(splits, ranks, settings=settings)
     del kept
     first, peak = zip(*dist.gather_objects((seen[0], max(seen))), strict=True)
     told = {
-        "num_rows": len(stories.train),
+        "num_rows": len(splits.train),
         "first_bytes": max(first),
         "peak_bytes": max(peak),
         "prepare_s": round(prepare_s, 1),
@@ -137,24 +137,24 @@ def read_one_size(
             files.write_json(out, told)
 
 
-def _load(settings: DataPathSettings, num_rows: int) -> News:
+def _load(settings: DataPathSettings, num_rows: int) -> Splits:
     few = {"train_rows": num_rows, "validation_rows": 1000, "test_rows": 1000}
     return corpus.load(settings.model_copy(update=few))
 
 
 def _read(
-    stories: News,
+    splits: Splits,
     ranks: Ranks,
     *,
     settings: DataPathSettings,
     num_batches: int | None = None,
 ) -> None:
     """Read an epoch, or its beginning, as chapter 05 does."""
-    sampler = training.build_sampler(stories.fit_lengths, ranks, settings=settings)
+    sampler = training.build_sampler(splits.train_lengths, ranks, settings=settings)
     for number, rows in enumerate(sampler):
         if number == num_batches:
             break
-        stories.fit_batch(rows, device=ranks.device)
+        splits.batch(rows, device=ranks.device)
 
 
 def time_all_sizes(ranks: Ranks, settings: DataPathSettings, out: pathlib.Path) -> None:
@@ -200,7 +200,7 @@ def collect_one_by_one(
 
 
 def time_in_turn(
-    by_size: Mapping[int, News], ranks: Ranks, *, settings: BenchmarkSettings
+    by_size: Mapping[int, Splits], ranks: Ranks, *, settings: BenchmarkSettings
 ) -> dict[int, dict[str, list[float]]]:
     """Time a row of each table, taking turns.
 
@@ -217,13 +217,13 @@ def time_in_turn(
     """
     epochs, loops, same = {}, {}, {}
     told: dict[int, dict[str, list[float]]] = {}
-    for size, stories in by_size.items():
-        epochs[size] = _epochs(stories.fit_batch, stories, ranks, settings)
-        by_row = functools.partial(collect_one_by_one, stories.fit)
-        loops[size] = _epochs(by_row, stories, ranks, settings)
-        same[size] = _again(stories, ranks, settings)
+    for size, splits in by_size.items():
+        epochs[size] = _epochs(splits.batch, splits, ranks, settings)
+        by_row = functools.partial(collect_one_by_one, splits.fit)
+        loops[size] = _epochs(by_row, splits, ranks, settings)
+        same[size] = _again(splits, ranks, settings)
         # Of the last one, the largest, as many rows as an epoch has make a turn.
-        whole = len(stories.fit_rows) // settings.global_batch_size
+        whole = len(splits.train_rows) // settings.global_batch_size
         num_rows = whole * settings.global_batch_size
         told[size] = {"first_epoch": [_us_per_row(epochs[size], num_rows)]}
     kinds = (
@@ -248,12 +248,12 @@ def _us_per_row(reader: Iterator[int], num_rows: int) -> float:
 
 def _epochs(
     collect: Callable[..., object],
-    stories: News,
+    splits: Splits,
     ranks: Ranks,
     settings: BenchmarkSettings,
 ) -> Iterator[int]:
     """Read epoch after epoch, a batch at a time, as chapter 05 does."""
-    sampler = training.build_sampler(stories.fit_lengths, ranks, settings=settings)
+    sampler = training.build_sampler(splits.train_lengths, ranks, settings=settings)
     for epoch in itertools.count():
         sampler.set_epoch(epoch)
         for rows in sampler:
@@ -261,11 +261,11 @@ def _epochs(
             yield len(rows)
 
 
-def _again(stories: News, ranks: Ranks, settings: BenchmarkSettings) -> Iterator[int]:
+def _again(splits: Splits, ranks: Ranks, settings: BenchmarkSettings) -> Iterator[int]:
     """Read the first few batches of an epoch for ever."""
-    sampler = training.build_sampler(stories.fit_lengths, ranks, settings=settings)
+    sampler = training.build_sampler(splits.train_lengths, ranks, settings=settings)
     for rows in itertools.cycle(list(itertools.islice(sampler, SAME_BATCHES))):
-        stories.fit_batch(rows, device=ranks.device)
+        splits.batch(rows, device=ranks.device)
         yield len(rows)
 
 

@@ -32,10 +32,10 @@ from distrinews.dist import Ranks
 from distrinews.training import corpus
 
 __all__ = [
-    "RUNGS",
+    "VARIANTS",
     "Batch",
-    "Rung",
-    "climb",
+    "Variant",
+    "build_variants",
     "figures",
     "largest_difference",
     "loss_of",
@@ -47,7 +47,7 @@ Batch = tuple[Mapping[str, torch.Tensor], torch.Tensor]  # inputs [B, T], labels
 
 # From the plainest to torch's own. torch_ddp is DDP as everybody writes it,
 # torch_ddp_views keeps gradients in its buckets, as chapter 05 and `Overlapped` do.
-RUNGS = ("naive", "flat", "bucketed", "overlapped", "torch_ddp", "torch_ddp_views")
+VARIANTS = ("naive", "flat", "bucketed", "overlapped", "torch_ddp", "torch_ddp_views")
 AFTER_BACKWARD: dict[str, Callable[[nn.Module], None]] = {
     "naive": sync.average_gradients,
     "flat": sync.average_gradients_flat,
@@ -93,13 +93,13 @@ def same_model_other_rows(
     num_rows = per_rank_batch_size * num_batches * ranks.world_size
     chosen = {"preset": preset, "train_rows": num_rows + 1, "validation_rows": 1}
     settings = TrainSettings.model_validate(chosen)
-    stories = corpus.load(settings)
+    splits = corpus.load(settings)
     training.seed_weights(settings.seed)
-    size = len(stories.tokenizer)
+    size = len(splits.tokenizer)
     net = model.build(preset, dropout=0.0, vocabulary_size=size).to(ranks.device)
     mine = range(ranks.rank, num_rows, ranks.world_size)
     batches: list[Batch] = [
-        stories.fit_batch(
+        splits.batch(
             list(mine[start : start + per_rank_batch_size]), device=ranks.device
         )
         for start in range(0, len(mine), per_rank_batch_size)
@@ -108,11 +108,11 @@ def same_model_other_rows(
 
 
 @dataclass(frozen=True)
-class Rung:
+class Variant:
     """One way to average gradients, with a replica of its own.
 
     Attributes:
-        name: One of `RUNGS`.
+        name: One of `VARIANTS`.
         net: The bare model; its gradients are what is compared.
         replica: What forward goes through.
     """
@@ -133,7 +133,7 @@ class Rung:
             AFTER_BACKWARD[self.name](self.net)
 
 
-def climb(net: nn.Module, ranks: Ranks) -> dict[str, Rung]:
+def build_variants(net: nn.Module, ranks: Ranks) -> dict[str, Variant]:
     """Build every rung around a copy of the same model.
 
     Collective: every rank must call it.
@@ -143,15 +143,15 @@ def climb(net: nn.Module, ranks: Ranks) -> dict[str, Rung]:
         ranks: Who this process is.
 
     Returns:
-        Name -> rung, in the order of `RUNGS`.
+        Name -> rung, in the order of `VARIANTS`.
 
     Examples:
         >>> alone = Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
-        >>> list(climb(nn.Linear(1, 1), alone))[:4]
+        >>> list(build_variants(nn.Linear(1, 1), alone))[:4]
         ['naive', 'flat', 'bucketed', 'overlapped']
     """
     rungs = {}
-    for name in RUNGS:
+    for name in VARIANTS:
         own = copy.deepcopy(net)
         replica = own
         if name == "overlapped":
@@ -162,11 +162,11 @@ def climb(net: nn.Module, ranks: Ranks) -> dict[str, Rung]:
             replica = DistributedDataParallel(
                 own, device_ids=gpu, gradient_as_bucket_view=views
             )
-        rungs[name] = Rung(name, own, replica)
+        rungs[name] = Variant(name, own, replica)
     return rungs
 
 
-def largest_difference(rung: Rung, other: Rung) -> float:
+def largest_difference(rung: Variant, other: Variant) -> float:
     """Compare two rungs' gradients: the largest absolute difference over all ranks.
 
     Collective: every rank must call it.
@@ -187,7 +187,7 @@ def largest_difference(rung: Rung, other: Rung) -> float:
 
 
 def measure(
-    rungs: Mapping[str, Rung],
+    rungs: Mapping[str, Variant],
     batches: Sequence[Batch],
     *,
     num_rounds: int,
@@ -201,7 +201,7 @@ def measure(
     Collective: every rank must call it.
 
     Args:
-        rungs: What `climb` built.
+        rungs: What `build_variants` built.
         batches: This rank's rows; equally many on every rank.
         num_rounds: How often each is timed.
         num_warmups: Rounds before, not counted: memory is allocated in them, and
@@ -228,7 +228,7 @@ def measure(
     return times_ms
 
 
-def _time_one(rung: Rung, batch: Batch) -> float:
+def _time_one(rung: Variant, batch: Batch) -> float:
     """Milliseconds of one backward, of the slowest rank."""
     ranks = dist.current()
     if ranks.world_size > 1:

@@ -29,16 +29,16 @@ from distrinews.dist import Ranks
 from distrinews.metrics import throughput
 from distrinews.sync import shared_memory, sparse_embedding
 from distrinews.training import corpus
-from distrinews.training.corpus import News
+from distrinews.training.corpus import Splits
 
 __all__ = ["AVERAGINGS", "measure", "story", "table"]
 
-WAYS = ("shuffled", "length")
+VARIANTS = ("shuffled", "length")
 AVERAGINGS = ("torch_ddp", "fastest")
 
 
 def measure(
-    stories: News,
+    splits: Splits,
     ranks: Ranks,
     *,
     settings: DistributedSettings,
@@ -50,7 +50,7 @@ def measure(
     Collective: every rank must call it.
 
     Args:
-        stories: The rows; all of `fit_rows` are trained on.
+        splits: The rows; all of `train_rows` are trained on.
         ranks: Who this process is.
         settings: Model, global batch size, optimizer, seed.
         num_epochs: How many epochs of each kind; their steps take turns.
@@ -58,31 +58,33 @@ def measure(
             "fastest", what `understand/faster-than-ddp` found.
 
     Returns:
-        "shuffled" and "length" -> what `pace.Pace.told` returns, and `padding_share`,
-        the part of what all ranks compute that is padding.
+        "shuffled" and "length" -> what `Throughput.summary` returns, and
+        `padding_share`, the part of what all ranks compute that is padding.
 
     Raises:
         SettingsError: The batch does not divide by the ranks. On every rank.
     """
     training.seed_weights(settings.seed)
-    net = model.from_settings(settings, stories.tokenizer).to(ranks.device)
+    net = model.build(
+        settings.preset, dropout=settings.dropout, vocabulary_size=len(splits.tokenizer)
+    ).to(ranks.device)
     replica = _replicate(net, ranks, averaging=averaging)
     optimizer = training.build_optimizer(net, settings=settings)
     samplers = {
         way: training.build_sampler(
-            stories.fit_lengths,
+            splits.train_lengths,
             ranks,
             settings=settings.model_copy(update={"batches": way}),
         )
-        for way in WAYS
+        for way in VARIANTS
     }
-    paces = {way: throughput.Pace(ranks) for way in WAYS}
-    shares: dict[str, list[float]] = {way: [] for way in WAYS}
+    paces = {way: throughput.Throughput(ranks) for way in VARIANTS}
+    shares: dict[str, list[float]] = {way: [] for way in VARIANTS}
     num_steps = 2 * num_epochs * samplers["shuffled"].steps_per_epoch
     bar = tqdm(total=num_steps, desc="time both", disable=not ranks.is_main)
 
     def take_step(rows: list[int]) -> None:
-        inputs, labels = stories.fit_batch(rows, device=ranks.device)
+        inputs, labels = splits.batch(rows, device=ranks.device)
         optimizer.zero_grad()
         F.cross_entropy(replica(**inputs).logits, labels).backward()
         clip_grad_norm_(net.parameters(), settings.max_gradient_norm)
@@ -95,20 +97,20 @@ def measure(
         plans = {}
         for way, sampler in samplers.items():
             sampler.set_epoch(epoch)
-            shares[way].append(_padding(sampler, stories.fit_lengths))
+            shares[way].append(_padding(sampler, splits.train_lengths))
             plans[way] = list(sampler)
         # WHY step by step, there and back: a machine that slows down for a minute slows
         # both ways alike.
         for step in range(len(plans["shuffled"])):
-            for way in WAYS if step % 2 == 0 else reversed(WAYS):
+            for way in VARIANTS if step % 2 == 0 else reversed(VARIANTS):
                 rows = plans[way][step]
                 with paces[way].step(num_rows=len(rows)):
                     take_step(rows)
                 bar.update()
     bar.close()
     return {
-        way: paces[way].told() | {"padding_share": sum(shares[way]) / num_epochs}
-        for way in WAYS
+        way: paces[way].summary() | {"padding_share": sum(shares[way]) / num_epochs}
+        for way in VARIANTS
     }
 
 
@@ -153,7 +155,7 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
     head = "gradients meet,rows per rank,shuffled,balanced,ratio,padding,then"
     lines = [head.split(",")]
     for row in found.values():
-        ways = [row["batches"][way] for way in WAYS]
+        ways = [row["batches"][way] for way in VARIANTS]
         lines.append([
             row["averaging"].replace("torch_ddp", "by torch DDP"),
             str(row["rows_per_rank"]),
@@ -174,20 +176,20 @@ def story(ranks: Ranks, settings: BenchmarkSettings) -> None:
         settings: What to measure; `num_rounds` epochs of each kind.
     """
     with dist.raise_together():
-        stories = corpus.load(settings)
+        splits = corpus.load(settings)
     found = {}
     for factor in (1, 2):
         size = factor * settings.global_batch_size
         chosen = settings.model_copy(update={"global_batch_size": size})
         for averaging in AVERAGINGS:
             told = measure(
-                stories,
+                splits,
                 ranks,
                 settings=chosen,
                 num_epochs=settings.num_rounds,
                 averaging=averaging,
             )
-            slow, fast = (told[way]["samples_per_s"] for way in WAYS)
+            slow, fast = (told[way]["samples_per_s"] for way in VARIANTS)
             found[f"{averaging}_{size // ranks.world_size}"] = {
                 "averaging": averaging,
                 "rows_per_rank": size // ranks.world_size,

@@ -22,7 +22,7 @@ import torch
 
 from distrinews.config.settings import DistributedSettings
 from distrinews.dist import Ranks
-from distrinews.training.corpus import News
+from distrinews.training.corpus import Splits
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -39,7 +39,7 @@ class Job:
 
     Attributes:
         net: A fresh model on the rank's device, the same weights on every rank.
-        stories: The rows as our library keeps them.
+        splits: The rows as our library keeps them.
         fit: Rows to train on, once each, as `datasets.Dataset`: `input_ids`,
             `attention_mask`, `labels`, `length`.
         validation: Rows for the loop's own evaluation.
@@ -53,7 +53,7 @@ class Job:
     """
 
     net: DistilBertForSequenceClassification
-    stories: News
+    splits: Splits
     fit: Dataset
     validation: Dataset
     settings: DistributedSettings
@@ -99,16 +99,16 @@ class Job:
 
         return collate_and_note
 
-    def fit_batch(self, places: Sequence[int]) -> tuple[Batch, torch.Tensor]:
+    def batch(self, places: Sequence[int]) -> tuple[Batch, torch.Tensor]:
         """Read a batch as our library does, and write it down.
 
         Args:
-            places: As for `News.fit_batch`.
+            places: As for `Splits.batch`.
 
         Returns:
-            As `News.fit_batch`.
+            As `Splits.batch`.
         """
-        inputs, labels = self.stories.fit_batch(places, device=self.ranks.device)
+        inputs, labels = self.splits.batch(places, device=self.ranks.device)
         lengths = inputs["attention_mask"].sum(dim=1).tolist()
         ids = inputs["input_ids"].tolist()
         rows = [row[:length] for row, length in zip(ids, lengths, strict=True)]

@@ -52,7 +52,7 @@ def torch_ddp(job: Job, *, padding: str) -> int:
 
     settings, device = job.settings, job.ranks.device
     collate = DataCollatorWithPadding(
-        job.stories.tokenizer, padding=padding, max_length=settings.max_length
+        job.splits.tokenizer, padding=padding, max_length=settings.max_length
     )
     fit = job.fit.remove_columns("length")
     sampler: Any = DistributedSampler(fit, seed=settings.seed)
@@ -118,7 +118,7 @@ def trainer(job: Job, **choices: Any) -> int:
         counted.append(len(told.label_ids))
         return {}
 
-    collate = DataCollatorWithPadding(job.stories.tokenizer)
+    collate = DataCollatorWithPadding(job.splits.tokenizer)
     arguments = TrainingArguments(
         num_train_epochs=1,
         per_device_train_batch_size=job.per_rank,
@@ -164,7 +164,7 @@ def accelerate_loop(job: Job) -> int:
     from transformers import DataCollatorWithPadding, get_linear_schedule_with_warmup
 
     settings = job.settings
-    collate = DataCollatorWithPadding(job.stories.tokenizer)
+    collate = DataCollatorWithPadding(job.splits.tokenizer)
     accelerator = Accelerator(cpu=job.ranks.device.type == "cpu")
     fit: Any = job.fit.remove_columns("length")
     loader = DataLoader(
@@ -213,7 +213,7 @@ def fabric_loop(job: Job) -> int:
     from transformers import DataCollatorWithPadding, get_linear_schedule_with_warmup
 
     settings, ranks = job.settings, job.ranks
-    collate = DataCollatorWithPadding(job.stories.tokenizer)
+    collate = DataCollatorWithPadding(job.splits.tokenizer)
     fabric = Fabric(
         accelerator=ranks.device.type, devices=ranks.world_size, strategy="ddp"
     )
@@ -262,7 +262,7 @@ def our_loop(job: Job, *, beyond_ddp: bool) -> int:
 
     Source: chapters/05_ddp_training.py; understand/faster-than-ddp.
     """
-    settings, ranks, stories = job.settings, job.ranks, job.stories
+    settings, ranks, splits = job.settings, job.ranks, job.splits
     replica: torch.nn.Module
     if not beyond_ddp:
         replica = DistributedDataParallel(job.net, gradient_as_bucket_view=True)
@@ -272,13 +272,13 @@ def our_loop(job: Job, *, beyond_ddp: bool) -> int:
             replica = shared_memory.SharedMemory(job.net)
         else:
             replica = sparse_embedding.data_parallel(job.net)
-    sampler = training.build_sampler(stories.fit_lengths, ranks, settings=settings)
+    sampler = training.build_sampler(splits.train_lengths, ranks, settings=settings)
     optimizer = training.build_optimizer(job.net, settings=settings)
-    plan = training.plan(settings, num_rows=len(stories.fit_rows))
+    plan = training.plan(settings, num_rows=len(splits.train_rows))
     scheduler = training.build_scheduler(optimizer, settings=settings, plan=plan)
     replica.train()
     for rows in sampler:
-        inputs, labels = job.fit_batch(rows)
+        inputs, labels = job.batch(rows)
         optimizer.zero_grad()
         F.cross_entropy(replica(**inputs).logits, labels).backward()
         clip_grad_norm_(job.net.parameters(), settings.max_gradient_norm)
@@ -286,5 +286,5 @@ def our_loop(job: Job, *, beyond_ddp: bool) -> int:
         scheduler.step()
         job.lap()
 
-    rows = stories.validation_rows
-    return evaluation.evaluate(job.net, stories.train, ranks, rows=rows).num_rows
+    rows = splits.validation_rows
+    return evaluation.evaluate(job.net, splits.train, ranks, rows=rows).num_rows

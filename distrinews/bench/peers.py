@@ -37,7 +37,7 @@ from distrinews.dist import Ranks
 from distrinews.errors import SettingsError, SetupError
 from distrinews.metrics import evaluation
 from distrinews.training import corpus
-from distrinews.training.corpus import News
+from distrinews.training.corpus import Splits
 
 __all__ = ["PEERS", "PeerSettings", "check", "measure", "story"]
 
@@ -135,7 +135,7 @@ def check(settings: PeerSettings) -> None:
 
 
 def measure(
-    stories: News,
+    splits: Splits,
     ranks: Ranks,
     *,
     settings: PeerSettings,
@@ -146,7 +146,7 @@ def measure(
     Collective: every rank must call it, in a process group.
 
     Args:
-        stories: All of `fit_rows` are trained on; whole global batches of them.
+        splits: All of `train_rows` are trained on; whole global batches of them.
         ranks: Who this process is; at least two.
         settings: The recipe, and how many rounds.
         loops: Name -> loop.
@@ -155,9 +155,9 @@ def measure(
         Name -> what `peer_report.summarise` returns, and `code_lines`; the same on
         every rank.
     """
-    data = _datasets(stories)
+    data = _datasets(splits)
     names = list(loops)
-    num_steps = len(stories.fit_rows) // settings.global_batch_size
+    num_steps = len(splits.train_rows) // settings.global_batch_size
     bar = tqdm(
         total=settings.num_rounds * len(loops) * num_steps, disable=not ranks.is_main
     )
@@ -167,8 +167,12 @@ def measure(
         for name in names if number % 2 == 0 else reversed(names):
             bar.set_description(name)
             training.seed_weights(recipe.seed)
-            net = model.from_settings(recipe, stories.tokenizer).to(ranks.device)
-            job = Job(net, stories, *data, recipe, ranks, after_lap=bar.update)
+            net = model.build(
+                recipe.preset,
+                dropout=recipe.dropout,
+                vocabulary_size=len(splits.tokenizer),
+            ).to(ranks.device)
+            job = Job(net, splits, *data, recipe, ranks, after_lap=bar.update)
             torch_dist.barrier()
             with _silence():
                 counted = loops[name](job)
@@ -191,19 +195,19 @@ def _silence() -> Generator[None, None, None]:
         yield
 
 
-def _datasets(stories: News) -> tuple[Any, Any]:
+def _datasets(splits: Splits) -> tuple[Any, Any]:
     """The rows as the other libraries like them; pieces of the mapped table."""
     from datasets import Dataset
 
     both = []
-    for rows in (stories.fit_rows, stories.validation_rows):
-        one_by_one = [stories.train.batch([row], device=CPU)[0] for row in rows]
+    for rows in (splits.train_rows, splits.validation_rows):
+        one_by_one = [splits.train.batch([row], device=CPU)[0] for row in rows]
         ids = [inputs["input_ids"][0].tolist() for inputs in one_by_one]
         both.append(
             Dataset.from_dict({
                 "input_ids": ids,
                 "attention_mask": [[1] * len(row) for row in ids],
-                "labels": stories.train.labels[rows].tolist(),
+                "labels": splits.train.labels[rows].tolist(),
                 "length": [len(row) for row in ids],
             })
         )
@@ -212,7 +216,7 @@ def _datasets(stories: News) -> tuple[Any, Any]:
 
 def _witness(job: Job, counted: int) -> dict[str, Any]:
     """What one epoch was, over all ranks."""
-    tally = evaluation.evaluate(job.net, job.stories.test, job.ranks)
+    tally = evaluation.evaluate(job.net, job.splits.test, job.ranks)
     gap = sync.max_parameter_gap(job.net)
     mine = (job.laps_s, job.rows, job.places, job.tokens)
     laps, rows, places, tokens = zip(*dist.gather_objects(mine), strict=True)
@@ -245,14 +249,14 @@ def story(ranks: Ranks, settings: PeerSettings) -> None:
         settings: What to measure.
     """
     with dist.raise_together():
-        stories = corpus.load(settings)
+        splits = corpus.load(settings)
     # WHY: the last rows of an epoch are what the loops treat differently; a step of
     # fewer rows would be timed as if it were whole.
-    whole = len(stories.fit_rows) // settings.global_batch_size
-    kept = stories.fit_rows[: whole * settings.global_batch_size]
-    stories = dataclasses.replace(stories, fit_rows=kept)
-    found = measure(stories, ranks, settings=settings)
+    whole = len(splits.train_rows) // settings.global_batch_size
+    kept = splits.train_rows[: whole * settings.global_batch_size]
+    splits = dataclasses.replace(splits, train_rows=kept)
+    found = measure(splits, ranks, settings=settings)
     with dist.raise_together():
         if ranks.is_main:
-            print(peer_report.table(found, num_rows=len(stories.validation_rows)))
+            print(peer_report.table(found, num_rows=len(splits.validation_rows)))
             results.keep(settings, "peers", figures=found, ranks=ranks)

@@ -37,10 +37,10 @@ from distrinews.config.settings import BenchmarkSettings
 from distrinews.dist import Ranks
 from distrinews.errors import SettingsError
 from distrinews.system import machine
-from distrinews.training.corpus import News
+from distrinews.training.corpus import Splits
 
 __all__ = [
-    "WAYS",
+    "VARIANTS",
     "explain",
     "figures",
     "measure",
@@ -53,12 +53,12 @@ __all__ = [
 ]
 
 # What takes turns. The "unsynced" ones are the same step within `no_sync`.
-WAYS = ("one_process", "strong", "strong_unsynced", "weak", "weak_unsynced")
+VARIANTS = ("one_process", "strong", "strong_unsynced", "weak", "weak_unsynced")
 
 
 def measure(
     net: nn.Module,
-    stories: News,
+    splits: Splits,
     ranks: Ranks,
     *,
     settings: BenchmarkSettings,
@@ -70,22 +70,22 @@ def measure(
 
     Args:
         net: The model on the rank's device, with equal weights; it is not changed.
-        stories: Rows to train on; at least W * G.
+        splits: Rows to train on; at least W * G.
         ranks: Who this process is.
         settings: The global batch size G, the optimizer, how often each is timed.
         title: As in `benchmark.interleave`.
 
     Returns:
-        As `benchmark.interleave`, for each name in `WAYS`. What the "unsynced" ones
+        As `benchmark.interleave`, for each name in `VARIANTS`. What the "unsynced" ones
         save is the exposed communication.
 
     Raises:
         SettingsError: There are fewer rows than W global batches. On every rank.
     """
     needed = settings.global_batch_size * ranks.world_size
-    if len(stories.fit_lengths) < needed:
+    if len(splits.train_lengths) < needed:
         raise SettingsError(
-            f"{len(stories.fit_lengths)} rows to train on are fewer than {needed}.",
+            f"{len(splits.train_lengths)} rows to train on are fewer than {needed}.",
             why=f"with the same batch a rank, {ranks.world_size} ranks compute "
             f"{ranks.world_size} global batches at once.",
             fix=f"--train-rows {2 * needed}, or a smaller --global-batch-size.",
@@ -102,15 +102,15 @@ def measure(
         for model in (own, replica)
     }
 
-    def taking(model: nn.Module, way: str, meet: bool) -> timing.Way:
+    def taking(model: nn.Module, way: str, meet: bool) -> timing.Variant:
         optimizer = optimizers[model]
         rows = rows_of(way, ranks, size=settings.global_batch_size)
 
         def step(clock: PhaseClock) -> None:
             with clock.phase("data"):
-                batch = stories.fit_batch(rows, device=ranks.device)
+                batch = splits.batch(rows, device=ranks.device)
             optimizer.zero_grad()
-            with sync.sync_if(meet, replica=model):
+            with sync.no_sync_unless(meet, replica=model):
                 take_step(model, batch, clock=clock)
             with clock.phase("optimizer"):
                 clip_grad_norm_(model.parameters(), settings.max_gradient_norm)
@@ -150,7 +150,7 @@ def num_steps(settings: BenchmarkSettings) -> int:
         >>> num_steps(BenchmarkSettings(num_rounds=3))
         25
     """
-    return len(WAYS) * (timing.NUM_WARMUPS + settings.num_rounds)
+    return len(VARIANTS) * (timing.NUM_WARMUPS + settings.num_rounds)
 
 
 def replicate(net: nn.Module, ranks: Ranks) -> nn.Module:
@@ -211,7 +211,7 @@ def take_step(
 
     Args:
         model: Bare or wrapped.
-        batch: What `News.fit_batch` returned.
+        batch: What `Splits.batch` returned.
         clock: Has `phase(name)`: a `PhaseClock` or a `trace.Recorder`.
     """
     inputs, labels = batch
@@ -222,7 +222,7 @@ def take_step(
 
 
 def work(
-    net: nn.Module, stories: News, ranks: Ranks, *, settings: BenchmarkSettings
+    net: nn.Module, splits: Splits, ranks: Ranks, *, settings: BenchmarkSettings
 ) -> dict[str, dict[str, Any]]:
     """Say what a step of each way works on, and what it needs; call it after `measure`.
 
@@ -230,7 +230,7 @@ def work(
 
     Args:
         net: The bare model.
-        stories: The rows.
+        splits: The rows.
         ranks: Who this process is.
         settings: The global batch size G.
 
@@ -244,7 +244,7 @@ def work(
         The peak is that of the process, which holds the bare model and a replica, and
         on rank 0 the model of the one process: more than either way needs.
     """
-    lengths, size = stories.fit_lengths, settings.global_batch_size
+    lengths, size = splits.train_lengths, settings.global_batch_size
     mine = (torch.get_num_threads(), machine.peak_memory_bytes(ranks.device))
     threads, memory = zip(*dist.gather_objects(mine), strict=True)
     told = {}

@@ -33,7 +33,7 @@ __all__ = [
     "NUM_WARMUPS",
     "PHASES",
     "PhaseClock",
-    "Way",
+    "Variant",
     "draw_table",
     "interleave",
     "noise",
@@ -52,7 +52,7 @@ NUM_WARMUPS = 2
 # A spread above this makes a comparison worthless: what one calls faster may be luck.
 NOISY_SPREAD = 0.25
 
-Way = Callable[["PhaseClock"], None]
+Variant = Callable[["PhaseClock"], None]
 
 
 class PhaseClock:
@@ -123,7 +123,7 @@ class PhaseClock:
 
 
 def interleave(
-    ways: Mapping[str, Way],
+    ways: Mapping[str, Variant],
     ranks: Ranks,
     *,
     num_rounds: int,

@@ -33,20 +33,20 @@ from distrinews.system import files
 from distrinews.tracing import render, timeline
 from distrinews.tracing.recorder import Recorder, recording
 from distrinews.training import corpus
-from distrinews.training.corpus import News
+from distrinews.training.corpus import Splits
 
 __all__ = ["NUM_STEPS", "figures", "measure", "record", "story", "table"]
 
 # In the first one DDP still has a single bucket; it cuts them after it.
 NUM_WARMUPS, NUM_RECORDED = 2, 3
 NUM_STEPS = NUM_WARMUPS + NUM_RECORDED
-WAYS = ("bare", "recorded")
+VARIANTS = ("bare", "recorded")
 NUM_CALLS = 200  # that are timed by themselves
 
 
 def record(
     net: nn.Module,
-    stories: News,
+    splits: Splits,
     ranks: Ranks,
     *,
     settings: BenchmarkSettings,
@@ -58,7 +58,7 @@ def record(
 
     Args:
         net: The model on the rank's device; it is not changed.
-        stories: Rows to train on; at least G.
+        splits: Rows to train on; at least G.
         ranks: Who this process is.
         settings: The global batch size G and the optimizer.
         folder: Where `timeline.html`, `timeline.perfetto.json` and the folder `trace`
@@ -71,7 +71,7 @@ def record(
         OutputError: A file could not be written. On every rank.
     """
     replica = scaling.replicate(net, ranks)
-    step = _Step(replica, stories, ranks, settings=settings)
+    step = _Step(replica, splits, ranks, settings=settings)
     for _ in range(NUM_WARMUPS):
         step.take(PhaseClock(ranks))
     with dist.raise_together():
@@ -102,12 +102,12 @@ class _Step:
     def __init__(
         self,
         replica: nn.Module,
-        stories: News,
+        splits: Splits,
         ranks: Ranks,
         *,
         settings: BenchmarkSettings,
     ) -> None:
-        self.replica, self.stories, self.ranks = replica, stories, ranks
+        self.replica, self.splits, self.ranks = replica, splits, ranks
         self.optimizer = training.build_optimizer(replica, settings=settings)
         self.max_norm = settings.max_gradient_norm
         size = settings.global_batch_size
@@ -115,7 +115,7 @@ class _Step:
 
     def take(self, clock: Any) -> None:
         with clock.phase("data"):
-            batch = self.stories.fit_batch(self.rows, device=self.ranks.device)
+            batch = self.splits.batch(self.rows, device=self.ranks.device)
         self.optimizer.zero_grad()
         scaling.take_step(self.replica, batch, clock=clock)
         with clock.phase("optimizer"):
@@ -137,7 +137,7 @@ class _Both:
 
 def measure(
     net: nn.Module,
-    stories: News,
+    splits: Splits,
     ranks: Ranks,
     *,
     settings: BenchmarkSettings,
@@ -149,7 +149,7 @@ def measure(
 
     Args:
         net: The model on the rank's device, with equal weights; it is not changed.
-        stories: Rows to train on; at least G.
+        splits: Rows to train on; at least G.
         ranks: Who this process is.
         settings: The global batch size G, the optimizer, the number of rounds.
         title: As in `benchmark.interleave`.
@@ -161,12 +161,12 @@ def measure(
         with dist.raise_together():
             name = stack.enter_context(tempfile.TemporaryDirectory())
             recorder = stack.enter_context(recording(pathlib.Path(name), ranks))
-        replicas = {way: scaling.replicate(net, ranks) for way in WAYS}
+        replicas = {way: scaling.replicate(net, ranks) for way in VARIANTS}
         bare, seen = (
-            _Step(replicas[way], stories, ranks, settings=settings) for way in WAYS
+            _Step(replicas[way], splits, ranks, settings=settings) for way in VARIANTS
         )
         recorder.watch(replicas["recorded"])
-        ways: dict[str, timing.Way] = {
+        ways: dict[str, timing.Variant] = {
             "bare": bare.take,
             "recorded": lambda clock: seen.take(_Both(clock, recorder)),
         }
@@ -266,10 +266,12 @@ def story(ranks: Ranks, settings: BenchmarkSettings) -> None:
         ranks: Who this process is.
         settings: What to measure.
     """
-    stories = corpus.load(settings)
+    splits = corpus.load(settings)
     training.seed_weights(settings.seed)
-    net = model.from_settings(settings, stories.tokenizer).to(ranks.device)
-    found = measure(net, stories, ranks, settings=settings)
+    net = model.build(
+        settings.preset, dropout=settings.dropout, vocabulary_size=len(splits.tokenizer)
+    ).to(ranks.device)
+    found = measure(net, splits, ranks, settings=settings)
     with dist.raise_together():
         if ranks.is_main:
             print("\n\n".join(filter(None, (table(found), timing.noise(found)))))

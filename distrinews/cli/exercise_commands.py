@@ -20,7 +20,7 @@ import tempfile
 from typing import Any
 
 from distrinews.cli import lab_commands
-from distrinews.course.lab_process import Played, play
+from distrinews.course.lab_process import Finished, play
 from distrinews.course.sheets import ExerciseSheet, exercise_names
 from distrinews.errors import ExerciseError, RejectedError, ResultError
 from distrinews.system import files
@@ -225,7 +225,7 @@ def grade(
     *,
     picture: pathlib.Path | None = None,
     echo: bool = True,
-) -> Played:
+) -> Finished:
     """Play a solution before its check, with a limit.
 
     Args:
@@ -264,7 +264,7 @@ def _draw(records: pathlib.Path, picture: pathlib.Path, *, title: str) -> None:
     render.write_html(told, picture, title=title, verdict=verdict)
 
 
-def is_right(played: Played) -> bool:
+def is_right(played: Finished) -> bool:
     """Whether a check ended well.
 
     Args:
@@ -276,7 +276,7 @@ def is_right(played: Played) -> bool:
     return played.code == 0 and PASSED in played.text.splitlines()
 
 
-def reason(played: Played) -> str:
+def reason(played: Finished) -> str:
     """Find the line that says why a solution was rejected.
 
     Args:

@@ -20,7 +20,7 @@ import platform
 import re
 from collections.abc import Sequence
 
-from distrinews.course.lab_process import Played, play
+from distrinews.course.lab_process import Finished, play
 from distrinews.course.sheets import LABS, LabSheet, difference, lab_names
 from distrinews.errors import LabError
 from distrinews.system import checkout
@@ -106,7 +106,7 @@ def run(name: str) -> int:
     return 0
 
 
-def shows_symptom(sheet: LabSheet, played: Played) -> bool:
+def shows_symptom(sheet: LabSheet, played: Finished) -> bool:
     """Whether the output shows the lab's symptom.
 
     Args:
@@ -120,7 +120,7 @@ def shows_symptom(sheet: LabSheet, played: Played) -> bool:
     return found and not is_right(played)
 
 
-def is_right(played: Played) -> bool:
+def is_right(played: Finished) -> bool:
     """Whether a story ended well and its detector was content.
 
     Args:
@@ -183,7 +183,7 @@ def check(name: str, *, file: str | None) -> int:
     return 1
 
 
-def reason(played: Played) -> str:
+def reason(played: Finished) -> str:
     """Find the line that says why a story failed.
 
     Args:

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 
 import psutil
 
-from distrinews.system.signals import first_signal_means_cleanup
+from distrinews.system.signals import cleanup_on_signal
 
-__all__ = ["LAUNCHER_VARIABLES", "Played", "play"]
+__all__ = ["LAUNCHER_VARIABLES", "Finished", "play"]
 
 # After this a program is stopped by force.
 LIMIT_S = 120.0
@@ -29,7 +29,7 @@ LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 
 
 @dataclass(frozen=True)
-class Played:
+class Finished:
     """How a program ended, and what it printed."""
 
     code: int
@@ -43,7 +43,7 @@ def play(
     cwd: pathlib.Path | None = None,
     echo: bool = True,
     limit_s: float = LIMIT_S,
-) -> Played:
+) -> Finished:
     """Run Python with these arguments; whatever it does, nothing of it is left.
 
     Args:
@@ -59,7 +59,7 @@ def play(
     began_s = time.monotonic()
     # WHY its own folder for temporary files: what a killed program leaves goes with it.
     with (
-        first_signal_means_cleanup(),
+        cleanup_on_signal(),
         tempfile.TemporaryDirectory(
             prefix="distrinews-lab-", ignore_cleanup_errors=True
         ) as own,
@@ -84,7 +84,7 @@ def play(
         text = log.read_text(encoding="utf-8", errors="replace")
     if not ended:
         text += f"It did not end within {limit_s:g} s and was stopped.\n"
-    return Played(process.returncode, text, time.monotonic() - began_s)
+    return Finished(process.returncode, text, time.monotonic() - began_s)
 
 
 def _environment(temporary: str) -> dict[str, str]:

@@ -33,7 +33,7 @@ from typing import Any
 import torch.distributed as torch_dist
 
 from distrinews import dist
-from distrinews.course.lab_process import LAUNCHER_VARIABLES, Played, play
+from distrinews.course.lab_process import LAUNCHER_VARIABLES, Finished, play
 from distrinews.course.lab_rows import (
     gradient_norm,
     loss_on,
@@ -43,7 +43,7 @@ from distrinews.course.lab_rows import (
 )
 from distrinews.errors import LabError, WrongResultError
 from distrinews.system import console
-from distrinews.system.signals import first_signal_means_cleanup
+from distrinews.system.signals import cleanup_on_signal
 
 __all__ = [
     "ENDED",
@@ -112,7 +112,7 @@ class Lab:
         for name in LAUNCHER_VARIABLES:
             os.environ.pop(name, None)
         with (
-            first_signal_means_cleanup(),
+            cleanup_on_signal(),
             tempfile.TemporaryDirectory(prefix="distrinews-lab-") as own,
         ):
             os.environ[FOLDER_VARIABLE] = own
@@ -266,7 +266,7 @@ def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def run_script(text: str, *arguments: str, through: tuple[str, ...] = ()) -> Played:
+def run_script(text: str, *arguments: str, through: tuple[str, ...] = ()) -> Finished:
     """Run a script of its own, as a learner would type it; its output is shown.
 
     Args:

@@ -27,7 +27,7 @@ __all__ = [
     "LessonSettings",
     "MeasuringSettings",
     "TimingSettings",
-    "need_company",
+    "require_ranks",
     "show",
     "write_figures",
 ]
@@ -99,7 +99,7 @@ class TimingSettings(MeasuringSettings):
     )
 
 
-def need_company(num_ranks: int) -> None:
+def require_ranks(num_ranks: int) -> None:
     """Refuse a lesson about talking to others when there is nobody else.
 
     Args:
@@ -109,7 +109,7 @@ def need_company(num_ranks: int) -> None:
         SettingsError: There is one only. Before any process starts.
 
     Examples:
-        >>> need_company(2)
+        >>> require_ranks(2)
     """
     if num_ranks < 2:
         raise SettingsError(

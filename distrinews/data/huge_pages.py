@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["LARGE_PAGE_BYTES", "LargeWrites"]
+__all__ = ["HUGE_PAGE_BYTES", "HugePageWriter"]
 
-LARGE_PAGE_BYTES = 2 * 2**20
+HUGE_PAGE_BYTES = 2 * 2**20
 
 
-class LargeWrites(io.RawIOBase):
+class HugePageWriter(io.RawIOBase):
     """A new file to write to, from its beginning to its end.
 
     Args:
@@ -42,7 +42,7 @@ class LargeWrites(io.RawIOBase):
     Examples:
         >>> import tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "rows"
-        >>> with LargeWrites(path) as file:
+        >>> with HugePageWriter(path) as file:
         ...     _ = file.write(b"oil "), file.write(b"prices")
         >>> path.read_bytes()
         b'oil prices'
@@ -53,7 +53,7 @@ class LargeWrites(io.RawIOBase):
         self._file = path.open("wb")
         # WHY one buffer for good: one that grows and shrinks leaves holes of its size
         # all over the process's memory.
-        self._page = memoryview(bytearray(LARGE_PAGE_BYTES))
+        self._page = memoryview(bytearray(HUGE_PAGE_BYTES))
         self._filled = 0
 
     def writable(self) -> bool:
@@ -76,11 +76,11 @@ class LargeWrites(io.RawIOBase):
         left = memoryview(piece).cast("B")
         taken = len(left)
         while left:
-            fits = left[: LARGE_PAGE_BYTES - self._filled]
+            fits = left[: HUGE_PAGE_BYTES - self._filled]
             self._page[self._filled : self._filled + len(fits)] = fits
             self._filled += len(fits)
             left = left[len(fits) :]
-            if self._filled == LARGE_PAGE_BYTES:
+            if self._filled == HUGE_PAGE_BYTES:
                 self._file.write(self._page)
                 self._filled = 0
         return taken

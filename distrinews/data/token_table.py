@@ -19,6 +19,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from distrinews.data.labels import LABEL_NAMES
+
 __all__ = ["TokenTable"]
 
 
@@ -29,16 +31,19 @@ class TokenTable:
     memory works too.
 
     Args:
-        path: A file written by `data.tokenise`.
+        path: A file written by `tokenised.tokenise`.
         pad_id: The token id that fills short rows.
 
     Attributes:
+        class_names: What the classes are called, in the order of their numbers.
         labels: int8 [N], class of each row.
         lengths: int16 [N], tokens of each row. Turn them into int before adding up.
 
     Note:
         Cost: 8 bytes a row, and the file's pages, which all ranks share.
     """
+
+    class_names = LABEL_NAMES
 
     def __init__(self, path: pathlib.Path, *, pad_id: int) -> None:
         self.path, self.pad_id = path, pad_id

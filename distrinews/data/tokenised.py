@@ -28,7 +28,7 @@ import numpy as np
 import pyarrow as pa
 
 from distrinews import dist
-from distrinews.data.huge_pages import LargeWrites
+from distrinews.data.huge_pages import HugePageWriter
 from distrinews.data.sources import Row, Source
 from distrinews.data.token_table import TokenTable
 from distrinews.errors import DataError
@@ -176,7 +176,7 @@ def _write(
     schema: pa.Schema,
 ) -> None:
     """Tokenise piece by piece, so that memory does not grow with the number of rows."""
-    with LargeWrites(path) as sink, pa.ipc.new_file(sink, schema) as writer:
+    with HugePageWriter(path) as sink, pa.ipc.new_file(sink, schema) as writer:
         while piece := list(itertools.islice(rows, ROWS_PER_PIECE)):
             ids: list[list[int]] = []
             for some in range(0, len(piece), ROWS_PER_CALL):

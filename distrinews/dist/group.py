@@ -161,7 +161,7 @@ def setup(*, timeout_s: float = TIMEOUT_S) -> Generator[Ranks, None, None]:
         # and nccl stops with "Duplicate GPU detected".
         torch.cuda.set_device(device)
     if "RANK" in os.environ:
-        spawn.end_with_parent(_remove_store)
+        spawn.exit_when_orphaned(_remove_store)
     if world_size > 1:
         _join(rank, world_size, device, timeout_s)
     try:

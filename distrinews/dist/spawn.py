@@ -28,9 +28,9 @@ from typing import Any
 from distrinews.dist import failures, stacks
 from distrinews.system import console
 from distrinews.errors import DistriNewsError
-from distrinews.system.signals import first_signal_means_cleanup, signals_wait
+from distrinews.system.signals import cleanup_on_signal, signals_wait
 
-__all__ = ["end_with_parent", "remember_failure_time", "run_ranks"]
+__all__ = ["exit_when_orphaned", "remember_failure_time", "run_ranks"]
 
 # How long the other ranks may take to report the same failure before they are stopped.
 GRACE_S = 2.0
@@ -75,7 +75,7 @@ def run_ranks(
         # and doing so it lets Ctrl-C through again, whatever `signals_wait` says
         # (resource_tracker.py, seen in Python 3.11).
         resource_tracker.ensure_running()
-    with first_signal_means_cleanup():
+    with cleanup_on_signal():
         try:
             with _environment(env), signals_wait():
                 for rank in range(num_ranks):
@@ -226,18 +226,18 @@ def _environment(env: dict[str, str]) -> Generator[None, None, None]:
                 os.environ[name] = value
 
 
-def end_with_parent(last_words: Callable[[], None]) -> None:
+def exit_when_orphaned(on_exit: Callable[[], None]) -> None:
     """Watch the process that started this one; when it is gone, end at once.
 
     Why: a starter that was killed by force cannot clean up. Its ranks would go on
     for ever, holding memory and ports, waiting for each other.
 
     Args:
-        last_words: Called before the end, to remove what the starter would have
+        on_exit: Called before the end, to remove what the starter would have
             removed. Its errors are ignored.
 
     Examples:
-        >>> end_with_parent(lambda: None)  # doctest: +SKIP
+        >>> exit_when_orphaned(lambda: None)  # doctest: +SKIP
     """
     parent = multiprocessing.parent_process()
     born_of = os.getppid()
@@ -252,7 +252,7 @@ def end_with_parent(last_words: Callable[[], None]) -> None:
         while not orphaned():
             pass
         with contextlib.suppress(Exception):
-            last_words()
+            on_exit()
         # WHY os._exit: the main thread may be inside a collective that never returns;
         # an orderly exit would wait for it.
         os._exit(1)

@@ -18,7 +18,7 @@ from typing import Any
 from distrinews.errors import CheckpointError, ModelError
 from distrinews.system import files, manifest
 
-__all__ = ["CONFIG", "TOKENIZER", "WEIGHTS", "Exported", "Identity", "find"]
+__all__ = ["CONFIG", "TOKENIZER", "WEIGHTS", "Bundle", "Identity", "find"]
 
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
@@ -46,7 +46,7 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Exported:
+class Bundle:
     """An export, its files verified.
 
     Attributes:
@@ -73,7 +73,7 @@ class Exported:
         return Identity(_hub_name(self.folder) or name, self.digests[WEIGHTS], run_id)
 
 
-def find(folder: pathlib.Path | str) -> Exported:
+def find(folder: pathlib.Path | str) -> Bundle:
     """Find an export, verify its files and read what they say of the model.
 
     Args:
@@ -116,7 +116,7 @@ def find(folder: pathlib.Path | str) -> Exported:
             fix="use a model of an architecture that transformers itself has.",
             page="predict",
         )
-    return Exported(export, digests, labels, max_length, pad_id, facts)
+    return Bundle(export, digests, labels, max_length, pad_id, facts)
 
 
 def _check_kind(given: pathlib.Path, export: pathlib.Path) -> None:

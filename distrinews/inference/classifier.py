@@ -21,7 +21,7 @@ import numpy as np
 
 from distrinews.errors import DistriNewsError, ModelError
 from distrinews.inference import bundle, engines, golden
-from distrinews.inference.bundle import Exported, Identity
+from distrinews.inference.bundle import Bundle, Identity
 from distrinews.system import machine
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Classifier:
 
     def __init__(
         self,
-        folder: pathlib.Path | str | Exported,
+        folder: pathlib.Path | str | Bundle,
         *,
         engine: str = engines.REFERENCE,
         num_threads: int | None = None,
@@ -97,7 +97,7 @@ class Classifier:
     ) -> None:
         import tokenizers
 
-        self._exported = folder if isinstance(folder, Exported) else bundle.find(folder)
+        self._exported = folder if isinstance(folder, Bundle) else bundle.find(folder)
         self.folder = self._exported.folder
         self.identity = self._exported.identity
         self.labels = list(self._exported.labels)

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from distrinews.errors import ModelError
 from distrinews.inference import onnx_export
-from distrinews.inference.bundle import Exported
+from distrinews.inference.bundle import Bundle
 from distrinews.system import machine
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class TorchEngine:
 
     def __init__(
         self,
-        exported: Exported,
+        exported: Bundle,
         *,
         num_threads: int | None = None,
         token_budget: int = TOKEN_BUDGET,
@@ -252,7 +252,7 @@ class OnnxEngine:
 
 def load(
     name: str,
-    export: Exported,
+    export: Bundle,
     *,
     num_threads: int | None = None,
     cache: pathlib.Path | str | None = None,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from distrinews.data import newswire
 from distrinews.errors import ModelError
-from distrinews.inference.bundle import Exported
+from distrinews.inference.bundle import Bundle
 from distrinews.system import files
 
 __all__ = ["FILE", "Golden", "problem", "read", "texts", "write"]
@@ -86,7 +86,7 @@ def write(folder: pathlib.Path, golden: Golden) -> None:
     files.write_json(folder / FILE, {"rows": rows})
 
 
-def read(export: Exported) -> Golden | None:
+def read(export: Bundle) -> Golden | None:
     """Read an export's golden rows.
 
     Args:
@@ -122,7 +122,7 @@ def read(export: Exported) -> Golden | None:
 
 
 def problem(
-    export: Exported,
+    export: Bundle,
     answer: Callable[[Sequence[str]], Sequence[Sequence[float]]],
     *,
     tolerance: float,

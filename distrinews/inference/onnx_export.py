@@ -20,7 +20,7 @@ from typing import Any
 
 from distrinews.errors import CheckpointError, ModelError, OutputError
 from distrinews.inference import bundle, onnx_graph
-from distrinews.inference.bundle import Exported
+from distrinews.inference.bundle import Bundle
 from distrinews.system import files, machine, manifest
 
 __all__ = ["ENGINES", "check_installed", "ensure", "file_name", "make"]
@@ -69,7 +69,7 @@ def check_installed(*packages: str) -> None:
 
 
 def ensure(
-    export: Exported, engine: str, *, cache: pathlib.Path | str | None = None
+    export: Bundle, engine: str, *, cache: pathlib.Path | str | None = None
 ) -> pathlib.Path:
     """Find an engine's model: in the export, in the cache, or make it now.
 
@@ -105,7 +105,7 @@ def ensure(
     return _keep(folders[-1], export, engine)
 
 
-def _caches(export: Exported, given: pathlib.Path | str | None) -> list[pathlib.Path]:
+def _caches(export: Bundle, given: pathlib.Path | str | None) -> list[pathlib.Path]:
     """Where made models may lie, first choice first."""
     if given is not None:
         return [pathlib.Path(given)]
@@ -116,7 +116,7 @@ def _caches(export: Exported, given: pathlib.Path | str | None) -> list[pathlib.
     return [export.folder.with_name(f"{export.folder.name}-engines"), own]
 
 
-def _origin(export: Exported, engine: str) -> dict[str, Any]:
+def _origin(export: Bundle, engine: str) -> dict[str, Any]:
     """What a made model depends on."""
     return {
         "engine": engine,
@@ -126,7 +126,7 @@ def _origin(export: Exported, engine: str) -> dict[str, Any]:
     }
 
 
-def _is_intact(folder: pathlib.Path, export: Exported, engine: str) -> bool:
+def _is_intact(folder: pathlib.Path, export: Bundle, engine: str) -> bool:
     """Whether a kept model is there, undamaged, and of these weights."""
     try:
         listed = manifest.verify(folder)["files"]
@@ -136,7 +136,7 @@ def _is_intact(folder: pathlib.Path, export: Exported, engine: str) -> bool:
     return file_name(engine) in listed and told == _origin(export, engine)
 
 
-def _keep(folder: pathlib.Path, export: Exported, engine: str) -> pathlib.Path:
+def _keep(folder: pathlib.Path, export: Bundle, engine: str) -> pathlib.Path:
     """Make a model and give it its place."""
     try:
         with files.atomic_folder(folder) as draft:
@@ -150,7 +150,7 @@ def _keep(folder: pathlib.Path, export: Exported, engine: str) -> pathlib.Path:
     return folder / file_name(engine)
 
 
-def make(export: Exported, engine: str, *, path: pathlib.Path) -> None:
+def make(export: Bundle, engine: str, *, path: pathlib.Path) -> None:
     """Write an engine's model.
 
     Args:

@@ -22,10 +22,10 @@ import numpy.typing as npt
 
 from distrinews.data.sources import Row
 from distrinews.inference import engines, golden, onnx_export
-from distrinews.inference.bundle import WEIGHTS, Exported
+from distrinews.inference.bundle import WEIGHTS, Bundle
 from distrinews.inference.classifier import Classifier, Encoded
 
-__all__ = ["Parity", "flips_in_company", "measure"]
+__all__ = ["Parity", "label_flips_when_batched", "measure"]
 
 Scores = npt.NDArray[np.float64]
 CHUNK = 256  # texts that one engine answers before it is the other's turn
@@ -99,7 +99,7 @@ class Parity:
         return "\n".join(f"| {a:30} | {b:>14} | {c:>14} |" for a, b, c in rows)
 
 
-def measure(export: Exported, classifier: Classifier, *, rows: Sequence[Row]) -> Parity:
+def measure(export: Bundle, classifier: Classifier, *, rows: Sequence[Row]) -> Parity:
     """Let an engine and the reference answer the same texts.
 
     Args:
@@ -118,7 +118,7 @@ def measure(export: Exported, classifier: Classifier, *, rows: Sequence[Row]) ->
     (mine, mine_s), (theirs, theirs_s) = _take_turns([classifier, reference], items)
     labels = np.array([row.label for row in rows])
     gaps = abs(mine - theirs)  # [N, C]
-    flips, gap_in_company = flips_in_company(classifier, items[: 4 * CHUNK])
+    flips, gap_in_company = label_flips_when_batched(classifier, items[: 4 * CHUNK])
     name = classifier.engine_name
     file = export.folder / WEIGHTS
     if name != engines.REFERENCE:
@@ -142,7 +142,7 @@ def measure(export: Exported, classifier: Classifier, *, rows: Sequence[Row]) ->
     )
 
 
-def _golden_difference(export: Exported, classifier: Classifier) -> float | None:
+def _golden_difference(export: Bundle, classifier: Classifier) -> float | None:
     known = golden.read(export)
     if known is None:
         return None
@@ -150,7 +150,7 @@ def _golden_difference(export: Exported, classifier: Classifier) -> float | None
     return known.largest_difference([list(a.scores.values()) for a in answers])
 
 
-def flips_in_company(
+def label_flips_when_batched(
     classifier: Classifier, items: Sequence[Encoded], *, seed: int = 0
 ) -> tuple[float, float]:
     """Count the labels that change when texts share a batch.

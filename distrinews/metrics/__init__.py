@@ -12,8 +12,8 @@ Guide: understand/metrics-over-ranks.
 
 from __future__ import annotations
 
-from distrinews.metrics.classification import Tally, global_mean
+from distrinews.metrics.classification import ClassificationMetrics, global_mean
 from distrinews.metrics.evaluation import evaluate
-from distrinews.metrics.throughput import Pace
+from distrinews.metrics.throughput import Throughput
 
-__all__ = ["Pace", "Tally", "evaluate", "global_mean"]
+__all__ = ["ClassificationMetrics", "Throughput", "evaluate", "global_mean"]

@@ -1,4 +1,4 @@
-"""Numbers that speak for all ranks: counts that are added up, then divided once.
+"""Accuracy, F1 and confusion matrix over all ranks: counts that are added up first.
 
 The mean of the ranks' accuracies is not the accuracy: ranks may hold different numbers
 of rows. Counts and sums can be added; ratios are taken at the end, from the totals.
@@ -12,18 +12,16 @@ Guide: understand/metrics-over-ranks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional as F
 
 from distrinews import dist
-from distrinews.data.labels import LABEL_NAMES
 from distrinews.errors import DataError
 
-__all__ = ["Tally", "global_mean"]
+__all__ = ["ClassificationMetrics", "global_mean"]
 
-NUM_CLASSES = len(LABEL_NAMES)
 # Equal steps of confidence, as in Guo et al. 2017, On Calibration of Modern Neural
 # Networks, section 3.
 CALIBRATION_BINS = 15
@@ -64,9 +62,11 @@ def global_mean(total: float, *, count: int) -> float:
     return total / rows
 
 
-@dataclass
-class Tally:
+class ClassificationMetrics:
     """Counts of what a model answered; everything else is computed from them.
+
+    Args:
+        class_names: What the C classes are called, in the order of their numbers.
 
     Attributes:
         confusion: int64 [C, C]; row = the true class, column = the predicted one.
@@ -75,21 +75,20 @@ class Tally:
             the sum of their confidences in units of 2**-32.
 
     Examples:
-        >>> tally = Tally()
-        >>> tally.add(torch.eye(4)[:3], torch.tensor([0, 1, 0]))
-        >>> tally.num_rows, round(tally.accuracy, 3)
+        >>> counts = ClassificationMetrics(("ham", "spam"))
+        >>> counts.update(torch.eye(2)[[0, 1, 0]], torch.tensor([0, 1, 1]))
+        >>> counts.num_rows, round(counts.accuracy, 3)
         (3, 0.667)
     """
 
-    confusion: torch.Tensor = field(
-        default_factory=lambda: torch.zeros(NUM_CLASSES, NUM_CLASSES, dtype=torch.int64)
-    )
-    loss_sum: float = 0.0
-    bins: torch.Tensor = field(
-        default_factory=lambda: torch.zeros(2, CALIBRATION_BINS, dtype=torch.int64)
-    )
+    def __init__(self, class_names: Sequence[str]) -> None:
+        self.class_names = tuple(class_names)
+        num_classes = len(self.class_names)
+        self.confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+        self.loss_sum = 0.0
+        self.bins = torch.zeros(2, CALIBRATION_BINS, dtype=torch.int64)
 
-    def add(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
+    def update(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
         """Count one batch. Local: no rank waits for another.
 
         Args:
@@ -97,9 +96,10 @@ class Tally:
             labels: [B], the true classes.
         """
         predicted = logits.argmax(dim=1).cpu()
-        pairs = labels.cpu() * NUM_CLASSES + predicted  # one number per (true, said)
-        counts = torch.bincount(pairs, minlength=NUM_CLASSES**2)
-        self.confusion += counts.reshape(NUM_CLASSES, NUM_CLASSES)
+        num_classes = len(self.class_names)
+        pairs = labels.cpu() * num_classes + predicted  # one number per (true, said)
+        counts = torch.bincount(pairs, minlength=num_classes**2)
+        self.confusion += counts.reshape(num_classes, num_classes)
         # WHY float64: the sum must not depend on how rows were dealt to ranks.
         losses = F.cross_entropy(logits.double(), labels, reduction="sum")
         self.loss_sum += losses.item()
@@ -118,22 +118,22 @@ class Tally:
         self.bins[0].index_add_(0, place, (said == labels).long())
         self.bins[1].index_add_(0, place, (confidence * CONFIDENCE_UNITS).long())
 
-    def over_ranks(self) -> Tally:
-        """Add up the tallies of all ranks.
+    def all_reduce(self) -> ClassificationMetrics:
+        """Add up the counts of all ranks.
 
         Collective: every rank must call it.
 
         Returns:
-            The tally of all rows, the same on every rank.
+            The counts of all rows, the same on every rank.
 
         Note:
             Cost: three all-reduces, of 8 * C * C, of 8 and of 240 bytes.
         """
-        return Tally(
-            dist.sum_over_ranks(self.confusion),
-            dist.sum_over_ranks(self.loss_sum),
-            dist.sum_over_ranks(self.bins),
-        )
+        total = ClassificationMetrics(self.class_names)
+        total.confusion = dist.sum_over_ranks(self.confusion)
+        total.loss_sum = dist.sum_over_ranks(self.loss_sum)
+        total.bins = dist.sum_over_ranks(self.bins)
+        return total
 
     @property
     def num_rows(self) -> int:
@@ -163,7 +163,7 @@ class Tally:
     def _share(self, of: torch.Tensor) -> dict[str, float]:
         # A class without rows counts as 0, as in scikit-learn.
         shares = (self.confusion.diagonal().double() / of.clamp(min=1)).tolist()
-        return dict(zip(LABEL_NAMES, shares, strict=True))
+        return dict(zip(self.class_names, shares, strict=True))
 
     @property
     def f1_by_class(self) -> dict[str, float]:
@@ -172,12 +172,12 @@ class Tally:
         seen = self.confusion.sum(dim=1) + self.confusion.sum(dim=0)
         # A class that neither occurs nor is ever said counts as 0, as in scikit-learn.
         scores = (2 * right / seen.clamp(min=1)).tolist()
-        return dict(zip(LABEL_NAMES, scores, strict=True))
+        return dict(zip(self.class_names, scores, strict=True))
 
     @property
     def macro_f1(self) -> float:
         """Mean of the classes' F1: each class weighs the same, also a rare one."""
-        return sum(self.f1_by_class.values()) / NUM_CLASSES
+        return sum(self.f1_by_class.values()) / len(self.class_names)
 
     @property
     def calibration_error(self) -> float:

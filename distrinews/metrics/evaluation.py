@@ -21,7 +21,7 @@ from tqdm import tqdm
 from distrinews import sharding
 from distrinews.dist import Ranks
 from distrinews.errors import SettingsError
-from distrinews.metrics.classification import Tally
+from distrinews.metrics.classification import ClassificationMetrics
 
 if TYPE_CHECKING:
     from distrinews.data.tokenised import TokenTable
@@ -40,7 +40,7 @@ def evaluate(
     *,
     rows: Sequence[int] | None = None,
     title: str | None = None,
-) -> Tally:
+) -> ClassificationMetrics:
     """Count a model's answers over all ranks.
 
     Collective: every rank must call it.
@@ -73,7 +73,7 @@ def evaluate(
     chosen = list(range(len(table))) if rows is None else list(rows)
     lengths = [int(table.lengths[row]) for row in chosen]
     batches = sharding.evaluation_batches(lengths, ranks, batch_size=BATCH_SIZE)
-    tally = Tally()
+    tally = ClassificationMetrics(table.class_names)
     was_training = net.training
     net.eval()
     try:
@@ -84,7 +84,7 @@ def evaluate(
                 inputs, labels = table.batch(
                     [chosen[place] for place in batch], device=ranks.device
                 )
-                tally.add(net(**inputs).logits, labels)
+                tally.update(net(**inputs).logits, labels)
     finally:
         net.train(was_training)
-    return tally.over_ranks()
+    return tally.all_reduce()

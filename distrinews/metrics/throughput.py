@@ -21,10 +21,10 @@ from distrinews import dist
 from distrinews.dist import Ranks
 from distrinews.system import machine
 
-__all__ = ["Pace"]
+__all__ = ["Throughput"]
 
 
-class Pace:
+class Throughput:
     """A stopwatch around training steps.
 
     Args:
@@ -35,10 +35,10 @@ class Pace:
         num_rows: Rows of all those steps on this rank.
 
     Examples:
-        >>> pace = Pace(Ranks(0, 0, 1, torch.device("cpu")))
+        >>> pace = Throughput(Ranks(0, 0, 1, torch.device("cpu")))
         >>> with pace.step(num_rows=32):
         ...     pass  # forward, backward, optimizer
-        >>> pace.told()["num_rows"]
+        >>> pace.summary()["num_rows"]
         32
     """
 
@@ -66,7 +66,7 @@ class Pace:
         self.steps_ms.append((time.perf_counter() - began_s) * 1000)
         self.num_rows += num_rows
 
-    def told(self) -> dict[str, float]:
+    def summary(self) -> dict[str, float]:
         """Sum up over all ranks.
 
         Collective: every rank must call it.

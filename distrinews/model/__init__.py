@@ -16,7 +16,6 @@ from distrinews.model.presets import (
     build,
     check,
     describe,
-    from_settings,
     load_tokenizer,
     silence_library_bars,
 )
@@ -27,7 +26,6 @@ __all__ = [
     "build",
     "check",
     "describe",
-    "from_settings",
     "load_tokenizer",
     "silence_library_bars",
 ]

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from distrinews.config.settings import TrainSettings
 from distrinews.data.labels import LABEL_NAMES
 from distrinews.model import minilm
 from distrinews.system import hub
@@ -41,7 +40,6 @@ __all__ = [
     "build",
     "check",
     "describe",
-    "from_settings",
     "load_tokenizer",
     "silence_library_bars",
 ]
@@ -163,26 +161,6 @@ def build(
             n_heads=2,
             vocab_size=vocabulary_size,
         )
-    )
-
-
-def from_settings(
-    settings: TrainSettings, tokenizer: PreTrainedTokenizerFast
-) -> DistilBertForSequenceClassification:
-    """Build the classifier that the settings name, on the CPU.
-
-    Args:
-        settings: Preset and dropout.
-        tokenizer: Its size decides tiny's embedding table.
-
-    Returns:
-        As `build`.
-
-    Raises:
-        ModelError: As `build`. On this rank only.
-    """
-    return build(
-        settings.preset, dropout=settings.dropout, vocabulary_size=len(tokenizer)
     )
 
 

@@ -30,14 +30,14 @@ from distrinews.sharding.sampler import (
     evaluation_batches,
     who_reads_what,
 )
-from distrinews.sharding.stateful import Position
+from distrinews.sharding.stateful import StatefulSampler
 
 __all__ = [
     "GlobalBatchSampler",
     "LengthBalancedBatchSampler",
-    "Position",
     "ShardSampler",
     "ShuffledBatchSampler",
+    "StatefulSampler",
     "evaluation_batches",
     "padding_share",
     "per_rank_batch_size",

@@ -28,7 +28,7 @@ from torch.utils.data import Sampler
 
 from distrinews.dist import Ranks
 from distrinews.errors import SettingsError
-from distrinews.sharding.stateful import Position
+from distrinews.sharding.stateful import StatefulSampler
 
 __all__ = [
     "GlobalBatchSampler",
@@ -109,7 +109,7 @@ def padding_share(
     return 1 - text / places if places else 0.0
 
 
-class GlobalBatchSampler(Position, Sampler[list[int]]):
+class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
     """What both samplers share: deal planned global batches to the ranks.
 
     Works as `DataLoader(batch_sampler=...)`, too.

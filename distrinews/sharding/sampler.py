@@ -14,12 +14,12 @@ import torch
 from torch.utils.data import Sampler
 
 from distrinews.dist import Ranks
-from distrinews.sharding.stateful import Position
+from distrinews.sharding.stateful import StatefulSampler
 
 __all__ = ["ShardSampler", "evaluation_batches", "who_reads_what"]
 
 
-class ShardSampler(Position, Sampler[int]):
+class ShardSampler(StatefulSampler, Sampler[int]):
     """Deal the rows of one epoch to the ranks, like cards: 0, 1, 0, 1, ...
 
     Index for index what `torch.utils.data.DistributedSampler` yields, in a form that

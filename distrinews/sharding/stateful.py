@@ -16,10 +16,10 @@ from typing import Any
 
 from distrinews.errors import CheckpointError, SettingsError
 
-__all__ = ["Position"]
+__all__ = ["StatefulSampler"]
 
 
-class Position:
+class StatefulSampler:
     """An epoch, and how many of its rows are done.
 
     Args:
@@ -31,7 +31,7 @@ class Position:
         consumed_rows: Rows of this epoch that are trained, over all ranks.
 
     Examples:
-        >>> place = Position({"num_rows": 100, "seed": 0})
+        >>> place = StatefulSampler({"num_rows": 100, "seed": 0})
         >>> place.set_epoch(3)
         >>> place.advance(32)
         >>> place.state_dict()

@@ -27,7 +27,7 @@ from distrinews.sync.average import (
     average_gradients_flat,
     average_gradients_in_buckets,
     average_gradients_weighted,
-    sync_if,
+    no_sync_unless,
     uneven_loss_weight,
 )
 from distrinews.sync.overlap import Overlapped
@@ -43,7 +43,7 @@ __all__ = [
     "average_gradients_in_buckets",
     "average_gradients_weighted",
     "max_parameter_gap",
+    "no_sync_unless",
     "ring_all_reduce",
-    "sync_if",
     "uneven_loss_weight",
 ]

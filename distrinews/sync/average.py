@@ -30,7 +30,7 @@ __all__ = [
     "average_gradients_flat",
     "average_gradients_in_buckets",
     "average_gradients_weighted",
-    "sync_if",
+    "no_sync_unless",
     "uneven_loss_weight",
 ]
 
@@ -226,7 +226,7 @@ def uneven_loss_weight(*, num_rows: int) -> float:
     return dist.current().world_size * num_rows / total
 
 
-def sync_if(
+def no_sync_unless(
     condition: bool, *, replica: nn.Module
 ) -> contextlib.AbstractContextManager[None]:
     """Let gradients meet in this block, or let them add up locally.
@@ -245,7 +245,7 @@ def sync_if(
         what happens else).
 
     Examples:
-        >>> with sync_if(False, replica=nn.Linear(1, 1)):
+        >>> with no_sync_unless(False, replica=nn.Linear(1, 1)):
         ...     pass  # one process: nobody to meet
     """
     no_sync = getattr(replica, "no_sync", contextlib.nullcontext)

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Generator
 from types import FrameType
 
-__all__ = ["first_signal_means_cleanup", "signals_wait"]
+__all__ = ["cleanup_on_signal", "signals_wait"]
 
 
 @contextlib.contextmanager
@@ -47,7 +47,7 @@ def signals_wait() -> Generator[None, None, None]:
 
 
 @contextlib.contextmanager
-def first_signal_means_cleanup() -> Generator[None, None, None]:
+def cleanup_on_signal() -> Generator[None, None, None]:
     """Turn the first Ctrl-C or SIGTERM into an exception, and ignore later ones.
 
     Why: an exception runs every `finally` on its way, and there the ranks are ended.
@@ -60,7 +60,7 @@ def first_signal_means_cleanup() -> Generator[None, None, None]:
         KeyboardInterrupt: After Ctrl-C.
 
     Examples:
-        >>> with first_signal_means_cleanup():
+        >>> with cleanup_on_signal():
         ...     signal.raise_signal(signal.SIGTERM)
         Traceback (most recent call last):
         ...

@@ -22,7 +22,7 @@ from distrinews.training.setup import (
     build_scheduler,
     by_step,
     plan,
-    seed_noise,
+    seed_dropout,
     seed_weights,
 )
 
@@ -34,6 +34,6 @@ __all__ = [
     "build_scheduler",
     "by_step",
     "plan",
-    "seed_noise",
+    "seed_dropout",
     "seed_weights",
 ]

@@ -30,7 +30,7 @@ from distrinews.system import files
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-__all__ = ["News", "check", "load"]
+__all__ = ["Splits", "check", "load"]
 
 # Texts that tiny learns its vocabulary from: enough for 4,000 pieces, read in a second.
 VOCABULARY_TEXTS = 5000
@@ -39,14 +39,14 @@ VOCABULARY_VERSION = 3
 
 
 @dataclass(frozen=True)
-class News:
+class Splits:
     """What a chapter trains on and is judged by.
 
     Attributes:
         description: The source in one line.
         tokenizer: As the texts were tokenised with.
         train: All rows taken from the training split; those to train on come first.
-        fit_rows: Rows of `train` to train on [N], from 0.
+        train_rows: Rows of `train` to train on [N], from 0.
         validation_rows: Rows of `train` set aside to judge epochs by: the last ones.
         test: The test rows, to be looked at once.
     """
@@ -54,28 +54,28 @@ class News:
     description: str
     tokenizer: PreTrainedTokenizerFast
     train: tokenised.TokenTable
-    fit_rows: range
+    train_rows: range
     validation_rows: list[int]
     test: tokenised.TokenTable
 
     @functools.cached_property
     def fit(self) -> tokenised.TokenTable:
         """The rows to train on, as a table of their own [N]."""
-        return self.train.first(len(self.fit_rows))
+        return self.train.first(len(self.train_rows))
 
     @property
-    def fit_lengths(self) -> np.ndarray:
+    def train_lengths(self) -> np.ndarray:
         """Tokens of each row to train on, int16 [N]."""
         # WHY a copy: on its own it is small enough to be at hand when rows are sorted.
         return np.ascontiguousarray(self.fit.lengths)
 
-    def fit_batch(
+    def batch(
         self, places: Sequence[int], *, device: torch.device
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Collect rows to train on into one padded batch.
 
         Args:
-            places: Which of `fit_rows` [B], as a sampler numbers them: from 0.
+            places: Which of `train_rows` [B], as a sampler numbers them: from 0.
             device: Where the model lives.
 
         Returns:
@@ -109,7 +109,7 @@ def check(settings: TrainSettings, *, world_size: int) -> None:
     sources.open_source(settings.data).check()
 
 
-def load(settings: TrainSettings) -> News:
+def load(settings: TrainSettings) -> Splits:
     """Tokenise the news, or find them ready.
 
     Collective: every rank must call it. Rank 0 does the work while the others wait.
@@ -136,21 +136,21 @@ def load(settings: TrainSettings) -> News:
         )
     )
     _check_enough(len(train), settings)  # before a twentieth of too little is cut off
-    fit_rows, aside = tokenised.split_validation(
+    train_rows, aside = tokenised.split_validation(
         train.labels, num_rows=settings.validation_rows, seed=settings.seed
     )
-    _check_enough(len(fit_rows), settings)
-    if len(np.unique(train.labels[fit_rows])) < 2:
+    _check_enough(len(train_rows), settings)
+    if len(np.unique(train.labels[train_rows])) < 2:
         raise DataError(
-            f"all {len(fit_rows)} training rows are of one class.",
+            f"all {len(train_rows)} training rows are of one class.",
             why="a model that always says this class would be right every time.",
             fix="--train-rows with a larger number, or a file with several classes.",
             page="bad-data",
         )
     train = train.with_last(aside)
-    first = range(len(fit_rows))
-    last = list(range(len(fit_rows), len(train)))
-    return News(source.description, tokenizer, train, first, last, test)
+    first = range(len(train_rows))
+    last = list(range(len(train_rows), len(train)))
+    return Splits(source.description, tokenizer, train, first, last, test)
 
 
 def _tokenizer(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from distrinews import checkpoint, model
 from distrinews.errors import OutputError
 from distrinews.inference import bundle, engines, golden, onnx_export
-from distrinews.inference.bundle import Exported
+from distrinews.inference.bundle import Bundle
 from distrinews.inference.classifier import Classifier
 from distrinews.inference.parity import Parity
 from distrinews.system import files
@@ -118,7 +118,7 @@ def record_golden(folder: pathlib.Path) -> None:
 
 
 def publish(
-    export: Exported, *, out: pathlib.Path, parities: Sequence[Parity] = ()
+    export: Bundle, *, out: pathlib.Path, parities: Sequence[Parity] = ()
 ) -> None:
     """Write the folder of a model repository: what a Space pins by its revision.
 
@@ -153,7 +153,7 @@ def publish(
         bundle.find(draft)  # what cannot be opened must not be published
 
 
-def _has_card(export: Exported) -> bool:
+def _has_card(export: Bundle) -> bool:
     return CARD_FILE in export.digests
 
 

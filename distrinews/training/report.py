@@ -17,49 +17,49 @@ from typing import TYPE_CHECKING, Any
 
 from distrinews import dist, model
 from distrinews.data.labels import LABEL_NAMES
-from distrinews.metrics import Tally, evaluation
+from distrinews.metrics import ClassificationMetrics, evaluation
 from distrinews.system import files, machine
 from distrinews.training import export
-from distrinews.training.corpus import News
+from distrinews.training.corpus import Splits
 from distrinews.training.runs import Run
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["HEADLINES", "closing", "opening"]
+__all__ = ["HEADLINES", "finish", "print_summary"]
 
 # Written for this course; what a run classifies as its last act.
 HEADLINES = (
     "Striker scores twice as champions win the cup final in extra time",
-    "Central bank raises interest rates as inflation and oil prices climb",
+    "Central bank raises interest rates as inflation and oil prices build_variants",
     "Space probe sends first pictures from an icy moon of Saturn",
 )
 
 
-def opening(run: Run, *, net: PreTrainedModel, stories: News) -> None:
+def print_summary(run: Run, *, net: PreTrainedModel, splits: Splits) -> None:
     """Print what is trained, on what, by how many.
 
     Args:
         run: The run.
         net: The bare model.
-        stories: The data.
+        splits: The data.
     """
     settings, ranks = run.settings, run.ranks
     chosen = model.describe(settings.preset, net=net)
-    run.say(
+    run.print_main(
         f"run    {run.folder}\n"
         f"model  {chosen['name']}: {chosen['summary']}; "
         f"{chosen['num_parameters']:,} parameters\n"
         f"       from {chosen['origin']}; licence {chosen['licence']}\n"
-        f"data   {stories.description}\n"
-        f"       {len(stories.fit_rows)} rows to train on, "
-        f"{len(stories.validation_rows)} to validate, {len(stories.test)} to test\n"
+        f"data   {splits.description}\n"
+        f"       {len(splits.train_rows)} rows to train on, "
+        f"{len(splits.validation_rows)} to validate, {len(splits.test)} to test\n"
         f"ranks  {ranks.world_size} on {ranks.device.type}, "
         f"{settings.global_batch_size} rows per step over all ranks"
     )
 
 
-def closing(run: Run, *, net: PreTrainedModel, stories: News) -> None:
+def finish(run: Run, *, net: PreTrainedModel, splits: Splits) -> None:
     """Test the best epoch once, export it, let it answer, and write the result.
 
     Collective: every rank must call it.
@@ -67,7 +67,7 @@ def closing(run: Run, *, net: PreTrainedModel, stories: News) -> None:
     Args:
         run: The run, trained.
         net: The bare model.
-        stories: The data.
+        splits: The data.
 
     Raises:
         OutputError: Export or result could not be written. On every rank.
@@ -75,13 +75,13 @@ def closing(run: Run, *, net: PreTrainedModel, stories: News) -> None:
     run.log.close()
     run.load_best(net)
     with run.phase("test"):
-        tally = evaluation.evaluate(net, stories.test, run.ranks, title="test")
+        tally = evaluation.evaluate(net, splits.test, run.ranks, title="test")
     rows_trained = (run.step - run.first_step) * run.settings.global_batch_size
     seconds = run.seconds["train"]
     figures: dict[str, Any] = {
-        "train_rows": len(stories.train),
-        "fitted_rows": len(stories.fit_rows),
-        "validation_rows": len(stories.validation_rows),
+        "train_rows": len(splits.train),
+        "fitted_rows": len(splits.train_rows),
+        "validation_rows": len(splits.validation_rows),
         "rows_trained": rows_trained,
         "steps": run.step,
         "best_step": run.state["best_step"],
@@ -89,19 +89,19 @@ def closing(run: Run, *, net: PreTrainedModel, stories: News) -> None:
         "test_rows": tally.num_rows,
         "validation_accuracy": run.state["best_accuracy"],
         "model": model.describe(run.settings.preset, net=net),
-        "data": stories.description,
+        "data": splits.description,
     } | {name: value for name, value in tally.as_dict().items() if name != "rows"}
     with run.phase("export"):
-        _export(run, net, stories, figures)
+        _export(run, net, splits, figures)
     with run.phase("predict"):
         figures["headlines"] = _answer(run)
     path = _write_result(run, figures)
-    run.say(_table(run, tally, figures))
-    run.say(str(path))
+    run.print_main(_table(run, tally, figures))
+    run.print_main(str(path))
 
 
 def _export(
-    run: Run, net: PreTrainedModel, stories: News, figures: dict[str, Any]
+    run: Run, net: PreTrainedModel, splits: Splits, figures: dict[str, Any]
 ) -> None:
     facts = {
         "run_id": run.folder.name,
@@ -109,7 +109,7 @@ def _export(
         "summary": figures["model"]["summary"],
         "origin": figures["model"]["origin"],
         "licence": figures["model"]["licence"].split()[0].lower(),
-        "data": stories.description,
+        "data": splits.description,
         "rows": figures["test_rows"],
         "accuracy": figures["accuracy"],
         "macro_f1": figures["macro_f1"],
@@ -120,7 +120,7 @@ def _export(
     with dist.raise_together():
         if run.ranks.is_main:
             export.write(
-                run.export_folder, net=net, tokenizer=stories.tokenizer, facts=facts
+                run.export_folder, net=net, tokenizer=splits.tokenizer, facts=facts
             )
 
 
@@ -140,7 +140,7 @@ def _answer(run: Run) -> list[dict[str, Any]]:
         scores = "  ".join(
             f"{name} {score:.3f}" for name, score in answer["scores"].items()
         )
-        run.say(f"{answer['label']:9} <- {answer['text']}\n          {scores}")
+        run.print_main(f"{answer['label']:9} <- {answer['text']}\n          {scores}")
     return answers
 
 
@@ -164,7 +164,7 @@ def _write_result(run: Run, facts: dict[str, Any]) -> pathlib.Path:
     return path
 
 
-def _table(run: Run, tally: Tally, figures: dict[str, Any]) -> str:
+def _table(run: Run, tally: ClassificationMetrics, figures: dict[str, Any]) -> str:
     """The result in a form that fits any console."""
     width = max(len(name) for name in LABEL_NAMES)
     lines = [

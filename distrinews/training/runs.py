@@ -138,7 +138,7 @@ class Run:
         finally:
             self.seconds[name] += time.perf_counter() - start
 
-    def restore(self, parts: checkpoint.Parts) -> None:
+    def restore(self, parts: checkpoint.TrainingState) -> None:
         """Go back to the newest intact checkpoint, if this run is to be resumed.
 
         Collective: every rank must call it.
@@ -157,7 +157,7 @@ class Run:
                 self.state |= checkpoint.load_training(newest, parts)
         self.first_step = self.step
         self.log.forget_after(self.step)
-        self.say(f"resuming {self.folder} after step {self.step}")
+        self.print_main(f"resuming {self.folder} after step {self.step}")
 
     def steps(
         self, work: Iterable[Work], *, plan: setup.Plan
@@ -184,7 +184,7 @@ class Run:
         if self.step == plan.last_step:
             self._bar.close()
 
-    def count(self, loss: torch.Tensor, *, num_rows: int) -> None:
+    def log_loss(self, loss: torch.Tensor, *, num_rows: int) -> None:
         """Remember the loss of one micro-batch. Local: no rank waits for another.
 
         Args:
@@ -218,7 +218,9 @@ class Run:
         if self._bar is not None:
             self._bar.set_postfix(loss=f"{mean:.3f}")
 
-    def judge(self, validation: metrics.Tally, *, patience: int | None = None) -> None:
+    def log_validation(
+        self, validation: metrics.ClassificationMetrics, *, patience: int | None = None
+    ) -> None:
         """Compare the epoch that just ended with the best one, and decide to go on.
 
         Collective: every rank must call it.
@@ -241,16 +243,18 @@ class Run:
         # would leave the others waiting in the next backward.
         self.state["stopped_early"] = dist.broadcast_object(enough)
         self.log.write({"step": step, "validation": validation.as_dict()})
-        self.say(
+        self.print_main(
             f"step {step}: accuracy {accuracy:.4f}, loss {validation.loss:.4f} on "
             f"{validation.num_rows} validation rows (all ranks)"
         )
         if self.stopped_early:
             if self._bar is not None:
                 self._bar.close()  # it would be drawn again below every later message
-            self.say(f"stopping early: {patience} epoch(s) in a row were no better")
+            self.print_main(
+                f"stopping early: {patience} epoch(s) in a row were no better"
+            )
 
-    def save(self, parts: checkpoint.Parts) -> None:
+    def save(self, parts: checkpoint.TrainingState) -> None:
         """Save a checkpoint.
 
         Collective: every rank must call it.
@@ -297,7 +301,7 @@ class Run:
                 checkpoint.verify(folder)
                 checkpoint.load_weights(folder, net=net)
 
-    def say(self, text: str) -> None:
+    def print_main(self, text: str) -> None:
         """Print on rank 0; a number in the text must be global or name its rank.
 
         Args:

@@ -34,7 +34,7 @@ __all__ = [
     "build_scheduler",
     "by_step",
     "plan",
-    "seed_noise",
+    "seed_dropout",
     "seed_weights",
 ]
 
@@ -220,7 +220,7 @@ def seed_weights(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def seed_noise(seed: int, *, ranks: Ranks) -> None:
+def seed_dropout(seed: int, *, ranks: Ranks) -> None:
     """Make the noise of training (dropout) differ by rank, and be repeatable.
 
     Why: with the same noise on every rank, all replicas would drop the same neurons,
@@ -231,7 +231,7 @@ def seed_noise(seed: int, *, ranks: Ranks) -> None:
         ranks: Who this process is.
 
     Examples:
-        >>> seed_noise(0, ranks=Ranks(1, 1, 2, torch.device("cpu")))
+        >>> seed_dropout(0, ranks=Ranks(1, 1, 2, torch.device("cpu")))
     """
     torch.manual_seed(seed * SEED_STRIDE + 1 + ranks.rank)
 

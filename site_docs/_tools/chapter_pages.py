@@ -150,7 +150,7 @@ def names(path: str) -> dict[str, str]:
         path: The script, from the root of the repository.
 
     Returns:
-        As written (`sync.sync_if`) -> full name (`distrinews.sync.sync_if`).
+        As written (`dist.setup`) -> full name (`distrinews.dist.setup`).
     """
     tree = ast.parse(_read(path))
     known: dict[str, str] = {}

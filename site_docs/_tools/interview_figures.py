@@ -24,7 +24,8 @@ from failure_rate import GPU_HOURS_A_FAILURE, failure_every_s
 from distrinews.bench.costmodel import calibration, predictions, published, step_model
 from distrinews.bench.costmodel.step_model import Link
 from distrinews.config.settings import TrainSettings
-from distrinews.metrics import Tally
+from distrinews.data.labels import LABEL_NAMES
+from distrinews.metrics import ClassificationMetrics
 from distrinews.model import sizes
 from distrinews.system import files
 from distrinews.training import plan
@@ -105,7 +106,7 @@ def _traffic() -> dict[str, str]:
         "thin_bytes": f"{_thin_bytes('distilbert', rank=4) / 1e6:.1f} MB",
         "thin_rank": "4",
         "half_bytes": _mb(total / 2),
-        "tally_bytes": str(Tally().confusion.nbytes),
+        "tally_bytes": str(ClassificationMetrics(LABEL_NAMES).confusion.nbytes),
         "vote_bytes": str(torch.zeros(1, dtype=torch.int64).nbytes),
         "scores_bytes": f"{TEST_ROWS * 4 * 4 / 1000:.0f} kB",
         "buffer_bytes": f"{sum(b.nbytes for b in _shapes('distilbert').buffers()):,}",

@@ -31,7 +31,7 @@ PRESETS = ("minilm", "distilbert")
 MB = 1e6
 RESULTS = pathlib.Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 T4_ROWS, T4_TOKENS = 32, 53  # as the benchmark page on the T4
-RUNGS = {
+VARIANTS = {
     "naive": "`average_gradients`: one all-reduce per tensor",
     "flat": "`average_gradients_flat`: one for all",
     "bucketed": "`average_gradients_in_buckets`: one per bucket, after backward",
@@ -111,13 +111,13 @@ def ladder_messages() -> str:
         A Markdown table.
     """
     lines = [["way", *(f"`{preset}`" for preset in PRESETS)]]
-    for rung in list(RUNGS)[:4]:
+    for rung in list(VARIANTS)[:4]:
         counts = {
             "naive": [len(sizes.gradient_bytes(preset)) for preset in PRESETS],
             "flat": [1 for _ in PRESETS],
             "bucketed": [len(_equal_buckets(preset)) for preset in PRESETS],
         }.get(rung, [len(_buckets(preset)) for preset in PRESETS])
-        lines.append([RUNGS[rung], *(str(count) for count in counts)])
+        lines.append([VARIANTS[rung], *(str(count) for count in counts)])
     mine = (f"{_total(preset) / MB:.1f} MB" for preset in PRESETS)
     lines.append(["bytes of gradients, each way", *mine])
     return draw_table(lines)
@@ -133,7 +133,7 @@ def ladder_measured() -> str:
     lines = [["way", "step, slowest rank", "by torch DDP", "gradients differ by"]]
     for rung, row in told["rungs"].items():
         lines.append([
-            RUNGS[rung],
+            VARIANTS[rung],
             f"{row['median_ms']:.0f} ms",
             f"{row['ratio_to_ddp']:.2f}x",
             f"{row['max_abs_diff']:g}",

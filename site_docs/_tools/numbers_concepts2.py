@@ -12,9 +12,9 @@ from distrinews.bench.costmodel import published, step_model
 from distrinews.bench.costmodel.step_model import Link
 from distrinews.bench.timing import draw_table
 from distrinews.config.settings import TrainSettings
+from distrinews.data.labels import LABEL_NAMES
 from distrinews.dist import Ranks
-from distrinews.metrics import Tally
-from distrinews.metrics.classification import NUM_CLASSES
+from distrinews.metrics import ClassificationMetrics
 from distrinews.metrics.evaluation import BATCH_SIZE
 from distrinews.model import sizes
 
@@ -91,7 +91,7 @@ def collective_costs() -> str:
     lines = [
         ["what", "bytes", "sent by each of 2", "by each of 8", "2 x T4, predicted"]
     ]
-    rows = [("a vote", 8), ("a confusion matrix", 8 * NUM_CLASSES**2)]
+    rows = [("a vote", 8), ("a confusion matrix", 8 * len(LABEL_NAMES) ** 2)]
     for name in MODELS:
         rows.append((f"all gradients of `{name}`", sum(sizes.gradient_bytes(name))))
     for what, num_bytes in rows:
@@ -192,7 +192,7 @@ def seeds_of_ranks() -> str:
         weights = torch.initial_seed()
         noise = []
         for rank in range(2):
-            training.seed_noise(0, ranks=_rank(rank, 2))
+            training.seed_dropout(0, ranks=_rank(rank, 2))
             noise.append(torch.initial_seed())
     seeds = [[weights] * 2, noise, [0, 0], [1, 1]]
     for (what, why), pair in zip(reasons.items(), seeds, strict=True):
@@ -207,8 +207,8 @@ RANK_0 = [[3, 0], [0, 1]]
 RANK_1 = [[1, 0], [1, 0]]
 
 
-def _tally(small: list[list[int]]) -> Tally:
-    told = Tally()
+def _tally(small: list[list[int]]) -> ClassificationMetrics:
+    told = ClassificationMetrics(LABEL_NAMES)
     told.confusion[:2, :2] = torch.tensor(small)
     return told
 
@@ -220,10 +220,11 @@ def metrics_two_ways() -> str:
         A Markdown table.
     """
     both = [_tally(RANK_0), _tally(RANK_1)]
-    total = Tally(both[0].confusion + both[1].confusion)
+    total = ClassificationMetrics(LABEL_NAMES)
+    total.confusion = both[0].confusion + both[1].confusion
     lines = [["figure", "rank 0", "rank 1", "their mean", "from summed counts"]]
 
-    def macro_f1(one: Tally) -> float:
+    def macro_f1(one: ClassificationMetrics) -> float:
         return sum(list(one.f1_by_class.values())[:2]) / 2  # two of the four classes
 
     for name, figure in (
@@ -242,8 +243,12 @@ def metric_bytes() -> str:
     Returns:
         A Markdown table.
     """
-    counts = 8 + Tally().confusion.nbytes + Tally().bins.nbytes
-    scores = 4 * TEST_ROWS * NUM_CLASSES
+    counts = (
+        8
+        + ClassificationMetrics(LABEL_NAMES).confusion.nbytes
+        + ClassificationMetrics(LABEL_NAMES).bins.nbytes
+    )
+    scores = 4 * TEST_ROWS * len(LABEL_NAMES)
     lines = [
         ["way", "bytes of the result", "grows with"],
         ["sum of counts: accuracy, F1, loss, calibration", f"{counts:,}", "classes"],

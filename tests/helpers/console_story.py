@@ -72,7 +72,7 @@ def interrupt_twice() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
-WAYS = {
+VARIANTS = {
     way.__name__: way
     for way in (
         well,
@@ -95,4 +95,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "while_importing_crash":
         console.quiet_interrupts()
         crash()
-    console.run(WAYS[sys.argv[1]])
+    console.run(VARIANTS[sys.argv[1]])

@@ -12,16 +12,16 @@ import torch
 
 from distrinews import dist
 from distrinews.bench import datapath
-from distrinews.training.corpus import News
+from distrinews.training.corpus import Splits
 
 CPU = torch.device("cpu")
 
 
-def copy_into_lists(stories: News) -> list[list[int]]:
+def copy_into_lists(splits: Splits) -> list[list[int]]:
     """What a loop over a dataset does that was not thought through."""
     return [
-        stories.train.batch([row], device=CPU)[0]["input_ids"][0].tolist()
-        for row in range(len(stories.train))
+        splits.train.batch([row], device=CPU)[0]["input_ids"][0].tolist()
+        for row in range(len(splits.train))
     ]
 
 

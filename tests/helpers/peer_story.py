@@ -63,7 +63,7 @@ def reads_all_on_every_rank(job: Job) -> int:
 def peer_loops_collate(job: Job) -> object:
     from transformers import DataCollatorWithPadding
 
-    return DataCollatorWithPadding(job.stories.tokenizer)
+    return DataCollatorWithPadding(job.splits.tokenizer)
 
 
 LOOPS = {
@@ -75,8 +75,8 @@ LOOPS = {
 
 def compare(ranks: dist.Ranks, path: pathlib.Path) -> None:
     settings = peers.PeerSettings(preset="tiny", num_rounds=1, train_rows=363)
-    stories = corpus.load(settings)
-    found = peers.measure(stories, ranks, settings=settings, loops=LOOPS)
+    splits = corpus.load(settings)
+    found = peers.measure(splits, ranks, settings=settings, loops=LOOPS)
     if ranks.is_main:
         path.write_text(json.dumps(found), encoding="utf-8")
 

@@ -60,7 +60,7 @@ def sleep_deaf(rank: int) -> None:
 
 def watched(rank: int) -> None:
     """Rank 0 sleeps, the others compute for ever; all watch their parent."""
-    spawn.end_with_parent((OUT / f"last_words_{rank}").touch)
+    spawn.exit_when_orphaned((OUT / f"last_words_{rank}").touch)
     at_work(rank)
     while True:
         if rank == 0:

@@ -101,7 +101,7 @@ def where_rank_0_waits(ranks: Ranks) -> str:
 def what_two_seeds_make_equal(ranks: Ranks) -> str:
     training.seed_weights(7)
     weights = nn.Linear(4, 4).weight.tolist()
-    training.seed_noise(7, ranks=ranks)
+    training.seed_dropout(7, ranks=ranks)
     mask = (torch.rand(64) < 0.5).tolist()
     told = dist.gather_objects((weights, mask))
     equal = [one == other for one, other in zip(*told, strict=True)]

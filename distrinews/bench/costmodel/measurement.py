@@ -148,7 +148,7 @@ def _time_all_reduces(
 ) -> list[dict[str, Any]]:
     """All-reduces of several sizes between the first ranks; the others wait."""
 
-    def way(num_bytes: int) -> timing.Way:
+    def way(num_bytes: int) -> timing.Variant:
         tensor = torch.zeros(num_bytes // 4, device=ranks.device)
 
         def reduce(_: PhaseClock) -> None:
@@ -199,7 +199,7 @@ def _time_steps(
     still = TrainSettings.model_validate({"learning_rate": 1e-6})
     optimizer = build_optimizer(net, settings=still)
 
-    def way(kind: str, shape: tuple[int, int]) -> timing.Way:
+    def way(kind: str, shape: tuple[int, int]) -> timing.Variant:
         vocabulary = sizes.SIZES[station.model].vocabulary
         ids = torch.randint(vocabulary, shape, device=ranks.device)
         mask, labels = torch.ones_like(ids), ids[:, 0] % 4
@@ -208,7 +208,7 @@ def _time_steps(
             if not takes_part:
                 return
             optimizer.zero_grad()
-            with sync.sync_if(kind != "fitted", replica=replica):
+            with sync.no_sync_unless(kind != "fitted", replica=replica):
                 with clock.phase("forward"):
                     logits = replica(input_ids=ids, attention_mask=mask).logits
                     loss = F.cross_entropy(logits, labels)
