@@ -262,7 +262,7 @@ def named_anchors(source: str) -> set[str]:
 
 def test_every_error_names_an_anchor_of_the_troubleshooting_page() -> None:
     there = anchors((SITE / "troubleshooting.md").read_text(encoding="utf-8"))
-    files = [*(ROOT / "distrinews").glob("*.py"), *(ROOT / "apps").glob("*.py")]
+    files = [*(ROOT / "distrinews").rglob("*.py"), *(ROOT / "apps").glob("*.py")]
     named: set[str] = set()
     for path in [*files, *(ROOT / "chapters").rglob("*.py")]:
         named |= named_anchors(path.read_text(encoding="utf-8"))

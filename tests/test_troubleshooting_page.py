@@ -14,7 +14,7 @@ from distrinews.doctor import catalogue
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TOOL = ROOT / "site_docs" / "_tools" / "troubleshooting_page.py"
 PAGE = ROOT / "site_docs" / "troubleshooting.md"
-DATA = ROOT / "distrinews" / "troubles.json"
+DATA = ROOT / "distrinews" / "doctor" / "troubles.json"
 
 
 def test_the_page_and_the_data_are_what_the_tool_makes_of_them() -> None:

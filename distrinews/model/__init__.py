@@ -5,7 +5,7 @@
 - `cls_token`: a last layer that computes only the token that the classifier reads.
 - `sizes`: the shapes of the models, without their weights.
 
-Guide: understand/model-and-weights.
+Guide: learn/single-gpu.
 """
 
 from __future__ import annotations

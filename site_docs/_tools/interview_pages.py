@@ -1,6 +1,6 @@
 """Write the interview's pages, its numbers and the file for Anki, from the cards.
 
-The cards stand in `distrinews/interview_*.toml`. This tool writes
+The cards stand in `distrinews/course/interview_*.toml`. This tool writes
 
 - `distrinews/course/interview_numbers.json`: every number, computed by the library;
 - `site_docs/interview/GROUP.md`, a page for each group;
@@ -93,7 +93,7 @@ def page(group: Group) -> str:
     """
     head = (
         f"# {group.title}\n\n<!-- Written by site_docs/_tools/interview_pages.py from "
-        f"distrinews/interview_{group.name}.toml: edit that. -->\n\n"
+        f"distrinews/course/interview_{group.name}.toml: edit that. -->\n\n"
         f"{group.about} Answer aloud, then open the card. In the terminal: "
         f"`python -m distrinews interview --group {group.name}`."
     )

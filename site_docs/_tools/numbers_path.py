@@ -316,8 +316,9 @@ def _needs(step: Step) -> str:
         seconds = sum(_takes_s(sheets.LabSheet.read(name)) for name in step.labs)
         parts.append(f"labs: about {seconds} s")
     if step.exercises:
-        sheets = [sheets.ExerciseSheet.read(name) for name in step.exercises]
-        seconds = sum(map(_takes_s, sheets))
+        seconds = sum(
+            _takes_s(sheets.ExerciseSheet.read(name)) for name in step.exercises
+        )
         parts.append(f"checks: about {seconds} s, each time")
     return "; ".join(parts) or NOT_MEASURED
 

@@ -1,8 +1,8 @@
-"""The pages of the library: every public name of every module, by topic.
+"""The pages of the library: every public name of every module, a page for each room.
 
-A page holds, for each of its modules, the header's text with its names as links, and
-then a line of mkdocstrings (`::: distrinews.sync.average_gradients`) for each public
-name, in the order of the file.
+A page holds, for each of the room's modules, the header's text with its names as links,
+and then a line of mkdocstrings (`::: distrinews.sync.ring.ring_all_reduce`) for each
+public name, in the order of the file.
 
 WHY one line a name and not one a module: `__all__` decides what is public, so nothing
 can be missing; and a name that a module only passes on becomes a link to where it is
@@ -17,7 +17,7 @@ import functools
 import pathlib
 import re
 
-__all__ = ["FOLDER", "GROUPS", "Module", "modules", "pages", "public_names"]
+__all__ = ["FOLDER", "ROOMS", "Module", "modules", "pages", "public_names", "slug"]
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "distrinews"
@@ -26,132 +26,30 @@ FOLDER = SITE / "reference" / "api"
 GUIDE = re.compile(r"\n*^Guide: (\S+?)\.?$", re.MULTILINE)
 NAME = re.compile(r"`(distrinews\.[\w.]+|\.\w+)`")
 
-# A module's page, in the order of the navigation: file name, title, what it is about,
-# modules. A new module needs its place here.
-GROUPS = (
-    (
-        "ranks",
-        "Ranks and processes",
-        "Start ranks, join and leave the process group, agree on an error, leave no "
-        "process behind.",
-        "dist group agreement processes blame whereabouts signals",
-    ),
-    (
-        "sharding",
-        "Who reads which row",
-        "Shards, batches, balanced lengths, and where an epoch was left.",
-        "sharding position balance gain",
-    ),
-    (
-        "gradients",
-        "Averaging gradients",
-        "From one all-reduce per parameter to buckets that overlap backward, and three "
-        "wrong ways.",
-        "sync overlap ring replicas wrong_sync ladder",
-    ),
-    (
-        "faster",
-        "Faster on one machine",
-        "Averaging through shared memory, touched embedding rows only, a last layer "
-        "without what nobody reads.",
-        "touched_rows shared_memory shared_tensors averaging first_token",
-    ),
-    (
-        "training",
-        "Training and evaluation",
-        "What the loops of the chapters are made of, and figures over all ranks.",
-        "training pace news report lessons metrics evaluation",
-    ),
-    (
-        "runs",
-        "Runs and checkpoints",
-        "A folder a run, atomic checkpoints without pickle, a resume to the bit.",
-        "runs runlog logs resuming checkpoint manifest files",
-    ),
-    (
-        "data",
-        "Data",
-        "Generated news, AG News, your own files; cleaned, tokenised once, mapped by "
-        "every rank.",
-        "sources file_sources tables parquet cleaning labels hub newswire data "
-        "large_pages token_table",
-    ),
-    (
-        "model",
-        "Models and exports",
-        "Three presets, and a folder that plain transformers opens.",
-        "model minilm export exported",
-    ),
-    (
-        "inference",
-        "Inference",
-        "Answers from torch or ONNX, and the golden rows that decide which engine may "
-        "answer.",
-        "inference engines onnx_export onnx_graph golden parity",
-    ),
-    (
-        "serving",
-        "Serving",
-        "Requests that share the model's time, a queue with an end, a Space without "
-        "Docker.",
-        "batching admission space space_files",
-    ),
-    (
-        "benchmark",
-        "Measuring",
-        "Times that can be believed, and files that name their machine.",
-        "benchmark scaling_run scaling plots results preflight machine datapath "
-        "row_times memory_watch",
-    ),
-    (
-        "cost-model",
-        "The cost model",
-        "A model of a step, fitted on your machine, and what it predicts for others.",
-        "costmodel fitting calibration stations stopwatch sizes predictions published "
-        "many_ranks forecast",
-    ),
-    (
-        "timeline",
-        "The timeline",
-        "What every rank did when, and what recording it costs.",
-        "trace timeline lanes recorded",
-    ),
-    (
-        "peers",
-        "Other libraries",
-        "The same rows with Trainer, accelerate, Fabric, plain DDP and ours, in turn.",
-        "peers peer_job peer_loops peer_report",
-    ),
-    (
-        "labs",
-        "Labs and exercises",
-        "Failures played by real processes, the detectors that see them, and tasks "
-        "that real processes grade.",
-        "labs lab_player lab_rows lab_sheets lab_desk exercises exercise_sheets "
-        "exercise_desk exercise_values tensor_watch",
-    ),
-    (
-        "interview",
-        "The interview",
-        "Cards to answer aloud, whose numbers are computed.",
-        "interview interview_cards interview_anki interview_numbers failure_rate",
-    ),
-    (
-        "doctor",
-        "The doctor",
-        "What is wrong with this machine, and whose traceback this is.",
-        "doctor doctor_checks doctor_findings doctor_probe matching troubles",
-    ),
-    (
-        "commands",
-        "Settings and commands",
-        "Settings from which the command line derives, and what the commands do.",
-        "settings command_settings flags command_line command_practice commands "
-        "measurements docs console errors",
-    ),
+# A room's page: its name, its title. In the order of the navigation: the five building
+# blocks first. What a room is about stands in its own docstring.
+ROOMS = (
+    ("dist", "dist: ranks and processes"),
+    ("sharding", "sharding: who reads which row"),
+    ("sync", "sync: averaging gradients"),
+    ("checkpoint", "checkpoint: save and resume"),
+    ("metrics", "metrics: figures over all ranks"),
+    ("training", "training: parts of the chapters' loops"),
+    ("data", "data: rows, labels, tokens"),
+    ("model", "model: the news classifier"),
+    ("inference", "inference: answers from an export"),
+    ("tracing", "tracing: what every rank did, when"),
+    ("bench", "bench: measurements"),
+    ("bench.costmodel", "bench.costmodel: predictions"),
+    ("doctor", "doctor: what is wrong, and the cure"),
+    ("course", "course: labs, exercises, interview"),
+    ("config", "config: settings and flags"),
+    ("cli", "cli: the commands"),
+    ("system", "system: this machine and its disk"),
+    ("errors", "errors: what, why, fix"),
 )
 # No public name: the package itself, and the few lines behind `python -m distrinews`.
-WITHOUT_PAGE = {"__init__", "__main__"}
+WITHOUT_PAGE = {"", "__main__"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,13 +68,50 @@ def modules() -> dict[str, Module]:
     """Every module that has public names.
 
     Returns:
-        By name, in alphabetical order.
+        By dotted name below the package, a room before its modules: "dist",
+        "dist.collectives", ...
     """
+    named = {_name(path): path for path in LIBRARY.rglob("*.py")}
     return {
-        path.stem: _read(path)
-        for path in sorted(LIBRARY.glob("*.py"))
-        if path.stem not in WITHOUT_PAGE
+        name: _read(named[name], name)
+        for name in sorted(named)
+        if name not in WITHOUT_PAGE
     }
+
+
+def _name(path: pathlib.Path) -> str:
+    """A file's dotted name below the package; a room's `__init__` has the room's."""
+    parts = path.relative_to(LIBRARY).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def of_room(room: str) -> list[str]:
+    """The modules of a room, itself first.
+
+    Args:
+        room: A name in `ROOMS`.
+
+    Returns:
+        Names in `modules`, without those of a room inside it.
+    """
+    inner = {name for name, _ in ROOMS if name.startswith(f"{room}.")}
+    return [
+        name
+        for name in modules()
+        if name == room or (name.rpartition(".")[0] == room and name not in inner)
+    ]
+
+
+def slug(room: str) -> str:
+    """A room's page, without its folder and ending.
+
+    Args:
+        room: A name in `ROOMS`.
+
+    Returns:
+        Its last word: "costmodel" for "bench.costmodel".
+    """
+    return room.rpartition(".")[2]
 
 
 def public_names() -> list[str]:
@@ -192,7 +127,7 @@ def public_names() -> list[str]:
     ]
 
 
-def _read(path: pathlib.Path) -> Module:
+def _read(path: pathlib.Path, name: str) -> Module:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     about = ast.get_docstring(tree) or ""
     guide = GUIDE.search(about)
@@ -215,7 +150,7 @@ def _read(path: pathlib.Path) -> Module:
     if lost:
         raise SystemExit(f"{path}: __all__ names what is not there: {sorted(lost)}")
     return Module(
-        name=path.stem,
+        name=name,
         about=GUIDE.sub("", about).strip(),
         guide=guide[1] if guide else "",
         own=tuple(
@@ -234,26 +169,28 @@ def pages() -> dict[pathlib.Path, str]:
         Text by path.
 
     Raises:
-        SystemExit: A module has no place in `GROUPS`, or two.
+        SystemExit: A module belongs to no room in `ROOMS`.
     """
-    placed = [name for *_, names in GROUPS for name in names.split()]
-    if sorted(placed) != sorted(modules()):
-        lost = sorted(set(modules()) ^ set(placed))
-        raise SystemExit(f"GROUPS in {__file__} and distrinews/ differ: {lost}")
+    placed = {name for room, _ in ROOMS for name in of_room(room)}
+    if lost := sorted(set(modules()) - placed):
+        raise SystemExit(f"ROOMS in {__file__} lacks the rooms of {lost}")
     return {
-        FOLDER / f"{slug}.md": _page(title, about, names.split())
-        for slug, title, about, names in GROUPS
+        FOLDER / f"{slug(room)}.md": _page(title, of_room(room))
+        for room, title in ROOMS
     }
 
 
-def _page(title: str, about: str, names: list[str]) -> str:
-    lines = [f"# {title}", "", about, "", "| module | what it is |", "|---|---|"]
+def _page(title: str, names: list[str]) -> str:
+    lines = [f"# {title}", ""]
+    if len(names) > 1:
+        lines += ["| module | what it is |", "|---|---|"]
+        for name in names[1:]:
+            first = modules()[name].about.partition("\n")[0]
+            lines.append(f"| [`distrinews.{name}`](#distrinews.{name}) | {first} |")
+        lines.append("")
     for name in names:
-        first = modules()[name].about.partition("\n")[0]
-        lines.append(f"| [`distrinews.{name}`](#distrinews.{name}) | {first} |")
-    for name in names:
-        lines += ["", *_section(modules()[name])]
-    return "\n".join(lines) + "\n"
+        lines += [*_section(modules()[name]), ""]
+    return "\n".join(lines)
 
 
 def _section(module: Module) -> list[str]:
@@ -296,17 +233,20 @@ def guide_link(guide: str) -> str:
 
 
 def _linked(text: str, *, within: str) -> str:
-    """Names of our own in a header's text as links; shorthands like `.group`, too."""
+    """Names of our own in a header's text as links."""
 
     def link(match: re.Match[str]) -> str:
         said = match[1]
         full = f"distrinews{said}" if said.startswith(".") else said
-        module, _, name = full.removeprefix("distrinews.").partition(".")
+        path = full.removeprefix("distrinews.")
+        if full == within:
+            return match[0]
+        if path in modules():
+            return f"[`{said}`][{full}]"
+        module, _, name = path.rpartition(".")
         known = modules().get(module)
-        if known is None or full == within:
-            return match[0]
-        if name and name not in {*known.own, *(one for one, _ in known.passed_on)}:
-            return match[0]
-        return f"[`{said}`][{full}]"
+        if known and name in {*known.own, *(passed for passed, _ in known.passed_on)}:
+            return f"[`{said}`][{full}]"
+        return match[0]
 
     return NAME.sub(link, text)

@@ -62,19 +62,24 @@ def _block(match: re.Match[str]) -> str:
 
 
 def _library() -> str:
-    """A line for each page of the library."""
-    lines = ["| page | what is there | modules |", "|---|---|---|"]
-    for slug, title, about, names in reference_api.GROUPS:
-        links = ", ".join(f"[`{n}`][distrinews.{n}]" for n in names.split())
-        lines.append(f"| [{title}](api/{slug}.md) | {about} | {links} |")
+    """A line for each room of the library."""
+    lines = ["| room | what is there | modules |", "|---|---|---|"]
+    for room, _ in reference_api.ROOMS:
+        about = reference_api.modules()[room].about.partition("\n")[0]
+        links = ", ".join(
+            f"[`{name.rpartition('.')[2]}`][distrinews.{name}]"
+            for name in reference_api.of_room(room)[1:]
+        )
+        page = f"api/{reference_api.slug(room)}.md"
+        lines.append(f"| [`{room}`]({page}) | {about} | {links} |")
     return "\n".join(lines)
 
 
 def _navigation(config: str) -> str:
     def lines(match: re.Match[str]) -> str:
         pages = "".join(
-            f"{match[1]}- reference/api/{slug}.md\n"
-            for slug, *_ in reference_api.GROUPS
+            f"{match[1]}- reference/api/{reference_api.slug(room)}.md\n"
+            for room, _ in reference_api.ROOMS
         )
         return f"{match[1]}{match[2]}{pages}{match[3]}"
 

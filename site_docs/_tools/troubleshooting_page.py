@@ -21,7 +21,7 @@ from renewal import ROOT
 
 from distrinews.doctor.catalogue import Catalogue, Trouble
 
-DATA = ROOT / "distrinews" / "troubles.json"
+DATA = ROOT / "distrinews" / "doctor" / "troubles.json"
 PAGE = ROOT / "site_docs" / "troubleshooting.md"
 LABS = ROOT / "chapters" / "labs"
 # Output of single commands, for troubles that need no lab; the command stands in it.

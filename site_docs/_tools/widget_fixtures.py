@@ -186,7 +186,7 @@ def troubles_data() -> dict[str, Any]:
     Returns:
         What `distrinews/doctor/troubles.json` holds, shorter.
     """
-    path = ROOT / "distrinews" / "troubles.json"
+    path = ROOT / "distrinews" / "doctor" / "troubles.json"
     known = json.loads(path.read_text(encoding="utf-8"))
     names = ("slug", "title", "cause", "cure", "prevention", "lab", "patterns")
     return {
