@@ -1,4 +1,4 @@
-"""Save a run so that it can go on as if nothing had happened.
+"""Save and restore all state of a run, atomically.
 
 Promise: a checkpoint exists completely or not at all, holds all that decides the next
 step (weights, optimizer, schedule, step, random states of every rank), and proves its

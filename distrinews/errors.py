@@ -1,4 +1,4 @@
-"""Every error a user of this library can cause, each with its cure.
+"""Every error a user can cause, each with its cure.
 
 Promise: an error says what happened (with the offending values), why it matters, how
 to fix it (something you can type) and where to read more. It survives the trip from

@@ -1,1 +1,1 @@
-"""Times that can be believed, and the experiments with them."""
+"""Times that can be believed, and experiments with them."""

@@ -1,1 +1,1 @@
-"""What is wrong with this machine; whose traceback is this."""
+"""Find what is wrong here, and the cure of an error."""

@@ -1,1 +1,1 @@
-"""Answers from an exported model: no process group, no torch.distributed."""
+"""Answers from an exported model, without any ranks."""

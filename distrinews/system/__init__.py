@@ -1,1 +1,1 @@
-"""This machine: cores, console, signals, atomic files, manifests, the Hub."""
+"""This machine: cores, console, signals, files, the Hub."""

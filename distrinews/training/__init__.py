@@ -1,4 +1,4 @@
-"""What the training loops of the chapters are assembled from.
+"""The parts that the chapters' training loops are made of.
 
 The loops themselves stand in the chapters.
 - `setup`: seeds, sampler, optimizer, learning-rate schedule, plan of steps.

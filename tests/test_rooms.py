@@ -1,0 +1,149 @@
+"""Proofs for the layout: rooms whose imports only go down, and what git sees."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+LIBRARY = ROOT / "distrinews"
+LINT = "import sys; from importlinter.cli import lint_imports_command as c; c()"
+
+
+def lint(folder: pathlib.Path) -> subprocess.CompletedProcess[str]:
+    """Run import-linter as `lint-imports` does, on a copy of the project."""
+    return subprocess.run(
+        (sys.executable, "-c", LINT, "--no-cache", "--no-logo"),
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        # WHY not `-m`: the current folder must come before an installed distrinews.
+        env={"PYTHONPATH": str(folder), "PATH": "", "PYTHONUTF8": "1"},
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def project(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A copy of the library and its import law."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(LIBRARY, tmp_path / "distrinews", ignore=ignored)
+    shutil.copyfile(ROOT / "pyproject.toml", tmp_path / "pyproject.toml")
+    return tmp_path
+
+
+def test_imports_go_down_only(project: pathlib.Path) -> None:
+    done = lint(project)
+    assert "3 kept, 0 broken" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "arrow"),
+    [
+        ("dist/group.py", "from distrinews.training import runs", "dist.group"),
+        (
+            "sharding/sampler.py",
+            "def late():\n    from distrinews import sync",
+            "sharding.sampler",
+        ),
+        (
+            "inference/engines.py",
+            "import distrinews.dist.collectives",
+            "inference.engines",
+        ),
+        ("attic/__init__.py", "", "attic"),
+    ],
+)
+def test_an_import_upwards_or_a_room_without_a_floor_is_refused(
+    project: pathlib.Path, file: str, line: str, arrow: str
+) -> None:
+    """Negative control, for each contract: upwards, sideways, forbidden, unknown."""
+    path = project / "distrinews" / file
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a", encoding="utf-8") as opened:
+        opened.write(f"\n{line}\n")
+    done = lint(project)
+    assert done.returncode != 0
+    assert f"distrinews.{arrow}" in done.stdout
+
+
+def test_the_library_is_a_few_files_and_rooms() -> None:
+    files = list(LIBRARY.glob("*.py"))
+    rooms = [path for path in LIBRARY.iterdir() if (path / "__init__.py").is_file()]
+    assert len(files) <= 6
+    # Each room is a folder or one of those files; the package's own file is none.
+    assert len(rooms) + len(files) - 1 <= 18
+    loose = [path for path in LIBRARY.rglob("*.py") if path.parent not in {LIBRARY}]
+    assert len(loose) >= 80  # the guard: something was looked at
+    for path in loose:
+        assert (path.parent / "__init__.py").is_file(), f"{path} is in no package"
+
+
+def test_the_picture_of_the_rooms_is_drawn_from_the_imports_and_points_down() -> None:
+    import room_pages
+
+    floors = room_pages.floors()
+    floor_of = {room: number for number, row in enumerate(floors) for room in row}
+    arrows = room_pages.imports()
+    assert set(arrows) == set(floor_of)
+    assert sum(map(len, arrows.values())) >= 40  # the guard: imports were seen
+    for room, lowers in arrows.items():
+        assert all(floor_of[lower] > floor_of[room] for lower in lowers), room
+    drawn = room_pages.PICTURE.read_text(encoding="utf-8")
+    assert drawn == room_pages.picture(), "python site_docs/_tools/room_pages.py"
+    lines = sum(map(len, room_pages.shortest(arrows).values()))
+    assert drawn.count('class="room-import"') == lines
+
+
+# --- What git sees --------------------------------------------------------------
+
+
+def ignored(paths: list[str]) -> list[str]:
+    """Those of the paths that .gitignore would keep out, tracked or not."""
+    done = subprocess.run(
+        ("git", "check-ignore", "--no-index", "--stdin", "-z"),
+        input="\0".join(paths).encode(),
+        capture_output=True,
+        cwd=ROOT,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode in (0, 1), done.stderr.decode()
+    return [path for path in done.stdout.decode().split("\0") if path]
+
+
+needs_git = pytest.mark.skipif(
+    not (shutil.which("git") and (ROOT / ".git").exists()), reason="not a git checkout"
+)
+
+
+@needs_git
+def test_gitignore_swallows_no_file_of_this_project() -> None:
+    # WHY the files on disk and not `git ls-files`: a file that was ignored from its
+    # birth was never tracked, and would be missing there.
+    on_disk = [
+        path.relative_to(ROOT).as_posix()
+        for path in LIBRARY.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
+    listing = ("git", "ls-files", "-z")
+    tracked = subprocess.run(
+        listing, capture_output=True, cwd=ROOT, check=True, timeout=30
+    )
+    paths = {*on_disk, *tracked.stdout.decode().split("\0")} - {""}
+    assert len(paths) >= 20
+    assert ignored(sorted(paths)) == []
+
+
+@needs_git
+def test_an_ignored_path_would_be_noticed() -> None:
+    """Negative control."""
+    assert ignored(["runs/today/log.jsonl", "distrinews/dist/group.py"]) == [
+        "runs/today/log.jsonl"
+    ]
