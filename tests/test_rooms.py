@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import pathlib
 import shutil
 import subprocess
@@ -99,6 +100,40 @@ def test_the_picture_of_the_rooms_is_drawn_from_the_imports_and_points_down() ->
     assert drawn == room_pages.picture(), "python site_docs/_tools/room_pages.py"
     lines = sum(map(len, room_pages.shortest(arrows).values()))
     assert drawn.count('class="room-import"') == lines
+
+
+def circles(sources: dict[str, str]) -> set[str]:
+    """The files of an app that stand in a circle of imports, also late ones."""
+    imports = {}
+    for name, text in sources.items():
+        nodes = list(ast.walk(ast.parse(text)))
+        used = {
+            a.name for node in nodes if isinstance(node, ast.Import) for a in node.names
+        }
+        used |= {
+            node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)
+        }
+        imports[name] = used & set(sources)
+    left = dict(imports)
+    while free := {name for name, used in left.items() if not used & set(left)}:
+        left = {name: used for name, used in left.items() if name not in free}
+    return set(left)
+
+
+def test_the_files_of_the_app_import_each_other_without_a_circle() -> None:
+    paths = list((ROOT / "apps").glob("*.py"))
+    sources = {path.stem: path.read_text(encoding="utf-8") for path in paths}
+    assert len(sources) >= 10
+    assert circles(sources) == set()
+
+
+def test_a_circle_would_be_seen_also_through_a_late_import() -> None:
+    """Negative control."""
+    late = "def run():\n    import api"
+    assert circles({"api": "from contract import x", "contract": late}) == {
+        "api",
+        "contract",
+    }
 
 
 # --- What git sees --------------------------------------------------------------
