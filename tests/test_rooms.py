@@ -86,6 +86,35 @@ def test_the_library_is_a_few_files_and_rooms() -> None:
         assert (path.parent / "__init__.py").is_file(), f"{path} is in no package"
 
 
+def test_ruff_and_pytest_look_into_every_room(pytestconfig: pytest.Config) -> None:
+    """Both leave out folders called dist, unless they are told otherwise."""
+
+    def seen(*options: str) -> set[pathlib.Path]:
+        done = subprocess.run(
+            (
+                sys.executable,
+                "-m",
+                "ruff",
+                "check",
+                "--show-files",
+                *options,
+                "distrinews",
+            ),
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            check=True,
+            timeout=60,
+        )
+        return {pathlib.Path(line) for line in done.stdout.splitlines()}
+
+    files = set(LIBRARY.rglob("*.py"))
+    assert seen() >= files
+    assert files - seen("--isolated") == set((LIBRARY / "dist").rglob("*.py"))
+    skipped = pytestconfig.getini("norecursedirs")
+    assert not [p for p in files if any(p.parent.match(glob) for glob in skipped)]
+
+
 def test_the_picture_of_the_rooms_is_drawn_from_the_imports_and_points_down() -> None:
     import room_pages
 
