@@ -48,7 +48,7 @@ def test_a_copy_of_the_rows_in_lists_is_found(tmp_path: pathlib.Path) -> None:
     peaks: list[int] = []
     for size in (FEW, MANY):
         path = tmp_path / f"{size}.json"
-        call(HELPERS / "datapath_story.py", size, path, "lists", folder=tmp_path)
+        call(HELPERS / "datapath_program.py", size, path, "lists", folder=tmp_path)
         peaks.append(json.loads(path.read_text())["peak_bytes"])
     assert peaks[1] / peaks[0] > 1.10
 

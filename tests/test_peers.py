@@ -65,7 +65,7 @@ def test_a_loop_that_shares_no_gradients_or_no_rows_is_found(
 ) -> None:
     """Negative control of the witnesses above."""
     path = tmp_path / "found.json"
-    call(HELPERS / "peer_story.py", path, folder=tmp_path)
+    call(HELPERS / "peer_program.py", path, folder=tmp_path)
     found = json.loads(path.read_text(encoding="utf-8"))
     seen = {n: (r["each_row_once"], r["replicas_equal"]) for n, r in found.items()}
     assert seen == {

@@ -1,6 +1,6 @@
 """Loops that break a promise of the comparison, to be started on two ranks.
 
-`python peer_story.py FILE.json` compares them with one that keeps it.
+`python peer_program.py FILE.json` compares them with one that keeps it.
 """
 
 from __future__ import annotations

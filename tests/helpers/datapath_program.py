@@ -1,6 +1,6 @@
 """Measure the memory of reading rows, with and without a copy of them in lists.
 
-`python datapath_story.py NUM_ROWS FILE.json [lists]`
+`python datapath_program.py NUM_ROWS FILE.json [lists]`
 """
 
 from __future__ import annotations
