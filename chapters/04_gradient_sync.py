@@ -37,7 +37,7 @@ def learn(ranks: dist.Ranks, settings: lessons.TimingSettings) -> None:
     """The story of one rank. Every rank runs exactly these lines."""
     # 1. The same model, other rows ----------------------------------------------
     # WHY the same: averaging keeps equal replicas equal; it never makes them equal.
-    net, batches = grad_sync.same_model_other_rows(settings.preset, ranks)
+    net, batches = grad_sync.load_model_and_batches(settings.preset, ranks)
 
     # --8<-- [start:rungs]
     # 2. Every rung gives the same gradients -------------------------------------

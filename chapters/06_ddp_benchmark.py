@@ -49,8 +49,8 @@ def measure(ranks: dist.Ranks, settings: BenchmarkSettings) -> None:
     # busy, then slows all of them alike.
     bar.unpause()  # the time left is judged by steps, not by loading
     bar.set_description("time steps")
-    told = scaling.measure(net, splits, ranks, settings=settings, title=bar)
-    work = scaling.work(net, splits, ranks, settings=settings)
+    timings = scaling.measure(net, splits, ranks, settings=settings, title=bar)
+    workload = scaling.workload(net, splits, ranks, settings=settings)
     # --8<-- [end:measure]
 
     # 3. Watched -----------------------------------------------------------------------
@@ -63,19 +63,19 @@ def measure(ranks: dist.Ranks, settings: BenchmarkSettings) -> None:
         return  # no collective below this line
 
     # 4. What it means -----------------------------------------------------------------
-    found = scaling.figures(told, work=work)
-    table = scaling.table(found, world_size=ranks.world_size)
-    words = scaling.explain(found, world_size=ranks.world_size)
+    result = scaling.figures(timings, workload=workload)
+    table = scaling.table(result, world_size=ranks.world_size)
+    words = scaling.explain(result, world_size=ranks.world_size)
     print(f"{table}\n\n{words}\n")
 
     # 5. Kept: numbers, picture, report ------------------------------------------------
     path = run.folder / "scaling.json"
-    results.keep(settings, "scaling", figures=found, ranks=ranks, always=path)
+    results.save(settings, "scaling", figures=result, ranks=ranks, always=path)
     title = (
         f"{settings.preset}, {settings.global_batch_size} rows a step, "
         f"{machine.describe()['cpu']}, {ranks.device.type}"
     )
-    plots.draw_steps(found, run.folder, world_size=ranks.world_size, title=title)
+    plots.draw_steps(result, run.folder, world_size=ranks.world_size, title=title)
     report = run.folder / "report.md"
     text = (
         f"# {title}\n\n{table}\n\n{words}\n\n![steps](steps.svg)\n\n"

@@ -59,7 +59,7 @@ def texts(num_rows: int) -> list[str]:
     return rows[:num_rows]
 
 
-class Contestant:
+class Server:
     """One server, running or stopped."""
 
     def __init__(self, name: str, model: str, *, folder: pathlib.Path) -> None:
@@ -85,26 +85,31 @@ class Contestant:
         body = {"text": "Oil prices rise as a storm nears the coast"}
         return httpx.post(f"{self.url}/predict", json=body, timeout=30)
 
-    def stop(self) -> None:
+    def suspend(self) -> None:
         for process in self.program.processes():
             process.suspend()
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         for process in self.program.processes():
             process.resume()
 
     def num_by_status(self) -> collections.Counter[int]:
         """Requests to /predict so far, as the server counts them."""
-        told = httpx.get(f"{self.url}/metrics", timeout=30).text
-        found: collections.Counter[int] = collections.Counter()
-        for family in text_string_to_metric_families(told):
-            for one in family.samples if family.name == "distrinews_requests" else ():
-                if one.name.endswith("_total") and one.labels["route"] == "/predict":
-                    found[int(one.labels["status"])] += int(one.value)
-        return found
+        metrics = httpx.get(f"{self.url}/metrics", timeout=30).text
+        counts: collections.Counter[int] = collections.Counter()
+        for family in text_string_to_metric_families(metrics):
+            for sample in (
+                family.samples if family.name == "distrinews_requests" else ()
+            ):
+                if (
+                    sample.name.endswith("_total")
+                    and sample.labels["route"] == "/predict"
+                ):
+                    counts[int(sample.labels["status"])] += int(sample.value)
+        return counts
 
     def rss_bytes(self) -> int:
-        return sum(one.memory_info().rss for one in self.program.processes())
+        return sum(process.memory_info().rss for process in self.program.processes())
 
 
 def wrk(
@@ -128,36 +133,47 @@ def wrk(
         check=True,
     )
     [line] = [line for line in done.stdout.splitlines() if line.startswith("LOAD ")]
-    told: dict[str, Any] = json.loads(line.removeprefix("LOAD "))
-    told["per_s"] = round(told["answered"] / told["seconds"], 1)
-    return told
+    counts: dict[str, Any] = json.loads(line.removeprefix("LOAD "))
+    counts["per_s"] = round(counts["answered"] / counts["seconds"], 1)
+    return counts
 
 
 def compare(
-    contestants: list[Contestant], bodies: pathlib.Path, *, rounds: int, seconds: float
+    servers: list[Server], bodies: pathlib.Path, *, rounds: int, seconds: float
 ) -> dict[str, Any]:
     """Time all of them in turn; return the median round of each."""
-    found: dict[str, list[dict[str, Any]]] = {one.name: [] for one in contestants}
-    for one in contestants:
-        one.stop()
+    rounds_by_name: dict[str, list[dict[str, Any]]] = {
+        server.name: [] for server in servers
+    }
+    for server in servers:
+        server.suspend()
     for _ in range(rounds):
-        for one in contestants:
-            one.go_on()
-            wrk(one.url, bodies, seconds=1)  # warm again
-            told = wrk(one.url, bodies, seconds=seconds)
-            print(one.name, told, flush=True)
-            found[one.name].append(told)
-            one.stop()
-    return {name: _middle(rounds_of_one) for name, rounds_of_one in found.items()}
+        for server in servers:
+            server.resume()
+            wrk(server.url, bodies, seconds=1)  # warm again
+            counts = wrk(server.url, bodies, seconds=seconds)
+            print(server.name, counts, flush=True)
+            rounds_by_name[server.name].append(counts)
+            server.suspend()
+    return {
+        name: _median_round(rounds_of_server)
+        for name, rounds_of_server in rounds_by_name.items()
+    }
 
 
-def _middle(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+def _median_round(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     fields = ("per_s", "p50_ms", "p99_ms")
-    middle = {name: statistics.median(one[name] for one in rounds) for name in fields}
-    rates = [one["per_s"] for one in rounds]
-    failed = sum(one["refused"] + one["other"] + one["broken"] for one in rounds)
+    medians = {
+        name: statistics.median(round_counts[name] for round_counts in rounds)
+        for name in fields
+    }
+    rates = [round_counts["per_s"] for round_counts in rounds]
+    failed = sum(
+        round_counts["refused"] + round_counts["other"] + round_counts["broken"]
+        for round_counts in rounds
+    )
     spread = {"slowest_per_s": min(rates), "fastest_per_s": max(rates)}
-    return middle | spread | {"failed": failed}
+    return medians | spread | {"failed": failed}
 
 
 # --- Overload -------------------------------------------------------------------
@@ -170,9 +186,9 @@ async def probe(port: int, body: bytes) -> tuple[int, float]:
     head = "POST /predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     writer.write(head.encode() + body)
-    told = await reader.read()
+    response = await reader.read()
     writer.close()
-    return int(told[9:12] or 0), time.perf_counter() - began_s
+    return int(response[9:12] or 0), time.perf_counter() - began_s
 
 
 async def probe_steadily(
@@ -181,41 +197,43 @@ async def probe_steadily(
     """Send at a fixed rate, whether or not answers come."""
     tasks = []
     began_s = time.monotonic()
-    for place in range(int(seconds * per_s)):
-        await asyncio.sleep(max(0, began_s + place / per_s - time.monotonic()))
-        body = bodies[place % len(bodies)]
+    for number in range(int(seconds * per_s)):
+        await asyncio.sleep(max(0, began_s + number / per_s - time.monotonic()))
+        body = bodies[number % len(bodies)]
         tasks.append(asyncio.create_task(probe(port, body)))
-    found = await asyncio.gather(*tasks, return_exceptions=True)
-    return [one if isinstance(one, tuple) else (0, 0.0) for one in found]
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    return [outcome if isinstance(outcome, tuple) else (0, 0.0) for outcome in outcomes]
 
 
 def overload(
-    one: Contestant, bodies: pathlib.Path, *, capacity_per_s: float, seconds: float
+    server: Server, bodies: pathlib.Path, *, capacity_per_s: float, seconds: float
 ) -> dict[str, Any]:
     """Offer ten times what it can do; watch who is answered, and when it recovers."""
-    one.go_on()
+    server.resume()
     lines = bodies.read_bytes().splitlines()
-    before = asyncio.run(probe_steadily(one.port, lines, seconds=3, per_s=10))
-    rss_bytes, counted = [one.rss_bytes()], one.num_by_status()
+    before = asyncio.run(probe_steadily(server.port, lines, seconds=3, per_s=10))
+    rss_bytes, counted = [server.rss_bytes()], server.num_by_status()
     flood_per_s = AIM * capacity_per_s - PROBES_PER_S
     probes: list[tuple[int, float]] = []
-    with _flood(one, bodies, per_s=flood_per_s, seconds=seconds) as told:
+    with _flood(server, bodies, per_s=flood_per_s, seconds=seconds) as flood_counts:
         for part_s in (seconds / 4, seconds * 3 / 4 - 2):
             probes += asyncio.run(
-                probe_steadily(one.port, lines, seconds=part_s, per_s=PROBES_PER_S)
+                probe_steadily(server.port, lines, seconds=part_s, per_s=PROBES_PER_S)
             )
-            rss_bytes.append(one.rss_bytes())
+            rss_bytes.append(server.rss_bytes())
     time.sleep(2)
-    after = asyncio.run(probe_steadily(one.port, lines, seconds=3, per_s=10))
+    after = asyncio.run(probe_steadily(server.port, lines, seconds=3, per_s=10))
     accepted = sorted(took for status, took in probes if status == 200)
     refused = sorted(took for status, took in probes if status == 503)
-    counted = one.num_by_status() - counted
+    counted = server.num_by_status() - counted
     # 499: who left before the answer, which wrk does at its end.
     other = sum(num for name, num in counted.items() if name not in {200, 499, 503})
     lost = sum(status not in {200, 503} for status, _ in probes)
     per_s = {
-        "offered": (told["answered"] + told["refused"] + len(probes)) / told["seconds"],
-        "accepted": (told["answered"] + len(accepted)) / told["seconds"],
+        "offered": (flood_counts["answered"] + flood_counts["refused"] + len(probes))
+        / flood_counts["seconds"],
+        "accepted": (flood_counts["answered"] + len(accepted))
+        / flood_counts["seconds"],
     }
     return {
         "how": f"{FLOOD_CONNECTIONS} connections; what is due within the same 10 ms is "
@@ -224,10 +242,10 @@ def overload(
         "offered_by_capacity": round(per_s["offered"] / capacity_per_s, 2),
         "accepted_per_s": round(per_s["accepted"], 1),
         "accepted_by_capacity": round(per_s["accepted"] / capacity_per_s, 3),
-        "accepted": told["answered"] + len(accepted),
-        "refused": told["refused"] + len(refused),
+        "accepted": flood_counts["answered"] + len(accepted),
+        "refused": flood_counts["refused"] + len(refused),
         "refused_as_the_server_counts": counted[503],
-        "neither": other + told["broken"] + lost,
+        "neither": other + flood_counts["broken"] + lost,
         "accepted_p99_s": round(_percentile(accepted, 99), 3),
         "refused_p99_s": round(_percentile(refused, 99), 3),
         "deadline_s": DEADLINE_S,
@@ -242,20 +260,20 @@ def overload(
 
 @contextlib.contextmanager
 def _flood(
-    one: Contestant, bodies: pathlib.Path, *, per_s: float, seconds: float
+    server: Server, bodies: pathlib.Path, *, per_s: float, seconds: float
 ) -> Generator[dict[str, Any], None, None]:
     """Let wrk send beside the block; fill in what it counted."""
-    told: dict[str, Any] = {}
+    counts: dict[str, Any] = {}
     delay_ms = round(1000 * (FLOOD_CONNECTIONS - NUM_ACCEPTED) / per_s)
     load = {"connections": FLOOD_CONNECTIONS, "delay_ms": delay_ms}
 
     def send() -> None:
-        told.update(wrk(one.url, bodies, seconds=seconds, **load))
+        counts.update(wrk(server.url, bodies, seconds=seconds, **load))
 
     sender = threading.Thread(target=send)
     sender.start()
     time.sleep(1)
-    yield told
+    yield counts
     sender.join()
 
 
@@ -276,27 +294,29 @@ def main() -> None:
     given = parser.parse_args()
     # WHY: a signal would otherwise leave the servers behind, stopped as they are.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as ended:
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as cleanup:
         folder = pathlib.Path(name)
         bodies = folder / "bodies.jsonl"
         lines = [json.dumps({"text": text}) for text in texts(4000)]
         bodies.write_text("\n".join(lines), encoding="utf-8")
-        contestants = []
+        servers = []
         for kind in (OURS, "naive", "litserve"):
-            contestants.append(Contestant(kind, given.model, folder=folder / kind))
-            ended.callback(contestants[-1].program.kill_everything)
-            contestants[-1].stop()
-        for one in contestants:
-            one.go_on()
-        duels = compare(contestants, bodies, rounds=given.rounds, seconds=given.seconds)
-        told: dict[str, Any] = {"side_by_side": duels}
-        ours = contestants[0]
-        ours.go_on()
+            servers.append(Server(kind, given.model, folder=folder / kind))
+            cleanup.callback(servers[-1].program.kill_everything)
+            servers[-1].suspend()
+        for server in servers:
+            server.resume()
+        comparison = compare(
+            servers, bodies, rounds=given.rounds, seconds=given.seconds
+        )
+        figures: dict[str, Any] = {"side_by_side": comparison}
+        ours = servers[0]
+        ours.resume()
         version = httpx.get(f"{ours.url}/version").json()
-        told["overload"] = overload(
+        figures["overload"] = overload(
             ours,
             bodies,
-            capacity_per_s=duels[OURS]["per_s"],
+            capacity_per_s=comparison[OURS]["per_s"],
             seconds=given.overload_seconds,
         )
     settings = {
@@ -307,7 +327,9 @@ def main() -> None:
         "round_s": given.seconds,
         "overload_s": given.overload_seconds,
     }
-    record = results.record("serving", figures=told, settings=settings, num_ranks=1)
+    record = results.build_record(
+        "serving", figures=figures, settings=settings, num_ranks=1
+    )
     print(json.dumps(record, indent=1))
     if given.json:
         results.write(pathlib.Path(given.json), record)

@@ -52,25 +52,25 @@ def test_chapter_06_keeps_what_it_printed(tmp_path: pathlib.Path) -> None:
     words = ("--preset", "tiny", "--num-rounds", 3, "--run-name", "r")
     done = call(CHAPTER_06, *words, folder=tmp_path)
     run = tmp_path / "runs" / "r"
-    told = results.read(run / "scaling.json", kind="scaling")
-    assert set(told["figures"]) == {"one_process", "strong", "weak"}
-    for row in told["figures"].values():
+    record = results.read(run / "scaling.json", kind="scaling")
+    assert set(record["figures"]) == {"one_process", "strong", "weak"}
+    for row in record["figures"].values():
         parts = sum(row["phases_ms"].values())
         # Medians of parts need not add up to the median of the whole, but nearly.
         assert 0.5 < parts / row["median_ms"] < 1.5
         assert f"{row['median_ms']:.0f} ms" in done.stdout
-    one, weak = told["figures"]["one_process"], told["figures"]["weak"]
-    rows = 2 * told["settings"]["global_batch_size"]
+    one_process, weak = record["figures"]["one_process"], record["figures"]["weak"]
+    rows = 2 * record["settings"]["global_batch_size"]
     assert weak["samples_per_s"] == pytest.approx(1000 * rows / weak["median_ms"], 1e-3)
     assert weak["speedup"] == pytest.approx(
-        weak["samples_per_s"] / one["samples_per_s"], 1e-2
+        weak["samples_per_s"] / one_process["samples_per_s"], 1e-2
     )
     report = (run / "report.md").read_text(encoding="utf-8")
     assert report.split("\n\n")[1] in done.stdout  # the same table
     assert (run / "steps.svg").read_text(encoding="utf-8").startswith("<?xml")
     assert (run / "steps.png").read_bytes().startswith(b"\x89PNG")
     # What every rank works on and with, beside the times.
-    strong = told["figures"]["strong"]
+    strong = record["figures"]["strong"]
     assert strong["threads"] == [torch.get_num_threads() // 2 or 1] * 2
     assert len(strong["peak_memory_bytes"]) == 2
     assert all(10e7 < size < 10e9 for size in strong["peak_memory_bytes"])
@@ -78,7 +78,7 @@ def test_chapter_06_keeps_what_it_printed(tmp_path: pathlib.Path) -> None:
     assert strong["rows"] == 32
     want = 1000 * strong["tokens"] / strong["median_ms"]
     assert strong["tokens_per_s"] == pytest.approx(want, 1e-2)
-    assert told["environment"]["device"] == "cpu"
+    assert record["environment"]["device"] == "cpu"
     assert "Predicted, not measured" in report
     # A recorded step of this machine, and one bar over everything.
     events = timeline.read(run / "trace")
@@ -103,12 +103,12 @@ def test_the_ways_end_in_ddps_bits_and_the_one_that_never_averages_does_not(
     path = tmp_path / "a.json"
     words = ("--preset", "tiny", "--num-rounds", 3, "--json", path)
     done = call("-m", "distrinews", "benchmark", "averaging", *words, folder=tmp_path)
-    found = results.read(path, kind="averaging")["figures"]
-    assert set(found) == set(averaging.TITLES)
-    unsynced = found.pop("unsynced")
+    figures = results.read(path, kind="averaging")["figures"]
+    assert set(figures) == set(averaging.TITLES)
+    unsynced = figures.pop("unsynced")
     assert unsynced["max_abs_diff"] > 1e-5  # negative control: a difference is seen
-    assert {row["max_abs_diff"] for row in found.values()} == {0.0}
-    assert found["torch_ddp"]["ratio_to_ddp"] == 1.0
+    assert {row["max_abs_diff"] for row in figures.values()} == {0.0}
+    assert figures["torch_ddp"]["ratio_to_ddp"] == 1.0
     assert all(title in done.stdout for title in averaging.TITLES.values())
     compared = call(
         "-m", "distrinews", "benchmark", "compare", path, path, folder=tmp_path
@@ -122,13 +122,13 @@ def test_recording_changes_no_bit_and_costs_little(tmp_path: pathlib.Path) -> No
     path = tmp_path / "t.json"
     words = ("trace", "--preset", "tiny", "--num-rounds", 5, "--json", path)
     done = call("-m", "distrinews", "benchmark", *words, folder=tmp_path)
-    found = results.read(path, kind="trace")["figures"]["recorded"]
-    assert found["max_abs_diff"] == 0.0
+    recorded = results.read(path, kind="trace")["figures"]["recorded"]
+    assert recorded["max_abs_diff"] == 0.0
     # data, forward, backward, optimizer, and at least a bucket; DDP has few of them.
-    assert 5 <= found["calls_per_step"] < 20
+    assert 5 <= recorded["calls_per_step"] < 20
     # WHY half a millisecond: CI's machines are slow. 20 of them are 10 ms, 2 % of
     # minilm's step; measured are a tenth of that.
-    assert found["call_ms"] < 0.5
+    assert recorded["call_ms"] < 0.5
     assert "recorder itself" in done.stdout
 
 
@@ -146,9 +146,9 @@ def timed_with_recorder(ranks: dist.Ranks, out: pathlib.Path, delay_s: float) ->
         write(self, event)
 
     Recorder._write = slowly  # type: ignore[method-assign]
-    found = trace_overhead.measure(net, splits, ranks, settings=settings, title=None)
+    result = trace_overhead.measure(net, splits, ranks, settings=settings, title=None)
     if ranks.is_main:
-        results.write(out, found)
+        results.write(out, result)
 
 
 @pytest.mark.slow
@@ -156,11 +156,11 @@ def test_a_slow_recorder_is_seen(tmp_path: pathlib.Path) -> None:
     """Negative control: 20 ms for every line that is written."""
     path = tmp_path / "t.json"
     dist.launch(timed_with_recorder, path, 0.02, num_ranks=2, timeout_s=60)
-    found = json.loads(path.read_text(encoding="utf-8"))["recorded"]
-    assert found["call_ms"] > 40  # a beginning and an end
-    low, _ = found["ratio_interval"]
+    recorded = json.loads(path.read_text(encoding="utf-8"))["recorded"]
+    assert recorded["call_ms"] > 40  # a beginning and an end
+    low, _ = recorded["ratio_interval"]
     assert low > 1.5
-    assert found["own_share"] > 1
+    assert recorded["own_share"] > 1
 
 
 @pytest.mark.slow
@@ -196,7 +196,9 @@ def test_a_run_that_fails_under_way_leaves_the_older_file_as_it_was(
     tmp_path: pathlib.Path,
 ) -> None:
     path = tmp_path / "a.json"
-    results.write(path, results.record("trace", figures={}, settings={}, num_ranks=2))
+    results.write(
+        path, results.build_record("trace", figures={}, settings={}, num_ranks=2)
+    )
     before = path.read_bytes()
     command = ("-m", "distrinews", "benchmark", "trace", "--preset", "tiny")
     rest = ("--num-rounds", 1, "--json", path)
@@ -209,45 +211,51 @@ def test_a_run_that_fails_under_way_leaves_the_older_file_as_it_was(
     assert sorted(p.name for p in tmp_path.glob("*.json*")) == ["a.json"]  # no draft
 
 
-def kept(path: pathlib.Path, **changes: Any) -> pathlib.Path:
+def write_record(path: pathlib.Path, **changes: Any) -> pathlib.Path:
     steps = {"way": {"median_ms": 10.0}, "other": {"median_ms": 4.0}}
-    told = results.record("steps", figures=steps, settings={}, num_ranks=2) | changes
-    path.write_text(json.dumps(told), encoding="utf-8")
+    record = (
+        results.build_record("steps", figures=steps, settings={}, num_ranks=2) | changes
+    )
+    path.write_text(json.dumps(record), encoding="utf-8")
     return path
 
 
 def test_two_files_are_set_side_by_side(tmp_path: pathlib.Path) -> None:
-    one = kept(tmp_path / "one.json")
-    other = kept(tmp_path / "other.json", figures={"way": {"median_ms": 15.0}})
-    told = results.compare(one, other)
-    assert told[1:] == [["way", "10.0 ms", "15.0 ms", "1.50x"]]
+    first = write_record(tmp_path / "one.json")
+    second = write_record(tmp_path / "other.json", figures={"way": {"median_ms": 15.0}})
+    table = results.compare(first, second)
+    assert table[1:] == [["way", "10.0 ms", "15.0 ms", "1.50x"]]
 
 
 def test_files_without_a_common_figure_are_refused(tmp_path: pathlib.Path) -> None:
-    one = kept(tmp_path / "one.json")
-    other = kept(tmp_path / "other.json", figures={"else": {"median_ms": 15.0}})
+    first = write_record(tmp_path / "one.json")
+    second = write_record(
+        tmp_path / "other.json", figures={"else": {"median_ms": 15.0}}
+    )
     with pytest.raises(ResultError, match="no timed figure in common"):
-        results.compare(one, other)
-    foreign = kept(tmp_path / "foreign.json", figures={"way": {"median_ms": "fast"}})
+        results.compare(first, second)
+    foreign = write_record(
+        tmp_path / "foreign.json", figures={"way": {"median_ms": "fast"}}
+    )
     with pytest.raises(ResultError, match="no timed figure in common"):
-        results.compare(one, foreign)
+        results.compare(first, foreign)
 
 
 def test_a_ratio_from_a_busy_machine_says_so(tmp_path: pathlib.Path) -> None:
-    one = kept(tmp_path / "one.json")
+    first = write_record(tmp_path / "one.json")
     busy = {"way": {"median_ms": 15.0, "noisy": True}, "other": {"median_ms": 4.0}}
-    told = results.compare(one, kept(tmp_path / "busy.json", figures=busy))
-    assert [line[-1] for line in told[1:]] == ["1.50x (noisy)", "1.00x"]
+    table = results.compare(first, write_record(tmp_path / "busy.json", figures=busy))
+    assert [line[-1] for line in table[1:]] == ["1.50x (noisy)", "1.00x"]
 
 
 def test_more_ranks_than_cores_are_told_what_to_expect(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert timing.warn_if_crowded(2, num_cores=2) is None
-    timing.warn_if_crowded(6, num_cores=2)
-    told = capsys.readouterr()
-    assert "3.0 times" in told.err
-    assert not told.out
+    assert timing.warn_if_oversubscribed(2, num_cores=2) is None
+    timing.warn_if_oversubscribed(6, num_cores=2)
+    captured = capsys.readouterr()
+    assert "3.0 times" in captured.err
+    assert not captured.out
 
 
 def test_every_page_shows_the_numbers_of_its_file(tmp_path: pathlib.Path) -> None:
@@ -279,13 +287,13 @@ def test_a_page_with_another_number_is_found(site: pathlib.Path) -> None:
 @pytest.mark.slow
 def test_a_contributors_file_becomes_a_line_of_the_page(site: pathlib.Path) -> None:
     results_folder = site / "benchmarks" / "results"
-    told = results.read(results_folder / "scaling.json")
-    told["environment"] |= {"cpu": "Their Chip 9", "num_cores": 64, "num_ranks": 8}
-    told["figures"]["strong"]["speedup"] = 6.54
-    for row in told["figures"].values():
+    record = results.read(results_folder / "scaling.json")
+    record["environment"] |= {"cpu": "Their Chip 9", "num_cores": 64, "num_ranks": 8}
+    record["figures"]["strong"]["speedup"] = 6.54
+    for row in record["figures"].values():
         row["noisy"] = False
     theirs = results_folder / "scaling-theirs.json"
-    results.write(theirs, told)
+    results.write(theirs, record)
     call("-m", "distrinews", "benchmark", "check", theirs, folder=site.parent)
     tool, page = site / "_tools" / PAGES.name, site / "benchmarks" / "speed-up.md"
     done = call(tool, "--check", folder=site.parent, expect=1)
@@ -298,20 +306,20 @@ def test_a_contributors_file_becomes_a_line_of_the_page(site: pathlib.Path) -> N
     cells = [cell.strip() for cell in line.split("|")]
     assert {"Their Chip 9, 64 cores", "8", "6.54x"} <= set(cells)
     # From a busy machine it is shown as such, and refused as a contribution.
-    told["figures"]["weak"]["noisy"] = True
-    results.write(theirs, told)
+    record["figures"]["weak"]["noisy"] = True
+    results.write(theirs, record)
     call(tool, folder=site.parent)
     assert "scaling-theirs.json (noisy)" in page.read_text(encoding="utf-8")
     refused = ("-m", "distrinews", "benchmark", "check", theirs)
     assert "too noisy" in call(*refused, folder=site.parent, expect=2).stderr
     # One that lacks what the page shows is an error by name.
-    del told["figures"]["weak"]
-    results.write(theirs, told)
+    del record["figures"]["weak"]
+    results.write(theirs, record)
     done = call(tool, "--check", folder=site.parent, expect=1)
     assert "scaling-theirs.json" in done.stderr
     assert "'weak'" in done.stderr
     # Negative control: a file that may not be published is an error, and no line.
-    results.write(theirs, told | {"commit": "unknown"})
+    results.write(theirs, record | {"commit": "unknown"})
     done = call(tool, "--check", folder=site.parent, expect=1)
     assert "nobody could check out" in done.stderr
     words = ("benchmark", "check", theirs)
@@ -322,6 +330,6 @@ def test_a_contributors_file_becomes_a_line_of_the_page(site: pathlib.Path) -> N
 def test_the_ratio_is_that_of_the_same_round() -> None:
     ddp = [{"total": ms} for ms in (10.0, 20.0, 40.0)]
     other = [{"total": ms} for ms in (9.0, 18.0, 36.0)]
-    found = averaging.figures({"torch_ddp": ddp, "both": other}, {})
-    assert found["both"]["ratio_to_ddp"] == 0.9
-    assert found["both"]["median_ms"] == 18.0
+    result = averaging.figures({"torch_ddp": ddp, "both": other}, {})
+    assert result["both"]["ratio_to_ddp"] == 0.9
+    assert result["both"]["median_ms"] == 18.0

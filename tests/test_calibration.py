@@ -17,7 +17,7 @@ import torch
 from distrinews import dist, model
 from distrinews.bench import results
 from distrinews.bench.costmodel import calibration, calibration_plan
-from distrinews.bench.costmodel.calibration import Fitted, Setting
+from distrinews.bench.costmodel.calibration import CostModel, Setting
 from distrinews.bench.costmodel.calibration_plan import CalibrationSettings
 from distrinews.bench.costmodel.step_model import Compute, Link
 from distrinews.cli import benchmark_commands
@@ -27,7 +27,7 @@ from distrinews.system import machine
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COMMITTED = ROOT / "site_docs" / "benchmarks" / "results" / "calibration.json"
 
-TRUTH = Fitted(
+TRUTH = CostModel(
     computes={
         ("minilm", 1): Compute(0.03, 3e-4, 1e-7, 0.65, 0.035),
         ("minilm", 2): Compute(0.04, 5e-4, 2e-7, 0.65, 0.050),
@@ -41,24 +41,24 @@ TRUTH = Fitted(
 )
 
 
-def as_measured(truth: Fitted) -> dict[str, list[dict[str, Any]]]:
+def as_measured(truth: CostModel) -> dict[str, list[dict[str, Any]]]:
     """A calibration of a machine that is exactly what the model says."""
-    told: dict[str, list[dict[str, Any]]] = {"all_reduce": [], "compute": []}
+    calibrated: dict[str, list[dict[str, Any]]] = {"all_reduce": [], "compute": []}
     for ranks, link in truth.links.items():
         for num_bytes in (16_000, 1_000_000, 50_000_000):
             # 2 (W - 1) messages of one W-th, by hand.
             one_s = link.alpha_s + num_bytes / ranks / link.bytes_per_s
             ms = 1000 * 2 * (ranks - 1) * one_s
-            told["all_reduce"].append({
+            calibrated["all_reduce"].append({
                 "world_size": ranks,
                 "num_bytes": num_bytes,
                 "step_ms": ms,
             })
     for (name, ranks), speed in truth.computes.items():
         for rows, tokens in calibration_plan.FITTED_SHAPES["minilm"]:
-            both_ms = 1000 * speed.both_s(rows, tokens)
+            both_ms = 1000 * speed.forward_backward_s(rows, tokens)
             backward_ms = both_ms * speed.backward_share
-            told["compute"].append({
+            calibrated["compute"].append({
                 "model": name,
                 "world_size": ranks,
                 "rows": rows,
@@ -67,11 +67,11 @@ def as_measured(truth: Fitted) -> dict[str, list[dict[str, Any]]]:
                 "backward_ms": backward_ms,
                 "step_ms": both_ms + 1000 * speed.optimizer_s,
             })
-    told["overlap"] = [
-        dataclasses.asdict(one) | {"step_ms": 1000 * truth.predict(one).step_s}
-        for one in (Setting("minilm", 2, 8, 32), Setting("minilm", 4, 8, 32))
+    calibrated["overlap"] = [
+        dataclasses.asdict(setting) | {"step_ms": 1000 * truth.predict(setting).step_s}
+        for setting in (Setting("minilm", 2, 8, 32), Setting("minilm", 4, 8, 32))
     ]
-    return told
+    return calibrated
 
 
 HELD_OUT = [
@@ -84,26 +84,28 @@ HELD_OUT = [
 ]
 
 
-def judged_rows(truth: Fitted = TRUTH, *, times: float = 1.0) -> list[dict[str, Any]]:
+def judged_rows(
+    truth: CostModel = TRUTH, *, factor: float = 1.0
+) -> list[dict[str, Any]]:
     return [
-        dataclasses.asdict(one)
-        | {"measured_ms": times * 1000 * truth.predict(one).step_s}
-        for one in HELD_OUT
+        dataclasses.asdict(setting)
+        | {"measured_ms": factor * 1000 * truth.predict(setting).step_s}
+        for setting in HELD_OUT
     ]
 
 
 def test_the_fit_finds_a_machine_that_is_what_the_model_says() -> None:
     """Also for three ranks and another depth, which no calibration measured."""
-    found = calibration.figures(as_measured(TRUTH), judged_rows())
-    assert found["worst_error"] < 0.01
-    assert [row["world_size"] for row in found["held_out"]] == [1, 2, 2, 3, 4, 2]
+    result = calibration.figures(as_measured(TRUTH), judged_rows())
+    assert result["worst_error"] < 0.01
+    assert [row["world_size"] for row in result["held_out"]] == [1, 2, 2, 3, 4, 2]
 
 
 @pytest.mark.parametrize("term", ["communication", "optimizer", "contention"])
 def test_without_a_term_the_error_is_visible(term: str) -> None:
     """Negative control: the error above is small because every term is there."""
-    found = calibration.figures(as_measured(TRUTH), judged_rows())
-    assert found["without"][term]["median_error"] > 0.05
+    result = calibration.figures(as_measured(TRUTH), judged_rows())
+    assert result["without"][term]["median_error"] > 0.05
 
 
 def test_what_meeting_costs_is_found_by_a_model_that_hides_nothing() -> None:
@@ -112,18 +114,18 @@ def test_what_meeting_costs_is_found_by_a_model_that_hides_nothing() -> None:
         ranks: dataclasses.replace(link, meeting_s=0.004)
         for ranks, link in TRUTH.links.items()
     }
-    truth = Fitted(computes={**TRUTH.computes, **small}, links=links)
-    told = as_measured(truth)
-    told["overlap"] += [
-        dataclasses.asdict(one) | {"step_ms": 1000 * truth.predict(one).step_s}
-        for one in (Setting("tiny", 2, 16, 32), Setting("tiny", 4, 16, 32))
+    truth = CostModel(computes={**TRUTH.computes, **small}, links=links)
+    calibrated = as_measured(truth)
+    calibrated["overlap"] += [
+        dataclasses.asdict(setting) | {"step_ms": 1000 * truth.predict(setting).step_s}
+        for setting in (Setting("tiny", 2, 16, 32), Setting("tiny", 4, 16, 32))
     ]
-    for link in calibration.fit(told).links.values():
+    for link in calibration.fit(calibrated).links.values():
         assert link.meeting_s == pytest.approx(0.004, rel=0.05)
-    assert calibration.figures(told, judged_rows(truth))["worst_error"] < 0.01
+    assert calibration.figures(calibrated, judged_rows(truth))["worst_error"] < 0.01
     # Negative control: without the small model its time is taken for contention.
-    told["overlap"] = told["overlap"][:2]
-    blind = calibration.fit(told).links[2]
+    calibrated["overlap"] = calibrated["overlap"][:2]
+    blind = calibration.fit(calibrated).links[2]
     assert blind.meeting_s == 0
     assert blind.contention > 1.25
 
@@ -131,22 +133,24 @@ def test_what_meeting_costs_is_found_by_a_model_that_hides_nothing() -> None:
 def test_what_is_judged_is_never_fitted() -> None:
     """A machine ten times slower in what is held out: same fit, another error."""
     once = calibration.figures(as_measured(TRUTH), judged_rows())
-    slower = calibration.figures(as_measured(TRUTH), judged_rows(times=10.0))
+    slower = calibration.figures(as_measured(TRUTH), judged_rows(factor=10.0))
     assert slower["fitted"] == once["fitted"]
     assert slower["median_error"] == pytest.approx(0.9, abs=0.01)
     # Negative control: what is calibrated does move the fit.
     other = dataclasses.replace(TRUTH, links={2: Link(8e-4, 5e8, 1.2)})
-    told = as_measured(TRUTH) | {"all_reduce": as_measured(other)["all_reduce"]}
-    told["overlap"] = told["overlap"][:1]
+    calibrated = as_measured(TRUTH) | {"all_reduce": as_measured(other)["all_reduce"]}
+    calibrated["overlap"] = calibrated["overlap"][:1]
     two_ranks = [row for row in judged_rows() if row["world_size"] <= 2]
-    assert calibration.figures(told, two_ranks)["fitted"] != once["fitted"]
+    assert calibration.figures(calibrated, two_ranks)["fitted"] != once["fitted"]
 
 
-def keys(plan: list[calibration_plan.Station], *kinds: str) -> set[tuple[Any, ...]]:
+def keys(
+    plan: list[calibration_plan.PlannedReplica], *kinds: str
+) -> set[tuple[Any, ...]]:
     return {
-        (one.model, one.world_size, one.bucket_mib, shape)
-        for one in plan
-        for kind, shape in one.steps()
+        (planned.model, planned.world_size, planned.bucket_mib, shape)
+        for planned in plan
+        for kind, shape in planned.steps()
         if kind in kinds
     }
 
@@ -167,32 +171,38 @@ def test_no_setting_is_both_fitted_and_held_out(preset: Any, num_ranks: int) -> 
 
 def test_the_default_plan_holds_out_what_is_claimed() -> None:
     plan = calibration_plan.plan(CalibrationSettings())
-    judged = [one for one in plan if one.held_out]
-    assert sum(len(one.held_out) for one in plan) >= 17
-    assert {one.world_size for one in judged} == {1, 2, 3, 4}
-    assert {one.bucket_mib for one in judged} == {4, 25, 1000}
-    assert {one.model for one in judged} == {"tiny", "minilm", "minilm_3_layers"}
+    judged = [planned for planned in plan if planned.held_out]
+    assert sum(len(planned.held_out) for planned in plan) >= 17
+    assert {planned.world_size for planned in judged} == {1, 2, 3, 4}
+    assert {planned.bucket_mib for planned in judged} == {4, 25, 1000}
+    assert {planned.model for planned in judged} == {
+        "tiny",
+        "minilm",
+        "minilm_3_layers",
+    }
     # Neither three ranks nor the other depth is fitted at all.
-    assert {one.world_size for one in plan if one.fitted} == {1, 2, 4}
-    assert {one.model for one in plan if one.fitted} == {"tiny", "minilm"}
+    assert {planned.world_size for planned in plan if planned.fitted} == {1, 2, 4}
+    assert {planned.model for planned in plan if planned.fitted} == {"tiny", "minilm"}
 
 
 def test_half_the_depth_is_half_the_computing_by_hand() -> None:
-    told = TRUTH.predict(Setting("minilm_3_layers", 1, 8, 48))
-    both_s = (0.03 + 3e-4 * 384 + 1e-7 * 384 * 48) / 2
-    assert told.forward_s + told.backward_s == pytest.approx(both_s)
+    prediction = TRUTH.predict(Setting("minilm_3_layers", 1, 8, 48))
+    forward_backward_s = (0.03 + 3e-4 * 384 + 1e-7 * 384 * 48) / 2
+    assert prediction.forward_s + prediction.backward_s == pytest.approx(
+        forward_backward_s
+    )
     # 17,390,596 weights by 22,713,988.
-    assert told.optimizer_s == pytest.approx(0.035 * 17_390_596 / 22_713_988)
+    assert prediction.optimizer_s == pytest.approx(0.035 * 17_390_596 / 22_713_988)
 
 
 def test_buckets_are_those_that_torchs_ddp_logs() -> None:
     """Minilm: 25 MiB each, the first 1; the table's 47 MB come last, in one."""
-    sent = [num_bytes for _, num_bytes in calibration.cut("minilm", 25)]
+    sent = [num_bytes for _, num_bytes in calibration.ddp_buckets("minilm", 25)]
     assert sum(sent) == 4 * 22_713_988
     assert sent[-1] > 4 * 30522 * 384
     assert sent[0] >= 1024 * 1024 > sent[0] - 4 * 384 * 1536
     assert all(num_bytes >= 25 * 1024 * 1024 for num_bytes in sent[1:-1])
-    ready = [part for part, _ in calibration.cut("minilm", 4)]
+    ready = [part for part, _ in calibration.ddp_buckets("minilm", 4)]
     assert ready == sorted(ready)
     assert ready[-1] == pytest.approx(1.0)
 
@@ -229,15 +239,15 @@ def test_calibrate_keeps_what_it_printed(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "c.json"
     words = ("--preset", "tiny", "--num-ranks", 2, "--num-rounds", 3, "--json", path)
     done = call("calibrate", *words, folder=tmp_path)
-    found = results.read(path, kind="calibration")["figures"]
-    assert len(found["held_out"]) == 4
+    figures = results.read(path, kind="calibration")["figures"]
+    assert len(figures["held_out"]) == 4
     errors = []
-    for row in found["held_out"]:
+    for row in figures["held_out"]:
         errors.append(abs(row["predicted_ms"] / row["measured_ms"] - 1))
         parts = row["parts_ms"]
         total = sum(ms for name, ms in parts.items() if name != "hidden")
         assert total == pytest.approx(row["predicted_ms"], abs=0.01)
-    assert found["median_error"] == pytest.approx(statistics.median(errors), abs=1e-3)
+    assert figures["median_error"] == pytest.approx(statistics.median(errors), abs=1e-3)
     assert f"worst {max(errors):.1%}" in done.stdout
     assert "4 settings that nothing was fitted to" in done.stdout
     assert "calibrate: 100%" in done.stderr
@@ -246,10 +256,10 @@ def test_calibrate_keeps_what_it_printed(tmp_path: pathlib.Path) -> None:
 @pytest.mark.skipif(not COMMITTED.exists(), reason="no calibration committed yet")
 def test_the_committed_calibration_is_as_good_as_promised() -> None:
     """And its errors come out of its own measurements once more."""
-    found = results.read(COMMITTED, kind="calibration")["figures"]
-    again = calibration.figures(found["calibrated"], found["held_out"])
-    assert again["median_error"] == pytest.approx(found["median_error"], abs=1e-3)
-    assert len(found["held_out"]) >= 17
+    figures = results.read(COMMITTED, kind="calibration")["figures"]
+    again = calibration.figures(figures["calibrated"], figures["held_out"])
+    assert again["median_error"] == pytest.approx(figures["median_error"], abs=1e-3)
+    assert len(figures["held_out"]) >= 17
     assert again["median_error"] <= 0.10
     assert again["worst_error"] <= 0.20
     # Negative control: a model that forgot communication would not pass.
@@ -299,6 +309,6 @@ def test_more_ranks_than_cores_are_told_what_to_expect(
 
 
 def test_a_calibration_is_plain_json() -> None:
-    found = calibration.figures(as_measured(TRUTH), judged_rows())
-    assert json.loads(json.dumps(found)) == found
-    assert "minilm 3 layers" in calibration.table(found)
+    result = calibration.figures(as_measured(TRUTH), judged_rows())
+    assert json.loads(json.dumps(result)) == result
+    assert "minilm 3 layers" in calibration.table(result)

@@ -28,16 +28,16 @@ def test_a_ring_takes_2_w_minus_1_messages_of_one_wth(
 def test_buckets_are_those_of_torchs_ddp() -> None:
     """Minilm's shape in small: the embedding comes last and alone fills a bucket."""
     sizes = [50, 10, 10, 10, 10, 4]
-    cut = step_model.buckets_of(sizes, first_bytes=2, bucket_bytes=15)
-    assert [size for _, size in cut] == [4, 20, 20, 50]
-    assert [round(ready * 94) for ready, _ in cut] == [4, 24, 44, 94]
-    assert sum(size for _, size in cut) == sum(sizes)
+    buckets = step_model.buckets_of(sizes, first_bytes=2, bucket_bytes=15)
+    assert [size for _, size in buckets] == [4, 20, 20, 50]
+    assert [round(ready * 94) for ready, _ in buckets] == [4, 24, 44, 94]
+    assert sum(size for _, size in buckets) == sum(sizes)
 
 
 def test_hidden_and_exposed_by_hand() -> None:
     """Backward takes 3 s; four buckets of 1 s each are ready after 1, 2, 2 and 3 s."""
     buckets = [(1 / 3, 1), (2 / 3, 1), (2 / 3, 1), (1.0, 1)]
-    told = step_model.predict(
+    prediction = step_model.predict(
         Compute(0.0, 1.0, 0.0, backward_share=0.75, optimizer_s=0.5),
         Link(alpha_s=0.0, bytes_per_s=1.0, contention=0.5),
         buckets=buckets,
@@ -46,17 +46,17 @@ def test_hidden_and_exposed_by_hand() -> None:
         tokens=4,
     )
     # They arrive at 2, 3, 4 and 5: two of the four seconds lie behind backward's end.
-    assert (told.forward_s, told.backward_s) == (1.0, 3.0)
-    assert (told.hidden_s, told.exposed_s) == (2.0, 2.0)
-    assert told.contention_s == 1.0
-    assert told.step_s == 1.0 + 3.0 + 2.0 + 1.0 + 0.5
+    assert (prediction.forward_s, prediction.backward_s) == (1.0, 3.0)
+    assert (prediction.hidden_s, prediction.exposed_s) == (2.0, 2.0)
+    assert prediction.contention_s == 1.0
+    assert prediction.step_s == 1.0 + 3.0 + 2.0 + 1.0 + 0.5
 
 
 def test_alone_nothing_travels() -> None:
-    told = step_model.predict(
+    prediction = step_model.predict(
         COMPUTE, LINK, buckets=[(1.0, 10**9)], world_size=1, rows=16, tokens=50
     )
-    assert told.hidden_s == told.exposed_s == told.contention_s == 0
+    assert prediction.hidden_s == prediction.exposed_s == prediction.contention_s == 0
 
 
 def test_one_bucket_hides_nothing_and_many_hide_more() -> None:
@@ -80,10 +80,10 @@ def test_one_bucket_hides_nothing_and_many_hide_more() -> None:
 
 
 def test_fits_find_the_truth_again_through_noise_of_two_percent() -> None:
-    dice = random.Random(0)
+    rng = random.Random(0)
 
     def noisy(value: float) -> float:
-        return value * dice.uniform(0.98, 1.02)
+        return value * rng.uniform(0.98, 1.02)
 
     sizes = [4**power for power in range(4, 14)]
     times = [noisy(step_model.ring_s(n, world_size=2, link=LINK)) for n in sizes]
@@ -91,12 +91,14 @@ def test_fits_find_the_truth_again_through_noise_of_two_percent() -> None:
     assert link.alpha_s == pytest.approx(LINK.alpha_s, rel=0.05)
     assert link.bytes_per_s == pytest.approx(LINK.bytes_per_s, rel=0.05)
     shapes = [(rows, tokens) for rows in (2, 8, 16, 32) for tokens in (16, 50, 128)]
-    times = [noisy(COMPUTE.both_s(*shape)) for shape in shapes]
+    times = [noisy(COMPUTE.forward_backward_s(*shape)) for shape in shapes]
     compute = calibration.fit_compute(
         shapes, times, backward_share=2 / 3, optimizer_s=0.03
     )
     for shape in [(4, 30), (24, 100), (64, 128)]:  # held out
-        assert compute.both_s(*shape) == pytest.approx(COMPUTE.both_s(*shape), rel=0.05)
+        assert compute.forward_backward_s(*shape) == pytest.approx(
+            COMPUTE.forward_backward_s(*shape), rel=0.05
+        )
 
 
 def test_a_fit_never_predicts_negative_time() -> None:

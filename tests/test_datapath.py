@@ -15,7 +15,7 @@ from helpers.running import HELPERS
 
 from distrinews import dist
 from distrinews.bench import datapath, results
-from distrinews.bench.memory import watched
+from distrinews.bench.memory import sample_uss
 from distrinews.model.minilm import PACKAGE
 from distrinews.training import corpus
 
@@ -31,14 +31,14 @@ def test_five_times_the_rows_need_a_tenth_more_memory_at_most(
     path = tmp_path / "d.json"
     words = ("--largest-rows", MANY, "--num-rounds", 3, "--json", path)
     done = call("-m", "distrinews", "benchmark", "data", *words, folder=tmp_path)
-    found = results.read(path, kind="data")["figures"]
-    assert [row["num_rows"] for row in found["sizes"]] == [FEW, MANY]
-    assert found["memory_ratio"] < 1.10
+    figures = results.read(path, kind="data")["figures"]
+    assert [row["num_rows"] for row in figures["sizes"]] == [FEW, MANY]
+    assert figures["memory_ratio"] < 1.10
     # WHY not 1.15: that is judged where the machine is quiet, from the committed file.
-    assert found["time_ratio"] < 1.5
-    for row in found["sizes"]:
+    assert figures["time_ratio"] < 1.5
+    for row in figures["sizes"]:
         assert row["us_per_row"] < row["one_by_one_us_per_row"] / 1.5
-    assert done.stdout.strip() == datapath.table(found).strip()
+    assert done.stdout.strip() == datapath.table(figures).strip()
 
 
 @pytest.mark.slow
@@ -48,7 +48,7 @@ def test_a_copy_of_the_rows_in_lists_is_found(tmp_path: pathlib.Path) -> None:
     peaks: list[int] = []
     for size in (FEW, MANY):
         path = tmp_path / f"{size}.json"
-        call(HELPERS / "datapath_story.py", size, path, "lists", folder=tmp_path)
+        call(HELPERS / "datapath_program.py", size, path, "lists", folder=tmp_path)
         peaks.append(json.loads(path.read_text())["peak_bytes"])
     assert peaks[1] / peaks[0] > 1.10
 
@@ -58,15 +58,15 @@ def test_pages_of_a_mapped_file_do_not_count_and_a_copy_does(
 ) -> None:
     size = 64 * 2**20
     (tmp_path / "table").write_bytes(np.ones(size, np.uint8).tobytes())
-    with watched(tmp_path) as seen:
+    with sample_uss(tmp_path) as samples:
         view = np.frombuffer(
             pa.memory_map(str(tmp_path / "table")).read_buffer(), np.uint8
         )
         assert view.sum() == size  # every page was looked at
-    assert max(seen) - seen[0] < size / 4
-    with watched(tmp_path) as seen:  # negative control
+    assert max(samples) - samples[0] < size / 4
+    with sample_uss(tmp_path) as samples:  # negative control
         copy = view.copy()
-    assert max(seen) - seen[0] > size * 3 / 4
+    assert max(samples) - samples[0] > size * 3 / 4
     del copy
 
 
@@ -84,9 +84,9 @@ def test_the_ratios_are_over_all_sizes() -> None:
         }
         for size, us in ((1, 4.0), (2, 2.0), (3, 3.0))
     }
-    found = datapath.figures(memory, times)
-    assert (found["memory_ratio"], found["time_ratio"]) == (1.3, 2.0)
-    assert (found["same_rows_ratio"], found["one_by_one_ratio"]) == (1.0, 4.0)
+    result = datapath.figures(memory, times)
+    assert (result["memory_ratio"], result["time_ratio"]) == (1.3, 2.0)
+    assert (result["same_rows_ratio"], result["one_by_one_ratio"]) == (1.0, 4.0)
 
 
 # --- The clock ------------------------------------------------------------------
@@ -108,18 +108,18 @@ def test_every_table_is_timed_over_equally_many_rows_in_each_turn(
     read = dict.fromkeys(by_size, 0)
 
     def count(
-        splits: corpus.Splits, places: list[int], *, device: torch.device
+        splits: corpus.Splits, indices: list[int], *, device: torch.device
     ) -> None:
-        read[len(splits.train)] += len(places)
+        read[len(splits.train)] += len(indices)
 
     monkeypatch.setattr(corpus.Splits, "batch", count)
     settings = datapath.DataPathSettings(num_rounds=3)
-    told = datapath.time_in_turn(by_size, ALONE, settings=settings)
+    times_us = datapath.time_in_turn(by_size, ALONE, settings=settings)
     epochs = {size: (size - 100) // 32 * 32 for size in by_size}
     again = -(-(epochs[2000] // 10) // 32) * 32  # whole batches
     for size in by_size:
         assert read[size] == epochs[size] + 3 * (epochs[2000] + again)
-        counts = {kind: len(times) for kind, times in told[size].items()}
+        counts = {kind: len(times) for kind, times in times_us[size].items()}
         want = {"first_epoch": 1, "epochs": 3, "one_by_one": 3, "same_rows": 3}
         assert counts == want
 
@@ -133,17 +133,17 @@ def test_work_that_grows_with_the_table_is_found(
     settings = datapath.DataPathSettings(num_rounds=3)
 
     def ratio() -> float:
-        told = datapath.time_in_turn(by_size, ALONE, settings=settings)
+        times_us = datapath.time_in_turn(by_size, ALONE, settings=settings)
         # WHY the fastest turns: other tests may run beside this one.
-        few, many = (min(told[size]["epochs"]) for size in by_size)
+        few, many = (min(times_us[size]["epochs"]) for size in by_size)
         return many / few
 
     assert ratio() < 2
     collect = corpus.Splits.batch
 
-    def look_at_all(splits: corpus.Splits, places: list[int], **where: Any) -> object:
+    def look_at_all(splits: corpus.Splits, indices: list[int], **where: Any) -> object:
         assert splits.train.lengths.tolist()
-        return collect(splits, places, **where)
+        return collect(splits, indices, **where)
 
     monkeypatch.setattr(corpus.Splits, "batch", look_at_all)
     assert ratio() > 4

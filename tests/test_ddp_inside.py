@@ -23,7 +23,9 @@ from distrinews.model import sizes
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 PRESET = "minilm"
 TENSORS = len(sizes.gradient_bytes(PRESET))
-BUCKETS = [size for _, size in calibration.cut(PRESET, calibration.DEFAULT_BUCKET_MIB)]
+BUCKETS = [
+    size for _, size in calibration.ddp_buckets(PRESET, calibration.DEFAULT_BUCKET_MIB)
+]
 ALL = [sum(sizes.gradient_bytes(PRESET))]
 POSITIONS = [512 * 8]  # the only buffer: int64, one per place
 # What rank 0 tells when buckets are rebuilt: the order, and how many are in each.

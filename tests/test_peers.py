@@ -34,27 +34,29 @@ def test_all_libraries_do_the_same_work_and_ours_counts_every_row_once(
         *("--json", path),
         folder=tmp_path,
     )
-    told = results.read(path, kind="peers")
-    found = told["figures"]
-    assert set(found) == set(peers.PEERS)
-    for name, row in found.items():
-        [one] = row["rounds"]
-        assert one["num_steps"] == (363 - NUM_EVALUATED) // 32, name
+    record = results.read(path, kind="peers")
+    figures = record["figures"]
+    assert set(figures) == set(peers.PEERS)
+    for name, row in figures.items():
+        [epoch] = row["rounds"]
+        assert epoch["num_steps"] == (363 - NUM_EVALUATED) // 32, name
         assert row["each_row_once"], name
         assert row["replicas_equal"], name
         assert row["samples_per_s"] > 0
         # All start from the same weights and take the same few steps.
-        assert row["loss"] == pytest.approx(found["ours"]["loss"], abs=0.05), name
+        assert row["loss"] == pytest.approx(figures["ours"]["loss"], abs=0.05), name
     # WHY 204: DistributedSampler repeats a row so that the ranks divide.
-    counted = {name: row["evaluated_rows"] for name, row in found.items()}
+    counted = {name: row["evaluated_rows"] for name, row in figures.items()}
     assert counted["ours"] == counted["ours_ddp"] == NUM_EVALUATED
     assert {counted[name] for name in ("padded", "dynamic", "fabric")} == {204}
     # What differs by design differs in the batches that were really read.
-    shares = {name: row["padding_share"] for name, row in found.items()}
+    shares = {name: row["padding_share"] for name, row in figures.items()}
     assert shares["ours"] < shares["dynamic"] < shares["padded"]
-    assert found["ours"]["waiting_share"] < found["dynamic"]["waiting_share"]
-    assert found["ours"]["loss"] == pytest.approx(found["ours_ddp"]["loss"], abs=1e-4)
-    shown = peer_report.table(found, num_rows=NUM_EVALUATED)
+    assert figures["ours"]["waiting_share"] < figures["dynamic"]["waiting_share"]
+    assert figures["ours"]["loss"] == pytest.approx(
+        figures["ours_ddp"]["loss"], abs=1e-4
+    )
+    shown = peer_report.table(figures, num_rows=NUM_EVALUATED)
     assert done.stdout.strip() == shown.strip()  # and nothing of the libraries' own
 
 
@@ -63,17 +65,17 @@ def test_all_libraries_do_the_same_work_and_ours_counts_every_row_once(
 def test_a_loop_that_shares_no_gradients_or_no_rows_is_found(
     tmp_path: pathlib.Path,
 ) -> None:
-    """Negative control of the witnesses above."""
+    """Negative control of the checks above."""
     path = tmp_path / "found.json"
-    call(HELPERS / "peer_story.py", path, folder=tmp_path)
-    found = json.loads(path.read_text(encoding="utf-8"))
-    seen = {n: (r["each_row_once"], r["replicas_equal"]) for n, r in found.items()}
+    call(HELPERS / "peer_program.py", path, folder=tmp_path)
+    result = json.loads(path.read_text(encoding="utf-8"))
+    seen = {n: (r["each_row_once"], r["replicas_equal"]) for n, r in result.items()}
     assert seen == {
         "right": (True, True),
         "never_meets": (True, False),
         "reads_all": (False, True),
     }
-    assert "NO" in peer_report.table(found, num_rows=NUM_EVALUATED)
+    assert "NO" in peer_report.table(result, num_rows=NUM_EVALUATED)
 
 
 @pytest.mark.slow
@@ -125,11 +127,11 @@ def test_the_ratio_is_that_of_the_same_round_and_a_bad_round_is_not_hidden() -> 
     slow = [one_round(samples_per_s=s) for s in (10.0, 20.0, 5.0)]
     slow[1] |= {"evaluated_rows": 204, "each_row_once": False}
     fast = [one_round(samples_per_s=s) for s in (20.0, 40.0, 11.0)]
-    found = {
+    result = {
         name: peer_report.summarise(rounds) | {"code_lines": 9}
         for name, rounds in {"padded": slow, "ours": fast}.items()
     }
-    line = peer_report.table(found, num_rows=NUM_EVALUATED).splitlines()[2]
+    line = peer_report.table(result, num_rows=NUM_EVALUATED).splitlines()[2]
     cells = [cell.strip() for cell in line.split("|")]
     assert cells[2:4] == ["10.0", "2.00x"]
     assert cells[7] == "204 of 203"

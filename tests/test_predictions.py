@@ -46,7 +46,7 @@ EXACT = {
 
 def test_at_bandwidth_by_hand() -> None:
     """Two buckets: 40 MB of layers are ready with backward, and so is the table."""
-    told = predictions.at_bandwidth(
+    prediction = predictions.at_bandwidth(
         {"forward": 20.0, "backward": 40.0, "optimizer": 5.0},
         gradient_bytes=[50_000_000, 40_000_000],
         world_size=2,
@@ -54,9 +54,9 @@ def test_at_bandwidth_by_hand() -> None:
         alone_ms=130.0,
     )
     # W = 2: each bucket is two messages of half of it, 0.05 ms more each.
-    assert told.exposed_ms == pytest.approx(40 + 0.1 + 50 + 0.1)
-    assert told.step_ms == pytest.approx(65 + told.exposed_ms)
-    assert told.speedup == pytest.approx(130 / told.step_ms)
+    assert prediction.exposed_ms == pytest.approx(40 + 0.1 + 50 + 0.1)
+    assert prediction.step_ms == pytest.approx(65 + prediction.exposed_ms)
+    assert prediction.speedup == pytest.approx(130 / prediction.step_ms)
 
 
 def test_more_bandwidth_is_never_slower_and_one_rank_needs_none() -> None:
@@ -81,12 +81,12 @@ def test_more_bandwidth_is_never_slower_and_one_rank_needs_none() -> None:
 
 def test_computing_by_hand() -> None:
     """Distilbert: 6 layers of 7,077,888 weights; 66,956,548 in all."""
-    told = predictions.computing("distilbert", 50, EXACT)
+    compute = predictions.gpu_compute("distilbert", 50, EXACT)
     # 2 a weight in forward, 4 in backward; attention 2 x 2 x T x width a layer forward.
     flops = 6 * 6 * 7_077_888 + 3 * 6 * 4 * 50 * 768
-    assert told.per_token_s == pytest.approx(flops / 2e12)
-    assert told.optimizer_s == pytest.approx(66_956_548 * 40 / 200e9)
-    assert told.fixed_s == 0.01
+    assert compute.per_token_s == pytest.approx(flops / 2e12)
+    assert compute.optimizer_s == pytest.approx(66_956_548 * 40 / 200e9)
+    assert compute.fixed_s == 0.01
 
 
 def test_a_tree_climbs_levels_where_a_ring_goes_round() -> None:
@@ -128,57 +128,59 @@ def test_trees_are_taken_only_where_they_are_faster() -> None:
 
 def test_an_interval_holds_every_point_within() -> None:
     """Hardware drawn at random from the intervals never leaves what was predicted."""
-    told = predictions.two_t4("minilm", rows=32, tokens=53)
-    dice = np.random.default_rng(0)
+    predicted = predictions.two_t4("minilm", rows=32, tokens=53)
+    rng = np.random.default_rng(0)
     for _ in range(200):
         chosen = {
-            name: float(dice.uniform(one.low, one.high))
-            for name, one in published.T4_PAIR.items()
+            name: float(rng.uniform(figure.low, figure.high))
+            for name, figure in published.T4_PAIR.items()
         }
-        one = predictions.step("minilm", chosen, world_size=1, rows=32, tokens=53)
-        two = predictions.step("minilm", chosen, world_size=2, rows=16, tokens=53)
+        one_gpu = predictions.step("minilm", chosen, world_size=1, rows=32, tokens=53)
+        two_gpus = predictions.step("minilm", chosen, world_size=2, rows=16, tokens=53)
         for row, key, value in (
-            ("one", "step_ms", 1000 * one.step_s),
-            ("two", "step_ms", 1000 * two.step_s),
-            ("two", "speedup", one.step_s / two.step_s),
+            ("one", "step_ms", 1000 * one_gpu.step_s),
+            ("two", "step_ms", 1000 * two_gpus.step_s),
+            ("two", "speedup", one_gpu.step_s / two_gpus.step_s),
         ):
-            low, high = told[row][key]
+            low, high = predicted[row][key]
             assert low - 0.06 <= value <= high + 0.06, (row, key)
 
 
 def test_an_interval_from_one_corner_would_not_hold() -> None:
     """Negative control: the speed-up's extremes are not at all-low and all-high."""
-    told = predictions.two_t4("minilm", rows=32, tokens=53)["two"]["speedup"]
+    interval = predictions.two_t4("minilm", rows=32, tokens=53)["two"]["speedup"]
     ends = []
     for end in ("low", "high"):
         chosen = {name: getattr(f, end) for name, f in published.T4_PAIR.items()}
-        one = predictions.step("minilm", chosen, world_size=1, rows=32, tokens=53)
-        two = predictions.step("minilm", chosen, world_size=2, rows=16, tokens=53)
-        ends.append(one.step_s / two.step_s)
-    assert told[0] < min(ends) - 0.01
-    assert told[1] > max(ends) + 0.01
+        one_gpu = predictions.step("minilm", chosen, world_size=1, rows=32, tokens=53)
+        two_gpus = predictions.step("minilm", chosen, world_size=2, rows=16, tokens=53)
+        ends.append(one_gpu.step_s / two_gpus.step_s)
+    assert interval[0] < min(ends) - 0.01
+    assert interval[1] > max(ends) + 0.01
 
 
 def every_figure() -> list[Figure]:
-    known = (published.T4_PAIR, published.T4_NODES, published.A100_NODES)
-    return [one for group in known for one in group.values()]
+    groups = (published.T4_PAIR, published.T4_NODES, published.A100_NODES)
+    return [figure for group in groups for figure in group.values()]
 
 
-def unsourced(one: Figure) -> bool:
+def unsourced(figure: Figure) -> bool:
     """Whether a figure claims more than it shows."""
-    sourced = re.fullmatch(r"https://\S+", one.source) is not None
-    return one.kind != "assumed" and not (sourced and any(map(str.isdigit, one.quote)))
+    sourced = re.fullmatch(r"https://\S+", figure.source) is not None
+    return figure.kind != "assumed" and not (
+        sourced and any(map(str.isdigit, figure.quote))
+    )
 
 
 def test_every_figure_is_an_interval_with_a_source_or_says_that_it_is_assumed() -> None:
     figures = every_figure()
     assert len(figures) >= 24
-    for one in figures:
-        assert one.low < one.high, one
-        assert not unsourced(one), one
+    for figure in figures:
+        assert figure.low < figure.high, figure
+        assert not unsourced(figure), figure
         # What was only assumed, or stands on a data sheet, is no narrow interval.
-        if one.kind != "measured" and one.unit != "part":
-            assert one.high >= 1.9 * one.low, one
+        if figure.kind != "measured" and figure.unit != "part":
+            assert figure.high >= 1.9 * figure.low, figure
     # Negative control.
     assert unsourced(Figure(1.0, 2.0, "s", "measured", "said to be 1.5"))
 
@@ -244,22 +246,24 @@ def test_predict_writes_what_it_printed_and_names_every_source(
     pytest.importorskip("matplotlib")
     path = tmp_path / "p.json"
     done = predict("--json", path, folder=tmp_path)
-    told = results.read(path, kind="prediction")
-    assert report.t4_table(told["figures"]["t4"]) in done.stdout
+    record = results.read(path, kind="prediction")
+    assert report.t4_table(record["figures"]["t4"]) in done.stdout
     assert done.stdout.startswith("Predicted, not measured")
-    written = json.dumps(told["figures"]["published"])
-    for one in every_figure():
-        assert json.dumps(one.quote)[1:-1] in written
-        assert one.source in written
+    written = json.dumps(record["figures"]["published"])
+    for figure in every_figure():
+        assert json.dumps(figure.quote)[1:-1] in written
+        assert figure.source in written
     assert (tmp_path / "p.svg").read_text(encoding="utf-8").startswith("<?xml")
     first = (path.read_bytes(), (tmp_path / "p.svg").read_bytes())
     predict("--json", path, folder=tmp_path)  # a prediction may be renewed
     assert (path.read_bytes(), (tmp_path / "p.svg").read_bytes()) == first
 
 
-def record(path: pathlib.Path, kind: str, **changes: Any) -> bytes:
-    told = results.record(kind, figures={}, settings={}, num_ranks=2) | changes
-    path.write_text(json.dumps(told), encoding="utf-8")
+def write_record(path: pathlib.Path, kind: str, **changes: Any) -> bytes:
+    contents = (
+        results.build_record(kind, figures={}, settings={}, num_ranks=2) | changes
+    )
+    path.write_text(json.dumps(contents), encoding="utf-8")
     return path.read_bytes()
 
 
@@ -281,9 +285,9 @@ def test_what_cannot_be_predicted_is_refused_and_nothing_is_overwritten(
 ) -> None:
     path = tmp_path / "p.json"
     if there == "other kind":
-        there = record(path, "scaling")
+        there = write_record(path, "scaling")
     elif there == "other schema":
-        there = record(path, "prediction", schema=99)
+        there = write_record(path, "prediction", schema=99)
     else:
         path.write_bytes(there)  # type: ignore[arg-type]
     done = predict(*words, "--json", path, folder=tmp_path, expect=2)
@@ -299,10 +303,10 @@ def test_the_picture_is_the_same_file_for_the_same_numbers(
     pytest.importorskip("matplotlib")
     pair = {"efficiency": [0.5, 1.0], "tree_efficiency": [0.6, 1.0]}
     rows = [{"world_size": ranks} | pair for ranks in (1, 8)]
-    found = {"many_ranks": {"m": {"t4_ethernet": rows, "a100_efa": rows}}}
+    result = {"many_ranks": {"m": {"t4_ethernet": rows, "a100_efa": rows}}}
     drawn = []
     for name in ("a.svg", "b.svg"):
-        report.draw(found, tmp_path / name)
+        report.draw(result, tmp_path / name)
         drawn.append((tmp_path / name).read_text(encoding="utf-8"))
     assert drawn[0] == drawn[1]
     # No background and no black ink: readable on a white page and on a dark one.
@@ -325,22 +329,24 @@ def t4_record(gpus: list[str]) -> dict[str, Any]:
     """An invented run of chapter 06 on Kaggle, with numbers that nobody predicts."""
     times = {"data": 1.0, "forward": 30.0, "backward": 60.0, "optimizer": 9.0}
     half = {"data": 1.0, "forward": 15.0, "backward": 40.0, "optimizer": 9.0}
-    one, two = times | {"total": 123.0}, half | {"total": 77.0}
-    ways = dict.fromkeys(("strong", "strong_unsynced"), [two] * 5)
-    ways |= dict.fromkeys(("one_process", "weak", "weak_unsynced"), [one] * 5)
-    own = {"rows": 32, "tokens": 1600, "padding_share": 0.1, "threads": [2]}
-    own |= {"peak_memory_bytes": [10**9], "gradient_bytes": [4, 4]}
-    both = own | {"threads": [1, 1], "peak_memory_bytes": [10**9] * 2}
-    work = {"one_process": own, "strong": both, "weak": both | {"rows": 64}}
-    found = scaling.figures(ways, work=work)
-    told = results.record(
+    one_process, two_ranks = times | {"total": 123.0}, half | {"total": 77.0}
+    timings = dict.fromkeys(("strong", "strong_unsynced"), [two_ranks] * 5)
+    timings |= dict.fromkeys(
+        ("one_process", "weak", "weak_unsynced"), [one_process] * 5
+    )
+    counts = {"rows": 32, "tokens": 1600, "padding_share": 0.1, "threads": [2]}
+    counts |= {"peak_memory_bytes": [10**9], "gradient_bytes": [4, 4]}
+    both = counts | {"threads": [1, 1], "peak_memory_bytes": [10**9] * 2}
+    workload = {"one_process": counts, "strong": both, "weak": both | {"rows": 64}}
+    result = scaling.figures(timings, workload=workload)
+    record = results.build_record(
         "scaling",
-        figures=found,
+        figures=result,
         settings={"preset": "distilbert", "global_batch_size": 32, "num_rounds": 5},
         num_ranks=2,
     )
-    told["environment"]["gpus"] = gpus
-    return told
+    record["environment"]["gpus"] = gpus
+    return record
 
 
 needs_record = pytest.mark.skipif(
@@ -400,6 +406,6 @@ def test_a_file_from_another_machine_is_refused_and_the_page_stays(
 @needs_record
 @pytest.mark.slow
 def test_the_committed_prediction_is_what_the_code_predicts() -> None:
-    told = results.read(PREDICTED, kind="prediction")
-    again = report.figures(PredictionSettings(**told["settings"]))
-    assert json.loads(json.dumps(again)) == told["figures"]
+    record = results.read(PREDICTED, kind="prediction")
+    again = report.figures(PredictionSettings(**record["settings"]))
+    assert json.loads(json.dumps(again)) == record["figures"]

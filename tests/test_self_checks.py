@@ -126,7 +126,7 @@ def measured(*, one_ms: float, strong_ms: float, weak_ms: float) -> dict[str, An
     told |= {"strong_unsynced": step(strong_ms)}
     told |= {"weak": step(weak_ms), "weak_unsynced": step(weak_ms)}
     work = {"one_process": alone, "strong": both, "weak": both | {"rows": 64}}
-    return scaling.figures(told, work=work)
+    return scaling.figures(told, workload=work)
 
 
 def efficiency() -> float:

@@ -25,7 +25,7 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
 from distrinews.bench.costmodel import step_model
-from distrinews.bench.costmodel.calibration import cut
+from distrinews.bench.costmodel.calibration import ddp_buckets
 from distrinews.bench.costmodel.step_model import Compute, Link
 from distrinews.doctor import matching
 
@@ -341,7 +341,7 @@ def bucket_sentence(mib: int, gbit: float) -> str:
     phases = json.loads(record.read_text("utf-8"))["figures"]["strong"]["phases_ms"]
     both_s = (phases["forward"] + phases["backward"]) / 1000
     compute = Compute(both_s, 0, 0, phases["backward"] / 1000 / both_s, 0)
-    buckets = cut("minilm", mib)
+    buckets = ddp_buckets("minilm", mib)
     link = Link(50e-6, gbit * 1e9 / 8)
     told = step_model.predict(
         compute, link, buckets=buckets, world_size=2, rows=0, tokens=0
@@ -381,7 +381,7 @@ def test_the_time_line_is_moved_by_keyboard_and_says_what_the_cost_model_says(
     page.keyboard.press("Enter")
     assert said(page) == bucket_sentence(25, 5)
     open_table(page)
-    assert len(rows(page)) == len(cut("minilm", 25))
+    assert len(rows(page)) == len(ddp_buckets("minilm", 25))
 
 
 def test_the_sampler_is_turned_by_keyboard_and_shows_torchs_indices(

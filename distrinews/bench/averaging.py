@@ -27,14 +27,14 @@ from torch.nn.utils import clip_grad_norm_
 
 from distrinews import dist, model, sync, training
 from distrinews.bench import results, timing
-from distrinews.bench.timing import PhaseClock
+from distrinews.bench.timing import PhaseTimer
 from distrinews.config.settings import BenchmarkSettings
 from distrinews.dist import Ranks
 from distrinews.sync import shared_memory, sparse_embedding
 from distrinews.training import corpus
 from distrinews.training.corpus import Splits
 
-__all__ = ["figures", "measure", "story", "table"]
+__all__ = ["figures", "measure", "run", "table"]
 
 TITLES = {
     "torch_ddp": "torch DDP",
@@ -44,7 +44,7 @@ TITLES = {
     "both": "shared memory, touched rows",
     "unsynced": "no averaging at all (wrong)",
 }
-NUM_BATCHES = 4  # that take turns, so that no way meets always the same lengths
+NUM_BATCHES = 4  # in turn, so that no variant always gets the same lengths
 NEVER = 10**9  # rows: no embedding has so many
 
 
@@ -55,7 +55,7 @@ def measure(
     *,
     settings: BenchmarkSettings,
 ) -> dict[str, dict[str, Any]]:
-    """Time a whole step of every way, in turn, and compare where they end.
+    """Time a whole step of every variant, in turn, and compare the final weights.
 
     Collective: every rank must call it.
 
@@ -72,8 +72,8 @@ def measure(
         SetupError: The ranks share no memory. On every rank.
 
     Note:
-        Cost: memory for a replica and an optimizer a way. Ways in shared memory are
-        left out on GPUs, where nccl does that.
+        Cost: memory for a replica and an optimizer per variant. On GPUs the variants
+        in shared memory are left out, because nccl does that itself.
     """
     size = settings.global_batch_size
     num_batches = max(1, min(NUM_BATCHES, len(splits.train_lengths) // size))
@@ -86,20 +86,22 @@ def measure(
         )
         for number in range(num_batches)
     ]
-    nets, ways = {}, {}
+    nets, variants = {}, {}
     for name, wrap in _wrappers(ranks).items():
         nets[name] = copy.deepcopy(net)
-        ways[name] = _way(wrap(nets[name]), batches, settings=settings, name=name)
-    told = timing.interleave(
-        ways, ranks, num_rounds=settings.num_rounds, title="time the ways"
+        variants[name] = _make_step(
+            wrap(nets[name]), batches, settings=settings, name=name
+        )
+    timings = timing.interleave(
+        variants, ranks, num_rounds=settings.num_rounds, title="time the ways"
     )
     reference = dict(nets["torch_ddp"].named_parameters())
     gaps = {}
-    for name, other in nets.items():
-        pairs = ((p, reference[key]) for key, p in other.named_parameters())
-        mine = max(float((a - b).detach().abs().max()) for a, b in pairs)
-        gaps[name] = max(dist.gather_objects(mine))
-    return figures(told, gaps)
+    for name, candidate in nets.items():
+        pairs = ((p, reference[key]) for key, p in candidate.named_parameters())
+        local_gap = max(float((a - b).detach().abs().max()) for a, b in pairs)
+        gaps[name] = max(dist.gather_objects(local_gap))
+    return figures(timings, gaps)
 
 
 def _wrappers(ranks: Ranks) -> dict[str, Callable[[nn.Module], nn.Module]]:
@@ -114,17 +116,17 @@ def _wrappers(ranks: Ranks) -> dict[str, Callable[[nn.Module], nn.Module]]:
     def all_rows(bare: nn.Module) -> nn.Module:
         return shared_memory.SharedMemory(bare, min_rows=NEVER)
 
-    ways: dict[str, Callable[[nn.Module], nn.Module]] = {
+    wrappers: dict[str, Callable[[nn.Module], nn.Module]] = {
         "torch_ddp": torch_ddp,
         "overlapped": sync.Overlapped,
         "touched_rows": sparse_embedding.data_parallel,
     }
     if gpu is None:
-        ways |= {"shared_memory": all_rows, "both": shared_memory.SharedMemory}
-    return ways | {"unsynced": torch_ddp}
+        wrappers |= {"shared_memory": all_rows, "both": shared_memory.SharedMemory}
+    return wrappers | {"unsynced": torch_ddp}
 
 
-def _way(
+def _make_step(
     replica: nn.Module,
     batches: Sequence[tuple[Mapping[str, torch.Tensor], torch.Tensor]],
     *,
@@ -133,19 +135,19 @@ def _way(
 ) -> timing.Variant:
     """A step of training: what chapter 05 does, but for reading the rows."""
     optimizer = training.build_optimizer(replica, settings=settings)
-    taken = 0
+    num_steps = 0
 
-    def take_step(clock: PhaseClock) -> None:
-        nonlocal taken
-        inputs, labels = batches[taken % len(batches)]
-        taken += 1
+    def take_step(timer: PhaseTimer) -> None:
+        nonlocal num_steps
+        inputs, labels = batches[num_steps % len(batches)]
+        num_steps += 1
         optimizer.zero_grad()
         with sync.no_sync_unless(name != "unsynced", replica=replica):
-            with clock.phase("forward"):
+            with timer.phase("forward"):
                 loss = F.cross_entropy(replica(**inputs).logits, labels)
-            with clock.phase("backward"):
+            with timer.phase("backward"):
                 loss.backward()
-        with clock.phase("optimizer"):
+        with timer.phase("optimizer"):
             clip_grad_norm_(replica.parameters(), settings.max_gradient_norm)
             optimizer.step()
 
@@ -153,43 +155,43 @@ def _way(
 
 
 def figures(
-    told: Mapping[str, Sequence[Mapping[str, float]]], gaps: Mapping[str, float]
+    timings: Mapping[str, Sequence[Mapping[str, float]]], gaps: Mapping[str, float]
 ) -> dict[str, dict[str, Any]]:
     """Turn times and differences into what is printed and kept.
 
     Args:
-        told: What `benchmark.interleave` returned.
+        timings: What `timing.interleave` returned.
         gaps: Name -> largest difference of a weight to torch DDP's, after all steps.
 
     Returns:
-        Name -> what `benchmark.summarise` returns, `ratio_to_ddp` (the median over
-        rounds of this way's time by torch DDP's in the same round) and `max_abs_diff`.
+        Name -> what `timing.summarise` returns, `ratio_to_ddp` (the median over
+        rounds of this variant's time by torch DDP's in that round) and `max_abs_diff`.
 
     Examples:
         >>> fast, slow = {"total": 3.0}, {"total": 4.0}
-        >>> found = figures({"torch_ddp": [slow], "both": [fast]}, {"both": 0.0})
-        >>> found["both"]["ratio_to_ddp"], found["both"]["max_abs_diff"]
+        >>> result = figures({"torch_ddp": [slow], "both": [fast]}, {"both": 0.0})
+        >>> result["both"]["ratio_to_ddp"], result["both"]["max_abs_diff"]
         (0.75, 0.0)
     """
-    found = {}
-    for name, rounds in told.items():
-        ratio, interval = timing.paired_ratio(rounds, told["torch_ddp"])
-        found[name] = timing.summarise(rounds) | {
+    result = {}
+    for name, rounds in timings.items():
+        ratio, interval = timing.paired_ratio(rounds, timings["torch_ddp"])
+        result[name] = timing.summarise(rounds) | {
             "ratio_to_ddp": ratio,
             "ratio_interval": interval,
             "max_abs_diff": gaps.get(name),
         }
-    return found
+    return result
 
 
-def table(found: Mapping[str, Mapping[str, Any]]) -> str:
+def table(result: Mapping[str, Mapping[str, Any]]) -> str:
     """Draw the figures as a table that Markdown and a terminal both show.
 
     Args:
-        found: What `figures` returned.
+        result: What `figures` returned.
 
     Returns:
-        A row per way.
+        A row per variant.
 
     Examples:
         >>> row = {"median_ms": 5.0, "ratio_to_ddp": 0.5, "spread": 0.1}
@@ -197,7 +199,7 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
         | shared memory, touched rows | 5 ms | 0.50x        | 10%    | 0.0e+00    |
     """
     lines = [["way", "step", "by torch DDP", "spread", "difference"]]
-    for name, row in found.items():
+    for name, row in result.items():
         lines.append([
             TITLES[name],
             f"{row['median_ms']:.0f} ms",
@@ -208,7 +210,7 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
     return timing.draw_table(lines)
 
 
-def story(ranks: Ranks, settings: BenchmarkSettings) -> None:
+def run(ranks: Ranks, settings: BenchmarkSettings) -> None:
     """Measure, print, and write the record if one was asked for.
 
     Collective: every rank must call it; it is what `dist.launch` runs.
@@ -222,8 +224,10 @@ def story(ranks: Ranks, settings: BenchmarkSettings) -> None:
     net = model.build(
         settings.preset, dropout=settings.dropout, vocabulary_size=len(splits.tokenizer)
     ).to(ranks.device)
-    found = measure(net, splits, ranks, settings=settings)
+    result = measure(net, splits, ranks, settings=settings)
     with dist.raise_together():
         if ranks.is_main:
-            print("\n\n".join(filter(None, (table(found), timing.noise(found)))))
-            results.keep(settings, "averaging", figures=found, ranks=ranks)
+            print(
+                "\n\n".join(filter(None, (table(result), timing.noise_warning(result))))
+            )
+            results.save(settings, "averaging", figures=result, ranks=ranks)

@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 from distrinews import dist, training
 from distrinews.bench import results, timing
-from distrinews.bench.memory import watched
+from distrinews.bench.memory import sample_uss
 from distrinews.config.settings import BenchmarkSettings
 from distrinews.data import tokenised
 from distrinews.data.token_table import TokenTable
@@ -48,7 +48,7 @@ __all__ = [
     "DataPathSettings",
     "collect_one_by_one",
     "figures",
-    "read_one_size",
+    "measure_one_size",
     "run",
     "sizes",
     "table",
@@ -57,9 +57,9 @@ __all__ = [
 ]
 
 SMALLEST = 10_000
-SAME_BATCHES = 10
+NUM_REREAD_BATCHES = 10
 # The two other times are taken over this part of an epoch of the largest table.
-PART = 10
+EPOCH_DIVISOR = 10
 
 
 class DataPathSettings(BenchmarkSettings):
@@ -99,7 +99,7 @@ def sizes(largest: int) -> list[int]:
     return [*chosen, largest]
 
 
-def read_one_size(
+def measure_one_size(
     ranks: Ranks,
     settings: DataPathSettings,
     out: pathlib.Path,
@@ -117,16 +117,16 @@ def read_one_size(
         prepare: Something else to do with the rows before they are read; for proofs.
     """
     # What every run pays, whatever it reads, is there before the first look.
-    _read(_load(settings, SMALLEST), ranks, settings=settings, num_batches=10)
+    _read_epoch(_load(settings, SMALLEST), ranks, settings=settings, num_batches=10)
     began_s = time.perf_counter()
-    with watched(tokenised.cache_folder()) as seen:
+    with sample_uss(tokenised.cache_folder()) as samples:
         splits = _load(settings, settings.train_rows or SMALLEST)
         prepare_s = time.perf_counter() - began_s
         kept = prepare(splits) if prepare else None
-        _read(splits, ranks, settings=settings)
+        _read_epoch(splits, ranks, settings=settings)
     del kept
-    first, peak = zip(*dist.gather_objects((seen[0], max(seen))), strict=True)
-    told = {
+    first, peak = zip(*dist.gather_objects((samples[0], max(samples))), strict=True)
+    result = {
         "num_rows": len(splits.train),
         "first_bytes": max(first),
         "peak_bytes": max(peak),
@@ -134,15 +134,15 @@ def read_one_size(
     }
     with dist.raise_together():
         if ranks.is_main:
-            files.write_json(out, told)
+            files.write_json(out, result)
 
 
 def _load(settings: DataPathSettings, num_rows: int) -> Splits:
-    few = {"train_rows": num_rows, "validation_rows": 1000, "test_rows": 1000}
-    return corpus.load(settings.model_copy(update=few))
+    row_counts = {"train_rows": num_rows, "validation_rows": 1000, "test_rows": 1000}
+    return corpus.load(settings.model_copy(update=row_counts))
 
 
-def _read(
+def _read_epoch(
     splits: Splits,
     ranks: Ranks,
     *,
@@ -166,8 +166,48 @@ def time_all_sizes(ranks: Ranks, settings: DataPathSettings, out: pathlib.Path) 
         out: Where to write what `time_in_turn` returns.
     """
     by_size = {size: _load(settings, size) for size in sizes(settings.largest_rows)}
-    told = time_in_turn(by_size, ranks, settings=settings)
-    files.write_json(out, {str(size): times for size, times in told.items()})
+    times_us = time_in_turn(by_size, ranks, settings=settings)
+    files.write_json(out, {str(size): row for size, row in times_us.items()})
+
+
+def time_in_turn(
+    by_size: Mapping[int, Splits], ranks: Ranks, *, settings: BenchmarkSettings
+) -> dict[int, dict[str, list[float]]]:
+    """Time a row of each table, taking turns.
+
+    Args:
+        by_size: The tables, from small to large.
+        ranks: Who this process is; alone.
+        settings: Kind and size of batches, number of rounds.
+
+    Returns:
+        For each size microseconds of a row, one number a round: `epochs`, its share of
+        planning them included; `same_rows`, without planning; `one_by_one`. And
+        `first_epoch`, a single number: there each page of the file is looked at for
+        the first time. `epochs` begins after it.
+    """
+    epochs, one_by_one, same_rows = {}, {}, {}
+    times_us: dict[int, dict[str, list[float]]] = {}
+    for size, splits in by_size.items():
+        epochs[size] = _read_epochs(splits.batch, splits, ranks, settings)
+        collect = functools.partial(collect_one_by_one, splits.fit)
+        one_by_one[size] = _read_epochs(collect, splits, ranks, settings)
+        same_rows[size] = _reread_batches(splits, ranks, settings)
+        # Of the last one, the largest, as many rows as an epoch has make a turn.
+        num_batches = len(splits.train_rows) // settings.global_batch_size
+        num_rows = num_batches * settings.global_batch_size
+        times_us[size] = {"first_epoch": [_us_per_row(epochs[size], num_rows)]}
+    kinds = (
+        ("epochs", epochs, num_rows),
+        ("one_by_one", one_by_one, num_rows // EPOCH_DIVISOR),
+        ("same_rows", same_rows, num_rows // EPOCH_DIVISOR),
+    )
+    for number in tqdm(range(settings.num_rounds), desc="time a row"):
+        order = list(by_size) if number % 2 == 0 else list(by_size)[::-1]
+        for (name, readers, rows_per_turn), size in itertools.product(kinds, order):
+            took_us = _us_per_row(readers[size], rows_per_turn)
+            times_us[size].setdefault(name, []).append(took_us)
+    return times_us
 
 
 def collect_one_by_one(
@@ -199,54 +239,14 @@ def collect_one_by_one(
     return inputs, labels.to(device)
 
 
-def time_in_turn(
-    by_size: Mapping[int, Splits], ranks: Ranks, *, settings: BenchmarkSettings
-) -> dict[int, dict[str, list[float]]]:
-    """Time a row of each table, taking turns.
-
-    Args:
-        by_size: The tables, from small to large.
-        ranks: Who this process is; alone.
-        settings: Kind and size of batches, number of rounds.
-
-    Returns:
-        For each size microseconds of a row, one number a round: `epochs`, its share of
-        planning them included; `same_rows`, without planning; `one_by_one`. And
-        `first_epoch`, a single number: there each page of the file is looked at for
-        the first time. `epochs` begins after it.
-    """
-    epochs, loops, same = {}, {}, {}
-    told: dict[int, dict[str, list[float]]] = {}
-    for size, splits in by_size.items():
-        epochs[size] = _epochs(splits.batch, splits, ranks, settings)
-        by_row = functools.partial(collect_one_by_one, splits.fit)
-        loops[size] = _epochs(by_row, splits, ranks, settings)
-        same[size] = _again(splits, ranks, settings)
-        # Of the last one, the largest, as many rows as an epoch has make a turn.
-        whole = len(splits.train_rows) // settings.global_batch_size
-        num_rows = whole * settings.global_batch_size
-        told[size] = {"first_epoch": [_us_per_row(epochs[size], num_rows)]}
-    kinds = (
-        ("epochs", epochs, num_rows),
-        ("one_by_one", loops, num_rows // PART),
-        ("same_rows", same, num_rows // PART),
-    )
-    for number in tqdm(range(settings.num_rounds), desc="time a row"):
-        turns = list(by_size) if number % 2 == 0 else list(by_size)[::-1]
-        for (name, readers, many), size in itertools.product(kinds, turns):
-            took_us = _us_per_row(readers[size], many)
-            told[size].setdefault(name, []).append(took_us)
-    return told
-
-
 def _us_per_row(reader: Iterator[int], num_rows: int) -> float:
-    began_s, done = time.perf_counter(), 0
-    while done < num_rows:
-        done += next(reader)
-    return round(1e6 * (time.perf_counter() - began_s) / done, 3)
+    began_s, num_read = time.perf_counter(), 0
+    while num_read < num_rows:
+        num_read += next(reader)
+    return round(1e6 * (time.perf_counter() - began_s) / num_read, 3)
 
 
-def _epochs(
+def _read_epochs(
     collect: Callable[..., object],
     splits: Splits,
     ranks: Ranks,
@@ -261,34 +261,14 @@ def _epochs(
             yield len(rows)
 
 
-def _again(splits: Splits, ranks: Ranks, settings: BenchmarkSettings) -> Iterator[int]:
+def _reread_batches(
+    splits: Splits, ranks: Ranks, settings: BenchmarkSettings
+) -> Iterator[int]:
     """Read the first few batches of an epoch for ever."""
     sampler = training.build_sampler(splits.train_lengths, ranks, settings=settings)
-    for rows in itertools.cycle(list(itertools.islice(sampler, SAME_BATCHES))):
+    for rows in itertools.cycle(list(itertools.islice(sampler, NUM_REREAD_BATCHES))):
         splits.batch(rows, device=ranks.device)
         yield len(rows)
-
-
-def run(settings: DataPathSettings) -> None:
-    """Measure, print, and write the record if one was asked for.
-
-    Args:
-        settings: What to measure.
-    """
-    chosen, memory = sizes(settings.largest_rows), []
-    with tempfile.TemporaryDirectory() as folder:
-        out = pathlib.Path(folder) / "told.json"
-        for size in tqdm(chosen, desc="memory"):
-            some = settings.model_copy(update={"train_rows": size})
-            dist.launch(read_one_size, some, out, num_ranks=settings.num_ranks)
-            memory.append(files.read_json(out))
-        dist.launch(time_all_sizes, settings, out, num_ranks=1)
-        times = {int(size): row for size, row in files.read_json(out).items()}
-    found = figures(memory, times)
-    print(table(found))
-    with dist.setup() as ranks:
-        ranks = dataclasses.replace(ranks, world_size=settings.num_ranks)
-        results.keep(settings, "data", figures=found, ranks=ranks)
 
 
 def figures(
@@ -298,7 +278,7 @@ def figures(
     """Turn what was seen into what is printed and kept.
 
     Args:
-        memory: For each size what `read_one_size` wrote.
+        memory: For each size what `measure_one_size` wrote.
         times_us: What `time_all_sizes` wrote.
 
     Returns:
@@ -308,24 +288,24 @@ def figures(
         `same_rows_ratio`, `one_by_one_ratio`, largest by smallest over all sizes.
 
     Examples:
-        >>> one = {"num_rows": 10, "first_bytes": 5, "peak_bytes": 10, "prepare_s": 0.1}
-        >>> two = one | {"num_rows": 20, "peak_bytes": 12}
+        >>> few = {"num_rows": 10, "first_bytes": 5, "peak_bytes": 10, "prepare_s": 0.1}
+        >>> many = few | {"num_rows": 20, "peak_bytes": 12}
         >>> kinds = ("epochs", "first_epoch", "same_rows", "one_by_one")
         >>> times = dict.fromkeys(kinds, [3.0])
-        >>> figures([one, two], {10: times, 20: times})["memory_ratio"]
+        >>> figures([few, many], {10: times, 20: times})["memory_ratio"]
         1.2
     """
     rows = []
-    for one, times in zip(memory, times_us.values(), strict=True):
-        middle = {kind: round(statistics.median(us), 3) for kind, us in times.items()}
+    for row, times in zip(memory, times_us.values(), strict=True):
+        medians = {kind: round(statistics.median(us), 3) for kind, us in times.items()}
         rows.append(
-            dict(one)
+            dict(row)
             | {
-                "grown_bytes": one["peak_bytes"] - one["first_bytes"],
-                "us_per_row": middle.pop("epochs"),
+                "grown_bytes": row["peak_bytes"] - row["first_bytes"],
+                "us_per_row": medians.pop("epochs"),
                 "spread": timing.spread(times["epochs"]),
             }
-            | {f"{kind}_us_per_row": us for kind, us in middle.items()}
+            | {f"{kind}_us_per_row": us for kind, us in medians.items()}
         )
     return {
         "sizes": rows,
@@ -337,22 +317,22 @@ def figures(
 
 
 def _ratio(rows: Sequence[Mapping[str, float]], name: str) -> float:
-    found = [row[name] for row in rows]
-    return round(max(found) / min(found), 4)
+    values = [row[name] for row in rows]
+    return round(max(values) / min(values), 4)
 
 
-def table(found: Mapping[str, Any]) -> str:
+def table(result: Mapping[str, Any]) -> str:
     """Draw the figures as a table that Markdown and a terminal both show.
 
     Args:
-        found: What `figures` returned.
+        result: What `figures` returned.
 
     Returns:
         A row per size.
     """
     lines = [["rows", "memory at most", "grown by", "time per row", "spread"]]
     lines[0] += ["first epoch", "same rows again", "one by one"]
-    for row in found["sizes"]:
+    for row in result["sizes"]:
         lines.append([
             f"{row['num_rows']:,}",
             f"{row['peak_bytes'] / 2**20:.0f} MiB",
@@ -364,3 +344,25 @@ def table(found: Mapping[str, Any]) -> str:
             f"{row['one_by_one_us_per_row']:.2f} us",
         ])
     return timing.draw_table(lines)
+
+
+def run(settings: DataPathSettings) -> None:
+    """Measure, print, and write the record if one was asked for.
+
+    Args:
+        settings: What to measure.
+    """
+    row_counts, memory = sizes(settings.largest_rows), []
+    with tempfile.TemporaryDirectory() as folder:
+        out = pathlib.Path(folder) / "measured.json"
+        for size in tqdm(row_counts, desc="memory"):
+            resized = settings.model_copy(update={"train_rows": size})
+            dist.launch(measure_one_size, resized, out, num_ranks=settings.num_ranks)
+            memory.append(files.read_json(out))
+        dist.launch(time_all_sizes, settings, out, num_ranks=1)
+        times = {int(size): row for size, row in files.read_json(out).items()}
+    result = figures(memory, times)
+    print(table(result))
+    with dist.setup() as ranks:
+        ranks = dataclasses.replace(ranks, world_size=settings.num_ranks)
+        results.save(settings, "data", figures=result, ranks=ranks)

@@ -1,9 +1,9 @@
-"""Measure the rungs of `distrinews.sync` side by side with torch's DDP.
+"""Measure the averaging variants of `distrinews.sync` side by side with torch's DDP.
 
-Promise: all rungs see the same model, the same rows and the same minutes of the same
+Promise: all variants see the same model, the same rows and the same minutes of the same
 process group, in an order that favours none; a time is that of the slowest rank.
 
-Not here: the rungs themselves (`distrinews.sync`, `distrinews.sync.overlap`).
+Not here: the variants themselves (`distrinews.sync`, `distrinews.sync.overlap`).
 
 Letters used for shapes: B = rows per rank and step, T = tokens, P = shape of one
 parameter.
@@ -40,7 +40,7 @@ __all__ = [
     "largest_difference",
     "loss_of",
     "measure",
-    "same_model_other_rows",
+    "load_model_and_batches",
 ]
 
 Batch = tuple[Mapping[str, torch.Tensor], torch.Tensor]  # inputs [B, T], labels [B]
@@ -69,10 +69,10 @@ def loss_of(replica: nn.Module, batch: Batch) -> torch.Tensor:
     return F.cross_entropy(replica(**inputs).logits, labels)
 
 
-def same_model_other_rows(
+def load_model_and_batches(
     preset: str, ranks: Ranks, *, per_rank_batch_size: int = 16, num_batches: int = 4
 ) -> tuple[nn.Module, list[Batch]]:
-    """Load what the rungs are measured with: one model, and other news on every rank.
+    """Load one model, the same on every rank, and different rows for every rank.
 
     Collective: every rank must call it.
 
@@ -83,26 +83,26 @@ def same_model_other_rows(
         num_batches: How many batches each rank gets.
 
     Returns:
-        The model, with equal weights on every rank and without dropout (its noise
-        differs by rank, and two runs could not be compared), and this rank's batches of
+        The model, with equal weights on every rank and without dropout (its masks
+        differ by rank, and two runs could not be compared), and this rank's batches of
         newswire rows.
 
     Raises:
         ModelError: The preset's weights are missing. On this rank only.
     """
     num_rows = per_rank_batch_size * num_batches * ranks.world_size
-    chosen = {"preset": preset, "train_rows": num_rows + 1, "validation_rows": 1}
-    settings = TrainSettings.model_validate(chosen)
+    values = {"preset": preset, "train_rows": num_rows + 1, "validation_rows": 1}
+    settings = TrainSettings.model_validate(values)
     splits = corpus.load(settings)
     training.seed_weights(settings.seed)
     size = len(splits.tokenizer)
     net = model.build(preset, dropout=0.0, vocabulary_size=size).to(ranks.device)
-    mine = range(ranks.rank, num_rows, ranks.world_size)
+    local_rows = range(ranks.rank, num_rows, ranks.world_size)
     batches: list[Batch] = [
         splits.batch(
-            list(mine[start : start + per_rank_batch_size]), device=ranks.device
+            list(local_rows[start : start + per_rank_batch_size]), device=ranks.device
         )
-        for start in range(0, len(mine), per_rank_batch_size)
+        for start in range(0, len(local_rows), per_rank_batch_size)
     ]
     return net, batches
 
@@ -134,7 +134,7 @@ class Variant:
 
 
 def build_variants(net: nn.Module, ranks: Ranks) -> dict[str, Variant]:
-    """Build every rung around a copy of the same model.
+    """Build every variant around a copy of the same model.
 
     Collective: every rank must call it.
 
@@ -143,65 +143,68 @@ def build_variants(net: nn.Module, ranks: Ranks) -> dict[str, Variant]:
         ranks: Who this process is.
 
     Returns:
-        Name -> rung, in the order of `VARIANTS`.
+        Name -> variant, in the order of `VARIANTS`.
 
     Examples:
         >>> alone = Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
         >>> list(build_variants(nn.Linear(1, 1), alone))[:4]
         ['naive', 'flat', 'bucketed', 'overlapped']
     """
-    rungs = {}
+    variants = {}
     for name in VARIANTS:
-        own = copy.deepcopy(net)
-        replica = own
+        net_copy = copy.deepcopy(net)
+        replica = net_copy
         if name == "overlapped":
-            replica = sync.Overlapped(own)
+            replica = sync.Overlapped(net_copy)
         elif name.startswith("torch_ddp") and ranks.world_size > 1:
             gpu = [ranks.device.index] if ranks.device.type == "cuda" else None
             views = name.endswith("views")
             replica = DistributedDataParallel(
-                own, device_ids=gpu, gradient_as_bucket_view=views
+                net_copy, device_ids=gpu, gradient_as_bucket_view=views
             )
-        rungs[name] = Variant(name, own, replica)
-    return rungs
+        variants[name] = Variant(name, net_copy, replica)
+    return variants
 
 
-def largest_difference(rung: Variant, other: Variant) -> float:
-    """Compare two rungs' gradients: the largest absolute difference over all ranks.
+def largest_difference(left: Variant, right: Variant) -> float:
+    """Compare two variants' gradients: the largest absolute difference over all ranks.
 
     Collective: every rank must call it.
 
     Args:
-        rung: After its backward.
-        other: After its own, with the same rows.
+        left: After its backward.
+        right: After its own, with the same rows.
 
     Returns:
         0.0 if they are equal, bit for bit.
     """
-    mine = 0.0
-    pairs = zip(rung.net.parameters(), other.net.parameters(), strict=True)
-    for one, two in pairs:
-        if one.grad is not None and two.grad is not None:
-            mine = max(mine, (one.grad - two.grad).abs().max().item())
-    return max(dist.gather_objects(mine))
+    local_max = 0.0
+    pairs = zip(left.net.parameters(), right.net.parameters(), strict=True)
+    for left_parameter, right_parameter in pairs:
+        if left_parameter.grad is not None and right_parameter.grad is not None:
+            local_max = max(
+                local_max,
+                (left_parameter.grad - right_parameter.grad).abs().max().item(),
+            )
+    return max(dist.gather_objects(local_max))
 
 
 def measure(
-    rungs: Mapping[str, Variant],
+    variants: Mapping[str, Variant],
     batches: Sequence[Batch],
     *,
     num_rounds: int,
     num_warmups: int = 2,
 ) -> dict[str, list[float]]:
-    """Time forward, backward and averaging of every rung, in turn.
+    """Time forward, backward and averaging of every variant, in turn.
 
     Why in turn: a laptop that grows warm, or a neighbour on the same machine, slows all
-    rungs alike then. Every other round runs backwards, so that none is always first.
+    variants alike then. Every other round runs backwards, so that none is always first.
 
     Collective: every rank must call it.
 
     Args:
-        rungs: What `build_variants` built.
+        variants: What `build_variants` built.
         batches: This rank's rows; equally many on every rank.
         num_rounds: How often each is timed.
         num_warmups: Rounds before, not counted: memory is allocated in them, and
@@ -210,8 +213,8 @@ def measure(
     Returns:
         Name -> milliseconds of each round, of the slowest rank.
     """
-    times_ms: dict[str, list[float]] = {name: [] for name in rungs}
-    names = list(rungs)
+    times_ms: dict[str, list[float]] = {name: [] for name in variants}
+    names = list(variants)
     bar = tqdm(
         total=(num_warmups + num_rounds) * len(names),
         desc="time the rungs",
@@ -220,7 +223,7 @@ def measure(
     for number in range(num_warmups + num_rounds):
         batch = batches[number % len(batches)]
         for name in names if number % 2 == 0 else reversed(names):
-            spent_ms = _time_one(rungs[name], batch)
+            spent_ms = _time_backward_ms(variants[name], batch)
             if number >= num_warmups:
                 times_ms[name].append(spent_ms)
             bar.update()
@@ -228,14 +231,14 @@ def measure(
     return times_ms
 
 
-def _time_one(rung: Variant, batch: Batch) -> float:
+def _time_backward_ms(variant: Variant, batch: Batch) -> float:
     """Milliseconds of one backward, of the slowest rank."""
     ranks = dist.current()
     if ranks.world_size > 1:
         torch_dist.barrier()  # all start together, and nobody's lateness is timed
     _wait_for_device(ranks)
     began_s = time.perf_counter()
-    rung.backward(batch)
+    variant.backward(batch)
     _wait_for_device(ranks)
     return max(dist.gather_objects((time.perf_counter() - began_s) * 1000))
 
@@ -256,21 +259,21 @@ def figures(
         differences: Name -> largest difference to torch_ddp's gradients.
 
     Returns:
-        Name -> `median_ms`; `ratio_to_ddp`, the median over rounds of this rung's time
-        by torch_ddp's in the same round; `max_abs_diff`; `all_ms`.
+        Name -> `median_ms`; `ratio_to_ddp`, the median over rounds of this variant's
+        time by torch_ddp's in the same round; `max_abs_diff`; `all_ms`.
 
     Examples:
-        >>> told = figures({"naive": [6.0, 4.0], "torch_ddp": [3.0, 4.0]}, {})
-        >>> told["naive"]["median_ms"], told["naive"]["ratio_to_ddp"]
+        >>> result = figures({"naive": [6.0, 4.0], "torch_ddp": [3.0, 4.0]}, {})
+        >>> result["naive"]["median_ms"], result["naive"]["ratio_to_ddp"]
         (5.0, 1.5)
     """
-    told = {}
+    result = {}
     for name, times in times_ms.items():
         pairs = zip(times, times_ms["torch_ddp"], strict=True)
-        told[name] = {
+        result[name] = {
             "median_ms": round(statistics.median(times), 3),
             "ratio_to_ddp": round(statistics.median(a / b for a, b in pairs), 4),
             "max_abs_diff": differences.get(name),
-            "all_ms": [round(one, 3) for one in times],
+            "all_ms": [round(ms, 3) for ms in times],
         }
-    return told
+    return result

@@ -31,10 +31,10 @@ from distrinews.sync import shared_memory, sparse_embedding
 from distrinews.training import corpus
 from distrinews.training.corpus import Splits
 
-__all__ = ["AVERAGINGS", "measure", "story", "table"]
+__all__ = ["AVERAGING_METHODS", "measure", "run", "table"]
 
 VARIANTS = ("shuffled", "length")
-AVERAGINGS = ("torch_ddp", "fastest")
+AVERAGING_METHODS = ("torch_ddp", "fastest")
 
 
 def measure(
@@ -71,15 +71,15 @@ def measure(
     replica = _replicate(net, ranks, averaging=averaging)
     optimizer = training.build_optimizer(net, settings=settings)
     samplers = {
-        way: training.build_sampler(
+        variant: training.build_sampler(
             splits.train_lengths,
             ranks,
-            settings=settings.model_copy(update={"batches": way}),
+            settings=settings.model_copy(update={"batches": variant}),
         )
-        for way in VARIANTS
+        for variant in VARIANTS
     }
-    paces = {way: throughput.Throughput(ranks) for way in VARIANTS}
-    shares: dict[str, list[float]] = {way: [] for way in VARIANTS}
+    throughputs = {variant: throughput.Throughput(ranks) for variant in VARIANTS}
+    padding_shares: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
     num_steps = 2 * num_epochs * samplers["shuffled"].steps_per_epoch
     bar = tqdm(total=num_steps, desc="time both", disable=not ranks.is_main)
 
@@ -95,22 +95,23 @@ def measure(
         take_step(rows)
     for epoch in range(num_epochs):
         plans = {}
-        for way, sampler in samplers.items():
+        for variant, sampler in samplers.items():
             sampler.set_epoch(epoch)
-            shares[way].append(_padding(sampler, splits.train_lengths))
-            plans[way] = list(sampler)
+            padding_shares[variant].append(_padding(sampler, splits.train_lengths))
+            plans[variant] = list(sampler)
         # WHY step by step, there and back: a machine that slows down for a minute slows
-        # both ways alike.
+        # both variants alike.
         for step in range(len(plans["shuffled"])):
-            for way in VARIANTS if step % 2 == 0 else reversed(VARIANTS):
-                rows = plans[way][step]
-                with paces[way].step(num_rows=len(rows)):
+            for variant in VARIANTS if step % 2 == 0 else reversed(VARIANTS):
+                rows = plans[variant][step]
+                with throughputs[variant].step(num_rows=len(rows)):
                     take_step(rows)
                 bar.update()
     bar.close()
     return {
-        way: paces[way].summary() | {"padding_share": sum(shares[way]) / num_epochs}
-        for way in VARIANTS
+        variant: throughputs[variant].summary()
+        | {"padding_share": sum(padding_shares[variant]) / num_epochs}
+        for variant in VARIANTS
     }
 
 
@@ -135,38 +136,38 @@ def _padding(sampler: sharding.GlobalBatchSampler, lengths: np.ndarray) -> float
     return sharding.padding_share(lengths, [batch.tolist() for batch in sampler.plan()])
 
 
-def table(found: Mapping[str, Mapping[str, Any]]) -> str:
+def table(result: Mapping[str, Mapping[str, Any]]) -> str:
     """Draw the figures as a table that Markdown and a terminal both show.
 
     Args:
-        found: Name of a combination -> its `averaging`, `rows_per_rank`, `batches`
+        result: Name of a combination -> its `averaging`, `rows_per_rank`, `batches`
             (what `measure` returned) and `ratio`.
 
     Returns:
         A row per combination.
 
     Examples:
-        >>> way = {"samples_per_s": 20.0, "padding_share": 0.4}
+        >>> epoch = {"samples_per_s": 20.0, "padding_share": 0.4}
         >>> row = {"averaging": "fastest", "rows_per_rank": 16, "ratio": 1.0}
-        >>> row["batches"] = {"shuffled": way, "length": way}
-        >>> table({"one": row}).splitlines()[2][:50]
+        >>> row["batches"] = {"shuffled": epoch, "length": epoch}
+        >>> table({"fastest_16": row}).splitlines()[2][:50]
         '| fastest        | 16            | 20.0     | 20.0'
     """
     head = "gradients meet,rows per rank,shuffled,balanced,ratio,padding,then"
     lines = [head.split(",")]
-    for row in found.values():
-        ways = [row["batches"][way] for way in VARIANTS]
+    for row in result.values():
+        measured = [row["batches"][variant] for variant in VARIANTS]
         lines.append([
             row["averaging"].replace("torch_ddp", "by torch DDP"),
             str(row["rows_per_rank"]),
-            *(f"{way['samples_per_s']:.1f}" for way in ways),
+            *(f"{epoch['samples_per_s']:.1f}" for epoch in measured),
             f"{row['ratio']:.2f}x",
-            *(f"{way['padding_share']:.0%}" for way in ways),
+            *(f"{epoch['padding_share']:.0%}" for epoch in measured),
         ])
     return timing.draw_table(lines)
 
 
-def story(ranks: Ranks, settings: BenchmarkSettings) -> None:
+def run(ranks: Ranks, settings: BenchmarkSettings) -> None:
     """Measure both averagings, at the settings' rows per rank and at twice as many.
 
     Collective: every rank must call it; it is what `dist.launch` runs.
@@ -177,26 +178,26 @@ def story(ranks: Ranks, settings: BenchmarkSettings) -> None:
     """
     with dist.raise_together():
         splits = corpus.load(settings)
-    found = {}
+    result = {}
     for factor in (1, 2):
         size = factor * settings.global_batch_size
-        chosen = settings.model_copy(update={"global_batch_size": size})
-        for averaging in AVERAGINGS:
-            told = measure(
+        resized = settings.model_copy(update={"global_batch_size": size})
+        for averaging in AVERAGING_METHODS:
+            measured = measure(
                 splits,
                 ranks,
-                settings=chosen,
+                settings=resized,
                 num_epochs=settings.num_rounds,
                 averaging=averaging,
             )
-            slow, fast = (told[way]["samples_per_s"] for way in VARIANTS)
-            found[f"{averaging}_{size // ranks.world_size}"] = {
+            slow, fast = (measured[variant]["samples_per_s"] for variant in VARIANTS)
+            result[f"{averaging}_{size // ranks.world_size}"] = {
                 "averaging": averaging,
                 "rows_per_rank": size // ranks.world_size,
-                "batches": told,
+                "batches": measured,
                 "ratio": round(fast / slow, 4),
             }
     with dist.raise_together():
         if ranks.is_main:
-            print(table(found))
-            results.keep(settings, "balance", figures=found, ranks=ranks)
+            print(table(result))
+            results.save(settings, "balance", figures=result, ranks=ranks)

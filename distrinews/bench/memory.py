@@ -18,12 +18,12 @@ from collections.abc import Generator
 
 import psutil
 
-__all__ = ["unique_bytes", "watched"]
+__all__ = ["uss_bytes", "sample_uss"]
 
-LOOK_EVERY_S = 0.05
+SAMPLE_INTERVAL_S = 0.05
 
 
-def unique_bytes(*, mapped: pathlib.Path | None = None) -> int:
+def uss_bytes(*, mapped: pathlib.Path | None = None) -> int:
     """Measure the memory that only this process has.
 
     Args:
@@ -53,26 +53,26 @@ def unique_bytes(*, mapped: pathlib.Path | None = None) -> int:
 
 
 @contextlib.contextmanager
-def watched(mapped: pathlib.Path) -> Generator[list[int], None, None]:
-    """Look at this process's memory all the time, in a thread.
+def sample_uss(mapped: pathlib.Path) -> Generator[list[int], None, None]:
+    """Sample this process's memory every 50 ms, in a thread.
 
     Args:
-        mapped: As for `unique_bytes`.
+        mapped: As for `uss_bytes`.
 
     Yields:
-        A list that grows: bytes at each look; the first one before the block.
+        A growing list of samples [bytes]; the first is taken before the block.
     """
-    seen, over = [unique_bytes(mapped=mapped)], threading.Event()
+    samples, stop = [uss_bytes(mapped=mapped)], threading.Event()
 
-    def look() -> None:
-        while not over.wait(LOOK_EVERY_S):
-            seen.append(unique_bytes(mapped=mapped))
+    def sample() -> None:
+        while not stop.wait(SAMPLE_INTERVAL_S):
+            samples.append(uss_bytes(mapped=mapped))
 
-    watcher = threading.Thread(target=look, daemon=True)
-    watcher.start()
+    sampler = threading.Thread(target=sample, daemon=True)
+    sampler.start()
     try:
-        yield seen
+        yield samples
     finally:
-        over.set()
-        watcher.join()
-        seen.append(unique_bytes(mapped=mapped))
+        stop.set()
+        sampler.join()
+        samples.append(uss_bytes(mapped=mapped))

@@ -1,4 +1,4 @@
-"""What every library in the comparison is given, and a witness of what it does.
+"""What every library in the comparison is given, and a record of what it does.
 
 Promise: which rows a loop read, how wide it padded them and when its steps ended is
 written down by the same hand for all of them, from the batches that it really read.
@@ -40,91 +40,91 @@ class Job:
     Attributes:
         net: A fresh model on the rank's device, the same weights on every rank.
         splits: The rows as our library keeps them.
-        fit: Rows to train on, once each, as `datasets.Dataset`: `input_ids`,
+        train: Rows to train on, once each, as `datasets.Dataset`: `input_ids`,
             `attention_mask`, `labels`, `length`.
         validation: Rows for the loop's own evaluation.
         settings: The recipe.
         ranks: Who this process is.
-        after_lap: Called after each step, such as to move a progress bar.
-        laps_s: When each step ended.
-        rows: Checksum of each row that was read, in order.
-        places: Places (rows times width) of each batch that was read.
-        tokens: Places of all batches that were not padding.
+        on_step_end: Called after each step, such as to move a progress bar.
+        step_ends_s: When each step ended.
+        row_checksums: Checksum of each row that was read, in order.
+        padded_sizes: Tokens of each batch that was read, padding included.
+        real_tokens: Tokens of all batches, padding not included.
     """
 
     net: DistilBertForSequenceClassification
     splits: Splits
-    fit: Dataset
+    train: Dataset
     validation: Dataset
     settings: DistributedSettings
     ranks: Ranks
-    after_lap: Callable[[], object] = lambda: None
-    laps_s: list[float] = field(default_factory=list)
-    rows: list[int] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
-    tokens: int = 0
+    on_step_end: Callable[[], object] = lambda: None
+    step_ends_s: list[float] = field(default_factory=list)
+    row_checksums: list[int] = field(default_factory=list)
+    padded_sizes: list[int] = field(default_factory=list)
+    real_tokens: int = 0
 
     @property
-    def per_rank(self) -> int:
+    def per_rank_batch_size(self) -> int:
         """Rows per rank and step, B."""
         return self.settings.global_batch_size // self.ranks.world_size
 
     @property
-    def adamw(self) -> dict[str, Any]:
+    def adamw_options(self) -> dict[str, Any]:
         """What every AdamW is given."""
         rate, decay = self.settings.peak_learning_rate, self.settings.weight_decay
         return {"lr": rate, "weight_decay": decay}
 
-    def lap(self) -> None:
+    def end_step(self) -> None:
         """Note that a step has ended."""
         if self.ranks.device.type == "cuda":
             torch.cuda.synchronize(self.ranks.device)
-        self.laps_s.append(time.perf_counter())
-        self.after_lap()
+        self.step_ends_s.append(time.perf_counter())
+        self.on_step_end()
 
-    def watched(self, collate: Callable[[Any], Batch]) -> Callable[[Any], Batch]:
+    def record_reads(self, collate: Callable[[Any], Batch]) -> Callable[[Any], Batch]:
         """Write down which rows a loader reads, and how wide it pads them.
 
         Args:
             collate: Makes a batch of rows.
 
         Returns:
-            The same, with a witness.
+            The same function, which also records every batch.
         """
 
-        def collate_and_note(rows: Sequence[dict[str, Any]]) -> Batch:
+        def collate_and_record(rows: Sequence[dict[str, Any]]) -> Batch:
             batch = collate(rows)
-            self.note([row["input_ids"] for row in rows], batch["input_ids"])
+            self.record_batch([row["input_ids"] for row in rows], batch["input_ids"])
             return batch
 
-        return collate_and_note
+        return collate_and_record
 
-    def batch(self, places: Sequence[int]) -> tuple[Batch, torch.Tensor]:
+    def batch(self, indices: Sequence[int]) -> tuple[Batch, torch.Tensor]:
         """Read a batch as our library does, and write it down.
 
         Args:
-            places: As for `Splits.batch`.
+            indices: As for `Splits.batch`.
 
         Returns:
             As `Splits.batch`.
         """
-        inputs, labels = self.splits.batch(places, device=self.ranks.device)
+        inputs, labels = self.splits.batch(indices, device=self.ranks.device)
         lengths = inputs["attention_mask"].sum(dim=1).tolist()
         ids = inputs["input_ids"].tolist()
         rows = [row[:length] for row, length in zip(ids, lengths, strict=True)]
-        self.note(rows, inputs["input_ids"])
+        self.record_batch(rows, inputs["input_ids"])
         return inputs, labels
 
-    def note(self, rows: Sequence[Sequence[int]], padded: torch.Tensor) -> None:
+    def record_batch(self, rows: Sequence[Sequence[int]], padded: torch.Tensor) -> None:
         """Write down a batch.
 
         Args:
             rows: Token ids of each row.
             padded: The batch they became [B, T].
         """
-        self.rows += [checksum(row) for row in rows]
-        self.places.append(padded.numel())
-        self.tokens += sum(len(row) for row in rows)
+        self.row_checksums += [checksum(row) for row in rows]
+        self.padded_sizes.append(padded.numel())
+        self.real_tokens += sum(len(row) for row in rows)
 
 
 def checksum(ids: Sequence[int]) -> int:

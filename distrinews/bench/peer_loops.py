@@ -5,8 +5,8 @@ the same recipe (rows per step, learning rate and its course, weight decay, clip
 What they do themselves, they do as documented: which rows meet, how they are padded,
 which AdamW, how gradients meet, how evaluation counts.
 
-Each is one function to be read, and its lines are counted. It calls `job.lap()` after
-each step and returns what its own evaluation counted.
+Each is one function to be read, and its lines are counted. It calls `job.end_step()`
+after each step and returns how many rows its own evaluation counted.
 
 Not here: measuring (`distrinews.bench.peers`).
 
@@ -40,7 +40,7 @@ def torch_ddp(job: Job, *, padding: str) -> int:
 
     Args:
         job: What to train, on what.
-        padding: "max_length" for 128 places a row, "longest" for the batch's longest.
+        padding: "max_length" pads rows to 128 tokens, "longest" to the batch's longest.
 
     Returns:
         Rows that its evaluation counted, over all ranks.
@@ -54,13 +54,16 @@ def torch_ddp(job: Job, *, padding: str) -> int:
     collate = DataCollatorWithPadding(
         job.splits.tokenizer, padding=padding, max_length=settings.max_length
     )
-    fit = job.fit.remove_columns("length")
-    sampler: Any = DistributedSampler(fit, seed=settings.seed)
+    train = job.train.remove_columns("length")
+    sampler: Any = DistributedSampler(train, seed=settings.seed)
     loader = DataLoader(
-        fit, batch_size=job.per_rank, sampler=sampler, collate_fn=job.watched(collate)
+        train,
+        batch_size=job.per_rank_batch_size,
+        sampler=sampler,
+        collate_fn=job.record_reads(collate),
     )
     net = DistributedDataParallel(job.net)
-    optimizer = AdamW(net.parameters(), **job.adamw)
+    optimizer = AdamW(net.parameters(), **job.adamw_options)
     warmup = int(settings.warmup_fraction * len(loader))
     scheduler = get_linear_schedule_with_warmup(optimizer, warmup, len(loader))
     sampler.set_epoch(0)
@@ -73,26 +76,28 @@ def torch_ddp(job: Job, *, padding: str) -> int:
         clip_grad_norm_(net.parameters(), settings.max_gradient_norm)
         optimizer.step()
         scheduler.step()
-        job.lap()
+        job.end_step()
 
     rows = job.validation.remove_columns("length")
     sampler = DistributedSampler(rows, shuffle=False)
     net.eval()
     count = torch.zeros((), device=device)
-    for batch in DataLoader(rows, job.per_rank, sampler=sampler, collate_fn=collate):
+    for batch in DataLoader(
+        rows, job.per_rank_batch_size, sampler=sampler, collate_fn=collate
+    ):
         with torch.no_grad():
-            answers = job.net(**{k: v.to(device) for k, v in batch.items()}).logits
-        count += len(answers)
+            logits = job.net(**{k: v.to(device) for k, v in batch.items()}).logits
+        count += len(logits)
     torch_dist.all_reduce(count)
     return int(count)
 
 
-def trainer(job: Job, **choices: Any) -> int:
+def trainer(job: Job, **options: Any) -> int:
     """Hugging Face's Trainer.
 
     Args:
         job: What to train, on what.
-        **choices: Further TrainingArguments, such as `train_sampling_strategy`.
+        **options: Further TrainingArguments, such as `train_sampling_strategy`.
 
     Returns:
         Rows that its evaluation counted, over all ranks.
@@ -107,22 +112,22 @@ def trainer(job: Job, **choices: Any) -> int:
         TrainingArguments,
     )
 
-    class Laps(TrainerCallback):  # type: ignore[misc]
+    class StepEnds(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            job.lap()
+            job.end_step()
 
     settings = job.settings
     counted: list[int] = []
 
-    def count(told: Any) -> dict[str, float]:
-        counted.append(len(told.label_ids))
+    def count(prediction: Any) -> dict[str, float]:
+        counted.append(len(prediction.label_ids))
         return {}
 
     collate = DataCollatorWithPadding(job.splits.tokenizer)
     arguments = TrainingArguments(
         num_train_epochs=1,
-        per_device_train_batch_size=job.per_rank,
-        per_device_eval_batch_size=job.per_rank,
+        per_device_train_batch_size=job.per_rank_batch_size,
+        per_device_eval_batch_size=job.per_rank_batch_size,
         learning_rate=settings.peak_learning_rate,
         weight_decay=settings.weight_decay,
         warmup_steps=settings.warmup_fraction,
@@ -132,19 +137,19 @@ def trainer(job: Job, **choices: Any) -> int:
         dataloader_pin_memory=job.ranks.device.type != "cpu",
         save_strategy="no",
         disable_tqdm=True,
-        **choices,
+        **options,
     )
-    loop = Trainer(
+    hf_trainer = Trainer(
         model=job.net,
         args=arguments,
-        train_dataset=job.fit,
-        data_collator=job.watched(collate),
+        train_dataset=job.train,
+        data_collator=job.record_reads(collate),
         compute_metrics=count,
-        callbacks=[Laps()],
+        callbacks=[StepEnds()],
     )
-    loop.train()
-    loop.data_collator = collate
-    loop.evaluate(job.validation)
+    hf_trainer.train()
+    hf_trainer.data_collator = collate
+    hf_trainer.evaluate(job.validation)
     return counted[0]
 
 
@@ -166,13 +171,16 @@ def accelerate_loop(job: Job) -> int:
     settings = job.settings
     collate = DataCollatorWithPadding(job.splits.tokenizer)
     accelerator = Accelerator(cpu=job.ranks.device.type == "cpu")
-    fit: Any = job.fit.remove_columns("length")
+    train: Any = job.train.remove_columns("length")
     loader = DataLoader(
-        fit, job.per_rank, shuffle=True, collate_fn=job.watched(collate)
+        train,
+        job.per_rank_batch_size,
+        shuffle=True,
+        collate_fn=job.record_reads(collate),
     )
     rows: Any = job.validation.remove_columns("length")
-    validation = DataLoader(rows, job.per_rank, collate_fn=collate)
-    optimizer = AdamW(job.net.parameters(), **job.adamw)
+    validation = DataLoader(rows, job.per_rank_batch_size, collate_fn=collate)
+    optimizer = AdamW(job.net.parameters(), **job.adamw_options)
     warmup = int(settings.warmup_fraction * len(loader))
     scheduler = get_linear_schedule_with_warmup(optimizer, warmup, len(loader))
     net, optimizer, loader, validation, scheduler = accelerator.prepare(
@@ -186,14 +194,17 @@ def accelerate_loop(job: Job) -> int:
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad()
-        job.lap()
+        job.end_step()
 
     net.eval()
     count = 0
     for batch in validation:
         with torch.no_grad():
-            answers = net(**batch).logits.argmax(dim=-1)
-        answers, labels = accelerator.gather_for_metrics((answers, batch["labels"]))
+            predictions = net(**batch).logits.argmax(dim=-1)
+        predictions, labels = accelerator.gather_for_metrics((
+            predictions,
+            batch["labels"],
+        ))
         count += len(labels)
     return count
 
@@ -218,15 +229,20 @@ def fabric_loop(job: Job) -> int:
         accelerator=ranks.device.type, devices=ranks.world_size, strategy="ddp"
     )
     fabric.launch()
-    optimizer: Any = AdamW(job.net.parameters(), **job.adamw)
-    fit: Any = job.fit.remove_columns("length")
+    optimizer: Any = AdamW(job.net.parameters(), **job.adamw_options)
+    train: Any = job.train.remove_columns("length")
     rows: Any = job.validation.remove_columns("length")
     net, optimizer = fabric.setup(job.net, optimizer)
     loader: Any = fabric.setup_dataloaders(
-        DataLoader(fit, job.per_rank, shuffle=True, collate_fn=job.watched(collate))
+        DataLoader(
+            train,
+            job.per_rank_batch_size,
+            shuffle=True,
+            collate_fn=job.record_reads(collate),
+        )
     )
     validation: Any = fabric.setup_dataloaders(
-        DataLoader(rows, job.per_rank, collate_fn=collate)
+        DataLoader(rows, job.per_rank_batch_size, collate_fn=collate)
     )
     warmup = int(settings.warmup_fraction * len(loader))
     scheduler = get_linear_schedule_with_warmup(optimizer, warmup, len(loader))
@@ -238,7 +254,7 @@ def fabric_loop(job: Job) -> int:
         fabric.clip_gradients(net, optimizer, max_norm=settings.max_gradient_norm)
         optimizer.step()
         scheduler.step()
-        job.lap()
+        job.end_step()
 
     net.eval()
     count = torch.zeros((), device=fabric.device)
@@ -284,7 +300,7 @@ def our_loop(job: Job, *, beyond_ddp: bool) -> int:
         clip_grad_norm_(job.net.parameters(), settings.max_gradient_norm)
         optimizer.step()
         scheduler.step()
-        job.lap()
+        job.end_step()
 
     rows = splits.validation_rows
     return evaluation.evaluate(job.net, splits.train, ranks, rows=rows).num_rows

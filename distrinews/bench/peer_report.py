@@ -70,28 +70,28 @@ def summarise(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         evaluation counted; and all rounds.
 
     Examples:
-        >>> one = {"samples_per_s": 5.0, "padding_share": 0.0, "waiting_share": 0.0,
+        >>> epoch = {"samples_per_s": 5.0, "padding_share": 0.0, "waiting_share": 0.0,
         ...        "loss": 0.4, "accuracy": 0.9, "each_row_once": True,
         ...        "replicas_equal": True, "evaluated_rows": 203}
-        >>> summarise([one, one | {"replicas_equal": False}])["replicas_equal"]
+        >>> summarise([epoch, epoch | {"replicas_equal": False}])["replicas_equal"]
         False
     """
-    told: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for name in ("samples_per_s", "padding_share", "waiting_share"):
-        told[name] = statistics.median(one[name] for one in rounds)
+        result[name] = statistics.median(epoch[name] for epoch in rounds)
     for name in ("loss", "accuracy"):
-        told[name] = statistics.mean(one[name] for one in rounds)
+        result[name] = statistics.mean(epoch[name] for epoch in rounds)
     for name in ("each_row_once", "replicas_equal"):
-        told[name] = all(one[name] for one in rounds)
-    told["evaluated_rows"] = max(one["evaluated_rows"] for one in rounds)
-    return told | {"rounds": [dict(one) for one in rounds]}
+        result[name] = all(epoch[name] for epoch in rounds)
+    result["evaluated_rows"] = max(epoch["evaluated_rows"] for epoch in rounds)
+    return result | {"rounds": [dict(epoch) for epoch in rounds]}
 
 
-def table(found: Mapping[str, Mapping[str, Any]], *, num_rows: int) -> str:
+def table(result: Mapping[str, Mapping[str, Any]], *, num_rows: int) -> str:
     """Draw the figures as a table that Markdown and a terminal both show.
 
     Args:
-        found: What `measure` returned.
+        result: What `measure` returned.
         num_rows: How many rows there were to evaluate.
 
     Returns:
@@ -99,11 +99,13 @@ def table(found: Mapping[str, Mapping[str, Any]], *, num_rows: int) -> str:
     """
     head = "loop,samples/s,ours by it,loss,padding,waiting,rows evaluated,lines"
     lines = [[*head.split(","), "rows read once", "replicas"]]
-    for name, row in found.items():
-        ours = found.get("ours", row)
+    for name, row in result.items():
+        ours = result.get("ours", row)
         ratio = statistics.median(
-            mine["samples_per_s"] / theirs["samples_per_s"]
-            for mine, theirs in zip(ours["rounds"], row["rounds"], strict=True)
+            our_round["samples_per_s"] / their_round["samples_per_s"]
+            for our_round, their_round in zip(
+                ours["rounds"], row["rounds"], strict=True
+            )
         )
         lines.append([
             TITLES.get(name, name),

@@ -39,7 +39,7 @@ from distrinews.metrics import evaluation
 from distrinews.training import corpus
 from distrinews.training.corpus import Splits
 
-__all__ = ["PEERS", "PeerSettings", "check", "measure", "story"]
+__all__ = ["PEERS", "PeerSettings", "check", "measure", "run"]
 
 Loop = Callable[[Job], int]
 # WHY False: torch warns that the Trainer's default walks the graph once more each step.
@@ -161,7 +161,7 @@ def measure(
     bar = tqdm(
         total=settings.num_rounds * len(loops) * num_steps, disable=not ranks.is_main
     )
-    told: dict[str, list[dict[str, Any]]] = {name: [] for name in loops}
+    rounds_by_name: dict[str, list[dict[str, Any]]] = {name: [] for name in loops}
     for number in range(settings.num_rounds):
         recipe = settings.model_copy(update={"seed": settings.seed + number})
         for name in names if number % 2 == 0 else reversed(names):
@@ -172,38 +172,38 @@ def measure(
                 dropout=recipe.dropout,
                 vocabulary_size=len(splits.tokenizer),
             ).to(ranks.device)
-            job = Job(net, splits, *data, recipe, ranks, after_lap=bar.update)
+            job = Job(net, splits, *data, recipe, ranks, on_step_end=bar.update)
             torch_dist.barrier()
-            with _silence():
-                counted = loops[name](job)
-            told[name].append(_witness(job, counted))
+            with _suppress_output():
+                num_evaluated = loops[name](job)
+            rounds_by_name[name].append(_summarise_epoch(job, num_evaluated))
             del job, net
-            gc.collect()  # a loop's wrapper and its model know each other
+            gc.collect()  # a loop's wrapper and its model reference each other
     bar.close()
     return {
         name: peer_report.summarise(rounds)
         | {"code_lines": peer_report.code_lines(loops[name])}
-        for name, rounds in told.items()
+        for name, rounds in rounds_by_name.items()
     }
 
 
 @contextlib.contextmanager
-def _silence() -> Generator[None, None, None]:
-    """Hold back what the libraries tell: our standard output is for the result."""
+def _suppress_output() -> Generator[None, None, None]:
+    """Suppress the libraries' output: our standard output is for the result."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
 
 
 def _datasets(splits: Splits) -> tuple[Any, Any]:
-    """The rows as the other libraries like them; pieces of the mapped table."""
+    """Copy the rows out of the mapped table, as the other libraries want them."""
     from datasets import Dataset
 
-    both = []
+    built = []
     for rows in (splits.train_rows, splits.validation_rows):
-        one_by_one = [splits.train.batch([row], device=CPU)[0] for row in rows]
-        ids = [inputs["input_ids"][0].tolist() for inputs in one_by_one]
-        both.append(
+        single_rows = [splits.train.batch([row], device=CPU)[0] for row in rows]
+        ids = [inputs["input_ids"][0].tolist() for inputs in single_rows]
+        built.append(
             Dataset.from_dict({
                 "input_ids": ids,
                 "attention_mask": [[1] * len(row) for row in ids],
@@ -211,35 +211,37 @@ def _datasets(splits: Splits) -> tuple[Any, Any]:
                 "length": [len(row) for row in ids],
             })
         )
-    return both[0], both[1]
+    return built[0], built[1]
 
 
-def _witness(job: Job, counted: int) -> dict[str, Any]:
-    """What one epoch was, over all ranks."""
-    tally = evaluation.evaluate(job.net, job.splits.test, job.ranks)
+def _summarise_epoch(job: Job, num_evaluated: int) -> dict[str, Any]:
+    """Summarise one epoch over all ranks."""
+    test_metrics = evaluation.evaluate(job.net, job.splits.test, job.ranks)
     gap = sync.max_parameter_gap(job.net)
-    mine = (job.laps_s, job.rows, job.places, job.tokens)
-    laps, rows, places, tokens = zip(*dist.gather_objects(mine), strict=True)
-    wanted = Counter(peer_job.checksum(row["input_ids"]) for row in job.fit)
-    by_step = [(max(step), sum(step)) for step in zip(*places, strict=False)]
-    widest = job.ranks.world_size * sum(most for most, _ in by_step)
-    computed = sum(all_of_them for _, all_of_them in by_step)
+    local = (job.step_ends_s, job.row_checksums, job.padded_sizes, job.real_tokens)
+    step_ends_s, rows, padded_sizes, tokens = zip(
+        *dist.gather_objects(local), strict=True
+    )
+    expected = Counter(peer_job.checksum(row["input_ids"]) for row in job.train)
+    by_step = [(max(step), sum(step)) for step in zip(*padded_sizes, strict=False)]
+    widest = job.ranks.world_size * sum(largest for largest, _ in by_step)
+    computed = sum(total for _, total in by_step)
     size = job.settings.global_batch_size
-    seconds = max(each[-1] - each[WARM_UP_STEPS - 1] for each in laps)
+    seconds = max(each[-1] - each[WARM_UP_STEPS - 1] for each in step_ends_s)
     return {
-        "samples_per_s": (len(laps[0]) - WARM_UP_STEPS) * size / seconds,
-        "num_steps": len(laps[0]),
-        "loss": tally.loss,
-        "accuracy": tally.accuracy,
+        "samples_per_s": (len(step_ends_s[0]) - WARM_UP_STEPS) * size / seconds,
+        "num_steps": len(step_ends_s[0]),
+        "loss": test_metrics.loss,
+        "accuracy": test_metrics.accuracy,
         "padding_share": 1 - sum(tokens) / computed,
         "waiting_share": 1 - computed / widest,
-        "each_row_once": sum((Counter(each) for each in rows), Counter()) == wanted,
-        "evaluated_rows": counted,
+        "each_row_once": sum((Counter(each) for each in rows), Counter()) == expected,
+        "evaluated_rows": num_evaluated,
         "replicas_equal": gap == 0.0,
     }
 
 
-def story(ranks: Ranks, settings: PeerSettings) -> None:
+def run(ranks: Ranks, settings: PeerSettings) -> None:
     """Measure, print, and write the record if one was asked for.
 
     Collective: every rank must call it; it is what `dist.launch` runs.
@@ -252,11 +254,11 @@ def story(ranks: Ranks, settings: PeerSettings) -> None:
         splits = corpus.load(settings)
     # WHY: the last rows of an epoch are what the loops treat differently; a step of
     # fewer rows would be timed as if it were whole.
-    whole = len(splits.train_rows) // settings.global_batch_size
-    kept = splits.train_rows[: whole * settings.global_batch_size]
+    num_batches = len(splits.train_rows) // settings.global_batch_size
+    kept = splits.train_rows[: num_batches * settings.global_batch_size]
     splits = dataclasses.replace(splits, train_rows=kept)
-    found = measure(splits, ranks, settings=settings)
+    result = measure(splits, ranks, settings=settings)
     with dist.raise_together():
         if ranks.is_main:
-            print(peer_report.table(found, num_rows=len(splits.validation_rows)))
-            results.keep(settings, "peers", figures=found, ranks=ranks)
+            print(peer_report.table(result, num_rows=len(splits.validation_rows)))
+            results.save(settings, "peers", figures=result, ranks=ranks)

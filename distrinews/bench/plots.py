@@ -24,7 +24,7 @@ COLOURS = dict(
     zip(PHASES, ("#999999", "#56B4E9", "#0072B2", "#D55E00", "#009E73"), strict=True)
 )
 # Readable on white and on black: pages have both.
-NEITHER = "#808080"
+GREY = "#808080"
 BANDS = (
     ("efficiency", "ring, rows as they come", "#D55E00"),
     ("tree_efficiency", "trees, equally long batches", "#56B4E9"),
@@ -37,12 +37,12 @@ TITLES = {
 
 
 def draw_steps(
-    found: Mapping[str, Any], folder: pathlib.Path, *, world_size: int, title: str
+    result: Mapping[str, Any], folder: pathlib.Path, *, world_size: int, title: str
 ) -> list[pathlib.Path]:
-    """Draw a bar per way of taking a step, cut into its phases.
+    """Draw a bar per variant of a step, cut into its phases.
 
     Args:
-        found: What `scaling.figures` returned.
+        result: What `scaling.figures` returned.
         folder: Where `steps.svg` and `steps.png` go.
         world_size: How many ranks.
         title: Above the picture; says what was measured and where.
@@ -61,18 +61,18 @@ def draw_steps(
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7.2, 4.2), layout="constrained")
-    names = [TITLES[name].format(ranks=world_size) for name in found]
-    left_over = [row["median_ms"] for row in found.values()]
+    names = [TITLES[name].format(ranks=world_size) for name in result]
+    totals = [row["median_ms"] for row in result.values()]
     below = [0.0] * len(names)
     for phase in PHASES:
-        heights = [row["phases_ms"].get(phase, 0.0) for row in found.values()]
+        heights = [row["phases_ms"].get(phase, 0.0) for row in result.values()]
         label = "exposed communication" if phase == "communication" else phase
         axes.bar(names, heights, 0.6, bottom=below, label=label, color=COLOURS[phase])
         below = [low + height for low, height in zip(below, heights, strict=True)]
-    for place, (total, row) in enumerate(zip(left_over, found.values(), strict=True)):
+    for x, (total, row) in enumerate(zip(totals, result.values(), strict=True)):
         text = f"{total:.0f} ms\n{row['samples_per_s']:.1f} samples/s"
-        top = max(total, below[place])
-        axes.annotate(text, (place, top), ha="center", va="bottom", fontsize=9)
+        top = max(total, below[x])
+        axes.annotate(text, (x, top), ha="center", va="bottom", fontsize=9)
     axes.set_ylabel("milliseconds a step (median)")
     axes.set_title(title, fontsize=10)
     axes.margins(y=0.2)
@@ -91,7 +91,7 @@ def draw_steps(
 
 
 def draw_many_ranks(
-    found: Mapping[str, Any],
+    result: Mapping[str, Any],
     path: pathlib.Path,
     *,
     titles: Mapping[str, str],
@@ -100,7 +100,7 @@ def draw_many_ranks(
     """Draw how efficiency falls with the number of ranks, as a band for each case.
 
     Args:
-        found: What `many_ranks.figures` returned.
+        result: What `many_ranks.figures` returned.
         path: The file; its suffix says whether SVG or PNG.
         titles: Scenario -> its name in words.
         title: Above the picture; says what it is and that it is predicted.
@@ -119,17 +119,17 @@ def draw_many_ranks(
 
     # WHY a salt: without it the same numbers give another file each time.
     with mpl.rc_context({
-        "text.color": NEITHER,
-        "axes.labelcolor": NEITHER,
-        "axes.edgecolor": NEITHER,
-        "xtick.color": NEITHER,
-        "ytick.color": NEITHER,
+        "text.color": GREY,
+        "axes.labelcolor": GREY,
+        "axes.edgecolor": GREY,
+        "xtick.color": GREY,
+        "ytick.color": GREY,
         "svg.hashsalt": "distrinews",
     }):
         figure, panels = pyplot.subplots(
-            1, len(found), figsize=(9, 4), sharey=True, layout="constrained"
+            1, len(result), figsize=(9, 4), sharey=True, layout="constrained"
         )
-        for panel, (name, rows) in zip(panels, found.items(), strict=True):
+        for panel, (name, rows) in zip(panels, result.items(), strict=True):
             ranks = [row["world_size"] for row in rows]
             for key, label, colour in BANDS:
                 low, high = zip(*(row[key] for row in rows), strict=True)
@@ -143,7 +143,7 @@ def draw_many_ranks(
             panel.set_title(titles[name], fontsize=10)
             panel.set_ylim(0, 1.05)
             panel.yaxis.set_major_formatter(lambda part, _: f"{part:.0%}")
-            panel.grid(color=NEITHER, alpha=0.25)
+            panel.grid(color=GREY, alpha=0.25)
             panel.spines[["top", "right"]].set_visible(False)
         panels[0].set_ylabel("samples/s of a rank,\nby those of one alone")
         panels[0].legend(loc="lower left", frameon=False)

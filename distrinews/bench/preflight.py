@@ -43,14 +43,14 @@ def check(settings: BenchmarkSettings, *, kind: str, world_size: int) -> None:
         check_target(pathlib.Path(settings.json_path), kind=kind, device=device)
     corpus.check(settings, world_size=world_size)
     if os.environ.get("RANK", "0") == "0":  # under torchrun every rank is here
-        timing.warn_if_crowded(world_size, num_cores=machine.num_cores())
+        timing.warn_if_oversubscribed(world_size, num_cores=machine.num_cores())
 
 
-def check_device(wanted: str, *, world_size: int) -> str:
+def check_device(device: str, *, world_size: int) -> str:
     """Refuse a GPU run without GPUs; hide the GPUs from a CPU run.
 
     Args:
-        wanted: "auto", "cpu" or "cuda".
+        device: "auto", "cpu" or "cuda".
         world_size: W.
 
     Returns:
@@ -63,22 +63,22 @@ def check_device(wanted: str, *, world_size: int) -> str:
         >>> check_device("auto", world_size=1000)
         'cpu'
     """
-    if wanted == "cpu":
+    if device == "cpu":
         # WHY the variable: ranks inherit it, and no CUDA context takes their memory.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         return "cpu"
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
+    num_local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
     num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if wanted == "cuda" and num_gpus < here:
+    if device == "cuda" and num_gpus < num_local_ranks:
         raise SettingsError(
-            f"--device cuda: {here} rank(s), but torch {torch.__version__} sees "
-            f"{num_gpus} CUDA GPU(s).",
+            f"--device cuda: {num_local_ranks} rank(s), but torch {torch.__version__} "
+            f"sees {num_gpus} CUDA GPU(s).",
             why="the run would use the CPU, and its numbers would pass for a GPU's.",
             fix="--device auto or --device cpu; on Kaggle choose the accelerator "
             "GPU T4 x2.",
             page="no-gpu",
         )
-    return "cuda" if num_gpus >= here else "cpu"
+    return "cuda" if num_gpus >= num_local_ranks else "cpu"
 
 
 def check_target(path: pathlib.Path, *, kind: str, device: str = "cpu") -> None:
@@ -100,10 +100,10 @@ def check_target(path: pathlib.Path, *, kind: str, device: str = "cpu") -> None:
             pass
     if not path.exists():
         return
-    here = results.record(kind, figures={}, settings={}, num_ranks=1)
-    here["environment"]["device"] = device
+    current = results.build_record(kind, figures={}, settings={}, num_ranks=1)
+    current["environment"]["device"] = device
     try:
-        results.check_comparable(results.read(path, kind=kind), here)
+        results.check_comparable(results.read(path, kind=kind), current)
     except ResultError as error:
         raise ResultError(
             f"{path} exists and would be lost: {error.what}",

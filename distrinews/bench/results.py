@@ -28,14 +28,14 @@ __all__ = [
     "check_publishable",
     "compare",
     "hardware",
-    "keep",
+    "save",
     "read",
-    "record",
+    "build_record",
     "write",
 ]
 
 SCHEMA = 1
-NEEDED = {
+REQUIRED_FIELDS = {
     "schema": int,
     "kind": str,
     "date": str,
@@ -50,7 +50,7 @@ HARDWARE = ("cpu", "num_cores", "gpus")
 FEWEST_ROUNDS = 5
 
 
-def record(
+def build_record(
     kind: str, *, figures: dict[str, Any], settings: dict[str, Any], num_ranks: int
 ) -> dict[str, Any]:
     """Put figures together with everything that they depend on.
@@ -65,7 +65,7 @@ def record(
         What `write` writes.
 
     Examples:
-        >>> record("steps", figures={"ms": 5}, settings={}, num_ranks=2)["schema"]
+        >>> build_record("steps", figures={"ms": 5}, settings={}, num_ranks=2)["schema"]
         1
     """
     return {
@@ -79,21 +79,21 @@ def record(
     }
 
 
-def write(path: pathlib.Path, told: dict[str, Any]) -> None:
+def write(path: pathlib.Path, record: dict[str, Any]) -> None:
     """Write a record; it gets its name only when it is complete.
 
     Args:
         path: The file; made with its folders. An older one is replaced.
-        told: What `record` returned.
+        record: What `record` returned.
 
     Raises:
         OSError: It could not be written, as the OutputError that names the cure; an
             older file is as it was. On this rank only.
     """
-    files.write_json(path, told)
+    files.write_json(path, record)
 
 
-def keep(
+def save(
     settings: BenchmarkSettings,
     kind: str,
     *,
@@ -114,17 +114,17 @@ def keep(
     Raises:
         OSError: As `write`. On this rank only.
     """
-    told = record(
+    record = build_record(
         kind,
         figures=figures,
         settings=settings.model_dump(exclude={"run_name", "runs_dir", "json_path"}),
         num_ranks=ranks.world_size,
     )
-    told["environment"]["device"] = ranks.device.type
+    record["environment"]["device"] = ranks.device.type
     named = pathlib.Path(settings.json_path) if settings.json_path else None
     for path in (always, named):
         if path is not None:
-            write(path, told)
+            write(path, record)
 
 
 def read(path: pathlib.Path, *, kind: str | None = None) -> dict[str, Any]:
@@ -142,28 +142,28 @@ def read(path: pathlib.Path, *, kind: str | None = None) -> dict[str, Any]:
             only.
     """
     try:
-        told = files.read_json(path)
+        record = files.read_json(path)
     except (OSError, ValueError) as error:
         _refuse(path, f"it cannot be read ({error})")
-    if not isinstance(told, dict):
+    if not isinstance(record, dict):
         _refuse(path, "it holds no table")
-    for name, expected in NEEDED.items():
-        if type(told.get(name)) is not expected:
+    for name, expected in REQUIRED_FIELDS.items():
+        if type(record.get(name)) is not expected:
             _refuse(path, f"{name!r} is missing or no {expected.__name__}")
-    if told["schema"] != SCHEMA:
-        _refuse(path, f"its schema is {told['schema']}, this version reads {SCHEMA}")
-    if kind is not None and told["kind"] != kind:
-        _refuse(path, f"it is a measurement of {told['kind']!r}, not of {kind!r}")
-    if not all(math.isfinite(number) for number in _numbers(told["figures"])):
+    if record["schema"] != SCHEMA:
+        _refuse(path, f"its schema is {record['schema']}, this version reads {SCHEMA}")
+    if kind is not None and record["kind"] != kind:
+        _refuse(path, f"it is a measurement of {record['kind']!r}, not of {kind!r}")
+    if not all(math.isfinite(number) for number in _numbers(record["figures"])):
         _refuse(path, "a figure is not finite")
-    return told
+    return record
 
 
-def hardware(told: dict[str, Any]) -> dict[str, Any]:
+def hardware(record: dict[str, Any]) -> dict[str, Any]:
     """Say on what a record was measured.
 
     Args:
-        told: A record.
+        record: A record.
 
     Returns:
         Processor, cores, GPUs, and which of them computed.
@@ -172,31 +172,31 @@ def hardware(told: dict[str, Any]) -> dict[str, Any]:
         >>> hardware({"environment": {"cpu": "x", "num_cores": 2, "memory_bytes": 5}})
         {'cpu': 'x', 'num_cores': 2, 'gpus': None, 'device': 'cpu'}
     """
-    found = {name: told["environment"].get(name) for name in HARDWARE}
-    return found | {"device": told["environment"].get("device", "cpu")}
+    values = {name: record["environment"].get(name) for name in HARDWARE}
+    return values | {"device": record["environment"].get("device", "cpu")}
 
 
-def check_comparable(one: dict[str, Any], other: dict[str, Any]) -> None:
+def check_comparable(first: dict[str, Any], second: dict[str, Any]) -> None:
     """Refuse to compare what was measured on different hardware.
 
     Args:
-        one: A record.
-        other: Another.
+        first: A record.
+        second: Another.
 
     Raises:
         ResultError: They are from different hardware, or of different kinds.
     """
-    if one["kind"] != other["kind"]:
+    if first["kind"] != second["kind"]:
         raise ResultError(
-            f"one file measures {one['kind']!r}, the other {other['kind']!r}.",
+            f"one file measures {first['kind']!r}, the other {second['kind']!r}.",
             why="their numbers mean different things.",
             fix="compare two files of one kind.",
             page="benchmark-files",
         )
-    if hardware(one) != hardware(other):
+    if hardware(first) != hardware(second):
         raise ResultError(
-            f"the files are from different hardware: {hardware(one)} and "
-            f"{hardware(other)}.",
+            f"the files are from different hardware: {hardware(first)} and "
+            f"{hardware(second)}.",
             why="a faster machine would pass for a faster program.",
             fix="measure both on the same machine, in one run if you can.",
             page="benchmark-files",
@@ -218,11 +218,11 @@ def check_publishable(path: pathlib.Path, *, noisy: bool = False) -> dict[str, A
         ResultError: It is damaged, nobody could repeat it (files differed from the
             commit), or its machine was too noisy. On this rank only.
     """
-    told = read(path)
-    commit = told["commit"]
+    record = read(path)
+    commit = record["commit"]
     if len(commit) != 40:
         _refuse(path, f"its commit is {commit!r}: nobody could check out what was run")
-    rows = {n: r for n, r in told["figures"].items() if isinstance(r, dict)}
+    rows = {n: r for n, r in record["figures"].items() if isinstance(r, dict)}
     untimed = [name for name, row in rows.items() if not _median_ms(row)]
     if untimed or not rows:
         _refuse(path, f"no time in {', '.join(untimed) or 'it'}")
@@ -232,7 +232,7 @@ def check_publishable(path: pathlib.Path, *, noisy: bool = False) -> dict[str, A
     few = [n for n, r in rows.items() if len(r.get("all_ms") or []) < FEWEST_ROUNDS]
     if few:
         _refuse(path, f"{', '.join(few)}: fewer than {FEWEST_ROUNDS} rounds")
-    return told
+    return record
 
 
 def _median_ms(row: dict[str, Any]) -> float | None:
@@ -246,18 +246,18 @@ def _numbers(value: Any) -> list[float]:
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):
-        return [number for part in value for number in _numbers(part)]
+        return [number for item in value for number in _numbers(item)]
     return [value] if isinstance(value, int | float) else []
 
 
 def _commit() -> str:
     """The commit of this checkout, with "+" if files differ; "unknown" without git."""
     library = checkout.ROOT / "distrinews"
-    told = []
-    for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "."]):
+    outputs = []
+    for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "."]):
         try:
             done = subprocess.run(
-                ["git", "-C", str(library), *words],
+                ["git", "-C", str(library), *arguments],
                 capture_output=True,
                 text=True,
                 timeout=10,
@@ -265,16 +265,16 @@ def _commit() -> str:
             )
         except (OSError, subprocess.SubprocessError):
             return "unknown"
-        told.append(done.stdout.strip())
-    return told[0] + "+" * bool(told[1])
+        outputs.append(done.stdout.strip())
+    return outputs[0] + "+" * bool(outputs[1])
 
 
-def compare(path: pathlib.Path, other_path: pathlib.Path) -> list[list[str]]:
+def compare(first_path: pathlib.Path, second_path: pathlib.Path) -> list[list[str]]:
     """Set two measurements of the same kind and hardware side by side.
 
     Args:
-        path: A record whose figures have a `median_ms` each.
-        other_path: Another.
+        first_path: A record whose figures have a `median_ms` each.
+        second_path: Another.
 
     Returns:
         Lines of a table: name, milliseconds of both, the second by the first; "noisy"
@@ -284,18 +284,18 @@ def compare(path: pathlib.Path, other_path: pathlib.Path) -> list[list[str]]:
         ResultError: One is damaged, they are from different hardware or of different
             kinds, or have no figure in common. On this rank only.
     """
-    one, other = read(path), read(other_path)
-    check_comparable(one, other)
-    lines = [["figure", path.name, other_path.name, "ratio"]]
-    for name, row in one["figures"].items():
-        pair = [r for r in (row, other["figures"].get(name)) if isinstance(r, dict)]
+    first, second = read(first_path), read(second_path)
+    check_comparable(first, second)
+    lines = [["figure", first_path.name, second_path.name, "ratio"]]
+    for name, row in first["figures"].items():
+        pair = [r for r in (row, second["figures"].get(name)) if isinstance(r, dict)]
         times = [ms for ms in map(_median_ms, pair) if ms]
         if len(times) == 2:
             noisy = any(r.get("noisy") for r in pair)
             ratio = f"{times[1] / times[0]:.2f}x" + " (noisy)" * noisy
             lines.append([name, *(f"{ms:.1f} ms" for ms in times), ratio])
     if len(lines) == 1:
-        _refuse(other_path, f"it has no timed figure in common with {path.name}")
+        _refuse(second_path, f"it has no timed figure in common with {first_path.name}")
     return lines
 
 

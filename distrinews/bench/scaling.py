@@ -9,7 +9,7 @@ otherwise, while the others wait.
 Speed-up, efficiency and serial fraction follow their usual definitions. What is
 predicted and not measured says so.
 
-Not here: the clock (`distrinews.bench.timing`), predictions for other machines
+Not here: the timer (`distrinews.bench.timing`), predictions for other machines
 (`distrinews.bench.costmodel.predictions`).
 
 Letters used for shapes: W = number of ranks, G = rows per global batch.
@@ -32,7 +32,7 @@ from tqdm import tqdm
 from distrinews import dist, sharding, sync, training
 from distrinews.bench import timing
 from distrinews.bench.costmodel import predictions
-from distrinews.bench.timing import PhaseClock
+from distrinews.bench.timing import PhaseTimer
 from distrinews.config.settings import BenchmarkSettings
 from distrinews.dist import Ranks
 from distrinews.errors import SettingsError
@@ -49,11 +49,13 @@ __all__ = [
     "rows_of",
     "table",
     "take_step",
-    "work",
+    "workload",
 ]
 
 # What takes turns. The "unsynced" ones are the same step within `no_sync`.
 VARIANTS = ("one_process", "strong", "strong_unsynced", "weak", "weak_unsynced")
+# A usual network between machines in a data centre; what the explanation asks about.
+GBIT_PER_S = 25.0
 
 
 def measure(
@@ -73,10 +75,10 @@ def measure(
         splits: Rows to train on; at least W * G.
         ranks: Who this process is.
         settings: The global batch size G, the optimizer, how often each is timed.
-        title: As in `benchmark.interleave`.
+        title: As in `timing.interleave`.
 
     Returns:
-        As `benchmark.interleave`, for each name in `VARIANTS`. What the "unsynced" ones
+        As `timing.interleave`, for each name in `VARIANTS`. What the "unsynced" ones
         save is the exposed communication.
 
     Raises:
@@ -92,59 +94,61 @@ def measure(
             page="batch-size",
         )
     # Rank 0 is the one process; the others need no model for it.
-    own = copy.deepcopy(net) if ranks.is_main else net
+    single_net = copy.deepcopy(net) if ranks.is_main else net
     replica = replicate(net, ranks)
     all_threads = torch.get_num_threads() * ranks.world_size
 
-    # WHY one a model and not one a way: AdamW keeps twice the size of the model.
+    # WHY one per model and not per variant: AdamW keeps twice the size of the model.
     optimizers = {
         model: training.build_optimizer(model, settings=settings)
-        for model in (own, replica)
+        for model in (single_net, replica)
     }
 
-    def taking(model: nn.Module, way: str, meet: bool) -> timing.Variant:
+    def make_step(model: nn.Module, variant: str, synchronise: bool) -> timing.Variant:
         optimizer = optimizers[model]
-        rows = rows_of(way, ranks, size=settings.global_batch_size)
+        rows = rows_of(variant, ranks, size=settings.global_batch_size)
 
-        def step(clock: PhaseClock) -> None:
-            with clock.phase("data"):
+        def step(timer: PhaseTimer) -> None:
+            with timer.phase("data"):
                 batch = splits.batch(rows, device=ranks.device)
             optimizer.zero_grad()
-            with sync.no_sync_unless(meet, replica=model):
-                take_step(model, batch, clock=clock)
-            with clock.phase("optimizer"):
+            with sync.no_sync_unless(synchronise, replica=model):
+                take_step(model, batch, timer=timer)
+            with timer.phase("optimizer"):
                 clip_grad_norm_(model.parameters(), settings.max_gradient_norm)
                 optimizer.step()
 
         return step
 
-    alone = taking(own, "one_process", True)
+    alone = make_step(single_net, "one_process", True)
 
-    def one_process(clock: PhaseClock) -> None:
+    def one_process(timer: PhaseTimer) -> None:
         if ranks.is_main:
             with machine.threads(all_threads):
-                clock.restart()
-                alone(clock)
+                timer.restart()
+                alone(timer)
         else:  # the same phases, empty: every rank tells the same names
             for phase in ("data", "forward", "backward", "optimizer"):
-                with clock.phase(phase):
+                with timer.phase(phase):
                     pass
 
-    ways: dict[str, Callable[[PhaseClock], None]] = {"one_process": one_process}
+    variants: dict[str, Callable[[PhaseTimer], None]] = {"one_process": one_process}
     for name in ("strong", "weak"):
-        ways[name] = taking(replica, name, True)
-        ways[f"{name}_unsynced"] = taking(replica, name, False)
-    return timing.interleave(ways, ranks, num_rounds=settings.num_rounds, title=title)
+        variants[name] = make_step(replica, name, True)
+        variants[f"{name}_unsynced"] = make_step(replica, name, False)
+    return timing.interleave(
+        variants, ranks, num_rounds=settings.num_rounds, title=title
+    )
 
 
 def num_steps(settings: BenchmarkSettings) -> int:
     """Count the steps that `measure` takes.
 
     Args:
-        settings: How often each way is timed.
+        settings: How often each variant is timed.
 
     Returns:
-        Steps of all ways, those that warm up included.
+        Steps of all variants, warm-up steps included.
 
     Examples:
         >>> num_steps(BenchmarkSettings(num_rounds=3))
@@ -177,33 +181,33 @@ def replicate(net: nn.Module, ranks: Ranks) -> nn.Module:
     return DistributedDataParallel(shared, device_ids=gpu, gradient_as_bucket_view=True)
 
 
-def rows_of(way: str, ranks: Ranks, *, size: int) -> list[int]:
+def rows_of(variant: str, ranks: Ranks, *, size: int) -> list[int]:
     """Say which rows a rank computes in a step.
 
     Args:
-        way: "one_process", "strong" or "weak".
+        variant: "one_process", "strong" or "weak".
         ranks: Who is asking.
         size: G.
 
     Returns:
-        Places in the rows to train on: G of them, or G / W for "strong".
+        Indices of rows to train on: G of them, or G / W for "strong".
 
     Examples:
         >>> rank_1 = Ranks(1, 1, 2, torch.device("cpu"))
-        >>> [rows_of(way, rank_1, size=4) for way in ("one_process", "strong", "weak")]
+        >>> [rows_of(k, rank_1, size=4) for k in ("one_process", "strong", "weak")]
         [[0, 1, 2, 3], [1, 3], [1, 3, 5, 7]]
     """
-    if way == "one_process":
+    if variant == "one_process":
         return list(range(size))
-    many = size * ranks.world_size if way == "weak" else size
-    return list(range(ranks.rank, many, ranks.world_size))
+    num_rows = size * ranks.world_size if variant == "weak" else size
+    return list(range(ranks.rank, num_rows, ranks.world_size))
 
 
 def take_step(
     model: nn.Module,
     batch: tuple[Mapping[str, torch.Tensor], torch.Tensor],
     *,
-    clock: Any,
+    timer: Any,
 ) -> None:
     """Do forward and backward, each as a phase.
 
@@ -212,19 +216,19 @@ def take_step(
     Args:
         model: Bare or wrapped.
         batch: What `Splits.batch` returned.
-        clock: Has `phase(name)`: a `PhaseClock` or a `trace.Recorder`.
+        timer: Has `phase(name)`: a `PhaseTimer` or a `Recorder`.
     """
     inputs, labels = batch
-    with clock.phase("forward"):
+    with timer.phase("forward"):
         loss = F.cross_entropy(model(**inputs).logits, labels)
-    with clock.phase("backward"):
+    with timer.phase("backward"):
         loss.backward()
 
 
-def work(
+def workload(
     net: nn.Module, splits: Splits, ranks: Ranks, *, settings: BenchmarkSettings
 ) -> dict[str, dict[str, Any]]:
-    """Say what a step of each way works on, and what it needs; call it after `measure`.
+    """Describe the work and memory of a step of each variant; call it after `measure`.
 
     Collective: every rank must call it.
 
@@ -242,96 +246,95 @@ def work(
 
     Note:
         The peak is that of the process, which holds the bare model and a replica, and
-        on rank 0 the model of the one process: more than either way needs.
+        on rank 0 the model of the one process: more than either variant needs.
     """
     lengths, size = splits.train_lengths, settings.global_batch_size
-    mine = (torch.get_num_threads(), machine.peak_memory_bytes(ranks.device))
-    threads, memory = zip(*dist.gather_objects(mine), strict=True)
-    told = {}
-    for way in ("one_process", "strong", "weak"):
-        world_size = 1 if way == "one_process" else ranks.world_size
+    local = (torch.get_num_threads(), machine.peak_memory_bytes(ranks.device))
+    threads, memory = zip(*dist.gather_objects(local), strict=True)
+    result = {}
+    for variant in ("one_process", "strong", "weak"):
+        world_size = 1 if variant == "one_process" else ranks.world_size
         batches = [
-            rows_of(way, Ranks(rank, rank, world_size, ranks.device), size=size)
+            rows_of(variant, Ranks(rank, rank, world_size, ranks.device), size=size)
             for rank in range(world_size)
         ]
-        told[way] = {
+        result[variant] = {
             "rows": sum(map(len, batches)),
             "tokens": sum(int(lengths[row]) for batch in batches for row in batch),
             "padding_share": round(sharding.padding_share(lengths, batches), 3),
-            "threads": list(threads) if way != "one_process" else [sum(threads)],
+            "threads": list(threads) if variant != "one_process" else [sum(threads)],
         }
-        if way != "one_process":
-            told[way]["peak_memory_bytes"] = list(memory)
-            told[way]["gradient_bytes"] = [p.nbytes for p in net.parameters()]
-    return told
-
-
-# A usual network between machines in a data centre; what the explanation asks about.
-GBIT_PER_S = 25.0
+        if variant != "one_process":
+            result[variant]["peak_memory_bytes"] = list(memory)
+            result[variant]["gradient_bytes"] = [p.nbytes for p in net.parameters()]
+    return result
 
 
 def figures(
-    told: Mapping[str, Sequence[Mapping[str, float]]],
+    timings: Mapping[str, Sequence[Mapping[str, float]]],
     *,
-    work: Mapping[str, Mapping[str, Any]],
+    workload: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Turn the times into speed-up, efficiency, exposed communication, serial part.
 
     Args:
-        told: What `scaling_run.measure` returned.
-        work: What `scaling_run.work` returned.
+        timings: What `measure` returned.
+        workload: What `workload` returned.
 
     Returns:
-        For "one_process", "strong" and "weak": what `benchmark.summarise` and `work`
-        say, with exposed "communication" parted from "backward"; `samples_per_s`,
-        `tokens_per_s`, `speedup` against one process, `efficiency` = speedup / W. For
-        "strong" also `serial_fraction`, by Karp and Flatt (1990) the part that W ranks
-        do not divide, and `predicted`, its step over a network.
+        For "one_process", "strong" and "weak": what `timing.summarise` and
+        `workload` say, with exposed "communication" split from "backward";
+        `samples_per_s`, `tokens_per_s`, `speedup` against one process, `efficiency` =
+        speedup / W. For "strong" also `serial_fraction`, by Karp and Flatt (1990) the
+        part that W ranks do not divide, and `predicted`, its step over a network.
 
     Examples:
         >>> times = {"forward": 30.0, "backward": 60.0, "optimizer": 9, "total": 100.0}
         >>> half = {"forward": 15.0, "backward": 50.0, "optimizer": 9, "total": 70.0}
         >>> free = {"forward": 15.0, "backward": 30.0, "optimizer": 9, "total": 50.0}
-        >>> one = {"rows": 32, "tokens": 640, "threads": [2]}
-        >>> two = one | {"threads": [1, 1], "gradient_bytes": [4, 4]}
-        >>> told = figures(
+        >>> alone = {"rows": 32, "tokens": 640, "threads": [2]}
+        >>> both = alone | {"threads": [1, 1], "gradient_bytes": [4, 4]}
+        >>> result = figures(
         ...     {"one_process": [times], "strong": [half], "strong_unsynced": [free],
         ...      "weak": [times], "weak_unsynced": [times]},
-        ...     work={"one_process": one, "strong": two, "weak": two | {"rows": 64}},
+        ...     workload={
+        ...         "one_process": alone, "strong": both, "weak": both | {"rows": 64}
+        ...     },
         ... )
-        >>> told["strong"]["phases_ms"]["communication"], told["strong"]["speedup"]
+        >>> strong = result["strong"]
+        >>> strong["phases_ms"]["communication"], strong["speedup"]
         (20.0, 1.429)
-        >>> told["strong"]["serial_fraction"], told["strong"]["tokens_per_s"]
+        >>> strong["serial_fraction"], strong["tokens_per_s"]
         (0.4, 9142.9)
     """
-    found: dict[str, Any] = {}
-    base_ms = timing.summarise(told["one_process"])["median_ms"]
+    result: dict[str, Any] = {}
+    base_ms = timing.summarise(timings["one_process"])["median_ms"]
     for name in ("one_process", "strong", "weak"):
-        row = timing.summarise(told[name])
+        row = timing.summarise(timings[name])
         if name != "one_process":
-            _part_communication(row["phases_ms"], told[f"{name}_unsynced"])
-        own = {key: value for key, value in work[name].items() if key[0] != "g"}
-        world_size = len(own["threads"])
-        rows, per_s = own["rows"], 1000 / row["median_ms"]
-        speedup = (rows * per_s) / (work["one_process"]["rows"] * 1000 / base_ms)
-        found[name] = row | own
-        found[name] |= {
+            _split_communication(row["phases_ms"], timings[f"{name}_unsynced"])
+        counts = {key: value for key, value in workload[name].items() if key[0] != "g"}
+        world_size = len(counts["threads"])
+        rows, per_s = counts["rows"], 1000 / row["median_ms"]
+        speedup = (rows * per_s) / (workload["one_process"]["rows"] * 1000 / base_ms)
+        result[name] = row | counts
+        result[name] |= {
             "samples_per_s": round(rows * per_s, 2),
-            "tokens_per_s": round(own["tokens"] * per_s, 1),
+            "tokens_per_s": round(counts["tokens"] * per_s, 1),
             "speedup": round(speedup, 3),
             "efficiency": round(speedup / world_size, 3),
         }
     if world_size > 1:
-        strong = found["strong"]
+        strong = result["strong"]
         part = (1 / strong["speedup"] - 1 / world_size) / (1 - 1 / world_size)
         strong["serial_fraction"] = round(part, 3)
-        strong["predicted"] = _over_network(
-            found, gradient_bytes=work["strong"]["gradient_bytes"]
+        strong["predicted"] = _predict_over_network(
+            result, gradient_bytes=workload["strong"]["gradient_bytes"]
         )
-    return found
+    return result
 
 
-def _part_communication(
+def _split_communication(
     phases_ms: dict[str, float], unsynced: Sequence[Mapping[str, float]]
 ) -> None:
     """Part what backward takes longer when gradients meet from backward itself."""
@@ -342,45 +345,77 @@ def _part_communication(
     phases_ms["backward"] = round(phases_ms["backward"] - exposed, 3)
 
 
-def _over_network(
-    found: Mapping[str, Any], *, gradient_bytes: Sequence[int]
+def _predict_over_network(
+    result: Mapping[str, Any], *, gradient_bytes: Sequence[int]
 ) -> dict[str, Any]:
     """Predict the strong step if each rank had such a machine to itself."""
-    one, strong = found["one_process"], found["strong"]
+    one_process, strong = result["one_process"], result["strong"]
     world_size = len(strong["threads"])
     phases = dict(strong["phases_ms"])
-    if one["threads"][0] > strong["threads"][0]:
+    if one_process["threads"][0] > strong["threads"][0]:
         # WHY from one process: its threads are what a rank with a machine of its own
         # has. That a part of the rows takes a part of the time is an assumption.
-        phases = dict(one["phases_ms"])
+        phases = dict(one_process["phases_ms"])
         phases["forward"] /= world_size
         phases["backward"] /= world_size
-    told = predictions.at_bandwidth(
+    prediction = predictions.at_bandwidth(
         phases,
         gradient_bytes=gradient_bytes,
         world_size=world_size,
         gbit_per_s=GBIT_PER_S,
-        alone_ms=one["median_ms"],
+        alone_ms=one_process["median_ms"],
     )
     return {
         "gbit_per_s": GBIT_PER_S,
-        "step_ms": round(told.step_ms, 1),
-        "exposed_ms": round(told.exposed_ms, 1),
-        "speedup": round(told.speedup or 0.0, 3),
+        "step_ms": round(prediction.step_ms, 1),
+        "exposed_ms": round(prediction.exposed_ms, 1),
+        "speedup": round(prediction.speedup or 0.0, 3),
     }
 
 
-def explain(found: Mapping[str, Any], *, world_size: int) -> str:
-    """Say in words where the time of the reader's own machine goes.
+def table(result: Mapping[str, Any], *, world_size: int) -> str:
+    """Draw the figures as a table that Markdown and a terminal both show.
 
     Args:
-        found: What `figures` returned.
+        result: What `figures` returned.
         world_size: W.
 
     Returns:
-        Some sentences, a line each, about numbers that stand in `found`.
+        A row per variant of a step.
     """
-    one, strong = found["one_process"], found["strong"]
+    ranks_label = f"{world_size} rank" + "s" * (world_size != 1)
+    head = ["way", "step", *timing.PHASES, "samples/s", "tokens/s", "speed-up"]
+    titles = {
+        "one_process": "one process",
+        "strong": f"{ranks_label}, same rows",
+        "weak": f"{ranks_label}, same rows each",
+    }
+    lines = [[*head, "efficiency"]]
+    for name, row in result.items():
+        phases = [f"{row['phases_ms'].get(p, 0.0):.0f} ms" for p in timing.PHASES]
+        lines.append([
+            titles[name],
+            f"{row['median_ms']:.0f} ms",
+            *phases,
+            f"{row['samples_per_s']:.1f}",
+            f"{row['tokens_per_s']:,.0f}",
+            f"{row['speedup']:.2f}x",
+            f"{row['efficiency']:.0%}",
+        ])
+    return timing.draw_table(lines)
+
+
+def explain(result: Mapping[str, Any], *, world_size: int) -> str:
+    """Say in words where the time of the reader's own machine goes.
+
+    Args:
+        result: What `figures` returned.
+        world_size: W.
+
+    Returns:
+        Some sentences, a line each, about numbers that are in `result`.
+    """
+    one_process, strong = result["one_process"], result["strong"]
     ms, exposed = strong["median_ms"], strong["phases_ms"].get("communication", 0.0)
     if world_size == 1:
         return (
@@ -388,18 +423,24 @@ def explain(found: Mapping[str, Any], *, world_size: int) -> str:
             "with, so there is no speed-up to speak of: take --num-ranks 2."
         )
     lines = [
-        f"One process with {_threads(one)} takes {one['median_ms']:.0f} ms for a step; "
+        f"One process with {_threads(one_process)} takes "
+        f"{one_process['median_ms']:.0f} ms for a step; "
         f"{world_size} ranks with {_threads(strong)} each take {ms:.0f} ms for the "
         f"same rows: {strong['speedup']:.2f}x.",
         f"Of each {ms:.0f} ms, {exposed:.0f} ms are exposed communication: backward "
         f"is over and gradients still travel. Without, it would be "
-        f"{one['median_ms'] / max(ms - exposed, 1e-9):.2f}x.",
+        f"{one_process['median_ms'] / max(ms - exposed, 1e-9):.2f}x.",
         f"{strong['phases_ms']['optimizer']:.0f} ms are the optimizer: every rank "
         "updates the whole model, so more ranks do not shorten it.",
         _serial(strong["serial_fraction"]),
-        _network(strong["predicted"], world_size=world_size, one=one, strong=strong),
+        _network(
+            strong["predicted"],
+            world_size=world_size,
+            one_process=one_process,
+            strong=strong,
+        ),
     ]
-    if strong["speedup"] < 1.1 and one["threads"][0] > strong["threads"][0]:
+    if strong["speedup"] < 1.1 and one_process["threads"][0] > strong["threads"][0]:
         lines.append(
             "DDP does not pay here: one process already used all the cores that the "
             "ranks now share. It pays where each rank brings a processor of its own."
@@ -410,7 +451,7 @@ def explain(found: Mapping[str, Any], *, world_size: int) -> str:
         f"{max(strong['peak_memory_bytes']) / 2**30:.1f} GiB (rank 0 also holds the "
         "model of the one process)."
     )
-    lines.append(timing.noise(found))
+    lines.append(timing.noise_warning(result))
     return "\n".join(line for line in lines if line)
 
 
@@ -439,11 +480,11 @@ def _network(
     predicted: Mapping[str, float],
     *,
     world_size: int,
-    one: Mapping[str, Any],
+    one_process: Mapping[str, Any],
     strong: Mapping[str, Any],
 ) -> str:
     """What another network would change; a prediction, and called one."""
-    shares = one["threads"][0] > strong["threads"][0]
+    shares = one_process["threads"][0] > strong["threads"][0]
     where = "on a machine of its own like this one" if shares else "with a GPU as here"
     return (
         f"Predicted, not measured: each of the {world_size} ranks {where}, gradients "
@@ -451,35 +492,3 @@ def _network(
         f"{predicted['step_ms']:.0f} ms, of which {predicted['exposed_ms']:.0f} ms are "
         f"exposed, so {predicted['speedup']:.2f}x."
     )
-
-
-def table(found: Mapping[str, Any], *, world_size: int) -> str:
-    """Draw the figures as a table that Markdown and a terminal both show.
-
-    Args:
-        found: What `figures` returned.
-        world_size: W.
-
-    Returns:
-        A row per way of taking a step.
-    """
-    some = f"{world_size} rank" + "s" * (world_size != 1)
-    head = ["way", "step", *timing.PHASES, "samples/s", "tokens/s", "speed-up"]
-    titles = {
-        "one_process": "one process",
-        "strong": f"{some}, same rows",
-        "weak": f"{some}, same rows each",
-    }
-    lines = [[*head, "efficiency"]]
-    for name, row in found.items():
-        phases = [f"{row['phases_ms'].get(p, 0.0):.0f} ms" for p in timing.PHASES]
-        lines.append([
-            titles[name],
-            f"{row['median_ms']:.0f} ms",
-            *phases,
-            f"{row['samples_per_s']:.1f}",
-            f"{row['tokens_per_s']:,.0f}",
-            f"{row['speedup']:.2f}x",
-            f"{row['efficiency']:.0%}",
-        ])
-    return timing.draw_table(lines)

@@ -1,7 +1,7 @@
 """Time training steps so that the numbers can be believed, and keep them.
 
-Promise: ways that are compared take turns (A B B A), so that a laptop that grows warm
-slows all of them alike; a time is that of the slowest rank; every file names the
+Promise: variants that are compared take turns (A B B A), so that a laptop that grows
+warm slows all of them alike; a time is that of the slowest rank; every file names the
 hardware, the versions, the settings and the commit that it was measured with, and
 files from different hardware are not compared.
 
@@ -32,15 +32,15 @@ from distrinews.dist import Ranks
 __all__ = [
     "NUM_WARMUPS",
     "PHASES",
-    "PhaseClock",
+    "PhaseTimer",
     "Variant",
     "draw_table",
     "interleave",
-    "noise",
+    "noise_warning",
     "paired_ratio",
     "spread",
     "summarise",
-    "warn_if_crowded",
+    "warn_if_oversubscribed",
 ]
 
 # What a training step consists of, in order. "communication" is the exposed part: what
@@ -52,23 +52,23 @@ NUM_WARMUPS = 2
 # A spread above this makes a comparison worthless: what one calls faster may be luck.
 NOISY_SPREAD = 0.25
 
-Variant = Callable[["PhaseClock"], None]
+Variant = Callable[["PhaseTimer"], None]
 
 
-class PhaseClock:
+class PhaseTimer:
     """Adds up the milliseconds of a step's phases on this rank.
 
     On a GPU the times are taken from CUDA events, which the GPU itself records. A
-    clock of the CPU would time how long it takes to give the orders.
+    timer on the CPU would only time how long the kernel launches take.
 
     Args:
         ranks: Who this process is, and where it computes.
 
     Examples:
-        >>> clock = PhaseClock(Ranks(0, 0, 1, torch.device("cpu")))
-        >>> with clock.phase("forward"):
+        >>> timer = PhaseTimer(Ranks(0, 0, 1, torch.device("cpu")))
+        >>> with timer.phase("forward"):
         ...     pass
-        >>> list(clock.read_ms())
+        >>> list(timer.read_ms())
         ['forward', 'total']
     """
 
@@ -96,18 +96,18 @@ class PhaseClock:
         self._marks.append((name, began, self._now()))
 
     def read_ms(self) -> dict[str, float]:
-        """Stop the clock and read it.
+        """Stop the timer and read it.
 
         Returns:
-            Phase -> milliseconds, and "total" since the clock was made.
+            Phase -> milliseconds, and "total" since the timer was made.
         """
         total = ("total", self._began, self._now())
         if self._on_gpu:
             torch.cuda.synchronize()  # events can be read once they have happened
-        told: dict[str, float] = {}
+        times_ms: dict[str, float] = {}
         for name, began, ended in [*self._marks, total]:
-            told[name] = told.get(name, 0.0) + self._between_ms(began, ended)
-        return told
+            times_ms[name] = times_ms.get(name, 0.0) + self._between_ms(began, ended)
+        return times_ms
 
     def _now(self) -> Any:
         if not self._on_gpu:
@@ -123,21 +123,21 @@ class PhaseClock:
 
 
 def interleave(
-    ways: Mapping[str, Variant],
+    variants: Mapping[str, Variant],
     ranks: Ranks,
     *,
     num_rounds: int,
     num_warmups: int = NUM_WARMUPS,
     title: str | tqdm[NoReturn] | None = "measure",
 ) -> dict[str, list[dict[str, float]]]:
-    """Let several ways of taking a step take turns, and time each.
+    """Let several variants of a step take turns, and time each.
 
     Collective: every rank must call it, with the same names in the same order.
 
     Args:
-        ways: Name -> takes one step, marking its phases on the clock it is given.
+        variants: Name -> takes one step, marking its phases on the timer.
         ranks: Who this process is.
-        num_rounds: How often each way is timed.
+        num_rounds: How often each variant is timed.
         num_warmups: Rounds before that do not count.
         title: Of the progress bar on rank 0; a bar of the caller's, to go on with; or
             None for no bar.
@@ -151,13 +151,13 @@ def interleave(
 
     Examples:
         >>> alone = Ranks(0, 0, 1, torch.device("cpu"))
-        >>> ways = {"a": lambda clock: None}
-        >>> told = interleave(ways, alone, num_rounds=3, title=None)
-        >>> len(told["a"])
+        >>> variants = {"a": lambda timer: None}
+        >>> timings = interleave(variants, alone, num_rounds=3, title=None)
+        >>> len(timings["a"])
         3
     """
-    told: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
-    names = list(ways)
+    timings: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
+    names = list(variants)
     bar = (
         title
         if isinstance(title, tqdm)
@@ -173,18 +173,20 @@ def interleave(
         for name in names if number % 2 == 0 else reversed(names):
             if ranks.world_size > 1:
                 torch_dist.barrier()  # nobody's lateness is timed
-            clock = PhaseClock(ranks)
-            ways[name](clock)
-            mine = clock.read_ms()
-            everyone = dist.gather_objects(mine)
+            timer = PhaseTimer(ranks)
+            variants[name](timer)
+            local_ms = timer.read_ms()
+            all_ranks_ms = dist.gather_objects(local_ms)
             if number >= num_warmups:
                 # WHY one rank's phases and not each phase's maximum: those would add
                 # up to more than the step.
-                told[name].append(max(everyone, key=lambda one: one["total"]))
+                timings[name].append(
+                    max(all_ranks_ms, key=lambda times_ms: times_ms["total"])
+                )
             bar.update()
     if bar is not title:
         bar.close()
-    return told
+    return timings
 
 
 def spread(values: Sequence[float]) -> float:
@@ -207,16 +209,16 @@ def spread(values: Sequence[float]) -> float:
 
 
 def paired_ratio(
-    rounds: Sequence[Mapping[str, float]], base: Sequence[Mapping[str, float]]
+    rounds: Sequence[Mapping[str, float]], baseline: Sequence[Mapping[str, float]]
 ) -> tuple[float, list[float]]:
-    """Say how much longer one way takes than another: the median over rounds.
+    """Say how much longer one variant takes than another: the median over rounds.
 
     Why pairs: both of a pair met the machine within the same seconds. The ratio of two
     medians would compare two different minutes.
 
     Args:
-        rounds: Of the way in question.
-        base: Of the way it is compared with; as many.
+        rounds: Of the variant in question.
+        baseline: Of the variant it is compared with; as many.
 
     Returns:
         The median of the ratios of the totals, and an interval that holds the true
@@ -228,8 +230,10 @@ def paired_ratio(
         >>> paired_ratio([{"total": ms} for ms in (9.0, 16.0, 36.0)], slow)
         (0.9, [0.8, 0.9])
     """
-    pairs = zip(rounds, base, strict=True)
-    ratios = sorted(one["total"] / other["total"] for one, other in pairs)
+    pairs = zip(rounds, baseline, strict=True)
+    ratios = sorted(
+        times["total"] / baseline_times["total"] for times, baseline_times in pairs
+    )
     # Half of the rounds lie below the median, give or take 1.96 standard deviations.
     low = max(0, math.floor((len(ratios) - 1.96 * math.sqrt(len(ratios))) / 2) - 1)
     interval = [round(ratios[low], 4), round(ratios[len(ratios) - 1 - low], 4)]
@@ -237,7 +241,7 @@ def paired_ratio(
 
 
 def summarise(rounds: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Turn the rounds of one way into what is printed and kept.
+    """Turn the rounds of one variant into what is printed and kept.
 
     Args:
         rounds: What `interleave` returned for it.
@@ -247,13 +251,13 @@ def summarise(rounds: Sequence[Mapping[str, float]]) -> dict[str, Any]:
         `num_rounds` and `all_ms`.
 
     Examples:
-        >>> told = summarise([{"forward": 2.0, "total": 5.0}] * 3)
-        >>> told["median_ms"], told["phases_ms"], told["noisy"]
+        >>> result = summarise([{"forward": 2.0, "total": 5.0}] * 3)
+        >>> result["median_ms"], result["phases_ms"], result["noisy"]
         (5.0, {'forward': 2.0}, False)
     """
-    totals = [one["total"] for one in rounds]
+    totals = [times["total"] for times in rounds]
     phases = {
-        name: round(statistics.median(one[name] for one in rounds), 3)
+        name: round(statistics.median(times[name] for times in rounds), 3)
         for name in rounds[0]
         if name != "total"
     }
@@ -263,24 +267,24 @@ def summarise(rounds: Sequence[Mapping[str, float]]) -> dict[str, Any]:
         "spread": spread(totals),
         "noisy": spread(totals) > NOISY_SPREAD,
         "num_rounds": len(rounds),
-        "all_ms": [round(one, 3) for one in totals],
+        "all_ms": [round(ms, 3) for ms in totals],
     }
 
 
-def noise(found: Mapping[str, Mapping[str, Any]]) -> str:
+def noise_warning(result: Mapping[str, Mapping[str, Any]]) -> str:
     """Say so where the machine was too busy for the figures to mean much.
 
     Args:
-        found: Name -> what `summarise` returned.
+        result: Name -> what `summarise` returned.
 
     Returns:
         A sentence that names them; empty on a quiet machine.
 
     Examples:
-        >>> noise({"a": {"noisy": False}})
+        >>> noise_warning({"a": {"noisy": False}})
         ''
     """
-    noisy = [name for name, row in found.items() if row["noisy"]]
+    noisy = [name for name, row in result.items() if row["noisy"]]
     if not noisy:
         return ""
     return (
@@ -312,7 +316,7 @@ def draw_table(lines: Sequence[Sequence[str]]) -> str:
     )
 
 
-def warn_if_crowded(num_ranks: int, *, num_cores: int) -> str | None:
+def warn_if_oversubscribed(num_ranks: int, *, num_cores: int) -> str | None:
     """Say what to expect where ranks outnumber the cores.
 
     Args:
@@ -323,15 +327,15 @@ def warn_if_crowded(num_ranks: int, *, num_cores: int) -> str | None:
         The warning, on standard error as well; None where every rank has a core.
 
     Examples:
-        >>> warn_if_crowded(2, num_cores=2) is None
+        >>> warn_if_oversubscribed(2, num_cores=2) is None
         True
     """
     if num_ranks <= num_cores:
         return None
-    words = (
+    message = (
         f"Warning: {num_ranks} ranks share {num_cores} core(s). They compute by turns, "
         f"and wait for each other at every collective: expect a step of at least "
         f"{num_ranks / num_cores:.1f} times the length, and no speed-up."
     )
-    print(words, file=sys.stderr, flush=True)
-    return words
+    print(message, file=sys.stderr, flush=True)
+    return message

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from distrinews import dist, model, training
 from distrinews.bench import results, scaling, timing
-from distrinews.bench.timing import PhaseClock
+from distrinews.bench.timing import PhaseTimer
 from distrinews.config.settings import BenchmarkSettings
 from distrinews.dist import Ranks
 from distrinews.system import files
@@ -35,7 +35,7 @@ from distrinews.tracing.recorder import Recorder, recording
 from distrinews.training import corpus
 from distrinews.training.corpus import Splits
 
-__all__ = ["NUM_STEPS", "figures", "measure", "record", "story", "table"]
+__all__ = ["NUM_STEPS", "figures", "measure", "record", "run", "table"]
 
 # In the first one DDP still has a single bucket; it cuts them after it.
 NUM_WARMUPS, NUM_RECORDED = 2, 3
@@ -73,7 +73,7 @@ def record(
     replica = scaling.replicate(net, ranks)
     step = _Step(replica, splits, ranks, settings=settings)
     for _ in range(NUM_WARMUPS):
-        step.take(PhaseClock(ranks))
+        step.take(PhaseTimer(ranks))
     with dist.raise_together():
         with files.clear_output_errors(folder):
             (folder / "trace").mkdir(parents=True, exist_ok=True)
@@ -85,14 +85,14 @@ def record(
     dist.gather_objects(None)  # every rank's record is complete
     with dist.raise_together():
         if ranks.is_main:
-            told = timeline.read(folder / "trace")
-            verdict = timeline.diagnose(told, world_size=ranks.world_size)
+            events = timeline.read(folder / "trace")
+            verdict = timeline.diagnose(events, world_size=ranks.world_size)
             title = f"{NUM_RECORDED} steps of {settings.preset}"
             page, perfetto = (
                 folder / f"timeline.{k}" for k in ("html", "perfetto.json")
             )
-            render.write_html(told, page, title=title, verdict=verdict)
-            render.write_perfetto(told, perfetto)
+            render.write_html(events, page, title=title, verdict=verdict)
+            render.write_perfetto(events, perfetto)
     return dist.broadcast_object(verdict)
 
 
@@ -113,25 +113,25 @@ class _Step:
         size = settings.global_batch_size
         self.rows = scaling.rows_of("strong", ranks, size=size)
 
-    def take(self, clock: Any) -> None:
-        with clock.phase("data"):
+    def take(self, timer: Any) -> None:
+        with timer.phase("data"):
             batch = self.splits.batch(self.rows, device=self.ranks.device)
         self.optimizer.zero_grad()
-        scaling.take_step(self.replica, batch, clock=clock)
-        with clock.phase("optimizer"):
+        scaling.take_step(self.replica, batch, timer=timer)
+        with timer.phase("optimizer"):
             clip_grad_norm_(self.replica.parameters(), self.max_norm)
             self.optimizer.step()
 
 
-class _Both:
-    """Marks a phase on the clock and in the record."""
+class _TimerAndRecorder:
+    """Marks a phase on the timer and in the record."""
 
-    def __init__(self, clock: PhaseClock, recorder: Recorder) -> None:
-        self.clock, self.recorder = clock, recorder
+    def __init__(self, timer: PhaseTimer, recorder: Recorder) -> None:
+        self.timer, self.recorder = timer, recorder
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Generator[None, None, None]:
-        with self.clock.phase(name), self.recorder.phase(name):
+        with self.timer.phase(name), self.recorder.phase(name):
             yield
 
 
@@ -152,51 +152,52 @@ def measure(
         splits: Rows to train on; at least G.
         ranks: Who this process is.
         settings: The global batch size G, the optimizer, the number of rounds.
-        title: As in `benchmark.interleave`.
+        title: As in `timing.interleave`.
 
     Returns:
         What `figures` returns; the same on every rank.
     """
     with contextlib.ExitStack() as stack:
         with dist.raise_together():
-            name = stack.enter_context(tempfile.TemporaryDirectory())
-            recorder = stack.enter_context(recording(pathlib.Path(name), ranks))
-        replicas = {way: scaling.replicate(net, ranks) for way in VARIANTS}
-        bare, seen = (
-            _Step(replicas[way], splits, ranks, settings=settings) for way in VARIANTS
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            recorder = stack.enter_context(recording(pathlib.Path(folder), ranks))
+        replicas = {variant: scaling.replicate(net, ranks) for variant in VARIANTS}
+        bare, recorded = (
+            _Step(replicas[variant], splits, ranks, settings=settings)
+            for variant in VARIANTS
         )
         recorder.watch(replicas["recorded"])
-        ways: dict[str, timing.Variant] = {
+        variants: dict[str, timing.Variant] = {
             "bare": bare.take,
-            "recorded": lambda clock: seen.take(_Both(clock, recorder)),
+            "recorded": lambda timer: recorded.take(_TimerAndRecorder(timer, recorder)),
         }
-        told = timing.interleave(
-            ways, ranks, num_rounds=settings.num_rounds, title=title
+        timings = timing.interleave(
+            variants, ranks, num_rounds=settings.num_rounds, title=title
         )
-        events = timeline.read(pathlib.Path(name))[ranks.rank]
+        events = timeline.read(pathlib.Path(folder))[ranks.rank]
         cost_ms = _call_ms(recorder)
     pairs = zip(*(replica.parameters() for replica in replicas.values()), strict=True)
-    gap = max(float((one - other).detach().abs().max()) for one, other in pairs)
+    gap = max(float((left - right).detach().abs().max()) for left, right in pairs)
     num_steps = settings.num_rounds + timing.NUM_WARMUPS
-    between = ("barrier", "all_gather_object")  # `interleave`'s, outside the clock
+    between = ("barrier", "all_gather_object")  # `interleave`'s, outside the timer
     num_calls = sum(event.name not in between for event in events) / num_steps
-    mine = (gap, num_calls, cost_ms)
-    gaps, calls, costs = zip(*dist.gather_objects(mine), strict=True)
-    return figures(told, gap=max(gaps), calls=max(calls), call_ms=max(costs))
+    local = (gap, num_calls, cost_ms)
+    gaps, calls, costs = zip(*dist.gather_objects(local), strict=True)
+    return figures(timings, gap=max(gaps), calls=max(calls), call_ms=max(costs))
 
 
 def _call_ms(recorder: Recorder) -> float:
     """What recording one call costs, by itself."""
     nothing = recorder.wrap("nothing", lambda _: None)
     argument = torch.zeros(1)
-    begun = time.perf_counter()
+    start_s = time.perf_counter()
     for _ in range(NUM_CALLS):
         nothing(argument)
-    return 1000 * (time.perf_counter() - begun) / NUM_CALLS
+    return 1000 * (time.perf_counter() - start_s) / NUM_CALLS
 
 
 def figures(
-    told: dict[str, list[dict[str, float]]],
+    timings: dict[str, list[dict[str, float]]],
     *,
     gap: float,
     calls: float,
@@ -205,48 +206,48 @@ def figures(
     """Turn times into what is printed and kept.
 
     Args:
-        told: What `benchmark.interleave` returned for "bare" and "recorded".
+        timings: What `timing.interleave` returned for "bare" and "recorded".
         gap: Largest difference of a weight after all steps.
         calls: Recorded phases and calls of a step.
         call_ms: What recording one of them costs by itself.
 
     Returns:
-        For both what `benchmark.summarise` returns; for "recorded" also
+        For both what `timing.summarise` returns; for "recorded" also
         `ratio_to_bare` with its `ratio_interval`, `calls_per_step`, `call_ms`,
         `own_share` (calls by their cost, as a part of a bare step) and `max_abs_diff`.
 
     Examples:
         >>> both = {"bare": [{"total": 100.0}] * 3, "recorded": [{"total": 101.0}] * 3}
-        >>> told = figures(both, gap=0.0, calls=10, call_ms=0.1)
-        >>> told["recorded"]["ratio_to_bare"], told["recorded"]["own_share"]
+        >>> result = figures(both, gap=0.0, calls=10, call_ms=0.1)
+        >>> result["recorded"]["ratio_to_bare"], result["recorded"]["own_share"]
         (1.01, 0.01)
     """
-    found = {way: timing.summarise(rounds) for way, rounds in told.items()}
-    ratio, interval = timing.paired_ratio(told["recorded"], told["bare"])
-    found["recorded"] |= {
+    result = {name: timing.summarise(rounds) for name, rounds in timings.items()}
+    ratio, interval = timing.paired_ratio(timings["recorded"], timings["bare"])
+    result["recorded"] |= {
         "ratio_to_bare": ratio,
         "ratio_interval": interval,
         "calls_per_step": calls,
         "call_ms": round(call_ms, 4),
-        "own_share": round(calls * call_ms / found["bare"]["median_ms"], 5),
+        "own_share": round(calls * call_ms / result["bare"]["median_ms"], 5),
         "max_abs_diff": gap,
     }
-    return found
+    return result
 
 
-def table(found: dict[str, Any]) -> str:
+def table(result: dict[str, Any]) -> str:
     """Draw the figures as a table that Markdown and a terminal both show.
 
     Args:
-        found: What `figures` returned.
+        result: What `figures` returned.
 
     Returns:
-        A row per way.
+        A row per variant.
     """
-    recorded = found["recorded"]
+    recorded = result["recorded"]
     low, high = recorded["ratio_interval"]
     lines = [["way", "step", "by bare (95 % interval)", "recorder itself", "calls"]]
-    lines.append(["bare", f"{found['bare']['median_ms']:.0f} ms", "1", "", ""])
+    lines.append(["bare", f"{result['bare']['median_ms']:.0f} ms", "1", "", ""])
     lines.append([
         "recorded",
         f"{recorded['median_ms']:.0f} ms",
@@ -257,7 +258,7 @@ def table(found: dict[str, Any]) -> str:
     return timing.draw_table(lines)
 
 
-def story(ranks: Ranks, settings: BenchmarkSettings) -> None:
+def run(ranks: Ranks, settings: BenchmarkSettings) -> None:
     """Measure, print, and write the record if one was asked for.
 
     Collective: every rank must call it; it is what `dist.launch` runs.
@@ -271,8 +272,10 @@ def story(ranks: Ranks, settings: BenchmarkSettings) -> None:
     net = model.build(
         settings.preset, dropout=settings.dropout, vocabulary_size=len(splits.tokenizer)
     ).to(ranks.device)
-    found = measure(net, splits, ranks, settings=settings)
+    result = measure(net, splits, ranks, settings=settings)
     with dist.raise_together():
         if ranks.is_main:
-            print("\n\n".join(filter(None, (table(found), timing.noise(found)))))
-            results.keep(settings, "trace", figures=found, ranks=ranks)
+            print(
+                "\n\n".join(filter(None, (table(result), timing.noise_warning(result))))
+            )
+            results.save(settings, "trace", figures=result, ranks=ranks)

@@ -3,7 +3,7 @@
 Promise: what cannot be measured here is refused before anything is, and a file that
 exists is not overwritten by a run that fails.
 
-Not here: the measurements themselves, each a module of its own with its `story`.
+Not here: the measurements themselves, each a module of its own with its `run`.
 
 Guide: reference/command-line.
 """
@@ -73,13 +73,13 @@ def _check(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="distrinews benchmark check")
     parser.add_argument("file", type=pathlib.Path, metavar="FILE.json")
     path = parser.parse_args(arguments).file
-    told = results.check_publishable(path)
-    print(f"{path} may be published: {told['kind']} on {results.hardware(told)}")
+    record = results.check_publishable(path)
+    print(f"{path} may be published: {record['kind']} on {results.hardware(record)}")
 
 
 def _predict(arguments: Sequence[str]) -> None:
     about = report.__doc__ or ""
-    report.story(parse(PredictionSettings, about=about, arguments=arguments))
+    report.run(parse(PredictionSettings, about=about, arguments=arguments))
 
 
 def _data(arguments: Sequence[str]) -> None:
@@ -109,7 +109,7 @@ def _together(what: str, arguments: Sequence[str]) -> None:
     if isinstance(settings, peers.PeerSettings):
         peers.check(settings)
     preflight.check(settings, kind=what, world_size=settings.num_ranks)
-    dist.launch(module.story, settings, num_ranks=settings.num_ranks)
+    dist.launch(module.run, settings, num_ranks=settings.num_ranks)
 
 
 def _calibrate(arguments: Sequence[str]) -> None:
@@ -121,5 +121,5 @@ def _calibrate(arguments: Sequence[str]) -> None:
     if settings.json_path is not None:
         target = pathlib.Path(settings.json_path)
         preflight.check_target(target, kind="calibration", device=device)
-    timing.warn_if_crowded(num_ranks, num_cores=machine.num_cores())
-    dist.launch(measurement.story, settings, num_ranks=num_ranks)
+    timing.warn_if_oversubscribed(num_ranks, num_cores=machine.num_cores())
+    dist.launch(measurement.run, settings, num_ranks=num_ranks)

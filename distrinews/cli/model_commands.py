@@ -130,7 +130,9 @@ def export(given: argparse.Namespace) -> None:
     if given.report:
         figures = {told.engine: told.as_dict() for told in parities}
         settings = {"data": source.description, "model": found.identity.id}
-        told = results.record("parity", figures=figures, settings=settings, num_ranks=1)
+        told = results.build_record(
+            "parity", figures=figures, settings=settings, num_ranks=1
+        )
         results.write(given.report, told)
     if given.hub:
         publishing.publish(found, out=given.hub, parities=parities)

@@ -71,7 +71,7 @@ def _between(values: Iterable[float], form: str, unit: str = "") -> str:
 
 def _model(model: str) -> dict[str, str]:
     grads = sizes.gradient_bytes(model)
-    buckets = calibration.cut(model, calibration.DEFAULT_BUCKET_MIB)
+    buckets = calibration.ddp_buckets(model, calibration.DEFAULT_BUCKET_MIB)
     total, last = sum(grads), buckets[-1][1]
     return {
         "parameters": f"{total / 4e6:.1f} million",
@@ -256,7 +256,7 @@ def _shapes_of_all_reduce() -> dict[str, str]:
 def _bucket_sizes() -> dict[str, str]:
     """What stays exposed on two T4, 16 rows each, by the size of the buckets."""
     told = {}
-    corners = list(predictions.corners(published.T4_PAIR))
+    corners = list(predictions.low_high_combinations(published.T4_PAIR))
     for name, mib in (("one", 1000), ("default", 25), ("small", 1)):
         exposed = [_exposed_ms(corner, mib) for corner in corners]
         told[f"bucket_{name}_exposed"] = _between(exposed, ".0f", " ms")
@@ -265,9 +265,9 @@ def _bucket_sizes() -> dict[str, str]:
 
 def _exposed_ms(chosen: dict[str, float], bucket_mib: int) -> float:
     told = step_model.predict(
-        predictions.computing("distilbert", 53, chosen),
+        predictions.gpu_compute("distilbert", 53, chosen),
         Link(chosen["message_s"], chosen["link_gb_per_s"] * 1e9, chosen["contention"]),
-        buckets=calibration.cut("distilbert", bucket_mib),
+        buckets=calibration.ddp_buckets("distilbert", bucket_mib),
         world_size=2,
         rows=ROWS_A_RANK,
         tokens=TOKENS,

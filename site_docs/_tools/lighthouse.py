@@ -141,7 +141,9 @@ def measure(site: pathlib.Path, *, num_runs: int) -> dict[str, Any]:
     }
     version = found[PAGES[0]][0]["lighthouseVersion"]
     chosen = {"lighthouse": version, "num_runs": num_runs, "form": "mobile, simulated"}
-    return results.record("lighthouse", figures=figures, settings=chosen, num_ranks=1)
+    return results.build_record(
+        "lighthouse", figures=figures, settings=chosen, num_ranks=1
+    )
 
 
 def main() -> int:

@@ -132,7 +132,9 @@ def main() -> None:
         "data": pathlib.Path(given.data).name,
         "num_starts": NUM_STARTS,
     }
-    told = results.record("engines", figures=figures, settings=settings, num_ranks=1)
+    told = results.build_record(
+        "engines", figures=figures, settings=settings, num_ranks=1
+    )
     told["environment"]["packages"] |= versions("onnx", "onnxruntime", "numpy")
     results.write(given.out, told)
 

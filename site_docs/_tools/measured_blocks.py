@@ -95,7 +95,10 @@ def _where(told: dict[str, Any]) -> str:
 
 
 def _trace(told: dict[str, Any]) -> str:
-    parts = (trace_overhead.table(told["figures"]), timing.noise(told["figures"]))
+    parts = (
+        trace_overhead.table(told["figures"]),
+        timing.noise_warning(told["figures"]),
+    )
     return "\n\n".join(filter(None, parts))
 
 

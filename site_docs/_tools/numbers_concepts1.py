@@ -46,7 +46,7 @@ def _total(preset: str) -> int:
 
 
 def _buckets(preset: str) -> list[int]:
-    cut = calibration.cut(preset, calibration.DEFAULT_BUCKET_MIB)
+    cut = calibration.ddp_buckets(preset, calibration.DEFAULT_BUCKET_MIB)
     return [num_bytes for _, num_bytes in cut]
 
 
@@ -91,7 +91,7 @@ def ddp_on_two_t4() -> str:
         told = predictions.two_t4(preset, rows=T4_ROWS, tokens=T4_TOKENS)["two"]
         travel = [
             sum(_ring_s(one, 2, chosen) for one in _buckets(preset))
-            for chosen in predictions.corners(known)
+            for chosen in predictions.low_high_combinations(known)
         ]
         row = [_ms(1000 * min(travel), 1000 * max(travel))]
         row += [_ms(*told[key]) for key in ("exposed_ms", "step_ms")]

@@ -96,9 +96,9 @@ def _evaluations(preset: str, epochs: int, tokens: float) -> Act:
     rows = 2 * (epochs * VALIDATION_ROWS + TEST_ROWS) + 2 * TEST_ROWS
     batch = 32
     forward_s = []
-    for figures in predictions.corners(published.T4_PAIR):
-        speed = predictions.computing(preset, tokens, figures)
-        both_s = speed.both_s(batch, tokens)
+    for figures in predictions.low_high_combinations(published.T4_PAIR):
+        speed = predictions.gpu_compute(preset, tokens, figures)
+        both_s = speed.forward_backward_s(batch, tokens)
         forward_s.append(float(both_s * (1 - speed.backward_share)) * rows / batch)
     title = f"evaluate {rows:,} rows in all"
     # At best two GPUs share every row, at worst one computes them all.

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from distrinews.bench.costmodel import predictions, published, step_model
-from distrinews.bench.costmodel.calibration import cut
+from distrinews.bench.costmodel.calibration import ddp_buckets
 from distrinews.bench.costmodel.step_model import Compute, Link, Prediction
 from distrinews.model import sizes
 
@@ -126,7 +126,7 @@ def buckets_fixture() -> list[dict[str, Any]]:
         ("minilm", "distilbert"), BUCKETS_MIB, (1, 5), (2, 8)
     ):
         link = Link(predictions.MESSAGE_S, gbit * 1e9 / 8)
-        buckets = cut(model, mib)
+        buckets = ddp_buckets(model, mib)
         step = step_model.predict(
             compute, link, buckets=buckets, world_size=ranks, rows=0, tokens=0
         )
@@ -184,7 +184,7 @@ def speed_fixture() -> list[dict[str, Any]]:
                 step_model.predict(
                     each,
                     link,
-                    buckets=cut(model, 25),
+                    buckets=ddp_buckets(model, 25),
                     world_size=count,
                     rows=part,
                     tokens=TOKENS,
@@ -210,6 +210,6 @@ def _corners(
         yield compute, Link(predictions.MESSAGE_S, bytes_per_s)
         return
     known = {k: v for k, v in published.T4_PAIR.items() if k != "link_gb_per_s"}
-    for chosen in predictions.corners(known):
+    for chosen in predictions.low_high_combinations(known):
         link = Link(chosen["message_s"], bytes_per_s, chosen["contention"])
-        yield predictions.computing("distilbert", TOKENS, chosen), link
+        yield predictions.gpu_compute("distilbert", TOKENS, chosen), link

@@ -21,7 +21,7 @@ from pydantic import Field
 from distrinews.bench.costmodel.calibration import DEFAULT_BUCKET_MIB
 from distrinews.config.command_settings import CommandSettings
 
-__all__ = ["CalibrationSettings", "Station", "plan"]
+__all__ = ["CalibrationSettings", "PlannedReplica", "plan"]
 
 # (B, T) that computing is fitted to. Other shapes are held out.
 FITTED_SHAPES = {
@@ -61,8 +61,8 @@ class CalibrationSettings(CommandSettings):
 
 
 @dataclass(frozen=True)
-class Station:
-    """Steps that can take turns: of one replica, which takes memory.
+class PlannedReplica:
+    """A replica to build, and the steps that take turns on it.
 
     Attributes:
         model: In `sizes.SIZES`.
@@ -90,37 +90,41 @@ class Station:
         return [(kind, shape) for kind in kinds for shape in getattr(self, kind)]
 
 
-def plan(settings: CalibrationSettings) -> list[Station]:
+def plan(settings: CalibrationSettings) -> list[PlannedReplica]:
     """Say what is timed.
 
     Args:
         settings: The largest model and number of ranks.
 
     Returns:
-        Stations; what they hold out occurs in no station's `fitted` or `overlap`.
+        Planned replicas. No held-out shape is in any `fitted` or `overlap`.
 
     Examples:
         >>> len(plan(CalibrationSettings(preset="tiny", num_ranks=1)))
         1
     """
-    last = settings.num_ranks
-    worlds = sorted({1, min(2, last), last})  # those between them are predicted only
-    stations = [
-        Station(
+    num_ranks = settings.num_ranks
+    world_sizes = sorted({
+        1,
+        min(2, num_ranks),
+        num_ranks,
+    })  # those between them are predicted only
+    planned = [
+        PlannedReplica(
             "tiny",
             ranks,
             fitted=FITTED_SHAPES["tiny"],
             overlap=[OVERLAP_SHAPES["tiny"]] if ranks > 1 else [],
             held_out=[(16, 48), (48, 64)] if ranks <= 2 else [(32, 48)],
         )
-        for ranks in worlds
+        for ranks in world_sizes
     ]
     if settings.preset == "tiny":
-        return stations
+        return planned
     shapes = {1: [(8, 48), (16, 24), (4, 128)], 2: [(4, 32), (16, 48), (8, 64)]}
-    for ranks in worlds:
-        stations.append(
-            Station(
+    for ranks in world_sizes:
+        planned.append(
+            PlannedReplica(
                 "minilm",
                 ranks,
                 fitted=FITTED_SHAPES["minilm"],
@@ -128,12 +132,12 @@ def plan(settings: CalibrationSettings) -> list[Station]:
                 held_out=shapes.get(ranks, [(8, 48), (4, 32)]),
             )
         )
-    if last > 1:
-        stations += [
-            Station("minilm", 2, bucket_mib=4, held_out=[(8, 48)]),
-            Station("minilm", 2, bucket_mib=1000, held_out=[(8, 48)]),
-            Station("minilm_3_layers", 2, held_out=[(8, 48)]),
+    if num_ranks > 1:
+        planned += [
+            PlannedReplica("minilm", 2, bucket_mib=4, held_out=[(8, 48)]),
+            PlannedReplica("minilm", 2, bucket_mib=1000, held_out=[(8, 48)]),
+            PlannedReplica("minilm_3_layers", 2, held_out=[(8, 48)]),
         ]
-    if last > 3:
-        stations.append(Station("minilm", 3, held_out=[(8, 32), (4, 64)]))
-    return [*stations, Station("minilm_3_layers", 1, held_out=[(8, 48)])]
+    if num_ranks > 3:
+        planned.append(PlannedReplica("minilm", 3, held_out=[(8, 32), (4, 64)]))
+    return [*planned, PlannedReplica("minilm_3_layers", 1, held_out=[(8, 48)])]

@@ -58,11 +58,11 @@ class Scenario:
 
     Attributes:
         title: In words.
-        known: Its figures.
+        figures: Name -> its published interval.
     """
 
     title: str
-    known: Mapping[str, Figure]
+    figures: Mapping[str, Figure]
 
 
 SCENARIOS = {
@@ -89,12 +89,12 @@ def longest(
         whose batch is longest.
 
     Examples:
-        >>> one, every = longest(8, rows=16, max_length=128, seed=0)
-        >>> 50 < one < every < 128
+        >>> of_one_rank, of_all = longest(8, rows=16, max_length=128, seed=0)
+        >>> 50 < of_one_rank < of_all < 128
         True
     """
-    dice = np.random.default_rng(seed)
-    drawn = dice.random((num_draws, world_size, rows))
+    rng = np.random.default_rng(seed)
+    drawn = rng.random((num_draws, world_size, rows))
     lengths = np.interp(drawn, list(LENGTHS), list(LENGTHS.values()))
     of_ranks = np.minimum(lengths, max_length).max(axis=2)  # [draws, W]
     return float(of_ranks.mean()), float(of_ranks.max(axis=1).mean())
@@ -120,16 +120,16 @@ def figures(
         were equally long) and `tree_efficiency` (the same if a bucket also went over a
         tree where that is faster). All but the last are those of a ring.
     """
-    told: dict[str, list[dict[str, Any]]] = {}
+    result: dict[str, list[dict[str, Any]]] = {}
     drawn = {
         world_size: longest(world_size, rows=rows, max_length=max_length, seed=seed)
         for world_size in RANKS
     }
     for name, scenario in SCENARIOS.items():
-        told[name] = []
+        result[name] = []
         for world_size, (one_tokens, all_tokens) in drawn.items():
             values: dict[str, list[float]] = {}
-            for chosen in predictions.corners(scenario.known):
+            for chosen in predictions.low_high_combinations(scenario.figures):
                 take_step = functools.partial(
                     predictions.step, model, chosen, world_size=world_size, rows=rows
                 )
@@ -151,7 +151,7 @@ def figures(
                     ("tree_efficiency", alone.step_s / tree.step_s),
                 ):
                     values.setdefault(key, []).append(value)
-            told[name].append(
+            result[name].append(
                 {
                     "world_size": world_size,
                     "one_tokens": round(one_tokens, 1),
@@ -162,7 +162,7 @@ def figures(
                     for key, v in values.items()
                 }
             )
-    return told
+    return result
 
 
 def stops_hiding(rows: list[dict[str, Any]]) -> dict[str, int | None]:
@@ -183,11 +183,11 @@ def stops_hiding(rows: list[dict[str, Any]]) -> dict[str, int | None]:
         ... ])
         {'possibly': 8, 'certainly': 16}
     """
-    found = {}
-    for word, place in (("possibly", 1), ("certainly", 0)):
-        at = (row for row in rows if row["exposed_share"][place] > NOTICEABLE)
-        found[word] = next((row["world_size"] for row in at), None)
-    return found
+    result = {}
+    for word, bound in (("possibly", 1), ("certainly", 0)):
+        matches = (row for row in rows if row["exposed_share"][bound] > NOTICEABLE)
+        result[word] = next((row["world_size"] for row in matches), None)
+    return result
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -33,10 +33,10 @@ from distrinews.bench.costmodel import calibration
 from distrinews.bench.costmodel.calibration import DEFAULT_BUCKET_MIB, MIB, Setting
 from distrinews.bench.costmodel.calibration_plan import (
     CalibrationSettings,
-    Station,
+    PlannedReplica,
     plan,
 )
-from distrinews.bench.timing import PhaseClock
+from distrinews.bench.timing import PhaseTimer
 from distrinews.config.settings import TrainSettings
 from distrinews.dist import Ranks
 from distrinews.dist.group import TIMEOUT_S
@@ -44,7 +44,7 @@ from distrinews.model import sizes
 from distrinews.system import machine
 from distrinews.training import build_optimizer
 
-__all__ = ["measure", "story"]
+__all__ = ["measure", "run"]
 
 WARMUPS = 2  # DDP puts its buckets into order after the first step
 ALL_REDUCE_BYTES = (16 * 1024, MIB, 8 * MIB, 48 * MIB)
@@ -68,40 +68,42 @@ def measure(
     Note:
         Cost: memory for one replica of each model.
     """
-    stations = plan(settings)
+    planned_replicas = plan(settings)
     rounds = WARMUPS + settings.num_rounds
-    num_ways = sum(len(station.steps()) for station in stations)
-    num_ways += len(ALL_REDUCE_BYTES) * (ranks.world_size - 1)
-    bar = tqdm(total=rounds * num_ways, desc="calibrate", disable=not ranks.is_main)
+    num_steps = sum(len(planned.steps()) for planned in planned_replicas)
+    num_steps += len(ALL_REDUCE_BYTES) * (ranks.world_size - 1)
+    bar = tqdm(total=rounds * num_steps, desc="calibrate", disable=not ranks.is_main)
     groups = {
         size: torch_dist.new_group(
             list(range(size)), timeout=timedelta(seconds=TIMEOUT_S)
         )
         for size in range(2, ranks.world_size + 1)
     }
-    told: dict[str, list[dict[str, Any]]] = {"all_reduce": []}
-    told |= {"compute": [], "overlap": []}
+    calibrated: dict[str, list[dict[str, Any]]] = {"all_reduce": []}
+    calibrated |= {"compute": [], "overlap": []}
     for size, group in groups.items():
-        told["all_reduce"] += _time_all_reduces(ranks, settings, size=size, group=group)
+        calibrated["all_reduce"] += _time_all_reduces(
+            ranks, settings, size=size, group=group
+        )
         bar.update(rounds * len(ALL_REDUCE_BYTES))
     nets: dict[str, nn.Module] = {}
     held_out: list[dict[str, Any]] = []
-    for station in stations:
-        if station.model not in nets:
-            nets[station.model] = sizes.build(station.model).to(ranks.device)
-        group = groups.get(station.world_size)
-        timed = _time_steps(station, nets[station.model], ranks, settings, group)
-        for (kind, (rows, tokens)), times in zip(station.steps(), timed, strict=True):
+    for planned in planned_replicas:
+        if planned.model not in nets:
+            nets[planned.model] = sizes.build(planned.model).to(ranks.device)
+        group = groups.get(planned.world_size)
+        timed = _time_steps(planned, nets[planned.model], ranks, settings, group)
+        for (kind, (rows, tokens)), times in zip(planned.steps(), timed, strict=True):
             setting = Setting(
-                station.model, station.world_size, rows, tokens, station.bucket_mib
+                planned.model, planned.world_size, rows, tokens, planned.bucket_mib
             )
-            _sort_in(told, held_out, kind, asdict(setting), times)
-        bar.update(rounds * len(station.steps()))
+            _add_step(calibrated, held_out, kind, asdict(setting), times)
+        bar.update(rounds * len(planned.steps()))
     bar.close()
-    return told, held_out
+    return calibrated, held_out
 
 
-def undisturbed(times: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+def lower_quartile_round(times: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
     """Choose the round that stands for all: a quarter of them were faster.
 
     Why not the median: something else that computes on this machine only ever adds
@@ -109,35 +111,35 @@ def undisturbed(times: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
     of another's; the fit would then be to a machine that never was.
 
     Args:
-        times: What `benchmark.interleave` returned for one step.
+        times: What `timing.interleave` returned for one step.
 
     Returns:
         That round's phases, which add up to its total.
 
     Examples:
-        >>> undisturbed([{"total": ms} for ms in (9.0, 5.0, 70.0, 6.0, 80.0)])
+        >>> lower_quartile_round([{"total": ms} for ms in (9.0, 5.0, 70.0, 6.0, 80.0)])
         {'total': 6.0}
     """
-    return sorted(times, key=lambda one: one["total"])[len(times) // 4]
+    return sorted(times, key=lambda phases: phases["total"])[len(times) // 4]
 
 
-def _sort_in(
-    told: dict[str, list[dict[str, Any]]],
+def _add_step(
+    calibrated: dict[str, list[dict[str, Any]]],
     held_out: list[dict[str, Any]],
     kind: str,
     setting: dict[str, Any],
     times: Sequence[Mapping[str, float]],
 ) -> None:
-    """Put one step's times where they belong."""
-    chosen = undisturbed(times)
+    """Add one step's times to the calibration or to the held-out rows."""
+    chosen = lower_quartile_round(times)
     kept = {"step_ms": round(chosen["total"], 3)}
-    kept["spread"] = timing.spread([one["total"] for one in times])
+    kept["spread"] = timing.spread([phases["total"] for phases in times])
     if kind == "fitted":
         phases = {f"{name}_ms": round(ms, 3) for name, ms in chosen.items()}
         del phases["total_ms"]
-        told["compute"].append(setting | phases | kept)
+        calibrated["compute"].append(setting | phases | kept)
     elif kind == "overlap":
-        told["overlap"].append(setting | kept)
+        calibrated["overlap"].append(setting | kept)
     else:
         measured = {"measured_ms": kept["step_ms"], "spread": kept["spread"]}
         held_out.append(setting | measured)
@@ -148,19 +150,21 @@ def _time_all_reduces(
 ) -> list[dict[str, Any]]:
     """All-reduces of several sizes between the first ranks; the others wait."""
 
-    def way(num_bytes: int) -> timing.Variant:
+    def make_variant(num_bytes: int) -> timing.Variant:
         tensor = torch.zeros(num_bytes // 4, device=ranks.device)
 
-        def reduce(_: PhaseClock) -> None:
+        def reduce(_: PhaseTimer) -> None:
             if ranks.rank < size:
                 torch_dist.all_reduce(tensor, group=group)
 
         return reduce
 
-    ways = {str(num_bytes): way(num_bytes) for num_bytes in ALL_REDUCE_BYTES}
+    variants = {
+        str(num_bytes): make_variant(num_bytes) for num_bytes in ALL_REDUCE_BYTES
+    }
     with machine.threads(max(1, machine.num_cores() // size)):
-        timed = timing.interleave(
-            ways,
+        timings = timing.interleave(
+            variants,
             ranks,
             num_rounds=settings.num_rounds,
             num_warmups=WARMUPS,
@@ -170,70 +174,70 @@ def _time_all_reduces(
         {
             "world_size": size,
             "num_bytes": int(name),
-            "step_ms": round(undisturbed(rounds)["total"], 3),
+            "step_ms": round(lower_quartile_round(rounds)["total"], 3),
         }
-        for name, rounds in timed.items()
+        for name, rounds in timings.items()
     ]
 
 
 def _time_steps(
-    station: Station,
+    planned: PlannedReplica,
     net: nn.Module,
     ranks: Ranks,
     settings: CalibrationSettings,
     group: Any,
 ) -> list[list[dict[str, float]]]:
-    """The steps of one station in turn; ranks that take no part wait."""
-    takes_part = ranks.rank < station.world_size
+    """Time the steps of one replica in turn; ranks that take no part wait."""
+    takes_part = ranks.rank < planned.world_size
     replica = net
-    if takes_part and station.world_size > 1:
-        default = station.bucket_mib == DEFAULT_BUCKET_MIB
+    if takes_part and planned.world_size > 1:
+        default = planned.bucket_mib == DEFAULT_BUCKET_MIB
         replica = DistributedDataParallel(
             net,
             device_ids=[ranks.device.index] if ranks.device.type == "cuda" else None,
             process_group=group,
             gradient_as_bucket_view=True,
-            bucket_cap_mb=None if default else station.bucket_mib,
+            bucket_cap_mb=None if default else planned.bucket_mib,
         )
     # WHY hardly a rate: weights that run away to infinity compute at another speed.
     still = TrainSettings.model_validate({"learning_rate": 1e-6})
     optimizer = build_optimizer(net, settings=still)
 
-    def way(kind: str, shape: tuple[int, int]) -> timing.Variant:
-        vocabulary = sizes.SIZES[station.model].vocabulary
+    def make_step(kind: str, shape: tuple[int, int]) -> timing.Variant:
+        vocabulary = sizes.SIZES[planned.model].vocabulary
         ids = torch.randint(vocabulary, shape, device=ranks.device)
         mask, labels = torch.ones_like(ids), ids[:, 0] % 4
 
-        def take_step(clock: PhaseClock) -> None:
+        def take_step(timer: PhaseTimer) -> None:
             if not takes_part:
                 return
             optimizer.zero_grad()
             with sync.no_sync_unless(kind != "fitted", replica=replica):
-                with clock.phase("forward"):
+                with timer.phase("forward"):
                     logits = replica(input_ids=ids, attention_mask=mask).logits
                     loss = F.cross_entropy(logits, labels)
-                with clock.phase("backward"):
+                with timer.phase("backward"):
                     loss.backward()
-            with clock.phase("optimizer"):
+            with timer.phase("optimizer"):
                 clip_grad_norm_(net.parameters(), 1.0)
                 optimizer.step()
 
         return take_step
 
-    steps = station.steps()
-    ways = {f"{number}": way(*step) for number, step in enumerate(steps)}
-    with machine.threads(max(1, machine.num_cores() // station.world_size)):
-        timed = timing.interleave(
-            ways,
+    steps = planned.steps()
+    variants = {f"{number}": make_step(*step) for number, step in enumerate(steps)}
+    with machine.threads(max(1, machine.num_cores() // planned.world_size)):
+        timings = timing.interleave(
+            variants,
             ranks,
             num_rounds=settings.num_rounds,
             num_warmups=WARMUPS,
             title=None,
         )
-    return list(timed.values())
+    return list(timings.values())
 
 
-def story(ranks: Ranks, settings: CalibrationSettings) -> None:
+def run(ranks: Ranks, settings: CalibrationSettings) -> None:
     """Measure, fit, judge, print, and write the record if one was asked for.
 
     Collective: every rank must call it; it is what `dist.launch` runs.
@@ -242,15 +246,15 @@ def story(ranks: Ranks, settings: CalibrationSettings) -> None:
         ranks: Who this process is.
         settings: What to measure.
     """
-    told, held_out = measure(ranks, settings)
+    calibrated, held_out = measure(ranks, settings)
     with dist.raise_together():
         if ranks.is_main:
-            found = calibration.figures(told, held_out)
-            print(calibration.table(found))
+            result = calibration.figures(calibrated, held_out)
+            print(calibration.table(result))
             if settings.json_path is not None:
-                record = results.record(
+                record = results.build_record(
                     "calibration",
-                    figures=found,
+                    figures=result,
                     settings=settings.model_dump(exclude={"json_path"}),
                     num_ranks=ranks.world_size,
                 )

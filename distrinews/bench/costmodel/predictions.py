@@ -20,16 +20,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from distrinews.bench.costmodel import published, step_model
-from distrinews.bench.costmodel.calibration import DEFAULT_BUCKET_MIB, cut
+from distrinews.bench.costmodel.calibration import DEFAULT_BUCKET_MIB, ddp_buckets
 from distrinews.bench.costmodel.published import Figure
 from distrinews.bench.costmodel.step_model import Compute, Link, Prediction
 from distrinews.model import sizes
 
 __all__ = [
-    "Predicted",
+    "BandwidthPrediction",
     "at_bandwidth",
-    "computing",
-    "corners",
+    "gpu_compute",
+    "low_high_combinations",
     "interval",
     "step",
     "two_t4",
@@ -42,7 +42,7 @@ MESSAGE_S = 50e-6
 
 
 @dataclass(frozen=True)
-class Predicted:
+class BandwidthPrediction:
     """A predicted step.
 
     Attributes:
@@ -63,7 +63,7 @@ def at_bandwidth(
     world_size: int,
     gbit_per_s: float,
     alone_ms: float | None = None,
-) -> Predicted:
+) -> BandwidthPrediction:
     """Predict a step if ranks met over a network of so many Gbit/s.
 
     Computing stays as fast as it was measured; only the way of the gradients changes:
@@ -71,7 +71,7 @@ def at_bandwidth(
 
     Args:
         phases_ms: One rank's "forward", "backward" and "optimizer", without
-            communication, as `benchmark.summarise` and `scaling.figures` name them.
+            communication, as `timing.summarise` and `scaling.figures` name them.
         gradient_bytes: Of each parameter, in the order of the forward:
             `[p.nbytes for p in net.parameters()]`. The first is taken for the word
             embedding, whose gradient costs no time of backward.
@@ -83,13 +83,15 @@ def at_bandwidth(
         The step, to be shown as predicted.
 
     Examples:
-        >>> told = at_bandwidth(
+        >>> prediction = at_bandwidth(
         ...     {"forward": 20.0, "backward": 40.0, "optimizer": 5.0},
         ...     gradient_bytes=[50_000_000, 40_000_000],
         ...     world_size=2, gbit_per_s=25.0, alone_ms=130.0,
         ... )
-        >>> round(told.exposed_ms, 1), round(told.step_ms, 1), round(told.speedup, 2)
-        (29.0, 94.0, 1.38)
+        >>> round(prediction.exposed_ms, 1), round(prediction.step_ms, 1)
+        (29.0, 94.0)
+        >>> round(prediction.speedup, 2)
+        1.38
     """
     link = Link(MESSAGE_S, gbit_per_s * 1e9 / 8)
     both_s = (phases_ms["forward"] + phases_ms["backward"]) / 1000
@@ -102,7 +104,7 @@ def at_bandwidth(
     )
     # WHY not for a single one: it would be all of the work, and cost nothing.
     work = [0, *gradient_bytes[1:]] if len(gradient_bytes) > 1 else None
-    told = step_model.predict(
+    prediction = step_model.predict(
         compute,
         link,
         buckets=step_model.buckets_of(gradient_bytes, work=work),
@@ -110,12 +112,12 @@ def at_bandwidth(
         rows=0,
         tokens=0,
     )
-    step_ms = 1000 * told.step_s
+    step_ms = 1000 * prediction.step_s
     speedup = None if alone_ms is None else alone_ms / step_ms
-    return Predicted(step_ms, 1000 * told.exposed_s, speedup)
+    return BandwidthPrediction(step_ms, 1000 * prediction.exposed_s, speedup)
 
 
-def computing(model: str, tokens: float, figures: Mapping[str, float]) -> Compute:
+def gpu_compute(model: str, tokens: float, figures: Mapping[str, float]) -> Compute:
     """Say how fast a GPU computes a model, from the figures of its hardware.
 
     Args:
@@ -130,9 +132,11 @@ def computing(model: str, tokens: float, figures: Mapping[str, float]) -> Comput
     Examples:
         >>> chosen = {"tflops": 4.0, "part": 1.0, "fixed_s": 0.0,
         ...           "backward_share": 0.65, "memory_gb_per_s": 320.0}
-        >>> told = computing("distilbert", 64, chosen)
-        >>> round(1000 * told.both_s(32, 64)), round(1000 * told.optimizer_s, 1)
-        (132, 8.4)
+        >>> compute = gpu_compute("distilbert", 64, chosen)
+        >>> round(1000 * compute.forward_backward_s(32, 64))
+        132
+        >>> round(1000 * compute.optimizer_s, 1)
+        8.4
     """
     size = sizes.SIZES[model]
     flops_per_s = figures["tflops"] * 1e12 * figures["part"]
@@ -159,12 +163,12 @@ def step(
 
     Args:
         model: In `sizes.SIZES`.
-        figures: As `computing` takes them, and "message_s", "link_gb_per_s",
+        figures: As `gpu_compute` takes them, and "message_s", "link_gb_per_s",
             "contention".
         world_size: W.
         rows: B.
         tokens: T of the rank that has most to do.
-        trees: As `costmodel.predict`.
+        trees: As `step_model.predict`.
 
     Returns:
         The step in its parts.
@@ -173,9 +177,9 @@ def step(
         figures["message_s"], figures["link_gb_per_s"] * 1e9, figures["contention"]
     )
     return step_model.predict(
-        computing(model, tokens, figures),
+        gpu_compute(model, tokens, figures),
         link,
-        buckets=cut(model, DEFAULT_BUCKET_MIB),
+        buckets=ddp_buckets(model, DEFAULT_BUCKET_MIB),
         world_size=world_size,
         rows=rows,
         tokens=tokens,
@@ -183,31 +187,33 @@ def step(
     )
 
 
-def corners(known: Mapping[str, Figure]) -> Iterator[dict[str, float]]:
-    """Go through every choice of lowest and highest values.
+def low_high_combinations(figures: Mapping[str, Figure]) -> Iterator[dict[str, float]]:
+    """Go through every combination of low and high values.
 
     Why: what follows need not grow with each figure (a faster GPU gives a smaller
-    speed-up), so its extremes may lie in any corner.
+    speed-up), so any combination may give its extremes.
 
     Args:
-        known: Name -> interval.
+        figures: Name -> interval.
 
     Yields:
         Name -> value; 2 to the power of the number of figures.
 
     Examples:
-        >>> len(list(corners(published.T4_PAIR)))
+        >>> len(list(low_high_combinations(published.T4_PAIR)))
         256
     """
-    for chosen in itertools.product(*((one.low, one.high) for one in known.values())):
-        yield dict(zip(known, chosen, strict=True))
+    for values in itertools.product(
+        *((figure.low, figure.high) for figure in figures.values())
+    ):
+        yield dict(zip(figures, values, strict=True))
 
 
 def interval(values: Sequence[float], *, digits: int = 1) -> list[float]:
-    """Turn what follows from every corner into [low, high].
+    """Turn the results for all combinations into [low, high].
 
     Args:
-        values: One per corner.
+        values: One per combination.
         digits: To round to.
 
     Returns:
@@ -232,26 +238,26 @@ def two_t4(model: str, *, rows: int, tokens: float) -> dict[str, Any]:
         "one", "two" (same rows a step) and "two_weak" (same rows a GPU): `step_ms`,
         `samples_per_s`, `exposed_ms`, `speedup`, each as [low, high].
     """
-    ways = {"one": (1, rows), "two": (2, rows // 2), "two_weak": (2, rows)}
-    told: dict[str, dict[str, list[float]]] = {}
-    for chosen in corners(published.T4_PAIR):
+    cases = {"one": (1, rows), "two": (2, rows // 2), "two_weak": (2, rows)}
+    result: dict[str, dict[str, list[float]]] = {}
+    for chosen in low_high_combinations(published.T4_PAIR):
         alone = 0.0
-        for name, (world_size, per_rank) in ways.items():
-            one = step(
+        for name, (world_size, per_rank) in cases.items():
+            prediction = step(
                 model, chosen, world_size=world_size, rows=per_rank, tokens=tokens
             )
-            samples_per_s = world_size * per_rank / one.step_s
-            alone = alone or rows / one.step_s  # the first: one GPU's samples/s
-            row = told.setdefault(name, {})
+            samples_per_s = world_size * per_rank / prediction.step_s
+            alone = alone or rows / prediction.step_s  # the first: one GPU's samples/s
+            row = result.setdefault(name, {})
             for key, value in (
-                ("step_ms", 1000 * one.step_s),
+                ("step_ms", 1000 * prediction.step_s),
                 ("samples_per_s", samples_per_s),
-                ("exposed_ms", 1000 * one.exposed_s),
+                ("exposed_ms", 1000 * prediction.exposed_s),
                 ("speedup", samples_per_s / alone),
             ):
                 row.setdefault(key, []).append(value)
     digits = {"speedup": 2}
     return {
         name: {key: interval(v, digits=digits.get(key, 1)) for key, v in row.items()}
-        for name, row in told.items()
+        for name, row in result.items()
     }

@@ -24,7 +24,7 @@ from distrinews.bench import plots, results, timing
 from distrinews.bench.costmodel import many_ranks, predictions, published
 from distrinews.config.command_settings import CommandSettings
 
-__all__ = ["PredictionSettings", "draw", "figures", "sources", "story", "t4_table"]
+__all__ = ["PredictionSettings", "draw", "figures", "sources", "run", "t4_table"]
 
 MODELS = ("minilm", "distilbert")
 TITLES = {
@@ -32,7 +32,7 @@ TITLES = {
     "two": "2 x T4, same rows a step",
     "two_weak": "2 x T4, same rows a GPU",
 }
-KNOWN = {
+PUBLISHED = {
     "t4_pair": published.T4_PAIR,
     "t4_ethernet": published.T4_NODES,
     "a100_efa": published.A100_NODES,
@@ -97,25 +97,25 @@ def figures(settings: PredictionSettings) -> dict[str, Any]:
             model: many_ranks.figures(model, **drawn) for model in MODELS[1:]
         },
         "published": {
-            where: {name: dataclasses.asdict(one) for name, one in known.items()}
-            for where, known in KNOWN.items()
+            where: {name: dataclasses.asdict(figure) for name, figure in group.items()}
+            for where, group in PUBLISHED.items()
         },
         "lengths": [list(pair) for pair in many_ranks.LENGTHS.items()],
     }
 
 
-def t4_table(told: Mapping[str, Any]) -> str:
+def t4_table(predicted: Mapping[str, Any]) -> str:
     """Draw the T4's predictions as a table for Markdown and a terminal.
 
     Args:
-        told: `figures(...)["t4"]`.
+        predicted: `figures(...)["t4"]`.
 
     Returns:
         A row per model and number of GPUs.
     """
     lines = [["model", "GPUs", "step", "samples/s", "exposed", "speed-up"]]
-    for model, ways in told.items():
-        for name, row in ways.items():
+    for model, cases in predicted.items():
+        for name, row in cases.items():
             lines.append([
                 model,
                 TITLES[name],
@@ -127,37 +127,37 @@ def t4_table(told: Mapping[str, Any]) -> str:
     return timing.draw_table(lines)
 
 
-def sources(known: Mapping[str, Mapping[str, Any]]) -> str:
+def sources(figures: Mapping[str, Mapping[str, Any]]) -> str:
     """List figures with their sources, as Markdown.
 
     Args:
-        known: Name -> a figure's fields, as in `figures(...)["published"]`.
+        figures: Name -> a figure's fields, as in `figures(...)["published"]`.
 
     Returns:
         A line per figure.
     """
     lines = []
-    for name, one in known.items():
-        source = f" [source]({one['source']})" if one["source"] else ""
+    for name, figure in figures.items():
+        source = f" [source]({figure['source']})" if figure["source"] else ""
         lines.append(
-            f"- `{name}` {one['low']:g} to {one['high']:g} {one['unit']} "
-            f"({one['kind']}): {one['quote']}.{source}"
+            f"- `{name}` {figure['low']:g} to {figure['high']:g} {figure['unit']} "
+            f"({figure['kind']}): {figure['quote']}.{source}"
         )
     return "\n".join(lines)
 
 
-def draw(found: Mapping[str, Any], path: pathlib.Path) -> None:
+def draw(result: Mapping[str, Any], path: pathlib.Path) -> None:
     """Draw the many ranks, if matplotlib is there.
 
     Args:
-        found: What `figures` returned.
+        result: What `figures` returned.
         path: The picture.
     """
     if importlib.util.find_spec("matplotlib") is None:
         print("no picture: pip install matplotlib", file=sys.stderr)
         return
-    [(model, scenarios)] = found["many_ranks"].items()
-    titles = {name: one.title for name, one in many_ranks.SCENARIOS.items()}
+    [(model, scenarios)] = result["many_ranks"].items()
+    titles = {name: scenario.title for name, scenario in many_ranks.SCENARIOS.items()}
     plots.draw_many_ranks(
         scenarios,
         path,
@@ -166,7 +166,7 @@ def draw(found: Mapping[str, Any], path: pathlib.Path) -> None:
     )
 
 
-def story(settings: PredictionSettings) -> None:
+def run(settings: PredictionSettings) -> None:
     """Predict, print, and write the record and a picture if they were asked for.
 
     Args:
@@ -181,20 +181,20 @@ def story(settings: PredictionSettings) -> None:
     if path is not None and path.exists():
         # WHY: a measurement is worth more than what can be predicted again at any time.
         results.read(path, kind="prediction")
-    found = figures(settings)
+    result = figures(settings)
     print("Predicted, not measured: [lowest to highest] that the sources allow.\n")
-    print(t4_table(found["t4"]))
-    for model, scenarios in found["many_ranks"].items():
+    print(t4_table(result["t4"]))
+    for model, scenarios in result["many_ranks"].items():
         for name, rows in scenarios.items():
             title = many_ranks.SCENARIOS[name].title
             print(f"\n{model}, {title} (predicted)\n")
             print(many_ranks.table(rows))
     if path is not None:
-        record = results.record(
+        record = results.build_record(
             "prediction",
-            figures=found,
+            figures=result,
             settings=settings.model_dump(exclude={"json_path"}),
             num_ranks=1,
         )
         results.write(path, record)
-        draw(found, path.with_suffix(".svg"))
+        draw(result, path.with_suffix(".svg"))

@@ -79,7 +79,7 @@ class Compute:
     backward_share: float
     optimizer_s: float
 
-    def both_s(self, rows: int, tokens: int) -> float:
+    def forward_backward_s(self, rows: int, tokens: int) -> float:
         """Say how long forward and backward of a batch take.
 
         Args:
@@ -90,12 +90,14 @@ class Compute:
             Seconds.
 
         Examples:
-            >>> Compute(1.0, 0.5, 0.25, 0.6, 0.0).both_s(2, 4)
+            >>> Compute(1.0, 0.5, 0.25, 0.6, 0.0).forward_backward_s(2, 4)
             13.0
         """
-        places = rows * tokens
+        num_tokens = rows * tokens
         return (
-            self.fixed_s + self.per_token_s * places + self.per_pair_s * places * tokens
+            self.fixed_s
+            + self.per_token_s * num_tokens
+            + self.per_pair_s * num_tokens * tokens
         )
 
 
@@ -208,8 +210,10 @@ def buckets_of(
     total = sum(work)
     buckets: list[tuple[float, int]] = []
     held, seen = 0, 0.0
-    for num_bytes, one in zip(reversed(gradient_bytes), reversed(work), strict=True):
-        held, seen = held + num_bytes, seen + one
+    for num_bytes, gradient_work in zip(
+        reversed(gradient_bytes), reversed(work), strict=True
+    ):
+        held, seen = held + num_bytes, seen + gradient_work
         if held >= (bucket_bytes if buckets else first_bytes):
             buckets.append((seen / total, held))
             held = 0
@@ -244,15 +248,17 @@ def predict(
         The step in its parts.
 
     Examples:
-        >>> told = predict(
+        >>> prediction = predict(
         ...     Compute(0.0, 1.0, 0.0, 0.5, 0.0), Link(0.0, 1.0),
         ...     buckets=[(0.5, 2), (1.0, 2)], world_size=2, rows=2, tokens=4,
         ... )
-        >>> told.forward_s, told.backward_s, told.hidden_s, told.exposed_s
-        (4.0, 4.0, 2.0, 2.0)
+        >>> prediction.forward_s, prediction.backward_s
+        (4.0, 4.0)
+        >>> prediction.hidden_s, prediction.exposed_s
+        (2.0, 2.0)
     """
-    both_s = compute.both_s(rows, tokens)  # type: ignore[arg-type]
-    backward_s = both_s * compute.backward_share
+    forward_backward_s = compute.forward_backward_s(rows, tokens)  # type: ignore[arg-type]
+    backward_s = forward_backward_s * compute.backward_share
     arrived_s = travel_s = 0.0
     if world_size > 1:
         for ready, num_bytes in buckets:
@@ -266,7 +272,7 @@ def predict(
     exposed_s = max(0.0, arrived_s - backward_s)
     hidden_s = travel_s - exposed_s
     return Prediction(
-        forward_s=both_s - backward_s,
+        forward_s=forward_backward_s - backward_s,
         backward_s=backward_s,
         hidden_s=hidden_s,
         exposed_s=exposed_s,

@@ -1,6 +1,6 @@
 """Measure the memory of reading rows, with and without a copy of them in lists.
 
-`python datapath_story.py NUM_ROWS FILE.json [lists]`
+`python datapath_program.py NUM_ROWS FILE.json [lists]`
 """
 
 from __future__ import annotations
@@ -29,4 +29,4 @@ if __name__ == "__main__":
     settings = datapath.DataPathSettings(train_rows=int(sys.argv[1]))
     prepare = copy_into_lists if sys.argv[3:] == ["lists"] else None
     out = pathlib.Path(sys.argv[2])
-    dist.launch(datapath.read_one_size, settings, out, prepare, num_ranks=2)
+    dist.launch(datapath.measure_one_size, settings, out, prepare, num_ranks=2)

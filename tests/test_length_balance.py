@@ -25,13 +25,13 @@ def rows_of_both(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     seen: list[list[int]] = []
     read = corpus.Splits.batch
 
-    def read_and_note(
-        self: corpus.Splits, places: list[int], *, device: torch.device
+    def read_and_record(
+        self: corpus.Splits, indices: list[int], *, device: torch.device
     ) -> object:
-        seen.append(list(places))
-        return read(self, places, device=device)
+        seen.append(list(indices))
+        return read(self, indices, device=device)
 
-    monkeypatch.setattr(corpus.Splits, "batch", read_and_note)
+    monkeypatch.setattr(corpus.Splits, "batch", read_and_record)
     length_balance.measure(splits, ALONE, settings=FEW)
     return seen
 
@@ -42,21 +42,21 @@ def test_both_ways_train_whole_epochs_step_by_step_in_turn(
     seen = rows_of_both(monkeypatch)[2:]
     splits = corpus.load(FEW)
     plans = {
-        way: list(
+        variant: list(
             training.build_sampler(
                 splits.train_lengths,
                 ALONE,
-                settings=FEW.model_copy(update={"batches": way}),
+                settings=FEW.model_copy(update={"batches": variant}),
             )
         )
-        for way in ("shuffled", "length")
+        for variant in ("shuffled", "length")
     }
     assert len(plans["shuffled"]) == len(plans["length"]) == 10
-    wanted = []
+    expected = []
     for step in range(10):
         pair = [plans["shuffled"][step], plans["length"][step]]
-        wanted += pair if step % 2 == 0 else pair[::-1]
-    assert seen == wanted
+        expected += pair if step % 2 == 0 else pair[::-1]
+    assert seen == expected
     # Negative control: an epoch of one after the other is another order.
     assert seen != plans["shuffled"] + plans["length"]
 
@@ -72,25 +72,28 @@ def test_every_combination_is_measured_and_only_the_sampler_differs(
     done = call(
         *("-m", "distrinews", "benchmark", "balance"), *words, *more, folder=tmp_path
     )
-    found = results.read(path, kind="balance")["figures"]
-    assert set(found) == {
-        f"{a}_{n}" for a in length_balance.AVERAGINGS for n in (16, 32)
+    figures = results.read(path, kind="balance")["figures"]
+    assert set(figures) == {
+        f"{a}_{n}" for a in length_balance.AVERAGING_METHODS for n in (16, 32)
     }
-    for row in found.values():
+    for row in figures.values():
         slow, fast = row["batches"]["shuffled"], row["batches"]["length"]
         assert slow["num_rows"] == fast["num_rows"] == 320
         ratio = fast["samples_per_s"] / slow["samples_per_s"]
         assert row["ratio"] == pytest.approx(ratio, abs=1e-3)
         assert fast["padding_share"] < slow["padding_share"]
-    same = [found[f"{a}_16"]["batches"]["length"] for a in length_balance.AVERAGINGS]
+    same = [
+        figures[f"{a}_16"]["batches"]["length"]
+        for a in length_balance.AVERAGING_METHODS
+    ]
     assert same[0]["padding_share"] == same[1]["padding_share"]
-    assert done.stdout.strip() == length_balance.table(found).strip()
+    assert done.stdout.strip() == length_balance.table(figures).strip()
 
 
 def test_sorting_nothing_saves_no_padding() -> None:
     """Negative control: what saves padding is the sorting, not the class."""
-    dice = torch.Generator().manual_seed(0)
-    lengths = torch.randint(5, 100, (3200,), generator=dice).tolist()
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(5, 100, (3200,), generator=generator).tolist()
     shares = {}
     for pool in (1, 50):
         sampler = sharding.LengthBalancedBatchSampler(

@@ -1,6 +1,6 @@
 """Loops that break a promise of the comparison, to be started on two ranks.
 
-`python peer_story.py FILE.json` compares them with one that keeps it.
+`python peer_program.py FILE.json` compares them with one that keeps it.
 """
 
 from __future__ import annotations
@@ -43,24 +43,24 @@ class Bare(nn.Module):
 
 def reads_all_on_every_rank(job: Job) -> int:
     """Forgets the sampler: DDP does not split batches."""
-    collate = peer_loops_collate(job)
+    collate = padding_collator(job)
     loader = DataLoader(
-        job.fit.remove_columns("length"),
-        job.per_rank,
+        job.train.remove_columns("length"),
+        job.per_rank_batch_size,
         shuffle=True,
-        collate_fn=job.watched(collate),
+        collate_fn=job.record_reads(collate),
     )
     net = peer_loops.DistributedDataParallel(job.net)
-    optimizer = torch.optim.AdamW(net.parameters(), **job.adamw)
+    optimizer = torch.optim.AdamW(net.parameters(), **job.adamw_options)
     for batch in loader:
         optimizer.zero_grad()
         net(**batch).loss.backward()
         optimizer.step()
-        job.lap()
+        job.end_step()
     return 203
 
 
-def peer_loops_collate(job: Job) -> object:
+def padding_collator(job: Job) -> object:
     from transformers import DataCollatorWithPadding
 
     return DataCollatorWithPadding(job.splits.tokenizer)
@@ -76,9 +76,9 @@ LOOPS = {
 def compare(ranks: dist.Ranks, path: pathlib.Path) -> None:
     settings = peers.PeerSettings(preset="tiny", num_rounds=1, train_rows=363)
     splits = corpus.load(settings)
-    found = peers.measure(splits, ranks, settings=settings, loops=LOOPS)
+    result = peers.measure(splits, ranks, settings=settings, loops=LOOPS)
     if ranks.is_main:
-        path.write_text(json.dumps(found), encoding="utf-8")
+        path.write_text(json.dumps(result), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import torch
 
 from distrinews import dist
 from distrinews.bench import preflight, results, scaling, timing
-from distrinews.bench.timing import PhaseClock
+from distrinews.bench.timing import PhaseTimer
 from distrinews.errors import OutputError, ResultError, SettingsError
 
 ALONE = dist.Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
@@ -21,40 +21,42 @@ ALONE = dist.Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
 
 def test_ways_take_turns_there_and_back() -> None:
     order: list[str] = []
-    ways = {name: lambda clock, name=name: order.append(name) for name in "abc"}
-    told = timing.interleave(ways, ALONE, num_rounds=2, num_warmups=1, title=None)
+    variants = {name: lambda timer, name=name: order.append(name) for name in "abc"}
+    timings = timing.interleave(
+        variants, ALONE, num_rounds=2, num_warmups=1, title=None
+    )
     assert "".join(order) == "abc" + "cba" + "abc"
-    assert {name: len(rounds) for name, rounds in told.items()} == dict.fromkeys(
+    assert {name: len(rounds) for name, rounds in timings.items()} == dict.fromkeys(
         "abc", 2
     )
 
 
 def test_a_clock_adds_up_phases_and_knows_the_whole() -> None:
-    clock = PhaseClock(ALONE)
+    timer = PhaseTimer(ALONE)
     for _ in range(2):
-        with clock.phase("forward"):
+        with timer.phase("forward"):
             time.sleep(0.02)
     time.sleep(0.03)
-    told = clock.read_ms()
-    assert 40 <= told["forward"] < 70
-    assert 70 <= told["total"] < 120
+    times_ms = timer.read_ms()
+    assert 40 <= times_ms["forward"] < 70
+    assert 70 <= times_ms["total"] < 120
 
 
 def late(ranks: dist.Ranks, out: Path) -> None:
-    def step(clock: PhaseClock) -> None:
-        with clock.phase("forward"):
+    def step(timer: PhaseTimer) -> None:
+        with timer.phase("forward"):
             time.sleep(0.05 * ranks.rank)
 
-    told = timing.interleave({"x": step}, ranks, num_rounds=3, title=None)
-    (out / f"{ranks.rank}.json").write_text(json.dumps(told), encoding="utf-8")
+    timings = timing.interleave({"x": step}, ranks, num_rounds=3, title=None)
+    (out / f"{ranks.rank}.json").write_text(json.dumps(timings), encoding="utf-8")
 
 
 @pytest.mark.timeout(90)
 def test_the_slowest_rank_counts_and_all_ranks_know_it(tmp_path: Path) -> None:
     dist.launch(late, tmp_path, num_ranks=2, timeout_s=60)
-    told = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
-    assert told[0] == told[1]
-    assert all(50 <= one["forward"] < 100 for one in told[0]["x"])
+    by_rank = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    assert by_rank[0] == by_rank[1]
+    assert all(50 <= times_ms["forward"] < 100 for times_ms in by_rank[0]["x"])
 
 
 def test_a_noisy_machine_is_called_noisy() -> None:
@@ -63,9 +65,9 @@ def test_a_noisy_machine_is_called_noisy() -> None:
     assert not timing.summarise(calm)["noisy"]
     assert timing.summarise(wild)["noisy"]
     assert timing.summarise(calm)["median_ms"] == 10.0
-    told = {"calm": timing.summarise(calm), "wild": timing.summarise(wild)}
-    assert "busy with something else (wild:" in timing.noise(told)
-    assert timing.noise({"calm": told["calm"]}) == ""
+    result = {"calm": timing.summarise(calm), "wild": timing.summarise(wild)}
+    assert "busy with something else (wild:" in timing.noise_warning(result)
+    assert timing.noise_warning({"calm": result["calm"]}) == ""
 
 
 class FakeEvent:
@@ -108,15 +110,15 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> dist.Ranks:
 
 
 def test_on_a_gpu_the_gpu_tells_the_time_and_is_waited_for(gpu: dist.Ranks) -> None:
-    clock = PhaseClock(gpu)
+    timer = PhaseTimer(gpu)
     FakeEvent.order()
-    clock.restart()  # what came before was preparation
+    timer.restart()  # what came before was preparation
     for phase, orders in (("forward", 2), ("backward", 4), ("forward", 1)):
-        with clock.phase(phase):
+        with timer.phase(phase):
             for _ in range(orders):
                 FakeEvent.order()
     FakeEvent.order()  # between the phases
-    assert clock.read_ms() == {"forward": 15.0, "backward": 20.0, "total": 40.0}
+    assert timer.read_ms() == {"forward": 15.0, "backward": 20.0, "total": 40.0}
 
 
 def test_a_clock_that_does_not_wait_for_the_gpu_is_found(
@@ -124,16 +126,16 @@ def test_a_clock_that_does_not_wait_for_the_gpu_is_found(
 ) -> None:
     """Negative control: the fake GPU notices who reads too early."""
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    clock = PhaseClock(gpu)
+    timer = PhaseTimer(gpu)
     with pytest.raises(AssertionError, match="before it happened"):
-        clock.read_ms()
+        timer.read_ms()
 
 
 def test_a_ratio_is_that_of_pairs_and_its_interval_holds_the_median() -> None:
     # The machine slows down tenfold under way; the way takes 1.1 times as long, always.
-    base = [{"total": 1.5**number} for number in range(20)]
-    slower = [{"total": 1.1 * one["total"]} for one in base]
-    assert timing.paired_ratio(slower, base) == (1.1, [1.1, 1.1])
+    baseline = [{"total": 1.5**number} for number in range(20)]
+    slower = [{"total": 1.1 * times["total"]} for times in baseline]
+    assert timing.paired_ratio(slower, baseline) == (1.1, [1.1, 1.1])
     # 20 rounds: the 6th to the 15th of the sorted ratios hold the true median with
     # 0.9586 (binomial distribution, by a table); one further out on either side here.
     mixed = [{"total": float(k)} for k in range(1, 21)]
@@ -149,28 +151,31 @@ def timed(forward: float, backward: float, optimizer: float) -> list[dict[str, f
     return [phases | {"total": sum(phases.values())}] * 5
 
 
-def found(backward_ms: float) -> dict[str, Any]:
+def two_ranks_result(backward_ms: float) -> dict[str, Any]:
     """One process: 200 ms. Two ranks: 50 + backward + 10 ms for the same 32 rows."""
-    told = {
+    timings = {
         "one_process": timed(60.0, 130.0, 10.0),
         "strong": timed(50.0, backward_ms, 10.0),
         "strong_unsynced": timed(50.0, 60.0, 10.0),
         "weak": timed(60.0, 140.0, 10.0),
         "weak_unsynced": timed(60.0, 150.0, 10.0),
     }
-    one = {"rows": 32, "tokens": 800, "padding_share": 0.2, "threads": [2]}
-    two = one | {
+    one_process = {"rows": 32, "tokens": 800, "padding_share": 0.2, "threads": [2]}
+    two_ranks = one_process | {
         "threads": [1, 1],
         "peak_memory_bytes": [2**30, 2**31],
         "gradient_bytes": [50_000_000, 25_000_000],
     }
-    weak = two | {"rows": 64, "tokens": 1600}
-    return scaling.figures(told, work={"one_process": one, "strong": two, "weak": weak})
+    weak = two_ranks | {"rows": 64, "tokens": 1600}
+    return scaling.figures(
+        timings,
+        workload={"one_process": one_process, "strong": two_ranks, "weak": weak},
+    )
 
 
 def test_speed_up_efficiency_and_serial_fraction_are_those_of_the_textbook() -> None:
-    told = found(65.0)
-    strong, weak = told["strong"], told["weak"]
+    result = two_ranks_result(65.0)
+    strong, weak = result["strong"], result["weak"]
     assert strong["median_ms"] == 125.0
     assert strong["speedup"] == 1.6  # 200 / 125
     assert strong["efficiency"] == 0.8
@@ -183,11 +188,11 @@ def test_speed_up_efficiency_and_serial_fraction_are_those_of_the_textbook() -> 
     assert strong["tokens_per_s"] == 6400.0
     assert weak["speedup"] == pytest.approx(64 / 210 * 200 / 32, abs=1e-3)
     assert weak["phases_ms"]["communication"] == 0.0  # not below, by noise
-    assert told["one_process"]["efficiency"] == 1.0
+    assert result["one_process"]["efficiency"] == 1.0
 
 
 def test_the_explanation_speaks_of_these_numbers_and_marks_what_is_predicted() -> None:
-    words = scaling.explain(found(65.0), world_size=2)
+    words = scaling.explain(two_ranks_result(65.0), world_size=2)
     for said in (
         "One process with 2 threads takes 200 ms",
         "2 ranks with 1 thread each take 125 ms for the same rows: 1.60x",
@@ -208,22 +213,22 @@ def test_the_explanation_speaks_of_these_numbers_and_marks_what_is_predicted() -
 
 def test_where_ddp_does_not_pay_the_explanation_says_so() -> None:
     """Also the negative control of the proof above: other numbers, other words."""
-    words = scaling.explain(found(260.0), world_size=2)
+    words = scaling.explain(two_ranks_result(260.0), world_size=2)
     assert "DDP does not pay here" in words
     assert "above 1, the ranks add more than they divide" in words
 
 
 def test_one_rank_alone_is_told_that_there_is_nothing_to_compare() -> None:
     rounds = timed(1.0, 2.0, 3.0)
-    one = {"rows": 4, "tokens": 9, "padding_share": 0.0, "threads": [2]}
-    alone = one | {"peak_memory_bytes": [1], "gradient_bytes": [4]}
-    told = scaling.figures(
+    one_process = {"rows": 4, "tokens": 9, "padding_share": 0.0, "threads": [2]}
+    alone = one_process | {"peak_memory_bytes": [1], "gradient_bytes": [4]}
+    result = scaling.figures(
         dict.fromkeys(scaling.VARIANTS, rounds),
-        work={"one_process": one, "strong": alone, "weak": alone},
+        workload={"one_process": one_process, "strong": alone, "weak": alone},
     )
-    assert "serial_fraction" not in told["strong"]
-    assert "take --num-ranks 2" in scaling.explain(told, world_size=1)
-    assert scaling.table(told, world_size=1).count("1.00x") == 3
+    assert "serial_fraction" not in result["strong"]
+    assert "take --num-ranks 2" in scaling.explain(result, world_size=1)
+    assert scaling.table(result, world_size=1).count("1.00x") == 3
 
 
 # --- Refused before it is measured ----------------------------------------------
@@ -296,17 +301,19 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_measuring(
 
 
 def good(**changes: Any) -> dict[str, Any]:
-    told = results.record("steps", figures={"ms": [5.0]}, settings={}, num_ranks=2)
-    return told | changes
+    record = results.build_record(
+        "steps", figures={"ms": [5.0]}, settings={}, num_ranks=2
+    )
+    return record | changes
 
 
 def test_a_record_comes_back_with_its_origin(tmp_path: Path) -> None:
     path = tmp_path / "new" / "r.json"
     results.write(path, good())
-    told = results.read(path, kind="steps")
-    assert told == good()
-    assert told["environment"]["packages"]["torch"] == torch.__version__
-    assert len(told["commit"]) >= 7
+    record = results.read(path, kind="steps")
+    assert record == good()
+    assert record["environment"]["packages"]["torch"] == torch.__version__
+    assert len(record["commit"]) >= 7
 
 
 BAD = {
