@@ -207,7 +207,7 @@ class Recorder:
                 "collective" if _all_take_part(name, given) else "message",
                 name,
                 num_bytes=_bytes_of(given),
-                site=stacks.innermost(
+                site=stacks.innermost_line(
                     traceback.extract_stack(limit=12)[:-1], users_only=True
                 ),
             )

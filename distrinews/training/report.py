@@ -31,7 +31,7 @@ __all__ = ["HEADLINES", "finish", "print_summary"]
 # Written for this course; what a run classifies as its last act.
 HEADLINES = (
     "Striker scores twice as champions win the cup final in extra time",
-    "Central bank raises interest rates as inflation and oil prices build_variants",
+    "Central bank raises interest rates as inflation and oil prices climb",
     "Space probe sends first pictures from an icy moon of Saturn",
 )
 
