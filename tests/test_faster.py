@@ -176,9 +176,9 @@ def forgetful(ranks: dist.Ranks, out: Path, what: str) -> None:
             lambda self: torch.zeros(0, dtype=torch.long), lambda self, rows: None
         )
     if what == "others' sums":
-        shared_memory.SharedMemory._add_up = lambda self: None  # type: ignore[method-assign]
+        shared_memory.SharedMemory._sum_own_chunk = lambda self: None  # type: ignore[method-assign]
     if what == "who wrote elsewhere":
-        sparse_embedding.RowGradient._somebody_wrote_elsewhere = (  # type: ignore[method-assign]
+        sparse_embedding.RowGradient._changed_outside = (  # type: ignore[method-assign]
             lambda self: False
         )
     disturb = poison if what == "who wrote elsewhere" else lambda step, net: None

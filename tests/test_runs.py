@@ -32,11 +32,13 @@ def judged(run: runs.Run, accuracies: list[int], *, patience: int | None) -> lis
     """Judge epochs with so many of four rows right; say after which it stopped."""
     stopped = []
     for right in accuracies:
-        tally = ClassificationMetrics(LABEL_NAMES)
-        said = torch.tensor([0] * right + [1] * (4 - right))
-        tally.update(nn.functional.one_hot(said, 4).float(), torch.zeros(4).long())
-        run.state["step"] += 10
-        run.log_validation(tally, patience=patience)
+        validation = ClassificationMetrics(LABEL_NAMES)
+        predicted = torch.tensor([0] * right + [1] * (4 - right))
+        validation.update(
+            nn.functional.one_hot(predicted, 4).float(), torch.zeros(4).long()
+        )
+        run.progress["step"] += 10
+        run.log_validation(validation, patience=patience)
         stopped.append(run.stopped_early)
     return stopped
 
@@ -47,8 +49,8 @@ def test_a_run_stops_after_so_many_epochs_in_a_row_without_gain(
     run = begin(tmp_path)
     # 2, then no better, then better: the count starts again.
     assert judged(run, [2, 2, 3, 3, 1], patience=2) == [False] * 4 + [True]
-    assert run.state["best_step"] == 30
-    assert run.state["best_accuracy"] == 0.75
+    assert run.progress["best_step"] == 30
+    assert run.progress["best_accuracy"] == 0.75
 
 
 def test_without_patience_it_goes_on(tmp_path: pathlib.Path) -> None:
@@ -68,15 +70,15 @@ def test_the_logged_loss_is_the_mean_over_all_rows_of_the_step(
         run.log_loss(torch.tensor(1.0), num_rows=3)
         run.end_step(scheduler)
     [line] = run.log.path.read_text(encoding="utf-8").splitlines()
-    told = json.loads(line)
-    assert told["loss"] == pytest.approx((100 * 5 + 1 * 3) / 8)  # not (100 + 1) / 2
-    assert (told["step"], told["learning_rate"]) == (10, 0.5)
+    record = json.loads(line)
+    assert record["loss"] == pytest.approx((100 * 5 + 1 * 3) / 8)  # not (100 + 1) / 2
+    assert (record["step"], record["learning_rate"]) == (10, 0.5)
 
 
 def test_the_work_handed_out_ends_at_the_next_pause(tmp_path: pathlib.Path) -> None:
     run = begin(tmp_path)
     plan = Plan(steps_per_epoch=10, num_steps=20, last_step=20, save_every_steps=4)
-    run.state["step"] = 6
+    run.progress["step"] = 6
     optimizer = SGD(nn.Linear(1, 1).parameters(), lr=0.5)
     scheduler = LambdaLR(optimizer, lambda step: 1.0)
     seen = []
@@ -144,7 +146,9 @@ def test_a_plain_print_lands_on_the_line_of_the_bar(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Negative control: the proof above would see it."""
-    monkeypatch.setattr(runs.Run, "say", lambda run, text: print(text, flush=True))
+    monkeypatch.setattr(
+        runs.Run, "print_main", lambda run, text: print(text, flush=True)
+    )
     lines = speak_in_a_terminal(tmp_path, monkeypatch)
     assert "half of it is done" not in lines
     [line] = [line for line in lines if "half of it is done" in line]

@@ -70,7 +70,7 @@ def wrap(how: str, net: nn.Module) -> nn.Module:
 def backward(how: str, replica: nn.Module, micro_batches: list[Any]) -> None:
     """One step's backward passes, with whatever averaging belongs to them."""
     if how == "late_flag" and isinstance(replica, DistributedDataParallel):
-        wrong.backward_with_a_late_flag(replica, micro_batches, loss_of=loss_of)
+        wrong.backward_with_late_sync_flag(replica, micro_batches, loss_of=loss_of)
         return
     for batch in micro_batches:
         is_last = batch is micro_batches[-1]

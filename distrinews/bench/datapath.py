@@ -219,7 +219,7 @@ def time_in_turn(
     told: dict[int, dict[str, list[float]]] = {}
     for size, splits in by_size.items():
         epochs[size] = _epochs(splits.batch, splits, ranks, settings)
-        by_row = functools.partial(collect_one_by_one, splits.fit)
+        by_row = functools.partial(collect_one_by_one, splits.train_subset)
         loops[size] = _epochs(by_row, splits, ranks, settings)
         same[size] = _again(splits, ranks, settings)
         # Of the last one, the largest, as many rows as an epoch has make a turn.
