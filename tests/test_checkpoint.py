@@ -127,7 +127,7 @@ def stop_and_go_on(ranks: dist.Ranks, out: Path) -> None:
 
 
 @pytest.fixture(scope="module", params=[1, 2])
-def told(
+def results(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> list[dict[str, Any]]:
     out = tmp_path_factory.mktemp("told")
@@ -135,27 +135,31 @@ def told(
     return [torch.load(out / f"{rank}.pt") for rank in range(request.param)]
 
 
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(told: list[dict[str, Any]]) -> None:
-    for one in told:
-        assert one["want"].dtype == torch.float64  # holds float32 and bytes exactly
-        assert torch.equal(one["want"], one["got"])
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(
+    results: list[dict[str, Any]],
+) -> None:
+    for result in results:
+        assert result["want"].dtype == torch.float64  # holds float32 and bytes exactly
+        assert torch.equal(result["want"], result["got"])
         state = {"step": 3, "best_step": 0, "best_accuracy": 0.1 + 0.2}
-        assert one["state"] == state
+        assert result["state"] == state
 
 
 def test_without_random_state_or_optimizer_it_is_another_run(
-    told: list[dict[str, Any]],
+    results: list[dict[str, Any]],
 ) -> None:
     """Negative control: both decide the next step."""
-    for one in told:
-        assert not torch.equal(one["want"], one["no_noise"])
-        assert not torch.equal(one["want"], one["no_optimizer"])
+    for result in results:
+        assert not torch.equal(result["want"], result["no_noise"])
+        assert not torch.equal(result["want"], result["no_optimizer"])
 
 
-def test_each_rank_gets_its_own_random_state_back(told: list[dict[str, Any]]) -> None:
+def test_each_rank_gets_its_own_random_state_back(
+    results: list[dict[str, Any]],
+) -> None:
     """Not rank 0's: then all replicas would drop the same neurons from here on."""
-    numbers = {tuple(one["random"].tolist()) for one in told}
-    assert len(numbers) == len(told)
+    numbers = {tuple(result["random"].tolist()) for result in results}
+    assert len(numbers) == len(results)
 
 
 # --- What is on the disk --------------------------------------------------------

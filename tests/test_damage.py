@@ -74,8 +74,8 @@ def flip_a_bit_of_the_manifest(folder: Path, rng: random.Random) -> None:
     path = folder / "manifest.json"
     content = bytearray(path.read_bytes())
     # A digit of a hash, a size or a name. Blanks between them mean nothing.
-    places = [i for i, byte in enumerate(content) if chr(byte).isalnum()]
-    content[rng.choice(places)] ^= 1
+    positions = [i for i, byte in enumerate(content) if chr(byte).isalnum()]
+    content[rng.choice(positions)] ^= 1
     path.write_bytes(content)
 
 
@@ -94,10 +94,10 @@ def add(folder: Path, rng: random.Random) -> None:
 
 
 def exchange(folder: Path, rng: random.Random) -> None:
-    one, other = rng.sample(FILES, 2)
-    contents = (folder / one).read_bytes(), (folder / other).read_bytes()
-    (folder / other).write_bytes(contents[0])
-    (folder / one).write_bytes(contents[1])
+    first, second = rng.sample(FILES, 2)
+    contents = (folder / first).read_bytes(), (folder / second).read_bytes()
+    (folder / second).write_bytes(contents[0])
+    (folder / first).write_bytes(contents[1])
 
 
 def mix(folder: Path, rng: random.Random) -> None:
@@ -115,13 +115,13 @@ def folder_for_file(folder: Path, rng: random.Random) -> None:
 def path_trick(folder: Path, rng: random.Random) -> None:
     """A manifest that names a file elsewhere, with its true size and hash."""
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-    other = folder.with_name("step-00000001").resolve() / "state.json"
+    outside = folder.with_name("step-00000001").resolve() / "state.json"
     name = rng.choice(FILES[:-1])
     manifest["files"].pop(name)
     (folder / name).unlink()
     trick = rng.choice([
         "../step-00000001/state.json",
-        str(other),
+        str(outside),
         "./../step-00000001/state.json",
         f"{name}/../../step-00000001/state.json",
         "..\\step-00000001\\state.json",
@@ -131,7 +131,7 @@ def path_trick(folder: Path, rng: random.Random) -> None:
         "state.json\0",
         "x" * 5000,
     ])
-    true = json.loads((other.parent / "manifest.json").read_text("utf-8"))
+    true = json.loads((outside.parent / "manifest.json").read_text("utf-8"))
     manifest["files"][trick] = true["files"]["state.json"]
     (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
 
@@ -173,39 +173,39 @@ def test_undamaged_the_newest_is_taken(tmp_path: Path) -> None:
 
 def tensors(folder: Path, name: str, change: Callable[[dict[str, Any]], None]) -> None:
     path = folder / f"{name}.safetensors"
-    held = load_file(path)
-    change(held)
-    save_file({k: t.contiguous() for k, t in held.items()}, path)
+    content = load_file(path)
+    change(content)
+    save_file({k: t.contiguous() for k, t in content.items()}, path)
 
 
 def state(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     path = folder / "state.json"
-    held = json.loads(path.read_text("utf-8"))
-    changed = change(held)
-    path.write_text(json.dumps(held if changed is None else changed), "utf-8")
+    content = json.loads(path.read_text("utf-8"))
+    changed = change(content)
+    path.write_text(json.dumps(content if changed is None else changed), "utf-8")
 
 
-def any_key(held: dict[str, Any], rng: random.Random) -> str:
-    return rng.choice(sorted(held))
+def any_key(content: dict[str, Any], rng: random.Random) -> str:
+    return rng.choice(sorted(content))
 
 
 def other_shape(folder: Path, rng: random.Random) -> None:
-    def change(held: dict[str, Any]) -> None:
-        held[any_key(held, rng)] = torch.zeros(5, 7)
+    def change(content: dict[str, Any]) -> None:
+        content[any_key(content, rng)] = torch.zeros(5, 7)
 
     tensors(folder, rng.choice(("weights", "optimizer")), change)
 
 
 def other_name(folder: Path, rng: random.Random) -> None:
-    def change(held: dict[str, Any]) -> None:
-        held["module." + any_key(held, rng)] = held.pop(any_key(held, rng))
+    def change(content: dict[str, Any]) -> None:
+        content["module." + any_key(content, rng)] = content.pop(any_key(content, rng))
 
     tensors(folder, rng.choice(("weights", "optimizer")), change)
 
 
 def parameter_too_many(folder: Path, rng: random.Random) -> None:
-    def change(held: dict[str, Any]) -> None:
-        held[f"{rng.randrange(4, 99)}.exp_avg"] = torch.zeros(2)
+    def change(content: dict[str, Any]) -> None:
+        content[f"{rng.randrange(4, 99)}.exp_avg"] = torch.zeros(2)
 
     tensors(folder, "optimizer", change)
 
@@ -221,7 +221,7 @@ def short_noise(folder: Path, rng: random.Random) -> None:
     tensors(
         folder,
         "random",
-        lambda held: held.update({"cpu.0": torch.zeros(size, dtype=torch.uint8)}),
+        lambda content: content.update({"cpu.0": torch.zeros(size, dtype=torch.uint8)}),
     )
 
 
@@ -241,24 +241,24 @@ def no_json(folder: Path, rng: random.Random) -> None:
 
 def part_missing(folder: Path, rng: random.Random) -> None:
     name = rng.choice(("optimizer", "scheduler", "run"))
-    state(folder, lambda held: held.pop(name) and None)
+    state(folder, lambda content: content.pop(name) and None)
 
 
 def part_of_another_kind(folder: Path, rng: random.Random) -> None:
     name = rng.choice(("optimizer", "scheduler", "run"))
     value = rng.choice([7, [], "x", None, [1, 2], {"state": []}])
-    state(folder, lambda held: held.update({name: value}))
+    state(folder, lambda content: content.update({name: value}))
 
 
 def no_step(folder: Path, rng: random.Random) -> None:
     value = rng.choice([-1, "2", None, 2.5, True, [2]])
-    state(folder, lambda held: held["run"].update({"step": value}))
+    state(folder, lambda content: content["run"].update({"step": value}))
 
 
 def other_schedule(folder: Path, rng: random.Random) -> None:
     value = rng.choice(["x", None, [], {}])
     name = rng.choice(("last_epoch", "_step_count"))
-    state(folder, lambda held: held["scheduler"].update({name: value}))
+    state(folder, lambda content: content["scheduler"].update({name: value}))
 
 
 FORGERIES = [
