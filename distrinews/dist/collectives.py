@@ -147,7 +147,9 @@ def vote_then_raise(
     if flag.item() == 0:
         return
     local_error = None if problem is None else _picklable_error(problem)
-    first_error = next(error for error in gather_objects(local_error) if error is not None)
+    first_error = next(
+        error for error in gather_objects(local_error) if error is not None
+    )
     raise first_error from problem
 
 

@@ -86,18 +86,24 @@ def _raise_hang(
     first = min(reports, key=lambda report: report.failed_at_s)
     # gloo's own words, and those of the barrier that debugging puts before it.
     timeout_words = ("timed out", "monitoredbarrier")
-    if first.error is not None or not any(w in first.summary.lower() for w in timeout_words):
+    if first.error is not None or not any(
+        w in first.summary.lower() for w in timeout_words
+    ):
         return  # somebody failed for another reason; that is the cause
     # WHY all of them: those who report a closed connection waited, too, until the first
     # one gave up and left.
     waiting = [report for report in reports if report.error is None]
-    waiting_at = "; ".join(f"rank {r.rank} {r.location}" for r in sorted(waiting, key=_rank_of))
+    waiting_at = "; ".join(
+        f"rank {r.rank} {r.location}" for r in sorted(waiting, key=_rank_of)
+    )
     if hanging:
         missing = "; ".join(
             f"rank {rank} is at {locations.get(rank, 'a halt: its process is frozen')}"
             for rank in hanging
         )
-        message = f"{missing}. It did not come to where others waited for it: {waiting_at}."
+        message = (
+            f"{missing}. It did not come to where others waited for it: {waiting_at}."
+        )
     else:
         message = f"ranks waited for each other in different places: {waiting_at}."
     hung = RankFailedError(

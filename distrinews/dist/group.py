@@ -171,7 +171,9 @@ def setup(*, timeout_s: float = TIMEOUT_S) -> Generator[Ranks, None, None]:
             torch_dist.destroy_process_group()
 
 
-def _init_process_group(rank: int, world_size: int, device: torch.device, timeout_s: float) -> None:
+def _init_process_group(
+    rank: int, world_size: int, device: torch.device, timeout_s: float
+) -> None:
     """Make the process group; returns when all ranks have arrived."""
     on_gpu = device.type == "cuda"
     timeout = timedelta(seconds=timeout_s)
@@ -222,7 +224,9 @@ def _device(local_rank: int, local_world_size: int) -> torch.device:
     """A GPU of its own for every rank of this machine, else the CPU for all."""
     # WHY all or nothing: with one GPU for two ranks, one replica on the GPU and one on
     # the CPU would need two backends for one gradient.
-    has_gpu_per_rank = torch.cuda.is_available() and torch.cuda.device_count() >= local_world_size
+    has_gpu_per_rank = (
+        torch.cuda.is_available() and torch.cuda.device_count() >= local_world_size
+    )
     if has_gpu_per_rank and (local_world_size == 1 or torch_dist.is_nccl_available()):
         return torch.device("cuda", local_rank)
     return torch.device("cpu")

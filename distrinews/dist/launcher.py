@@ -20,11 +20,11 @@ from typing import Any
 
 import torch.distributed as torch_dist
 
-from distrinews.system import machine
 from distrinews.dist import spawn
 from distrinews.dist.collectives import vote_then_raise
-from distrinews.errors import SetupError
 from distrinews.dist.group import STORE_VARIABLE, TIMEOUT_S, setup
+from distrinews.errors import SetupError
+from distrinews.system import machine
 
 __all__ = ["launch", "rank0_first"]
 
@@ -90,7 +90,9 @@ def launch(
 
 
 @contextlib.contextmanager
-def rank0_first(*, timeout_s: float = RANK0_FIRST_TIMEOUT_S) -> Generator[None, None, None]:
+def rank0_first(
+    *, timeout_s: float = RANK0_FIRST_TIMEOUT_S
+) -> Generator[None, None, None]:
     """Run the block on rank 0 alone, then on all other ranks.
 
     Why: downloads and caches. Done by all ranks at once, the same file is written N

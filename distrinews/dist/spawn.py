@@ -26,8 +26,8 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from distrinews.dist import failures, stacks
-from distrinews.system import console
 from distrinews.errors import DistriNewsError
+from distrinews.system import console
 from distrinews.system.signals import cleanup_on_signal, signals_wait
 
 __all__ = ["exit_when_orphaned", "remember_failure_time", "run_ranks"]
@@ -119,7 +119,9 @@ def _run_worker(
         failed_line = stacks.innermost_line(frames)
         summary = f"{type(error).__name__}: {error} {failed_line}"
         failed_at_s = getattr(error, "failed_at_s", time.perf_counter())
-        report = failures.Report(rank, failed_at_s, course_error, summary, location, traceback_text)
+        report = failures.Report(
+            rank, failed_at_s, course_error, summary, location, traceback_text
+        )
         parent_connection.send(report)
         if isinstance(error, BrokenPipeError):
             # An orderly exit would complain about the closed output again.

@@ -51,7 +51,7 @@ class ParentConnection:
             self._pipe.send(message)
 
     def answer_requests(self) -> None:
-        """Start a thread that tells the starter where the main thread is, on request."""
+        """Start a thread that answers the starter: where is the main thread?"""
 
         def serve() -> None:
             with contextlib.suppress(EOFError, OSError):
@@ -99,7 +99,7 @@ def innermost_line(
     Args:
         frames: Outermost first.
         users_only: Prefer the line that called this library to the one in it. For a
-            rank that waits: which line of the user's program, not how a vote is counted.
+            rank that waits: which line of the user's program, not of a vote.
 
     Returns:
         "(file:line in function)".
@@ -119,7 +119,9 @@ def innermost_line(
         and not frame.filename.startswith((PYTHON_LIBRARY, "<frozen", "<string>"))
     ]
     if users_only:
-        own_frames = [frame for frame in own_frames if not frame.filename.startswith(THIS_LIBRARY)] or own_frames
+        own_frames = [
+            frame for frame in own_frames if not frame.filename.startswith(THIS_LIBRARY)
+        ] or own_frames
     last = (own_frames or frames)[-1]
     return f"({os.path.basename(last.filename)}:{last.lineno} in {last.name})"
 
@@ -131,8 +133,14 @@ def _main_thread_location() -> str:
     if frame is None:
         return "(at its end)"
     frames = traceback.extract_stack(frame)
-    torch_calls = [called.name for called in frames if called.filename.endswith("distributed_c10d.py")]
+    torch_calls = [
+        called.name
+        for called in frames
+        if called.filename.endswith("distributed_c10d.py")
+    ]
     # The innermost public name: `wrapper` and `_store_based_barrier` say nothing.
-    public_names = [name for name in torch_calls if not name.startswith("_") and name != "wrapper"]
+    public_names = [
+        name for name in torch_calls if not name.startswith("_") and name != "wrapper"
+    ]
     location = innermost_line(frames, users_only=True)
     return location + (f", waiting in {public_names[-1]}" if public_names else "")
