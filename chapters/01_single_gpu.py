@@ -32,11 +32,11 @@ from distrinews.training import corpus, report, resume, runs
 
 
 def train(ranks: dist.Ranks, settings: TrainSettings) -> None:
-    """The whole story; `ranks` says on which device, and that we are alone."""
+    """Train and test; `ranks` says on which device, and that we are alone."""
     run = runs.begin(settings, ranks=ranks)
 
     # --8<-- [start:start]
-    # 1. The news and the model --------------------------------------------------
+    # 1. Data and model ----------------------------------------------------------
     with run.phase("data"):
         splits = corpus.load(settings)
     with run.phase("model"):
@@ -53,8 +53,8 @@ def train(ranks: dist.Ranks, settings: TrainSettings) -> None:
     plan = training.plan(settings, num_rows=len(splits.train_rows))
     optimizer = training.build_optimizer(net, settings=settings)
     scheduler = training.build_scheduler(optimizer, settings=settings, plan=plan)
-    parts = TrainingState(net, optimizer, scheduler)  # all that decides the next step
-    run.restore(parts)  # with --resume
+    state = TrainingState(net, optimizer, scheduler)  # all that decides the next step
+    run.restore(state)  # with --resume
 
     # --8<-- [start:loop]
     # 2. The loop ----------------------------------------------------------------
@@ -62,8 +62,8 @@ def train(ranks: dist.Ranks, settings: TrainSettings) -> None:
         epoch, done = divmod(run.step, plan.steps_per_epoch)
         # WHY a new order each epoch: with one fixed order the model would meet the
         # same neighbours in every batch.
-        dice = torch.Generator().manual_seed(settings.seed + epoch)
-        order = torch.randperm(len(splits.train_rows), generator=dice).tolist()
+        generator = torch.Generator().manual_seed(settings.seed + epoch)
+        order = torch.randperm(len(splits.train_rows), generator=generator).tolist()
         size = settings.global_batch_size
         starts = range(done * size, plan.steps_per_epoch * size, size)
         batches = [order[start : start + size] for start in starts]
@@ -78,13 +78,14 @@ def train(ranks: dist.Ranks, settings: TrainSettings) -> None:
             run.log_loss(loss, num_rows=len(rows))
             run.end_step(scheduler)
         with run.phase("validation"):
-            tally = evaluate(net, splits.train, ranks, rows=splits.validation_rows)
-        run.log_validation(tally)
+            rows = splits.validation_rows
+            validation = evaluate(net, splits.train, ranks, rows=rows)
+        run.log_validation(validation)
         with run.phase("checkpoint"):
-            run.save(parts)
+            run.save(state)
     # --8<-- [end:loop]
 
-    # 3. The answer: best epoch, test rows once, export, three headlines ----------
+    # 3. Test once on the best epoch, export, classify three headlines ------------
     report.finish(run, net=net, splits=splits)
 
 

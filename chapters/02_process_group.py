@@ -31,64 +31,64 @@ from distrinews.course import lessons
 
 
 def learn(ranks: dist.Ranks) -> None:
-    """The story of one rank. Every rank runs exactly these lines."""
+    """What one rank does. Every rank runs exactly these lines."""
     rank, world_size, device = ranks.rank, ranks.world_size, ranks.device
 
     # --8<-- [start:who]
     # 1. Who am I? ---------------------------------------------------------------
     # The only difference between the ranks is this number. Rank says which data;
     # local_rank (counted anew on each machine) says which GPU.
-    me = {"process": os.getpid(), "local_rank": ranks.local_rank, "device": device}
-    lessons.show("who am I?", ranks, **me)
+    identity = {"process": os.getpid(), "local_rank": ranks.local_rank}
+    lessons.show("who am I?", ranks, **identity, device=device)
     # --8<-- [end:who]
 
     # --8<-- [start:collectives]
     # 2. Collectives: every rank must call them, in the same order -----------------
     start = torch.tensor([1, 2], dtype=torch.float64, device=device)
-    mine = start * 10**rank  # [2]: 1, 2 on rank 0; 10, 20 on rank 1; ...
+    local = start * 10**rank  # [2]: 1, 2 on rank 0; 10, 20 on rank 1; ...
 
-    held = mine.clone()
-    torch_dist.broadcast(held, src=0)  # DDP: everybody starts from rank 0's weights
-    lessons.show("broadcast from rank 0", ranks, before=mine, after=held)
+    tensor = local.clone()
+    torch_dist.broadcast(tensor, src=0)  # DDP: everybody starts from rank 0's weights
+    lessons.show("broadcast from rank 0", ranks, before=local, after=tensor)
 
-    total = mine.clone()
+    total = local.clone()
     torch_dist.all_reduce(total)  # DDP: the sum of all gradients, on every rank
-    lessons.show("all_reduce (sum)", ranks, before=mine, after=total)
+    lessons.show("all_reduce (sum)", ranks, before=local, after=total)
 
-    held = mine.clone()
-    torch_dist.reduce(held, dst=0)  # only rank 0's result counts
-    after = held if rank == 0 else "(undefined)"
-    lessons.show("reduce (sum) to rank 0", ranks, before=mine, after=after)
+    tensor = local.clone()
+    torch_dist.reduce(tensor, dst=0)  # only rank 0's result counts
+    after = tensor if rank == 0 else "(undefined)"
+    lessons.show("reduce (sum) to rank 0", ranks, before=local, after=after)
 
-    parts = [torch.empty_like(mine) for _ in range(world_size)]
-    torch_dist.all_gather(parts, mine)  # equal shapes on all ranks
+    parts = [torch.empty_like(local) for _ in range(world_size)]
+    torch_dist.all_gather(parts, local)  # equal shapes on all ranks
     gathered = torch.cat(parts)  # [2 W]
-    lessons.show("all_gather", ranks, before=mine, after=gathered)
+    lessons.show("all_gather", ranks, before=local, after=gathered)
 
-    places = parts if rank == 0 else None  # only rank 0 needs room for all
-    torch_dist.gather(mine, places, dst=0)
+    rank_0_parts = parts if rank == 0 else None  # only rank 0 needs room for all
+    torch_dist.gather(local, rank_0_parts, dst=0)
     after = torch.cat(parts) if rank == 0 else "(nothing)"
-    lessons.show("gather to rank 0", ranks, before=mine, after=after)
+    lessons.show("gather to rank 0", ranks, before=local, after=after)
 
-    held = torch.empty_like(mine)
-    torch_dist.scatter(held, places, src=0)  # rank k gets the k-th part
+    tensor = torch.empty_like(local)
+    torch_dist.scatter(tensor, rank_0_parts, src=0)  # rank k gets the k-th part
     before = gathered if rank == 0 else "(nothing)"
-    lessons.show("scatter from rank 0", ranks, before=before, after=held)
+    lessons.show("scatter from rank 0", ranks, before=before, after=tensor)
     # --8<-- [end:collectives]
 
     # 3. Only two of them: send and receive ----------------------------------------
-    held = torch.zeros_like(mine)
+    tensor = torch.zeros_like(local)
     # WHY a collective may not stand behind `if rank == ...`, and these two must: both
     # sides of a message are named, nobody else takes part.
     if rank == 0:
-        torch_dist.send(mine, dst=world_size - 1)
+        torch_dist.send(local, dst=world_size - 1)
     if rank == world_size - 1:
-        torch_dist.recv(held, src=0)
-    lessons.show("send 0 to the last, recv", ranks, before=mine, after=held)
+        torch_dist.recv(tensor, src=0)
+    lessons.show("send 0 to the last, recv", ranks, before=local, after=tensor)
 
     # --8<-- [start:ring]
     # 4. All-reduce by hand: a ring of neighbours ------------------------------------
-    ring = mine[:1].repeat(world_size)  # [W]: one chunk for each rank
+    ring = local[:1].repeat(world_size)  # [W]: one chunk for each rank
     lessons.show("ring all-reduce", ranks, chunks=ring)
     cost = sync.ring_all_reduce(
         ring, on_step=lambda step: lessons.show(f"  {step}", ranks, chunks=ring)
@@ -100,7 +100,7 @@ def learn(ranks: dist.Ranks) -> None:
             f"2 (W - 1) / W = {cost.sent_bytes / ring.nbytes:.2f} times its bytes"
         )
 
-    # 5. The answer --------------------------------------------------------------
+    # 5. Check the sums on every rank ----------------------------------------------
     ones = sum(10**other for other in range(world_size))  # 1 + 10 + 100 + ...
     right = torch.equal(total, start * ones) and bool((ring == ones).all())
     # WHY a sum over ranks and not rank 0's word: the claim is about every one of them.

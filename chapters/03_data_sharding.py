@@ -21,8 +21,6 @@ from distrinews.system import console
 
 console.quiet_interrupts()  # before the slow imports: Ctrl-C ends them quietly
 
-from typing import Any
-
 import torch
 from torch.utils.data import DistributedSampler, TensorDataset
 
@@ -38,12 +36,12 @@ ROWS_TO_TIME = 480  # with each kind of batches; 15 steps of two ranks
 
 
 def learn(ranks: dist.Ranks, settings: lessons.DataSettings) -> None:
-    """The story of one rank. Every rank runs exactly these lines."""
+    """What one rank does. Every rank runs exactly these lines."""
 
-    def draw(title: str, mine: list[Any]) -> None:
-        by_rank = dist.gather_objects(mine)
+    def draw(title: str, local_rows: list[int] | list[list[int]]) -> None:
+        by_rank = dist.gather_objects(local_rows)
         if ranks.is_main:
-            print(f"{title}\n{sharding.who_reads_what(by_rank)}\n")
+            print(f"{title}\n{sharding.assignment_table(by_rank)}\n")
 
     # --8<-- [start:deal]
     # 1. Rows are dealt like cards ------------------------------------------------
@@ -60,19 +58,19 @@ def learn(ranks: dist.Ranks, settings: lessons.DataSettings) -> None:
     # --8<-- [end:deal]
 
     numbers = torch.arange(NUM_ROWS)
-    theirs: DistributedSampler[int] = DistributedSampler(
+    torch_sampler: DistributedSampler[int] = DistributedSampler(
         TensorDataset(numbers), num_replicas=ranks.world_size, rank=ranks.rank, seed=0
     )
-    theirs.set_epoch(1)
-    equal = list(theirs) == orders[1] != orders[0]  # torch's own: the very same
+    torch_sampler.set_epoch(1)
+    equal = list(torch_sampler) == orders[1] != orders[0]  # torch's own: the very same
 
     # --8<-- [start:evaluate]
     # 2. Evaluation: every row once ------------------------------------------------
-    right = (numbers != 0).double()  # a classifier that errs on row 0 only
+    correct = (numbers != 0).double()  # a classifier that errs on row 0 only
 
     def accuracy(rows: list[int]) -> float:
-        hits = dist.sum_over_ranks(float(right[rows].sum()))
-        return hits / dist.sum_over_ranks(len(rows))
+        num_correct = dist.sum_over_ranks(float(correct[rows].sum()))
+        return num_correct / dist.sum_over_ranks(len(rows))
 
     padded = accuracy(list(plain))
     lengths = [1 + row % 5 for row in range(NUM_ROWS)]
@@ -90,27 +88,26 @@ def learn(ranks: dist.Ranks, settings: lessons.DataSettings) -> None:
     # 3. Batches of like length ------------------------------------------------------
     # WHY: a batch is padded to its longest row, and a step lasts as long as its slowest
     # rank. So rows of like length go together, and neighbours in length to each step.
-    some = {"train_rows": ROWS_TO_TIME + 20, "validation_rows": 20}
-    asked = settings.model_dump(include={"preset", "data"})
-    size = {"global_batch_size": 16 * ranks.world_size}
-    chosen = DistributedSettings.model_validate(asked | some | size)
-    splits = corpus.load(chosen)
-    told = length_balance.measure(splits, ranks, settings=chosen)
+    rows = {"train_rows": ROWS_TO_TIME + 20, "validation_rows": 20}
+    batch_size = {"global_batch_size": 16 * ranks.world_size}
+    chosen = settings.model_dump(include={"preset", "data"}) | rows | batch_size
+    train_settings = DistributedSettings.model_validate(chosen)
+    splits = corpus.load(train_settings)
+    results = length_balance.measure(splits, ranks, settings=train_settings)
     # --8<-- [end:balance]
 
-    # 4. The answer ---------------------------------------------------------------
-    faster = told["length"]["samples_per_s"] / told["shuffled"]["samples_per_s"]
+    # 4. Compare the two kinds of batches ------------------------------------------
+    speedup = results["length"]["samples_per_s"] / results["shuffled"]["samples_per_s"]
     if ranks.is_main:
-        for way, row in told.items():
-            print(
-                f"{way:9} {row['samples_per_s']:7.1f} samples/s, "
-                f"{row['padding_share']:.0%} of the work is padding"
-            )
-        print(f"balanced by length: {faster:.2f}x")
+        for kind, row in results.items():
+            speed = f"{kind:9} {row['samples_per_s']:7.1f} samples/s"
+            print(f"{speed}, {row['padding_share']:.0%} of the work is padding")
+        print(f"balanced by length: {speedup:.2f}x")
         padding_fakes = padded != exact or plain.num_padding == 0
         promise = equal and padding_fakes and exact == 12 / 13
         print("verdict:", "as promised" if promise else "BROKEN")
-    lessons.write_figures(settings, ranks, figures={"batches": told, "ratio": faster})
+    figures = {"batches": results, "ratio": speedup}
+    lessons.write_figures(settings, ranks, figures=figures)
 
 
 def main() -> None:

@@ -34,26 +34,25 @@ from distrinews.sync import wrong
 
 
 def learn(ranks: dist.Ranks, settings: lessons.TimingSettings) -> None:
-    """The story of one rank. Every rank runs exactly these lines."""
+    """What one rank does. Every rank runs exactly these lines."""
     # 1. The same model, other rows ----------------------------------------------
     # WHY the same: averaging keeps equal replicas equal; it never makes them equal.
     net, batches = grad_sync.load_model_and_batches(settings.preset, ranks)
 
     # --8<-- [start:rungs]
-    # 2. Every rung gives the same gradients -------------------------------------
-    rungs = grad_sync.build_variants(net, ranks)  # a replica for each
-    for rung in rungs.values():
-        rung.backward(
-            batches[0]
-        )  # forward, backward, average: see distrinews/sync/average.py
+    # 2. Every variant gives the same gradients ----------------------------------
+    variants = grad_sync.build_variants(net, ranks)  # a replica for each
+    for variant in variants.values():
+        # Forward, backward, average: see distrinews/sync/average.py.
+        variant.backward(batches[0])
     gaps = {
-        name: grad_sync.largest_difference(rung, rungs["torch_ddp"])
-        for name, rung in rungs.items()
+        name: grad_sync.largest_difference(variant, variants["torch_ddp"])
+        for name, variant in variants.items()
     }
     # --8<-- [end:rungs]
 
     # 3. They differ in time -----------------------------------------------------
-    times_ms = grad_sync.measure(rungs, batches, num_rounds=settings.num_rounds)
+    times_ms = grad_sync.measure(variants, batches, num_rounds=settings.num_rounds)
     figures = grad_sync.figures(times_ms, gaps)
     if ranks.is_main:
         print(
@@ -66,41 +65,41 @@ def learn(ranks: dist.Ranks, settings: lessons.TimingSettings) -> None:
             )
 
     # --8<-- [start:wrong]
-    # 4. Three wrong ways, caught ------------------------------------------------
+    # 4. Three wrong variants, caught --------------------------------------------
     # Each takes one step of two micro-batches. Right replicas stay equal to the bit.
     def drift(replica: torch.nn.Module) -> float:
         optimizer = torch.optim.SGD(replica.parameters(), lr=0.1)
         if isinstance(replica, DistributedDataParallel):
-            wrong.backward_with_a_late_flag(
+            wrong.backward_with_late_sync_flag(
                 replica, batches[:2], loss_of=grad_sync.loss_of
             )
         else:
             for number, batch in enumerate(batches[:2]):
-                # WHY only the last one meets: the sum that travels holds the others.
+                # Only the last micro-batch synchronises; its sum includes the first.
                 with sync.no_sync_unless(number == 1, replica=replica):
                     (grad_sync.loss_of(replica, batch) / 2).backward()
         optimizer.step()
         return sync.max_parameter_gap(replica)
 
-    ways = {
+    wrappers = {
         "right: distrinews.sync.Overlapped": sync.Overlapped,
         "wrong: averages the parameter": wrong.ParameterReduced,
         "wrong: hook before accumulation": wrong.ReducedBeforeAccumulation,
     }
-    drifts = {name: drift(wrap(copy.deepcopy(net))) for name, wrap in ways.items()}
+    drifts = {name: drift(wrap(copy.deepcopy(net))) for name, wrap in wrappers.items()}
     if ranks.world_size > 1:
         late = DistributedDataParallel(copy.deepcopy(net))
         drifts["wrong: flag set after forward"] = drift(late)
     # --8<-- [end:wrong]
 
-    # 5. The answer --------------------------------------------------------------
+    # 5. Compare the replicas ----------------------------------------------------
     if ranks.is_main:
         for name, gap in drifts.items():
             print(f"{name:34} replicas differ by {gap:.1e} after one step")
-        told = [gap for name, gap in drifts.items() if name.startswith("wrong")]
+        wrong_drifts = [drifts[name] for name in drifts if name.startswith("wrong")]
         right = drifts["right: distrinews.sync.Overlapped"] == 0.0
         equal = max(gaps.values()) < 1e-6
-        caught = min(told) > 0 or ranks.world_size == 1
+        caught = min(wrong_drifts) > 0 or ranks.world_size == 1
         print("verdict:", "as promised" if right and equal and caught else "BROKEN")
     lessons.write_figures(settings, ranks, figures={"rungs": figures, "drift": drifts})
 

@@ -22,7 +22,7 @@ from distrinews.system import console
 console.quiet_interrupts()  # before the slow imports: Ctrl-C ends them quietly
 
 from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
+from torch.nn.parallel import DistributedDataParallel as DDP
 from torch.nn.utils import clip_grad_norm_
 
 from distrinews import dist, model, sync, training
@@ -34,7 +34,7 @@ from distrinews.training import corpus, report, resume, runs
 
 
 def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
-    """The story of one rank. Every rank runs exactly these lines."""
+    """What one rank does. Every rank runs exactly these lines."""
     run = runs.begin(settings, ranks=ranks)
 
     # --8<-- [start:same-start]
@@ -43,10 +43,9 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
         splits = corpus.load(settings)  # rank 0 tokenises, all ranks map the result
     with run.phase("model"):
         training.seed_weights(settings.seed)  # equal weights on every rank ...
+        size = len(splits.tokenizer)
         net = model.build(
-            settings.preset,
-            dropout=settings.dropout,
-            vocabulary_size=len(splits.tokenizer),
+            settings.preset, dropout=settings.dropout, vocabulary_size=size
         ).to(ranks.device)
         training.seed_dropout(settings.seed, ranks=ranks)  # ... and different dropout
         replica = net
@@ -55,9 +54,7 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
             gpu = [ranks.device.index] if ranks.device.type == "cuda" else None
             # WHY bucket views: gradients live in DDP's communication buffers, and not
             # also in a copy of their own: 4 bytes per parameter less.
-            replica = DistributedDataParallel(
-                net, device_ids=gpu, gradient_as_bucket_view=True
-            )
+            replica = DDP(net, device_ids=gpu, gradient_as_bucket_view=True)
     report.print_summary(run, net=net, splits=splits)
     # --8<-- [end:same-start]
 
@@ -66,28 +63,25 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
     plan = training.plan(settings, num_rows=len(splits.train_rows))
     optimizer = training.build_optimizer(net, settings=settings)
     scheduler = training.build_scheduler(optimizer, settings=settings, plan=plan)
-    pieces = settings.accumulation_steps
-    parts = TrainingState(
-        net, optimizer, scheduler, sampler
-    )  # all that decides the next step
-    run.restore(parts)  # with --resume
+    state = TrainingState(net, optimizer, scheduler, sampler)  # decides the next step
+    run.restore(state)  # with --resume
 
     while run.step < plan.last_step and not run.stopped_early:
         # --8<-- [start:one-gradient]
         # 3. One gradient --------------------------------------------------------
         sampler.set_epoch(run.step // plan.steps_per_epoch)  # a new order each epoch
-        work = training.by_step(sampler, accumulation_steps=pieces)
+        work = training.by_step(sampler, accumulation_steps=settings.accumulation_steps)
         for micro_batches in run.steps(work, plan=plan):  # up to the next pause
             optimizer.zero_grad()
             for rows in micro_batches:
-                # WHY only the last one meets: the pieces' gradients add up locally.
+                # Only the last micro-batch synchronises; before, gradients accumulate.
                 # WHY around forward, too: there DDP decides what backward will do.
                 with sync.no_sync_unless(rows is micro_batches[-1], replica=replica):
                     inputs, labels = splits.batch(rows, device=ranks.device)
                     loss = F.cross_entropy(replica(**inputs).logits, labels)
                     # WHY this line is where ranks meet: DDP hangs a hook on every
                     # parameter; in backward() full buckets travel. It averages.
-                    (loss / pieces).backward()
+                    (loss / settings.accumulation_steps).backward()
                 run.log_loss(loss, num_rows=len(rows))
             clip_grad_norm_(net.parameters(), settings.max_gradient_norm)
             optimizer.step()  # local: same weights, same gradient, same step
@@ -97,18 +91,18 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
             run.end_step(scheduler)
         # --8<-- [end:one-gradient]
 
-        # 4. The pause: judge an epoch, save what there is ------------------------
+        # 4. The pause: validate at the end of an epoch, save a checkpoint --------
         if plan.is_epoch_end(run.step):
             with run.phase("validation"):
                 # WHY not `replica`: ranks may hold different numbers of batches here,
                 # and DDP's forward may hold a collective.
                 rows = splits.validation_rows
-                tally = evaluate(net, splits.train, ranks, rows=rows)
-            run.log_validation(tally, patience=settings.patience)
+                validation = evaluate(net, splits.train, ranks, rows=rows)
+            run.log_validation(validation, patience=settings.patience)
         with run.phase("checkpoint"):
-            run.save(parts)
+            run.save(state)
 
-    # 5. The answer: best epoch, test rows once, export, three headlines ----------
+    # 5. Test once on the best epoch, export, classify three headlines ------------
     report.finish(run, net=net, splits=splits)
 
 

@@ -31,7 +31,7 @@ from distrinews.training import corpus, runs
 
 
 def measure(ranks: dist.Ranks, settings: BenchmarkSettings) -> None:
-    """The story of one rank. Every rank runs exactly these lines."""
+    """What one rank does. Every rank runs exactly these lines."""
     run = runs.begin(settings, ranks=ranks)
     num_steps = scaling.num_steps(settings) + trace_overhead.NUM_STEPS
     bar = tqdm(total=num_steps, desc="load", disable=not ranks.is_main)
@@ -49,12 +49,12 @@ def measure(ranks: dist.Ranks, settings: BenchmarkSettings) -> None:
     # busy, then slows all of them alike.
     bar.unpause()  # the time left is judged by steps, not by loading
     bar.set_description("time steps")
-    timings = scaling.measure(net, splits, ranks, settings=settings, title=bar)
+    times = scaling.measure(net, splits, ranks, settings=settings, title=bar)
     workload = scaling.workload(net, splits, ranks, settings=settings)
     # --8<-- [end:measure]
 
-    # 3. Watched -----------------------------------------------------------------------
-    # WHY after the timing: what is watched is a little slower.
+    # 3. Record a timeline -------------------------------------------------------------
+    # WHY after the timing: recorded steps are a little slower.
     bar.set_description("record steps")
     trace_overhead.record(net, splits, ranks, settings=settings, folder=run.folder)
     bar.update(trace_overhead.NUM_STEPS)
@@ -63,22 +63,22 @@ def measure(ranks: dist.Ranks, settings: BenchmarkSettings) -> None:
         return  # no collective below this line
 
     # 4. What it means -----------------------------------------------------------------
-    result = scaling.figures(timings, workload=workload)
-    table = scaling.table(result, world_size=ranks.world_size)
-    words = scaling.explain(result, world_size=ranks.world_size)
-    print(f"{table}\n\n{words}\n")
+    figures = scaling.figures(times, workload=workload)
+    table = scaling.table(figures, world_size=ranks.world_size)
+    explanation = scaling.explain(figures, world_size=ranks.world_size)
+    print(f"{table}\n\n{explanation}\n")
 
-    # 5. Kept: numbers, picture, report ------------------------------------------------
+    # 5. Save numbers, picture and report ----------------------------------------------
     path = run.folder / "scaling.json"
-    results.save(settings, "scaling", figures=result, ranks=ranks, always=path)
+    results.save(settings, "scaling", figures=figures, ranks=ranks, always=path)
     title = (
         f"{settings.preset}, {settings.global_batch_size} rows a step, "
         f"{machine.describe()['cpu']}, {ranks.device.type}"
     )
-    plots.draw_steps(result, run.folder, world_size=ranks.world_size, title=title)
+    plots.draw_steps(figures, run.folder, world_size=ranks.world_size, title=title)
     report = run.folder / "report.md"
     text = (
-        f"# {title}\n\n{table}\n\n{words}\n\n![steps](steps.svg)\n\n"
+        f"# {title}\n\n{table}\n\n{explanation}\n\n![steps](steps.svg)\n\n"
         "[What every rank did when](timeline.html); `timeline.perfetto.json` opens in "
         "https://ui.perfetto.dev\n"
     )

@@ -48,13 +48,13 @@ MALFORMED = (SafetensorError, LookupError, TypeError, ValueError, AttributeError
 
 
 class Sampler(Protocol):
-    """What knows its place in the rows, as plain values that JSON can hold."""
+    """A sampler that can save its position, as plain values that JSON can hold."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Say where it stands."""
+        """Return the position."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to where it stood."""
+        """Go back to a position that `state_dict` returned."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,9 @@ class TrainingState:
 
 def save(
     root: pathlib.Path,
-    parts: TrainingState,
+    state: TrainingState,
     *,
-    state: dict[str, Any],
+    progress: dict[str, Any],
     settings: dict[str, Any] | None = None,
     keep: int = 2,
 ) -> None:
@@ -90,9 +90,10 @@ def save(
 
     Args:
         root: The run's checkpoint folder.
-        parts: What decides the next step. Rank 0's optimizer is enough: it is the same
+        state: What decides the next step. Rank 0's optimizer is enough: it is the same
             everywhere.
-        state: Plain values. Must hold `step`, and `best_step`, which is never deleted.
+        progress: Plain values. Must hold `step` and `best_step`; the checkpoint of
+            `best_step` is never deleted.
         settings: The run's settings, kept beside what they led to.
         keep: How many of the newest to keep besides the best.
 
@@ -103,33 +104,36 @@ def save(
         Cost: one gather of some kilobytes a rank, one vote. 12 bytes on disk per
         parameter with AdamW (weights and two moments, float32).
     """
-    noise = dist.gather_objects(_random_states())
+    rng_states = dist.gather_objects(_rng_states())
     with dist.raise_together():
         if not dist.current().is_main:
             return
-        with files.atomic_folder(root / f"step-{state['step']:08d}") as folder:
-            weights = _contiguous(parts.net.state_dict())
+        with files.atomic_folder(root / f"step-{progress['step']:08d}") as folder:
+            weights = _contiguous(state.net.state_dict())
             save_file(weights, folder / "weights.safetensors")
-            tensors, plain = _split(parts.optimizer.state_dict())
+            tensors, plain_values = _split_optimizer_state(state.optimizer.state_dict())
             save_file(tensors, folder / "optimizer.safetensors")
             per_rank = {
-                f"{kind}.{rank}": states[kind]
-                for rank, states in enumerate(noise)
-                for kind in states
+                f"{kind}.{rank}": by_kind[kind]
+                for rank, by_kind in enumerate(rng_states)
+                for kind in by_kind
             }
             save_file(per_rank, folder / "random.safetensors")
             record = {
-                "optimizer": plain,
-                "scheduler": parts.scheduler.state_dict(),
-                "sampler": _place(parts.sampler),
+                "optimizer": plain_values,
+                "scheduler": state.scheduler.state_dict(),
+                "sampler": _sampler_state(state.sampler),
                 "settings": settings,
-                "run": state,
+                "run": progress,
             }
             files.write_json(folder / "state.json", record)
             write_manifest(folder)
         newest = _folders(root)[:keep]
         for folder in _folders(root)[keep:]:
-            if folder.name != f"step-{state['best_step']:08d}" and folder not in newest:
+            if (
+                folder.name != f"step-{progress['best_step']:08d}"
+                and folder not in newest
+            ):
                 # WHY not rmtree: a kill in its middle would leave half a checkpoint.
                 files.remove_folder(folder)
 
@@ -150,7 +154,7 @@ def latest(root: pathlib.Path) -> pathlib.Path | None:
     Note:
         Cost: rank 0 reads the whole checkpoint once to verify it.
     """
-    found = None
+    newest = None
     with dist.raise_together():
         if dist.current().is_main:
             files.clear_drafts(root)
@@ -160,79 +164,85 @@ def latest(root: pathlib.Path) -> pathlib.Path | None:
             except CheckpointError as error:
                 log.warning("skipping a damaged checkpoint: %s", error.what)
                 continue
-            found = folder
+            newest = folder
             break
-    return dist.broadcast_object(found)
+    return dist.broadcast_object(newest)
 
 
-def load_training(folder: pathlib.Path, parts: TrainingState) -> dict[str, Any]:
+def load_training(folder: pathlib.Path, state: TrainingState) -> dict[str, Any]:
     """Put a run back to where a checkpoint left it.
 
     Args:
         folder: What `latest` found.
-        parts: Built like the saved ones; they take over its state.
+        state: Objects built like the saved ones; they take over the saved state.
 
     Returns:
-        The `state` that was saved.
+        The `progress` that was saved.
 
     Raises:
         CheckpointError: It does not fit this model or optimizer. On this rank only.
 
     Note:
         Random states come back bit for bit with the same number of ranks. With another
-        number no rank has a predecessor; then dropout goes on from the seed.
+        number no rank has a predecessor; then dropout continues from the seed.
     """
-    load_weights(folder, net=parts.net)
+    load_weights(folder, net=state.net)
     try:
         record = files.read_json(folder / "state.json")
-        saved = _join(load_file(folder / "optimizer.safetensors"), record["optimizer"])
-        _compare(saved, record["scheduler"], parts)
-        parts.optimizer.load_state_dict(saved)
-        parts.scheduler.load_state_dict(record["scheduler"])
-        if parts.sampler is not None:
-            parts.sampler.load_state_dict(record["sampler"] or {})
+        optimizer_state = _join_optimizer_state(
+            load_file(folder / "optimizer.safetensors"), record["optimizer"]
+        )
+        _check_compatible(optimizer_state, record["scheduler"], state)
+        state.optimizer.load_state_dict(optimizer_state)
+        state.scheduler.load_state_dict(record["scheduler"])
+        if state.sampler is not None:
+            state.sampler.load_state_dict(record["sampler"] or {})
         _restore_rng(load_file(folder / "random.safetensors"))
-        state = _state_of_run(record)
+        progress = _progress_of(record)
     # WHY so many kinds: the file may come from anybody, and JSON can hold a list where
     # a table is expected. Its hashes only say that it is as its author left it.
     except (*MALFORMED, RuntimeError, OSError) as error:
-        _misfit(folder, error)
-    return state
+        _raise_mismatch(folder, error)
+    return progress
 
 
-def _state_of_run(record: dict[str, Any]) -> dict[str, Any]:
-    state = dict(record["run"])
-    if type(state["step"]) is not int or state["step"] < 0:  # True is an int, too
-        raise ValueError(f"its step is {state['step']!r}")
-    return state
+def _progress_of(record: dict[str, Any]) -> dict[str, Any]:
+    progress = dict(record["run"])
+    if type(progress["step"]) is not int or progress["step"] < 0:  # True is an int, too
+        raise ValueError(f"its step is {progress['step']!r}")
+    return progress
 
 
-def _restore_rng(noise: dict[str, torch.Tensor]) -> None:
+def _restore_rng(rng_states: dict[str, torch.Tensor]) -> None:
     """Give this rank its random states back, if it has a predecessor."""
     ranks = dist.current()
-    saved_ranks = sum(name.startswith("cpu.") for name in noise)
+    saved_ranks = sum(name.startswith("cpu.") for name in rng_states)
     if saved_ranks != ranks.world_size:
         return
-    torch.set_rng_state(noise[f"cpu.{ranks.rank}"])
-    if f"cuda.{ranks.rank}" in noise and ranks.device.type == "cuda":
-        torch.cuda.set_rng_state(noise[f"cuda.{ranks.rank}"], ranks.device)
+    torch.set_rng_state(rng_states[f"cpu.{ranks.rank}"])
+    if f"cuda.{ranks.rank}" in rng_states and ranks.device.type == "cuda":
+        torch.cuda.set_rng_state(rng_states[f"cuda.{ranks.rank}"], ranks.device)
 
 
-def _compare(
-    saved: dict[str, Any], schedule: dict[str, Any], parts: TrainingState
+def _check_compatible(
+    optimizer_state: dict[str, Any], schedule: dict[str, Any], state: TrainingState
 ) -> None:
     """Raise ValueError where torch would load what cannot work later."""
-    params = [p for group in parts.optimizer.param_groups for p in group["params"]]
-    for index, entries in saved["state"].items():
+    params = [p for group in state.optimizer.param_groups for p in group["params"]]
+    for index, entries in optimizer_state["state"].items():
         if index >= len(params):
             raise ValueError(f"its optimizer has a parameter number {index}")
         for name, value in entries.items():
             if getattr(value, "ndim", 0) and value.shape != params[index].shape:
                 raise ValueError(f"its optimizer's {name} has another shape")
-    own = parts.scheduler.state_dict()
-    other = {k for k in own | schedule if type(own.get(k)) is not type(schedule.get(k))}
-    if other:
-        raise ValueError(f"its schedule differs in {sorted(other)}")
+    current = state.scheduler.state_dict()
+    differing = {
+        k
+        for k in current | schedule
+        if type(current.get(k)) is not type(schedule.get(k))
+    }
+    if differing:
+        raise ValueError(f"its schedule differs in {sorted(differing)}")
 
 
 def load_weights(folder: pathlib.Path, *, net: nn.Module) -> None:
@@ -250,10 +260,10 @@ def load_weights(folder: pathlib.Path, *, net: nn.Module) -> None:
     try:
         net.load_state_dict(load_file(folder / "weights.safetensors", device="cpu"))
     except (*MALFORMED, RuntimeError, OSError) as error:
-        _misfit(folder, error)
+        _raise_mismatch(folder, error)
 
 
-def _place(sampler: Sampler | None) -> dict[str, Any] | None:
+def _sampler_state(sampler: Sampler | None) -> dict[str, Any] | None:
     return None if sampler is None else sampler.state_dict()
 
 
@@ -262,42 +272,46 @@ def _folders(root: pathlib.Path) -> list[pathlib.Path]:
     return sorted(root.glob("step-*"), key=lambda folder: folder.name, reverse=True)
 
 
-def _random_states() -> dict[str, torch.Tensor]:
-    states = {"cpu": torch.get_rng_state()}
+def _rng_states() -> dict[str, torch.Tensor]:
+    rng_states = {"cpu": torch.get_rng_state()}
     if dist.current().device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(dist.current().device)
-    return states
+        rng_states["cuda"] = torch.cuda.get_rng_state(dist.current().device)
+    return rng_states
 
 
 def _contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
 
 
-def _split(state: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _split_optimizer_state(
+    state: dict[str, Any],
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Part an optimizer's state into tensors and plain values."""
     tensors: dict[str, torch.Tensor] = {}
-    plain: dict[str, Any] = {"param_groups": state["param_groups"], "state": {}}
+    plain_values: dict[str, Any] = {"param_groups": state["param_groups"], "state": {}}
     for index, entries in state["state"].items():
         for name, value in entries.items():
             if isinstance(value, torch.Tensor):
                 tensors[f"{index}.{name}"] = value.cpu().contiguous()
             else:
-                plain["state"].setdefault(str(index), {})[name] = value
-    return tensors, plain
+                plain_values["state"].setdefault(str(index), {})[name] = value
+    return tensors, plain_values
 
 
-def _join(tensors: dict[str, torch.Tensor], plain: dict[str, Any]) -> dict[str, Any]:
-    """The inverse of `_split`."""
-    state: dict[int, dict[str, Any]] = {
-        int(index): dict(entries) for index, entries in plain["state"].items()
+def _join_optimizer_state(
+    tensors: dict[str, torch.Tensor], plain_values: dict[str, Any]
+) -> dict[str, Any]:
+    """The inverse of `_split_optimizer_state`."""
+    by_index: dict[int, dict[str, Any]] = {
+        int(index): dict(entries) for index, entries in plain_values["state"].items()
     }
     for key, tensor in tensors.items():
         index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = tensor
-    return {"state": state, "param_groups": plain["param_groups"]}
+        by_index.setdefault(int(index), {})[name] = tensor
+    return {"state": by_index, "param_groups": plain_values["param_groups"]}
 
 
-def _misfit(folder: pathlib.Path, error: Exception) -> NoReturn:
+def _raise_mismatch(folder: pathlib.Path, error: Exception) -> NoReturn:
     """Say that a folder is intact but belongs to another model."""
     raise CheckpointError(
         f"{folder} does not fit this run: {error}.",

@@ -46,7 +46,7 @@ END_WITHIN_S = 5.0  # the promise for ranks whose parent was killed
 
 
 @dataclasses.dataclass
-class Story:
+class ChaosRun:
     """One run, from its first start to its end, through all kills.
 
     Attributes:
@@ -73,25 +73,25 @@ class Totals:
 
 def complete_steps(folder: pathlib.Path) -> list[int]:
     """Steps of all intact checkpoints, in order."""
-    found = []
+    steps = []
     for path in sorted((folder / "checkpoints").glob("step-*")):
         if re.fullmatch(r"step-\d{8}", path.name):
             with contextlib.suppress(CheckpointError):
                 checkpoint.verify(path)
-                found.append(int(path.name[5:]))
-    return found
+                steps.append(int(path.name[5:]))
+    return steps
 
 
 def ranks_of(program: Program) -> list[psutil.Process]:
     """The processes that train: not the launcher, no helper of multiprocessing."""
-    found = []
+    processes = []
     for process in program.processes():
         with contextlib.suppress(psutil.Error):
             words = " ".join(process.cmdline())
             is_rank = "spawn_main" in words or "--run-name" in words
             if is_rank and process.pid != program.process.pid:
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
 def shared_memory() -> set[str]:
@@ -109,7 +109,7 @@ def drafts(folder: pathlib.Path) -> set[str]:
 
 
 def wait_for_moment(
-    program: Program, folder: pathlib.Path, *, kind: str, dice: random.Random
+    program: Program, folder: pathlib.Path, *, kind: str, rng: random.Random
 ) -> bool:
     """Wait for the moment to kill; False if the run ended before it came."""
     checkpoints = folder / "checkpoints"
@@ -122,50 +122,52 @@ def wait_for_moment(
     ):
         # Before training has saved anything there is little to disturb; one kill in
         # eight comes then all the same: while ranks start, meet or load.
-        if dice.random() < 0.0001 or program.process.poll() is not None:
+        if rng.random() < 0.0001 or program.process.poll() is not None:
             break
         assert time.monotonic() < deadline_s, (program.out, program.err)
         time.sleep(0.01)
     if kind == "saving":
         while drafts(folder) <= old and program.process.poll() is None:
             assert time.monotonic() < deadline_s, (program.out, program.err)
-        time.sleep(dice.uniform(0, 0.008))  # a save takes some 20 ms
+        time.sleep(rng.uniform(0, 0.008))  # a save takes some 20 ms
     else:
-        time.sleep(dice.uniform(0, 1.5))
+        time.sleep(rng.uniform(0, 1.5))
     return program.process.poll() is None
 
 
-def start(story: Story, *, kind: str) -> tuple[Program, pathlib.Path]:
+def start(chaos_run: ChaosRun, *, kind: str) -> tuple[Program, pathlib.Path]:
     words: tuple[object, ...] = (CHAPTER_05, *WORDS)
     # A run that was killed while its ranks were still starting left no folder.
-    if (chapters.workspace() / "runs" / story.name).exists():
+    if (chapters.workspace() / "runs" / chaos_run.name).exists():
         words = (*words, "--resume")
     if kind == "torchrun":
         options = ("--standalone", "--nproc_per_node=2", "--max-restarts=3")
         words = (*TORCHRUN, *options, *words)
-    return chapters.start(*words, name=story.name)
+    return chapters.start(*words, name=chaos_run.name)
 
 
-def kill_once(story: Story, *, kind: str, dice: random.Random, totals: Totals) -> str:
+def kill_once(
+    chaos_run: ChaosRun, *, kind: str, rng: random.Random, totals: Totals
+) -> str:
     """Start or resume the run, kill something, check what is left, tell it."""
-    program, folder = start(story, kind=kind)
+    program, folder = start(chaos_run, kind=kind)
     try:
-        if not wait_for_moment(program, folder, kind=kind, dice=dice):
+        if not wait_for_moment(program, folder, kind=kind, rng=rng):
             assert program.exit_code() == 0, (program.out, program.err)
             return ""
         victims = ranks_of(program)
         if kind == "parent" or not victims:
             victim, who = program.process.pid, "parent"
-        elif kind == "saving" and dice.random() < 0.5:
+        elif kind == "saving" and rng.random() < 0.5:
             victim, who = program.process.pid, "parent while saving"
         else:
-            victim = dice.choice(victims).pid
+            victim = rng.choice(victims).pid
             who = f"one of {len(victims)} ranks" + (
                 " while saving" * (kind == "saving")
             )
         with contextlib.suppress(ProcessLookupError):
             psutil.Process(victim).send_signal(signal.SIGKILL)
-        story.kills += 1
+        chaos_run.kills += 1
         totals.by_kind[kind] += 1
         # WHY so long under torchrun: its agent looks after the ranks each 0.1 s, ends
         # the others, and then trains on by itself.
@@ -180,8 +182,10 @@ def kill_once(story: Story, *, kind: str, dice: random.Random, totals: Totals) -
         assert left == [], left
         steps = complete_steps(folder)
         newest = max(steps, default=0)
-        assert newest >= story.newest, f"lost {story.newest}, newest is {newest}"
-        story.newest = newest
+        assert newest >= chaos_run.newest, (
+            f"lost {chaos_run.newest}, newest is {newest}"
+        )
+        chaos_run.newest = newest
         return (
             f"{kind:8} {who:32} newest checkpoint {newest:4}  "
             f"all processes gone after {left_s:.2f} s"
@@ -192,32 +196,34 @@ def kill_once(story: Story, *, kind: str, dice: random.Random, totals: Totals) -
 
 def run(num_kills: int, *, seed: int) -> Totals:
     """Kill so often, letting each run end after some kills and comparing it."""
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     totals = Totals()
     in_memory = shared_memory()
     undisturbed = chapters.run(CHAPTER_05, *WORDS)
     assert undisturbed.result["steps"] == NUM_STEPS
-    number = story_number = 0
+    number = run_number = 0
     while number < num_kills:
-        story = Story(f"chaos-{seed}-{story_number}")
-        story_number += 1
-        for _ in range(dice.randint(2, 6)):
+        chaos_run = ChaosRun(f"chaos-{seed}-{run_number}")
+        run_number += 1
+        for _ in range(rng.randint(2, 6)):
             if number == num_kills:
                 break
             kind = KINDS[number % len(KINDS)]
-            line = kill_once(story, kind=kind, dice=dice, totals=totals)
+            line = kill_once(chaos_run, kind=kind, rng=rng, totals=totals)
             if not line:
                 break  # it ended before the moment came; the next run is killed
             number += 1
-            print(f"kill {number:3}: {story.name}: {line}", flush=True)
-        folder = undisturbed.run_folder.with_name(story.name)
+            print(f"kill {number:3}: {chaos_run.name}: {line}", flush=True)
+        folder = undisturbed.run_folder.with_name(chaos_run.name)
         words = ("--resume",) if folder.exists() else ()
         if not (folder / "result.json").exists():
-            done = chapters.run(CHAPTER_05, *WORDS, *words, name=story.name)
+            done = chapters.run(CHAPTER_05, *WORDS, *words, name=chaos_run.name)
             assert done.left == []
         chapters.same_training_state(folder, undisturbed.run_folder)
         totals.finished += 1
-        print(f"          {story.name}: bitwise equal after {story.kills} kills")
+        print(
+            f"          {chaos_run.name}: bitwise equal after {chaos_run.kills} kills"
+        )
     assert shared_memory() <= in_memory, shared_memory() - in_memory
     return totals
 

@@ -199,17 +199,21 @@ def test_with_dropout_two_ranks_end_with_other_weights_than_one() -> None:
 
 @pytest.mark.slow
 def test_without_dropout_two_ranks_and_one_train_the_same_model() -> None:
-    one, two = (
+    weights_of_one, weights_of_two = (
         chapters.weights(chapters.small_run(*PLAIN_SGD, "--num-ranks", n).run_folder)
         for n in "12"
     )
-    for name, tensor in one.items():
+    for name, tensor in weights_of_one.items():
         # WHY a tolerance: two halves are summed in another order than one whole.
-        torch.testing.assert_close(tensor, two[name], rtol=0, atol=1e-5)
+        torch.testing.assert_close(tensor, weights_of_two[name], rtol=0, atol=1e-5)
     other = chapters.weights(
         chapters.small_run(*PLAIN_SGD, "--seed", "1", "--num-ranks", "1").run_folder
     )
-    gap = max(float((one[n] - other[n]).abs().max()) for n in one if n in other)
+    gap = max(
+        float((weights_of_one[n] - other[n]).abs().max())
+        for n in weights_of_one
+        if n in other
+    )
     assert gap > 1e-2  # negative control: another seed is another model
 
 
@@ -284,12 +288,12 @@ def test_a_chapter_is_short_and_its_header_says_what_to_expect(
     text = chapter.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 120
     header = text.split('"""')[1]
-    places = [
+    positions = [
         header.find(f"\n{word} ")
         for word in ("Question", "Predict", "Run", "Expect", "Takes")
     ]
-    assert min(places) > 0, places
-    assert places == sorted(places)
+    assert min(positions) > 0, positions
+    assert positions == sorted(positions)
     assert f"python chapters/{chapter.name}" in header
 
 

@@ -51,9 +51,9 @@ class Trainer:
 
     def train(self, steps: range) -> None:
         for step in steps:
-            dice = torch.Generator().manual_seed(1000 * step + self.ranks.rank)
-            ids = torch.randint(0, 30, (4, 6), generator=dice)
-            labels = torch.randint(0, 4, (4,), generator=dice)
+            generator = torch.Generator().manual_seed(1000 * step + self.ranks.rank)
+            ids = torch.randint(0, 30, (4, 6), generator=generator)
+            labels = torch.randint(0, 4, (4,), generator=generator)
             loss = F.cross_entropy(self.replica(input_ids=ids).logits, labels)
             self.optimizer.zero_grad()
             loss.backward()
@@ -61,10 +61,10 @@ class Trainer:
             self.scheduler.step()
 
     def save(self, root: Path, *, step: int, best_step: int = 0, keep: int = 2) -> None:
-        state = {"step": step, "best_step": best_step, "best_accuracy": 0.1 + 0.2}
-        checkpoint.save(root, self.parts(), state=state, keep=keep)
+        progress = {"step": step, "best_step": best_step, "best_accuracy": 0.1 + 0.2}
+        checkpoint.save(root, self.training_state(), progress=progress, keep=keep)
 
-    def parts(self) -> checkpoint.TrainingState:
+    def training_state(self) -> checkpoint.TrainingState:
         return checkpoint.TrainingState(self.net, self.optimizer, self.scheduler)
 
     def everything(self) -> torch.Tensor:
@@ -74,10 +74,12 @@ class Trainer:
             for _, entry in sorted(self.optimizer.state_dict()["state"].items())
             for name in ("step", "exp_avg", "exp_avg_sq")
         ]
-        weights = [t.detach().flatten().double() for t in self.net.parameters()]
-        rate = torch.tensor([self.scheduler.get_last_lr()[0]], dtype=torch.float64)
-        noise = torch.get_rng_state().double()
-        return torch.cat([*weights, *moments, rate, noise])
+        weights = [param.detach().flatten().double() for param in self.net.parameters()]
+        learning_rate = torch.tensor(
+            [self.scheduler.get_last_lr()[0]], dtype=torch.float64
+        )
+        rng_state = torch.get_rng_state().double()
+        return torch.cat([*weights, *moments, learning_rate, rng_state])
 
 
 AFTER = range(STEPS_BEFORE, STEPS_BEFORE + STEPS_AFTER)
@@ -86,44 +88,46 @@ AFTER = range(STEPS_BEFORE, STEPS_BEFORE + STEPS_AFTER)
 def stop_and_go_on(ranks: dist.Ranks, out: Path) -> None:
     """Train; save in the middle; go on; go on again from what was saved."""
     root = out / "checkpoints"
-    first = Trainer(ranks)
-    first.train(range(STEPS_BEFORE))
-    first.save(root, step=STEPS_BEFORE)
-    first.train(AFTER)
-    want = first.everything()
+    trainer = Trainer(ranks)
+    trainer.train(range(STEPS_BEFORE))
+    trainer.save(root, step=STEPS_BEFORE)
+    trainer.train(AFTER)
+    expected = trainer.everything()
 
-    second = Trainer(ranks)
-    second.train(range(1))  # it has been somewhere else: all of it must come back
-    found = checkpoint.latest(root)
-    state = checkpoint.load_training(found, second.parts())  # type: ignore[arg-type]
-    second.train(AFTER)
-    got, drawn = second.everything(), torch.rand(3)
+    resumed = Trainer(ranks)
+    resumed.train(range(1))  # it has been somewhere else: all of it must come back
+    newest = checkpoint.latest(root)
+    progress = checkpoint.load_training(newest, resumed.training_state())  # type: ignore[arg-type]
+    resumed.train(AFTER)
+    got, random_numbers = resumed.everything(), torch.rand(3)
 
     # Negative controls: one part of the state is left out.
-    no_noise = Trainer(ranks)
-    checkpoint.load_training(found, no_noise.parts())  # type: ignore[arg-type]
+    without_rng = Trainer(ranks)
+    checkpoint.load_training(newest, without_rng.training_state())  # type: ignore[arg-type]
     training.seed_dropout(SETTINGS.seed, ranks=ranks)
-    no_noise.train(AFTER)
-    no_optimizer = Trainer(ranks)
-    other = training.build_optimizer(no_optimizer.net, settings=SETTINGS)
-    parts = dataclasses.replace(no_optimizer.parts(), optimizer=other)
-    checkpoint.load_training(found, parts)  # type: ignore[arg-type]
-    no_optimizer.train(AFTER)
+    without_rng.train(AFTER)
+    without_optimizer = Trainer(ranks)
+    fresh_optimizer = training.build_optimizer(without_optimizer.net, settings=SETTINGS)
+    training_state = dataclasses.replace(
+        without_optimizer.training_state(), optimizer=fresh_optimizer
+    )
+    checkpoint.load_training(newest, training_state)  # type: ignore[arg-type]
+    without_optimizer.train(AFTER)
     torch.save(
         {
-            "want": want,
+            "want": expected,
             "got": got,
-            "no_noise": no_noise.everything(),
-            "no_optimizer": no_optimizer.everything(),
-            "state": state,
-            "random": drawn,
+            "no_noise": without_rng.everything(),
+            "no_optimizer": without_optimizer.everything(),
+            "state": progress,
+            "random": random_numbers,
         },
         out / f"{ranks.rank}.pt",
     )
 
 
 @pytest.fixture(scope="module", params=[1, 2])
-def told(
+def results(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> list[dict[str, Any]]:
     out = tmp_path_factory.mktemp("told")
@@ -131,27 +135,31 @@ def told(
     return [torch.load(out / f"{rank}.pt") for rank in range(request.param)]
 
 
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(told: list[dict[str, Any]]) -> None:
-    for one in told:
-        assert one["want"].dtype == torch.float64  # holds float32 and bytes exactly
-        assert torch.equal(one["want"], one["got"])
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(
+    results: list[dict[str, Any]],
+) -> None:
+    for result in results:
+        assert result["want"].dtype == torch.float64  # holds float32 and bytes exactly
+        assert torch.equal(result["want"], result["got"])
         state = {"step": 3, "best_step": 0, "best_accuracy": 0.1 + 0.2}
-        assert one["state"] == state
+        assert result["state"] == state
 
 
 def test_without_random_state_or_optimizer_it_is_another_run(
-    told: list[dict[str, Any]],
+    results: list[dict[str, Any]],
 ) -> None:
     """Negative control: both decide the next step."""
-    for one in told:
-        assert not torch.equal(one["want"], one["no_noise"])
-        assert not torch.equal(one["want"], one["no_optimizer"])
+    for result in results:
+        assert not torch.equal(result["want"], result["no_noise"])
+        assert not torch.equal(result["want"], result["no_optimizer"])
 
 
-def test_each_rank_gets_its_own_random_state_back(told: list[dict[str, Any]]) -> None:
+def test_each_rank_gets_its_own_random_state_back(
+    results: list[dict[str, Any]],
+) -> None:
     """Not rank 0's: then all replicas would drop the same neurons from here on."""
-    numbers = {tuple(one["random"].tolist()) for one in told}
-    assert len(numbers) == len(told)
+    numbers = {tuple(result["random"].tolist()) for result in results}
+    assert len(numbers) == len(results)
 
 
 # --- What is on the disk --------------------------------------------------------
@@ -327,7 +335,9 @@ def test_a_checkpoint_of_another_model_is_an_error_that_says_so(
 ) -> None:
     wider = Trainer(ALONE, width=31)
     with pytest.raises(CheckpointError, match=r"does not fit[\s\S]*settings.json"):
-        checkpoint.load_training(two_checkpoints / "step-00000010", wider.parts())
+        checkpoint.load_training(
+            two_checkpoints / "step-00000010", wider.training_state()
+        )
 
 
 def test_an_optimizer_with_other_groups_is_an_error_that_says_so(
@@ -335,7 +345,7 @@ def test_an_optimizer_with_other_groups_is_an_error_that_says_so(
 ) -> None:
     made = Trainer(ALONE)
     one_weight = torch.optim.AdamW(list(made.net.parameters())[:1])
-    parts = dataclasses.replace(made.parts(), optimizer=one_weight)
+    parts = dataclasses.replace(made.training_state(), optimizer=one_weight)
     with pytest.raises(CheckpointError, match="does not fit"):
         checkpoint.load_training(two_checkpoints / "step-00000010", parts)
 
@@ -347,10 +357,10 @@ def test_with_another_number_of_ranks_dropout_goes_on_from_the_seed(
     before = torch.get_rng_state()
     two = dist.Ranks(1, local_rank=1, world_size=2, device=ALONE.device)
     monkeypatch.setattr(dist, "current", lambda: two)
-    checkpoint.load_training(two_checkpoints / "step-00000010", made.parts())
+    checkpoint.load_training(two_checkpoints / "step-00000010", made.training_state())
     assert torch.equal(torch.get_rng_state(), before)
     monkeypatch.undo()  # negative control: alone, as it was saved
-    checkpoint.load_training(two_checkpoints / "step-00000010", made.parts())
+    checkpoint.load_training(two_checkpoints / "step-00000010", made.training_state())
     assert not torch.equal(torch.get_rng_state(), before)
 
 

@@ -35,7 +35,7 @@ FILES = (
 NUM_ACCIDENTS, NUM_FORGERIES = 400, 100
 
 
-def parts(width: int = 3) -> checkpoint.TrainingState:
+def new_state(width: int = 3) -> checkpoint.TrainingState:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(width, 4), nn.Linear(4, 2))
     optimizer = AdamW(net.parameters(), lr=0.1)
@@ -45,83 +45,83 @@ def parts(width: int = 3) -> checkpoint.TrainingState:
 
 
 def two_checkpoints(root: Path) -> None:
-    mine = parts()
+    training_state = new_state()
     for step in (1, 2):
-        mine.net(torch.ones(1, 3)).sum().backward()
-        mine.optimizer.step()
-        mine.scheduler.step()
-        checkpoint.save(root, mine, state={"step": step, "best_step": 1})
+        training_state.net(torch.ones(1, 3)).sum().backward()
+        training_state.optimizer.step()
+        training_state.scheduler.step()
+        checkpoint.save(root, training_state, progress={"step": step, "best_step": 1})
 
 
 # --- Accidents ------------------------------------------------------------------
 
 
-def cut_off(folder: Path, dice: random.Random) -> None:
-    path = folder / dice.choice(FILES)
+def cut_off(folder: Path, rng: random.Random) -> None:
+    path = folder / rng.choice(FILES)
     size = path.stat().st_size
     # All but the manifest's last line break: JSON without it is the same.
-    path.write_bytes(path.read_bytes()[: dice.randrange(size - 1)])
+    path.write_bytes(path.read_bytes()[: rng.randrange(size - 1)])
 
 
-def flip_a_bit(folder: Path, dice: random.Random) -> None:
-    path = folder / dice.choice(FILES[:-1])
+def flip_a_bit(folder: Path, rng: random.Random) -> None:
+    path = folder / rng.choice(FILES[:-1])
     content = bytearray(path.read_bytes())
-    content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
     path.write_bytes(content)
 
 
-def flip_a_bit_of_the_manifest(folder: Path, dice: random.Random) -> None:
+def flip_a_bit_of_the_manifest(folder: Path, rng: random.Random) -> None:
     path = folder / "manifest.json"
     content = bytearray(path.read_bytes())
     # A digit of a hash, a size or a name. Blanks between them mean nothing.
-    places = [i for i, byte in enumerate(content) if chr(byte).isalnum()]
-    content[dice.choice(places)] ^= 1
+    positions = [i for i, byte in enumerate(content) if chr(byte).isalnum()]
+    content[rng.choice(positions)] ^= 1
     path.write_bytes(content)
 
 
-def zeros(folder: Path, dice: random.Random) -> None:
+def zeros(folder: Path, rng: random.Random) -> None:
     """What some file systems leave after a power failure."""
-    path = folder / dice.choice(FILES)
+    path = folder / rng.choice(FILES)
     path.write_bytes(bytes(path.stat().st_size))
 
 
-def lose(folder: Path, dice: random.Random) -> None:
-    (folder / dice.choice(FILES)).unlink()
+def lose(folder: Path, rng: random.Random) -> None:
+    (folder / rng.choice(FILES)).unlink()
 
 
-def add(folder: Path, dice: random.Random) -> None:
-    (folder / f"{dice.randrange(10**6)}.safetensors").write_bytes(dice.randbytes(9))
+def add(folder: Path, rng: random.Random) -> None:
+    (folder / f"{rng.randrange(10**6)}.safetensors").write_bytes(rng.randbytes(9))
 
 
-def exchange(folder: Path, dice: random.Random) -> None:
-    one, other = dice.sample(FILES, 2)
-    contents = (folder / one).read_bytes(), (folder / other).read_bytes()
-    (folder / other).write_bytes(contents[0])
-    (folder / one).write_bytes(contents[1])
+def exchange(folder: Path, rng: random.Random) -> None:
+    first, second = rng.sample(FILES, 2)
+    contents = (folder / first).read_bytes(), (folder / second).read_bytes()
+    (folder / second).write_bytes(contents[0])
+    (folder / first).write_bytes(contents[1])
 
 
-def mix(folder: Path, dice: random.Random) -> None:
+def mix(folder: Path, rng: random.Random) -> None:
     """A file of the checkpoint before."""
-    name = dice.choice(("weights.safetensors", "optimizer.safetensors", "state.json"))
+    name = rng.choice(("weights.safetensors", "optimizer.safetensors", "state.json"))
     shutil.copy(folder.with_name("step-00000001") / name, folder / name)
 
 
-def folder_for_file(folder: Path, dice: random.Random) -> None:
-    path = folder / dice.choice(FILES)
+def folder_for_file(folder: Path, rng: random.Random) -> None:
+    path = folder / rng.choice(FILES)
     path.unlink()
     path.mkdir()
 
 
-def path_trick(folder: Path, dice: random.Random) -> None:
+def path_trick(folder: Path, rng: random.Random) -> None:
     """A manifest that names a file elsewhere, with its true size and hash."""
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-    other = folder.with_name("step-00000001").resolve() / "state.json"
-    name = dice.choice(FILES[:-1])
+    outside = folder.with_name("step-00000001").resolve() / "state.json"
+    name = rng.choice(FILES[:-1])
     manifest["files"].pop(name)
     (folder / name).unlink()
-    trick = dice.choice([
+    trick = rng.choice([
         "../step-00000001/state.json",
-        str(other),
+        str(outside),
         "./../step-00000001/state.json",
         f"{name}/../../step-00000001/state.json",
         "..\\step-00000001\\state.json",
@@ -131,7 +131,7 @@ def path_trick(folder: Path, dice: random.Random) -> None:
         "state.json\0",
         "x" * 5000,
     ])
-    true = json.loads((other.parent / "manifest.json").read_text("utf-8"))
+    true = json.loads((outside.parent / "manifest.json").read_text("utf-8"))
     manifest["files"][trick] = true["files"]["state.json"]
     (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
 
@@ -147,16 +147,16 @@ def test_400_accidents_are_noticed_and_the_checkpoint_before_is_taken(
 ) -> None:
     two_checkpoints(tmp_path / "good")
     for number in range(NUM_ACCIDENTS):
-        dice = random.Random(number)
+        rng = random.Random(number)
         damage = ACCIDENTS[number % len(ACCIDENTS)]
         root = shutil.copytree(tmp_path / "good", tmp_path / "damaged")
-        damage(root / "step-00000002", dice)
+        damage(root / "step-00000002", rng)
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             found = checkpoint.latest(root)
         assert found == root / "step-00000001", (number, damage.__name__)
         assert "step-00000002 is damaged" in caplog.text, (number, damage.__name__)
-        assert checkpoint.load_training(found, parts())["step"] == 1
+        assert checkpoint.load_training(found, new_state())["step"] == 1
         shutil.rmtree(root)
 
 
@@ -165,7 +165,7 @@ def test_undamaged_the_newest_is_taken(tmp_path: Path) -> None:
     two_checkpoints(tmp_path)
     found = checkpoint.latest(tmp_path)
     assert found == tmp_path / "step-00000002"
-    assert checkpoint.load_training(found, parts())["step"] == 2
+    assert checkpoint.load_training(found, new_state())["step"] == 2
 
 
 # --- Forgeries: the manifest fits -----------------------------------------------
@@ -173,60 +173,60 @@ def test_undamaged_the_newest_is_taken(tmp_path: Path) -> None:
 
 def tensors(folder: Path, name: str, change: Callable[[dict[str, Any]], None]) -> None:
     path = folder / f"{name}.safetensors"
-    held = load_file(path)
-    change(held)
-    save_file({k: t.contiguous() for k, t in held.items()}, path)
+    content = load_file(path)
+    change(content)
+    save_file({k: t.contiguous() for k, t in content.items()}, path)
 
 
 def state(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     path = folder / "state.json"
-    held = json.loads(path.read_text("utf-8"))
-    changed = change(held)
-    path.write_text(json.dumps(held if changed is None else changed), "utf-8")
+    content = json.loads(path.read_text("utf-8"))
+    changed = change(content)
+    path.write_text(json.dumps(content if changed is None else changed), "utf-8")
 
 
-def any_key(held: dict[str, Any], dice: random.Random) -> str:
-    return dice.choice(sorted(held))
+def any_key(content: dict[str, Any], rng: random.Random) -> str:
+    return rng.choice(sorted(content))
 
 
-def other_shape(folder: Path, dice: random.Random) -> None:
-    def change(held: dict[str, Any]) -> None:
-        held[any_key(held, dice)] = torch.zeros(5, 7)
+def other_shape(folder: Path, rng: random.Random) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content[any_key(content, rng)] = torch.zeros(5, 7)
 
-    tensors(folder, dice.choice(("weights", "optimizer")), change)
-
-
-def other_name(folder: Path, dice: random.Random) -> None:
-    def change(held: dict[str, Any]) -> None:
-        held["module." + any_key(held, dice)] = held.pop(any_key(held, dice))
-
-    tensors(folder, dice.choice(("weights", "optimizer")), change)
+    tensors(folder, rng.choice(("weights", "optimizer")), change)
 
 
-def parameter_too_many(folder: Path, dice: random.Random) -> None:
-    def change(held: dict[str, Any]) -> None:
-        held[f"{dice.randrange(4, 99)}.exp_avg"] = torch.zeros(2)
+def other_name(folder: Path, rng: random.Random) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["module." + any_key(content, rng)] = content.pop(any_key(content, rng))
+
+    tensors(folder, rng.choice(("weights", "optimizer")), change)
+
+
+def parameter_too_many(folder: Path, rng: random.Random) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content[f"{rng.randrange(4, 99)}.exp_avg"] = torch.zeros(2)
 
     tensors(folder, "optimizer", change)
 
 
-def no_tensors(folder: Path, dice: random.Random) -> None:
-    name = f"{dice.choice(('weights', 'optimizer', 'random'))}.safetensors"
-    header = dice.choice([b"", b"\0" * 8, b"\xff" * 8 + b"{}", dice.randbytes(40)])
+def no_tensors(folder: Path, rng: random.Random) -> None:
+    name = f"{rng.choice(('weights', 'optimizer', 'random'))}.safetensors"
+    header = rng.choice([b"", b"\0" * 8, b"\xff" * 8 + b"{}", rng.randbytes(40)])
     (folder / name).write_bytes(header)
 
 
-def short_noise(folder: Path, dice: random.Random) -> None:
-    size = dice.randrange(1, 100)
+def short_noise(folder: Path, rng: random.Random) -> None:
+    size = rng.randrange(1, 100)
     tensors(
         folder,
         "random",
-        lambda held: held.update({"cpu.0": torch.zeros(size, dtype=torch.uint8)}),
+        lambda content: content.update({"cpu.0": torch.zeros(size, dtype=torch.uint8)}),
     )
 
 
-def no_json(folder: Path, dice: random.Random) -> None:
-    text = dice.choice([
+def no_json(folder: Path, rng: random.Random) -> None:
+    text = rng.choice([
         "",
         "[]",
         "7",
@@ -239,26 +239,26 @@ def no_json(folder: Path, dice: random.Random) -> None:
     (folder / "state.json").write_text(text, "utf-8")
 
 
-def part_missing(folder: Path, dice: random.Random) -> None:
-    name = dice.choice(("optimizer", "scheduler", "run"))
-    state(folder, lambda held: held.pop(name) and None)
+def part_missing(folder: Path, rng: random.Random) -> None:
+    name = rng.choice(("optimizer", "scheduler", "run"))
+    state(folder, lambda content: content.pop(name) and None)
 
 
-def part_of_another_kind(folder: Path, dice: random.Random) -> None:
-    name = dice.choice(("optimizer", "scheduler", "run"))
-    value = dice.choice([7, [], "x", None, [1, 2], {"state": []}])
-    state(folder, lambda held: held.update({name: value}))
+def part_of_another_kind(folder: Path, rng: random.Random) -> None:
+    name = rng.choice(("optimizer", "scheduler", "run"))
+    value = rng.choice([7, [], "x", None, [1, 2], {"state": []}])
+    state(folder, lambda content: content.update({name: value}))
 
 
-def no_step(folder: Path, dice: random.Random) -> None:
-    value = dice.choice([-1, "2", None, 2.5, True, [2]])
-    state(folder, lambda held: held["run"].update({"step": value}))
+def no_step(folder: Path, rng: random.Random) -> None:
+    value = rng.choice([-1, "2", None, 2.5, True, [2]])
+    state(folder, lambda content: content["run"].update({"step": value}))
 
 
-def other_schedule(folder: Path, dice: random.Random) -> None:
-    value = dice.choice(["x", None, [], {}])
-    name = dice.choice(("last_epoch", "_step_count"))
-    state(folder, lambda held: held["scheduler"].update({name: value}))
+def other_schedule(folder: Path, rng: random.Random) -> None:
+    value = rng.choice(["x", None, [], {}])
+    name = rng.choice(("last_epoch", "_step_count"))
+    state(folder, lambda content: content["scheduler"].update({name: value}))
 
 
 FORGERIES = [
@@ -281,7 +281,7 @@ def test_100_forgeries_are_refused_by_an_error_that_names_the_folder(
         assert checkpoint.latest(root) == folder  # its hashes are right
         try:
             with pytest.raises(CheckpointError, match=r"step-00000002 does not fit"):
-                checkpoint.load_training(folder, parts())
+                checkpoint.load_training(folder, new_state())
         except BaseException:
             print("forgery", number, forge.__name__)
             raise

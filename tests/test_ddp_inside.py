@@ -54,44 +54,44 @@ def watch(step: Callable[[], None], *, buffers: set[int]) -> Sent:
     return sent
 
 
-def tell(ranks: dist.Ranks, out: Path) -> None:
+def write_results(ranks: dist.Ranks, out: Path) -> None:
     ids = torch.ones(2, 8, dtype=torch.long)
-    told: dict[str, list[Sent]] = {}
+    results: dict[str, list[Sent]] = {}
     for kind, options in KINDS.items():
         net = sizes.build(PRESET)
         assert [b.nbytes for b in net.buffers()] == POSITIONS
         replica = DistributedDataParallel(net, **options)
-        told[kind] = []
+        results[kind] = []
         for number in range(4):
-            meet = kind != "accumulated" or number % 2 == 1
+            syncs = kind != "accumulated" or number % 2 == 1
 
             def step(
                 replica: nn.Module = replica,
-                meet: bool = meet,
+                syncs: bool = syncs,
             ) -> None:
-                with sync.no_sync_unless(meet, replica=replica):
+                with sync.no_sync_unless(syncs, replica=replica):
                     replica(ids).logits.sum().backward()
 
-            told[kind].append(watch(step, buffers={512}))
-            if meet:
+            results[kind].append(watch(step, buffers={512}))
+            if syncs:
                 net.zero_grad()
-    torch.save(told, out / f"{ranks.rank}.pt")
+    torch.save(results, out / f"{ranks.rank}.pt")
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Sent]]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Sent]]:
     out = tmp_path_factory.mktemp("inside")
-    dist.launch(tell, out, num_ranks=2, timeout_s=100)
+    dist.launch(write_results, out, num_ranks=2, timeout_s=100)
     first, second = (torch.load(out / f"{rank}.pt") for rank in range(2))
     assert first == second
     return first
 
 
 def test_the_first_step_sends_one_bucket_and_later_ones_what_the_cost_model_cuts(
-    told: dict[str, list[Sent]],
+    results: dict[str, list[Sent]],
 ) -> None:
     assert len(BUCKETS) == 3
-    assert told["plain"] == [
+    assert results["plain"] == [
         {"broadcast": POSITIONS, "all_reduce": ALL},
         {"broadcast": ORDER + POSITIONS, "all_reduce": BUCKETS},
         {"broadcast": POSITIONS, "all_reduce": BUCKETS},
@@ -100,10 +100,10 @@ def test_the_first_step_sends_one_bucket_and_later_ones_what_the_cost_model_cuts
 
 
 def test_looking_for_unused_parameters_costs_an_all_reduce_and_the_rebuilding(
-    told: dict[str, list[Sent]],
+    results: dict[str, list[Sent]],
 ) -> None:
     """Negative control: with the flag the buckets are other ones, in every step."""
-    for step in told["find_unused"]:
+    for step in results["find_unused"]:
         assert step["broadcast"] == POSITIONS
         *buckets, used = step["all_reduce"]
         assert [used] == USED
@@ -113,9 +113,9 @@ def test_looking_for_unused_parameters_costs_an_all_reduce_and_the_rebuilding(
 
 
 def test_a_static_graph_is_watched_for_one_step_and_rebuilt_after_the_second(
-    told: dict[str, list[Sent]],
+    results: dict[str, list[Sent]],
 ) -> None:
-    assert told["static"] == [
+    assert results["static"] == [
         {"broadcast": POSITIONS, "all_reduce": USED + ALL},
         {"broadcast": POSITIONS, "all_reduce": ALL},
         {"broadcast": ORDER + POSITIONS, "all_reduce": BUCKETS},
@@ -124,9 +124,9 @@ def test_a_static_graph_is_watched_for_one_step_and_rebuilt_after_the_second(
 
 
 def test_two_micro_batches_send_gradients_and_buffers_once(
-    told: dict[str, list[Sent]],
+    results: dict[str, list[Sent]],
 ) -> None:
-    assert told["accumulated"] == [
+    assert results["accumulated"] == [
         {"broadcast": POSITIONS, "all_reduce": []},
         {"broadcast": [], "all_reduce": ALL},
         {"broadcast": ORDER + POSITIONS, "all_reduce": []},
@@ -159,10 +159,10 @@ def count_rows(ranks: dist.Ranks, out: Path) -> None:
 
 def test_ddp_computes_exactly_the_rows_that_each_rank_passed(tmp_path: Path) -> None:
     dist.launch(count_rows, tmp_path, num_ranks=2, timeout_s=60)
-    told = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
-    assert [whole for whole, _ in told] == [6, 4]
+    results = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    assert [whole for whole, _ in results] == [6, 4]
     # Negative control: a caller who cuts is seen to cut.
-    assert [cut for _, cut in told] == [3, 2]
+    assert [cut for _, cut in results] == [3, 2]
 
 
 def wrap_and_forget(ranks: dist.Ranks, out: Path) -> None:
@@ -179,9 +179,9 @@ def wrap_and_forget(ranks: dist.Ranks, out: Path) -> None:
 
 def test_a_wrapper_that_nobody_keeps_averages_nothing(tmp_path: Path) -> None:
     dist.launch(wrap_and_forget, tmp_path, num_ranks=2, timeout_s=60)
-    told = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
-    assert [forgotten for forgotten, _ in told] == [1.0, 3.0]
-    assert [kept for _, kept in told] == [2.0, 2.0]  # negative control
+    results = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    assert [forgotten for forgotten, _ in results] == [1.0, 3.0]
+    assert [kept for _, kept in results] == [2.0, 2.0]  # negative control
 
 
 class Sometimes(nn.Module):
@@ -211,9 +211,9 @@ def test_what_only_an_earlier_micro_batch_used_is_averaged_all_the_same(
     tmp_path: Path,
 ) -> None:
     dist.launch(use_in_the_first_only, tmp_path, num_ranks=2, timeout_s=60)
-    told = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
-    assert [before for before, _, _ in told] == [1.0, 3.0]  # negative control
-    assert [after for _, *after in told] == [[4.0, 2.0]] * 2
+    results = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    assert [before for before, _, _ in results] == [1.0, 3.0]  # negative control
+    assert [after for _, *after in results] == [[4.0, 2.0]] * 2
 
 
 ROWS = torch.arange(24, dtype=torch.float64).reshape(8, 3).sin() * 3
@@ -235,25 +235,27 @@ def gradient_of(net: nn.Module, rows: torch.Tensor) -> torch.Tensor:
 
 
 def normalise(ranks: dist.Ranks, out: Path) -> None:
-    mine = ROWS.chunk(2)[ranks.rank]
-    told: dict[str, Any] = {}
+    local_rows = ROWS.chunk(2)[ranks.rank]
+    results: dict[str, Any] = {}
     for name, layer in (("batch", nn.BatchNorm1d(4)), ("layer", nn.LayerNorm(4))):
-        told[name] = gradient_of(DistributedDataParallel(normalising(layer)), mine)
+        results[name] = gradient_of(
+            DistributedDataParallel(normalising(layer)), local_rows
+        )
     for name, options in (("broadcast", {}), ("alone", WITHOUT_BROADCAST)):
         norm = nn.BatchNorm1d(4)
         replica = DistributedDataParallel(normalising(norm), **options)
-        gradient_of(replica, mine)
-        told[f"{name}: after"] = norm.running_mean.clone()
+        gradient_of(replica, local_rows)
+        results[f"{name}: after"] = norm.running_mean.clone()
         norm.register_forward_pre_hook(
-            lambda module, _, at=f"{name}: next": told.update({
+            lambda module, _, at=f"{name}: next": results.update({
                 at: module.running_mean.clone()
             })
         )
-        gradient_of(replica, mine)
+        gradient_of(replica, local_rows)
     synced = nn.SyncBatchNorm.convert_sync_batchnorm(normalising(nn.BatchNorm1d(4)))
     with pytest.raises(ValueError, match="only work with GPU modules"):
         DistributedDataParallel(synced)
-    torch.save(told, out / f"{ranks.rank}.pt")
+    torch.save(results, out / f"{ranks.rank}.pt")
 
 
 def test_layer_norm_keeps_n_ranks_equal_to_one_and_batch_norm_does_not(
@@ -269,9 +271,9 @@ def test_layer_norm_keeps_n_ranks_equal_to_one_and_batch_norm_does_not(
 
     # Rank 0's statistics replace the others' before the next forward ...
     assert not torch.allclose(first["broadcast: after"], second["broadcast: after"])
-    for told in (first, second):
-        assert torch.equal(told["broadcast: next"], first["broadcast: after"])
+    for results in (first, second):
+        assert torch.equal(results["broadcast: next"], first["broadcast: after"])
     # ... and nothing else does: told not to, each rank keeps its own.
-    for told in (first, second):
-        assert torch.equal(told["alone: next"], told["alone: after"])
+    for results in (first, second):
+        assert torch.equal(results["alone: next"], results["alone: after"])
     assert not torch.allclose(first["alone: next"], second["alone: next"])

@@ -1,7 +1,7 @@
-"""Proofs for distrinews.dist, .group and .agreement: ranks meet, agree and part.
+"""Proofs for distrinews.dist: ranks meet, agree and part.
 
 WHY so many claims per run: starting ranks costs seconds (each imports torch), asking
-them one more question costs nothing. `helpers/dist_story.py` is what the ranks do.
+them one more question costs nothing. `helpers/dist_program.py` is what the ranks do.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as torch_dist
-from helpers import dist_story
+from helpers import dist_program
 from helpers.running import HELPERS, Program, is_running, wait_until
 
 from distrinews import dist
@@ -26,7 +26,7 @@ from distrinews.dist import group
 from distrinews.errors import DataError, RankFailedError, SetupError
 from distrinews.system import machine
 
-STORY = HELPERS / "dist_story.py"
+PROGRAM = HELPERS / "dist_program.py"
 Start = Callable[..., Program]
 Facts = list[dict[str, Any]]
 posix_only = pytest.mark.skipif(
@@ -43,7 +43,7 @@ def read(out: pathlib.Path, num_ranks: int) -> Facts:
     return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
 
-# --- One story, told by `launch`, by torchrun, and as Windows would tell it ------
+# --- One program, started by `launch`, by torchrun, and as on Windows -------------
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Facts:
     """Two ranks, started from this very process."""
     out = tmp_path_factory.mktemp("launched")
     before = dict(os.environ)
-    dist.launch(dist_story.tell, out, num_ranks=2, timeout_s=60)
+    dist.launch(dist_program.check_everything, out, num_ranks=2, timeout_s=60)
     assert dict(os.environ) == before, "launch left variables in our environment"
     return read(out, 2)
 
@@ -62,7 +62,15 @@ def by_torchrun(tmp_path_factory: pytest.TempPathFactory) -> Facts:
     if sys.platform != "linux":
         pytest.skip("torchrun is this course's launcher on Linux only")
     out = tmp_path_factory.mktemp("torchrun")
-    command = (*TORCHRUN, "--standalone", "--nproc_per_node=2", STORY, "tell", out, "2")
+    command = (
+        *TORCHRUN,
+        "--standalone",
+        "--nproc_per_node=2",
+        PROGRAM,
+        "check_everything",
+        out,
+        "2",
+    )
     env = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
     done = subprocess.run(
         command, capture_output=True, timeout=120, check=False, env=env
@@ -76,10 +84,10 @@ def as_on_windows(tmp_path_factory: pytest.TempPathFactory) -> tuple[Facts, Prog
     """Three ranks under the conditions of a Windows machine that Linux can imitate."""
     folder = tmp_path_factory.mktemp("Eigene Dateien von Jörg")
     program = Program(
-        (STORY, "tell", folder, 3),
+        (PROGRAM, "check_everything", folder, 3),
         folder=folder,
         env={
-            "STORY_LIKE_WINDOWS": "1",  # no signal.pthread_sigmask
+            "RANK_LIKE_WINDOWS": "1",  # no signal.pthread_sigmask
             "USE_LIBUV": "0",
             "PYTHONIOENCODING": "cp1252",
             "PYTHONUTF8": "0",
@@ -99,8 +107,8 @@ def as_on_windows(tmp_path_factory: pytest.TempPathFactory) -> tuple[Facts, Prog
 
 @pytest.fixture(params=["launched", "by_torchrun", "as_on_windows"])
 def facts(request: pytest.FixtureRequest) -> Facts:
-    told = request.getfixturevalue(request.param)
-    return told[0] if isinstance(told, tuple) else told  # type: ignore[no-any-return]
+    result = request.getfixturevalue(request.param)
+    return result[0] if isinstance(result, tuple) else result  # type: ignore[no-any-return]
 
 
 def test_every_rank_knows_who_it_is(facts: Facts) -> None:
@@ -136,7 +144,7 @@ def test_a_less_careful_type_would_lose_those_sums() -> None:
 def test_objects_arrive_in_rank_order_and_rank_0_is_the_one_who_broadcasts(
     facts: Facts,
 ) -> None:
-    length = len(dist_story.HEADLINE)
+    length = len(dist_program.HEADLINE)
     for fact in facts:
         objects = fact["objects"]
         assert objects["gathered"] == list(range(len(facts)))
@@ -237,10 +245,10 @@ def test_the_users_own_number_of_threads_is_kept(
 def test_a_headline_in_cyrillic_is_printed_on_a_console_that_cannot_show_it(
     as_on_windows: tuple[Facts, Program],
 ) -> None:
-    written = dist_story.HEADLINE.encode("cp1252", "backslashreplace").decode()
+    written = dist_program.HEADLINE.encode("cp1252", "backslashreplace").decode()
     assert as_on_windows[1].out.splitlines() == [written]
     with pytest.raises(UnicodeEncodeError):  # negative control: it really cannot
-        dist_story.HEADLINE.encode("cp1252")
+        dist_program.HEADLINE.encode("cp1252")
 
 
 def test_nothing_is_left_in_a_temporary_folder_with_spaces_and_umlauts(
@@ -327,7 +335,12 @@ def test_a_group_ends_with_its_block_also_after_an_error_and_a_new_one_can_follo
     start: Start, tmp_path: pathlib.Path
 ) -> None:
     program = start(
-        *TORCHRUN, "--standalone", "--nproc_per_node=2", STORY, "setup_again", tmp_path
+        *TORCHRUN,
+        "--standalone",
+        "--nproc_per_node=2",
+        PROGRAM,
+        "setup_again",
+        tmp_path,
     )
     assert program.exit_code(timeout_s=90) == 0, program.err
     for fact in read(tmp_path, 2):
@@ -353,11 +366,13 @@ def test_one_rank_fails_alone_and_launch_names_it_with_file_and_line(
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     before = dict(os.environ)
     with pytest.raises(RankFailedError) as caught:
-        dist.launch(dist_story.leave_rank_0_alone, tmp_path, num_ranks=2, timeout_s=30)
-    lines = STORY.read_text(encoding="utf-8").splitlines()
+        dist.launch(
+            dist_program.leave_rank_0_alone, tmp_path, num_ranks=2, timeout_s=30
+        )
+    lines = PROGRAM.read_text(encoding="utf-8").splitlines()
     number = 1 + next(i for i, line in enumerate(lines) if '"bad row"' in line)
     assert "rank 1 raised ValueError: bad row" in caught.value.what
-    assert f"dist_story.py:{number} in leave_rank_0_alone" in caught.value.what
+    assert f"dist_program.py:{number} in leave_rank_0_alone" in caught.value.what
     assert 'raise ValueError("bad row")' in caught.value.__notes__[0]
     assert list(temporary.iterdir()) == []
     assert dict(os.environ) == before
@@ -373,10 +388,10 @@ def test_one_rank_fails_alone_and_launch_names_it_with_file_and_line(
 def test_a_frozen_rank_ends_the_run_after_the_timeout(
     start: Start, tmp_path: pathlib.Path
 ) -> None:
-    program = start(STORY, "stop_rank_1", tmp_path, 2, 5.0)
+    program = start(PROGRAM, "stop_rank_1", tmp_path, 2, 5.0)
     assert program.exit_code(timeout_s=40) == 1
     assert "rank 1 is at a halt: its process is frozen" in program.err
-    assert "others waited for it: rank 0 (dist_story.py:" in program.err
+    assert "others waited for it: rank 0 (dist_program.py:" in program.err
     waited_s = float((tmp_path / "waited_s.txt").read_text(encoding="utf-8"))
     assert 5.0 <= waited_s < 7.0
     program.seconds_until_nothing_is_left(timeout_s=0.5)
@@ -387,13 +402,13 @@ def test_a_frozen_rank_ends_the_run_after_the_timeout(
 def test_a_rank_that_sleeps_ends_the_run_after_the_timeout(
     start: Start, tmp_path: pathlib.Path
 ) -> None:
-    program = start(STORY, "hang_rank_1", tmp_path, 2, 5.0)
+    program = start(PROGRAM, "hang_rank_1", tmp_path, 2, 5.0)
     assert program.exit_code(timeout_s=40) == 1
-    lines = STORY.read_text(encoding="utf-8").splitlines()
+    lines = PROGRAM.read_text(encoding="utf-8").splitlines()
     slept = 3 + next(i for i, line in enumerate(lines) if "def hang_rank_1" in line)
     slept += 1  # def, docstring, if, sleep
-    assert f"rank 1 is at (dist_story.py:{slept} in hang_rank_1)" in program.err
-    assert f"rank 0 (dist_story.py:{slept + 1} in hang_rank_1)" in program.err
+    assert f"rank 1 is at (dist_program.py:{slept} in hang_rank_1)" in program.err
+    assert f"rank 0 (dist_program.py:{slept + 1} in hang_rank_1)" in program.err
     program.seconds_until_nothing_is_left(timeout_s=0.5)
 
 
@@ -401,12 +416,12 @@ def test_a_rank_that_sleeps_ends_the_run_after_the_timeout(
 def test_ranks_that_wait_for_each_other_in_different_places_are_all_named(
     start: Start, tmp_path: pathlib.Path
 ) -> None:
-    program = start(STORY, "miss_each_other", tmp_path, 2, 5.0)
+    program = start(PROGRAM, "miss_each_other", tmp_path, 2, 5.0)
     assert program.exit_code(timeout_s=40) == 1
-    lines = STORY.read_text(encoding="utf-8").splitlines()
+    lines = PROGRAM.read_text(encoding="utf-8").splitlines()
     at = next(i for i, line in enumerate(lines) if "def miss_each_other" in line) + 1
     places = "; ".join(
-        f"rank {rank} (dist_story.py:{at + below} in miss_each_other)"
+        f"rank {rank} (dist_program.py:{at + below} in miss_each_other)"
         for rank, below in ((0, 3), (1, 5))
     )
     assert f"ranks waited for each other in different places: {places}" in program.err
@@ -418,19 +433,19 @@ def test_in_debug_mode_a_barrier_names_the_missing_rank_also_without_our_launche
     start: Start, tmp_path: pathlib.Path
 ) -> None:
     debug = {"TORCH_DISTRIBUTED_DEBUG": "INFO"}
-    program = start(STORY, "hang_rank_1", tmp_path, 2, 5.0, env=debug)
+    program = start(PROGRAM, "hang_rank_1", tmp_path, 2, 5.0, env=debug)
     assert program.exit_code(timeout_s=40) == 1
     # torch's own words, in the traceback of the rank that waited.
     assert "Ranks 1 failed to pass monitoredBarrier in 5000 ms" in program.err
-    assert "rank 1 is at (dist_story.py:" in program.err
+    assert "rank 1 is at (dist_program.py:" in program.err
 
 
 @pytest.mark.slow
 def test_a_rank_that_never_arrives_ends_the_run_after_the_timeout(
     start: Start, tmp_path: pathlib.Path
 ) -> None:
-    late = {"STORY_ONE_IS_LATE": str(tmp_path / "late")}
-    program = start(STORY, "only_who", tmp_path, 2, 5.0, env=late)
+    late = {"RANK_ONE_IS_LATE": str(tmp_path / "late")}
+    program = start(PROGRAM, "only_who", tmp_path, 2, 5.0, env=late)
     assert program.exit_code(timeout_s=40) == 1
     assert "A rank failed: rank" in program.err
     program.seconds_until_nothing_is_left(timeout_s=0.5)
@@ -441,7 +456,7 @@ def test_a_rank_that_never_arrives_ends_the_run_after_the_timeout(
 def test_when_the_starter_is_killed_its_ranks_end_also_in_a_collective_or_a_loop(
     start: Start, tmp_path: pathlib.Path
 ) -> None:
-    program = start(STORY, "stuck_and_busy", tmp_path, 2)
+    program = start(PROGRAM, "stuck_and_busy", tmp_path, 2)
     pids = wait_for_ranks(tmp_path, 2)
     assert len(program.temporary_files()) == 1  # the store: it will be cleaned up
     program.process.kill()
@@ -455,7 +470,7 @@ def test_when_the_starter_is_killed_its_ranks_end_also_in_a_collective_or_a_loop
 def test_ctrl_c_ends_a_run_that_is_stuck_in_a_collective(
     start: Start, tmp_path: pathlib.Path
 ) -> None:
-    program = start(STORY, "stuck_and_busy", tmp_path, 2)
+    program = start(PROGRAM, "stuck_and_busy", tmp_path, 2)
     wait_for_ranks(tmp_path, 2)
     program.press_ctrl_c()
     assert program.exit_code(timeout_s=10) == 130
@@ -473,7 +488,7 @@ def test_when_torchruns_agent_is_killed_its_ranks_end(
 ) -> None:
     program = start(
         *(*TORCHRUN, "--standalone", "--nproc_per_node=2"),
-        *(STORY, "stuck_and_busy", tmp_path, 2),
+        *(PROGRAM, "stuck_and_busy", tmp_path, 2),
     )
     pids = wait_for_ranks(tmp_path, 2)
     assert program.process.pid not in pids
@@ -500,7 +515,7 @@ def test_with_two_machines_rank_and_local_rank_differ(
     )
     # WHY the loopback: both "machines" are this one, and its own name may lead away.
     env = {"GLOO_SOCKET_IFNAME": machine.loopback_interface()}
-    command = (*TORCHRUN, *rendezvous, STORY, "only_who", tmp_path, 2)
+    command = (*TORCHRUN, *rendezvous, PROGRAM, "only_who", tmp_path, 2)
     agents = [start(*command, env=env) for _ in range(2)]
     for agent in agents:
         assert agent.exit_code(timeout_s=90) == 0, agent.err
@@ -550,7 +565,7 @@ def test_a_rank_takes_its_gpu_before_it_meets_the_others(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch_dist, "is_nccl_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_device", lambda gpu: happened.append(gpu))
-    monkeypatch.setattr(group, "_meeting_place", lambda *where: None)
+    monkeypatch.setattr(group, "_rendezvous_store", lambda *where: None)
     monkeypatch.setattr(
         torch_dist, "init_process_group", lambda **how: happened.append(how)
     )

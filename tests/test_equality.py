@@ -50,12 +50,12 @@ def settings() -> DistributedSettings:
 def train(
     ranks: dist.Ranks,
     *,
-    how: str = "ddp",
+    variant: str = "ddp",
     dtype: torch.dtype = torch.float32,
     num_steps: int = NUM_STEPS,
     **changes: object,
 ) -> Parameters:
-    """Chapter 05's loop; `how` is "ddp", "unaveraged", "undivided" or "uneven"."""
+    """Chapter 05's loop; `variant` is "ddp", "unaveraged", "undivided" or "uneven"."""
     chosen = settings().model_copy(update=changes)
     splits = corpus.load(chosen)
     training.seed_weights(chosen.seed)
@@ -65,24 +65,29 @@ def train(
     training.seed_dropout(chosen.seed, ranks=ranks)
     replica = net if ranks.world_size == 1 else DistributedDataParallel(net)
     # For "uneven", every rank deals whole global batches and cuts its own part.
-    dealt_to = ALONE if how == "uneven" else ranks
-    pieces = chosen.accumulation_steps
-    sampler = training.build_sampler(splits.train_lengths, dealt_to, settings=chosen)
+    sampler_ranks = ALONE if variant == "uneven" else ranks
+    accumulation_steps = chosen.accumulation_steps
+    sampler = training.build_sampler(
+        splits.train_lengths, sampler_ranks, settings=chosen
+    )
     plan = training.plan(chosen, num_rows=len(splits.train_rows))
     optimizer = training.build_optimizer(net, settings=chosen)
     scheduler = training.build_scheduler(optimizer, settings=chosen, plan=plan)
     for step in range(num_steps):
         sampler.set_epoch(step // plan.steps_per_epoch)
-        micro_batches = next(training.by_step(sampler, accumulation_steps=pieces))
+        micro_batches = next(
+            training.by_step(sampler, accumulation_steps=accumulation_steps)
+        )
         optimizer.zero_grad()
         for batch in micro_batches:
-            if how == "uneven":
+            if variant == "uneven":
                 batch = batch[:24] if ranks.is_main else batch[24:]
-            meet = how != "unaveraged" and batch is micro_batches[-1]
-            with sync.no_sync_unless(meet or how == "uneven", replica=replica):
+            is_last = variant != "unaveraged" and batch is micro_batches[-1]
+            with sync.no_sync_unless(is_last or variant == "uneven", replica=replica):
                 inputs, labels = splits.batch(batch, device=ranks.device)
                 loss = F.cross_entropy(replica(**inputs).logits, labels)
-                (loss if how == "undivided" else loss / pieces).backward()
+                divisor = 1 if variant == "undivided" else accumulation_steps
+                (loss / divisor).backward()
         clip_grad_norm_(net.parameters(), chosen.max_gradient_norm)
         optimizer.step()
         scheduler.step()
@@ -90,51 +95,51 @@ def train(
     return {name: tensor.detach() for name, tensor in net.named_parameters()}
 
 
-def dropped(ranks: dist.Ranks, *, noise: bool) -> dict[str, torch.Tensor]:
+def dropped(ranks: dist.Ranks, *, seed_by_rank: bool) -> dict[str, torch.Tensor]:
     """One forward pass with dropout: the weights and what came out."""
     chosen = settings()
     training.seed_weights(chosen.seed)
     net = model.build("tiny", dropout=0.3, vocabulary_size=50).train()
-    if noise:
+    if seed_by_rank:
         training.seed_dropout(chosen.seed, ranks=ranks)
     ids = torch.arange(12).reshape(2, 6)
     return {"weights": flat(dict(net.named_parameters())), "out": net(ids).logits}
 
 
-def tell(ranks: dist.Ranks, out: Path, whole: bool) -> None:
-    told = {"float32": train(ranks)}
+def write_results(ranks: dist.Ranks, out: Path, whole: bool) -> None:
+    results = {"float32": train(ranks)}
     if whole:
-        told["float64"] = train(ranks, dtype=torch.float64)
+        results["float64"] = train(ranks, dtype=torch.float64)
         few = NUM_STEPS_TO_DIFFER
-        told["accumulated"] = train(ranks, accumulation_steps=2)
-        told["undivided"] = train(
-            ranks, how="undivided", accumulation_steps=2, num_steps=few
+        results["accumulated"] = train(ranks, accumulation_steps=2)
+        results["undivided"] = train(
+            ranks, variant="undivided", accumulation_steps=2, num_steps=few
         )
-        told["few"] = train(ranks, num_steps=few)
-        told["unaveraged"] = train(ranks, how="unaveraged", num_steps=few)
-        told["uneven"] = train(ranks, how="uneven", num_steps=few)
+        results["few"] = train(ranks, num_steps=few)
+        results["unaveraged"] = train(ranks, variant="unaveraged", num_steps=few)
+        results["uneven"] = train(ranks, variant="uneven", num_steps=few)
         adamw = {"optimizer": "adamw", "learning_rate": 1e-3}
-        told["adamw"] = train(ranks, **adamw)
-        told["adamw64"] = train(ranks, dtype=torch.float64, **adamw)
-        told["doubled"] = train(ranks, global_batch_size=64, num_steps=few)
-        told["noise"] = dropped(ranks, noise=True)
-        told["same noise"] = dropped(ranks, noise=False)
-    torch.save(told, out / f"{ranks.rank}.pt")
+        results["adamw"] = train(ranks, **adamw)
+        results["adamw64"] = train(ranks, dtype=torch.float64, **adamw)
+        results["doubled"] = train(ranks, global_batch_size=64, num_steps=few)
+        results["noise"] = dropped(ranks, seed_by_rank=True)
+        results["same noise"] = dropped(ranks, seed_by_rank=False)
+    torch.save(results, out / f"{ranks.rank}.pt")
 
 
 def flat(tensors: Parameters) -> torch.Tensor:
     return torch.cat([tensor.detach().flatten() for tensor in tensors.values()])
 
 
-def gap(one: Parameters, other: Parameters) -> float:
+def gap(left: Parameters, right: Parameters) -> float:
     """The largest difference, as a part of the tensor's own largest value."""
-    assert one.keys() == other.keys()
+    assert left.keys() == right.keys()
     # WHY not the keys' biases: they add the same number to all scores of a query, and
     # softmax forgets it. Their gradient is 0 but for rounding, and so are they: see
     # `test_the_keys_biases_are_rounding_and_nothing_else`.
     return max(
-        ((one[name] - other[name]).abs().max() / one[name].abs().max()).item()
-        for name in one
+        ((left[name] - right[name]).abs().max() / left[name].abs().max()).item()
+        for name in left
         if not name.endswith("k_lin.bias")
     )
 
@@ -153,7 +158,7 @@ def alone_few() -> Parameters:
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Parameters]]:
     out = tmp_path_factory.mktemp("two")
-    dist.launch(tell, out, True, num_ranks=2, timeout_s=60)
+    dist.launch(write_results, out, True, num_ranks=2, timeout_s=60)
     return [torch.load(out / f"{rank}.pt") for rank in range(2)]
 
 
@@ -164,8 +169,8 @@ def test_two_ranks_and_one_process_train_the_same_model(
     assert gap(alone, together) < TOLERANCE[torch.float32]
     matrices = {name for name, tensor in alone.items() if tensor.dim() == 2}
     assert len(matrices) == 16  # two tables, six in each of two layers, two in the head
-    ours, theirs = ({n: one[n] for n in matrices} for one in (alone, together))
-    assert gap(ours, theirs) < MATRIX_TOLERANCE
+    actual, expected = ({n: net[n] for n in matrices} for net in (alone, together))
+    assert gap(actual, expected) < MATRIX_TOLERANCE
 
 
 def test_two_ranks_that_accumulate_two_pieces_train_the_same_model(
@@ -274,10 +279,10 @@ def test_with_32_rows_on_each_rank_it_is_another_model(
 def test_four_ranks_and_one_process_train_the_same_model(
     alone: Parameters, tmp_path: Path
 ) -> None:
-    dist.launch(tell, tmp_path, False, num_ranks=4, timeout_s=100)
+    dist.launch(write_results, tmp_path, False, num_ranks=4, timeout_s=100)
     for rank in range(4):
-        told = torch.load(tmp_path / f"{rank}.pt")
-        assert gap(alone, told["float32"]) < TOLERANCE[torch.float32]
+        results = torch.load(tmp_path / f"{rank}.pt")
+        assert gap(alone, results["float32"]) < TOLERANCE[torch.float32]
 
 
 def test_ranks_start_with_equal_weights_and_different_dropout(

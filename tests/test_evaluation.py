@@ -92,10 +92,10 @@ def judge(ranks: dist.Ranks, test: Path, file: Path | None, out: Path) -> None:
         net = model.build("tiny", dropout=0.4, vocabulary_size=VOCABULARY)
         net.load_state_dict(torch.load(file))
     net.train()
-    tally = evaluate(net, table, ranks)
-    told: dict[str, Any] = {
-        "confusion": tally.confusion,
-        "loss": tally.loss,
+    counts = evaluate(net, table, ranks)
+    results: dict[str, Any] = {
+        "confusion": counts.confusion,
+        "loss": counts.loss,
         "training": net.training,
         "refused": "",
     }
@@ -103,11 +103,11 @@ def judge(ranks: dist.Ranks, test: Path, file: Path | None, out: Path) -> None:
         try:
             evaluate(DistributedDataParallel(net), table, ranks)
         except SettingsError as error:
-            told["refused"] = str(error)
-    torch.save(told, out / f"{ranks.rank}.pt")
+            results["refused"] = str(error)
+    torch.save(results, out / f"{ranks.rank}.pt")
 
 
-def judged(
+def evaluate_on_ranks(
     test: Path, file: Path | None, out: Path, *, num_ranks: int
 ) -> list[dict[str, Any]]:
     out.mkdir()
@@ -141,13 +141,13 @@ def one_by_one(net: nn.Module, table: TokenTable) -> torch.Tensor:
     return counted
 
 
-def check_all(told: list[dict[str, Any]], want: torch.Tensor) -> None:
-    for one in told:
-        assert torch.equal(one["confusion"], want)
-        assert one["loss"] == told[0]["loss"]
-        assert one["training"] is True, "training mode was not restored"
-        if len(told) == 2:
-            assert "evaluate(replica.module" in one["refused"]
+def check_all(results: list[dict[str, Any]], want: torch.Tensor) -> None:
+    for result in results:
+        assert torch.equal(result["confusion"], want)
+        assert result["loss"] == results[0]["loss"]
+        assert result["training"] is True, "training mode was not restored"
+        if len(results) == 2:
+            assert "evaluate(replica.module" in result["refused"]
 
 
 def test_one_and_two_ranks_count_what_a_loop_over_single_rows_counts(
@@ -158,7 +158,9 @@ def test_one_and_two_ranks_count_what_a_loop_over_single_rows_counts(
     want = one_by_one(net, splits.test)
     for num_ranks in (1, 2):
         out = tmp_path / str(num_ranks)
-        check_all(judged(splits.test.path, saved, out, num_ranks=num_ranks), want)
+        check_all(
+            evaluate_on_ranks(splits.test.path, saved, out, num_ranks=num_ranks), want
+        )
 
 
 @pytest.mark.parametrize("num_ranks", [3, pytest.param(5, marks=pytest.mark.slow)])
@@ -167,7 +169,7 @@ def test_every_row_is_counted_once_where_rows_do_not_divide_by_ranks(
 ) -> None:
     want = one_by_one(Bag(), splits.test)
     out = tmp_path / "out"
-    check_all(judged(splits.test.path, None, out, num_ranks=num_ranks), want)
+    check_all(evaluate_on_ranks(splits.test.path, None, out, num_ranks=num_ranks), want)
 
 
 @pytest.mark.slow
@@ -181,8 +183,10 @@ def test_all_7600_rows_of_ag_news_are_counted_once_with_1_2_3_and_5_ranks(
     test = corpus.load(ag_news()).test.path
     matrices = []
     for num_ranks in (1, 2, 3, 5):
-        told = judged(test, file, tmp_path / str(num_ranks), num_ranks=num_ranks)
-        matrices += [one["confusion"] for one in told]
+        results = evaluate_on_ranks(
+            test, file, tmp_path / str(num_ranks), num_ranks=num_ranks
+        )
+        matrices += [result["confusion"] for result in results]
     assert len(matrices) == 11
     assert matrices[0].sum(dim=1).tolist() == [1900] * 4
     assert all(torch.equal(matrices[0], other) for other in matrices)
@@ -239,7 +243,7 @@ def test_training_mode_comes_back_also_when_the_model_fails(
 def test_rows_choose_which_rows_are_counted(splits: corpus.Splits, saved: Path) -> None:
     net = model.build("tiny", dropout=0.4, vocabulary_size=VOCABULARY)
     chosen = [5, 900, 17]
-    tally = evaluate(net, splits.test, ALONE, rows=chosen)
+    counts = evaluate(net, splits.test, ALONE, rows=chosen)
     want = torch.bincount(torch.tensor(splits.test.labels[chosen]), minlength=4)
-    assert torch.equal(tally.confusion.sum(dim=1), want)
-    assert tally.num_rows == 3
+    assert torch.equal(counts.confusion.sum(dim=1), want)
+    assert counts.num_rows == 3

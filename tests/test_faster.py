@@ -38,19 +38,19 @@ OURS = ["rows", "memory", "both"]
 
 def batch_of(step: int, ranks: dist.Ranks) -> tuple[torch.Tensor, torch.Tensor]:
     """Other rows and another length on every rank; padding, and words that recur."""
-    dice = torch.Generator().manual_seed(1000 * step + ranks.rank)
+    generator = torch.Generator().manual_seed(1000 * step + ranks.rank)
     length = 5 + (step + ranks.rank) % 3
     # WHY few words: the same one twice in a batch is summed, and the order matters.
-    ids = torch.randint(1, 12, (6, length), generator=dice) * (1 + step)
+    ids = torch.randint(1, 12, (6, length), generator=generator) * (1 + step)
     ids[0, -2:] = 0  # padding
-    return ids % 90, torch.randint(0, 4, (6,), generator=dice)
+    return ids % 90, torch.randint(0, 4, (6,), generator=generator)
 
 
 def train(
-    how: str,
+    variant: str,
     ranks: dist.Ranks,
     *,
-    pieces: int = 1,
+    accumulation_steps: int = 1,
     set_to_none: bool = True,
     dtype: torch.dtype = torch.float32,
     disturb: Callable[[int, nn.Module], None] = lambda step, net: None,
@@ -58,16 +58,23 @@ def train(
     """Train; return the weights, and the gradients of each step."""
     torch.manual_seed(ranks.rank)  # rank 0's weights must win
     net = model.build("tiny", dropout=0.0, vocabulary_size=90).to(dtype)
-    replica = VARIANTS[how](net)
+    replica = VARIANTS[variant](net)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
     seen = []
     for step in range(NUM_STEPS):
         optimizer.zero_grad(set_to_none=set_to_none)
         ids, labels = batch_of(step, ranks)
-        for part, right in zip(ids.chunk(pieces), labels.chunk(pieces), strict=True):
-            is_last = part is ids or part.data_ptr() == ids.chunk(pieces)[-1].data_ptr()
+        for part, right in zip(
+            ids.chunk(accumulation_steps), labels.chunk(accumulation_steps), strict=True
+        ):
+            is_last = (
+                part is ids
+                or part.data_ptr() == ids.chunk(accumulation_steps)[-1].data_ptr()
+            )
             with sync.no_sync_unless(is_last, replica=replica):
-                (F.cross_entropy(replica(part).logits, right) / pieces).backward()
+                (
+                    F.cross_entropy(replica(part).logits, right) / accumulation_steps
+                ).backward()
         clip_grad_norm_(net.parameters(), 0.5)
         grads = {n: p.grad for n, p in net.named_parameters() if p.grad is not None}
         seen.append({name: grad.clone() for name, grad in grads.items()})
@@ -84,28 +91,30 @@ def poison(step: int, net: nn.Module) -> None:
                 param.grad.mul_(math.nan)
 
 
-def tell(ranks: dist.Ranks, out: Path) -> None:
-    told: dict[str, Any] = {}
-    for how in VARIANTS:
-        told[how] = {
-            "plain": train(how, ranks),
-            "kept": train(how, ranks, set_to_none=False),
-            "accumulated": train(how, ranks, pieces=2),
-            "accumulated, kept": train(how, ranks, pieces=2, set_to_none=False),
-            "poisoned": train(how, ranks, disturb=poison),
-            "float64": train(how, ranks, dtype=torch.float64),
+def write_results(ranks: dist.Ranks, out: Path) -> None:
+    results: dict[str, Any] = {}
+    for variant in VARIANTS:
+        results[variant] = {
+            "plain": train(variant, ranks),
+            "kept": train(variant, ranks, set_to_none=False),
+            "accumulated": train(variant, ranks, accumulation_steps=2),
+            "accumulated, kept": train(
+                variant, ranks, accumulation_steps=2, set_to_none=False
+            ),
+            "poisoned": train(variant, ranks, disturb=poison),
+            "float64": train(variant, ranks, dtype=torch.float64),
         }
-    torch.save(told, out / f"{ranks.rank}.pt")
+    torch.save(results, out / f"{ranks.rank}.pt")
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], list[Any]]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], list[Any]]:
     done: dict[int, list[Any]] = {}
 
     def of(num_ranks: int) -> list[Any]:
         if num_ranks not in done:
             out = tmp_path_factory.mktemp(f"ranks_{num_ranks}")
-            dist.launch(tell, out, num_ranks=num_ranks, timeout_s=60)
+            dist.launch(write_results, out, num_ranks=num_ranks, timeout_s=60)
             done[num_ranks] = [torch.load(out / f"{r}.pt") for r in range(num_ranks)]
         return done[num_ranks]
 
@@ -113,13 +122,13 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], list[Any]]
 
 
 @pytest.mark.parametrize("kind", ["plain", "kept", "poisoned", "float64"])
-@pytest.mark.parametrize("how", OURS)
+@pytest.mark.parametrize("variant", OURS)
 def test_with_two_ranks_all_is_ddps_bit_for_bit(
-    how: str, kind: str, told: Callable[[int], list[Any]]
+    variant: str, kind: str, results: Callable[[int], list[Any]]
 ) -> None:
     for rank in range(2):
-        weights, gradients = told(2)[rank][how][kind]
-        want_weights, want = told(2)[rank]["ddp"][kind]
+        weights, gradients = results(2)[rank][variant][kind]
+        want_weights, want = results(2)[rank]["ddp"][kind]
         for step in range(NUM_STEPS):
             assert gradients[step].keys() == want[step].keys()
             for name, gradient in gradients[step].items():
@@ -127,44 +136,46 @@ def test_with_two_ranks_all_is_ddps_bit_for_bit(
         assert all(torch.equal(weights[n], want_weights[n]) for n in want_weights)
 
 
-def gap(one: Tensors, other: Tensors) -> float:
+def gap(left: Tensors, right: Tensors) -> float:
     # The keys' biases have a gradient of 0 but for rounding.
     return max(
-        ((one[n] - other[n]).abs().max() / one[n].abs().max()).item()
-        for n in one
+        ((left[n] - right[n]).abs().max() / left[n].abs().max()).item()
+        for n in left
         if not n.endswith("k_lin.bias")
     )
 
 
 @pytest.mark.parametrize("kind", ["accumulated", "accumulated, kept"])
-@pytest.mark.parametrize("how", OURS)
+@pytest.mark.parametrize("variant", OURS)
 def test_accumulation_differs_by_the_order_of_a_sum_only(
-    how: str, kind: str, told: Callable[[int], list[Any]]
+    variant: str, kind: str, results: Callable[[int], list[Any]]
 ) -> None:
     for rank in range(2):
-        first, want = (told(2)[rank][way][kind][1][0] for way in (how, "ddp"))
+        first, want = (results(2)[rank][name][kind][1][0] for name in (variant, "ddp"))
         assert gap(want, first) < 1e-6
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_ranks", [3, 4])
-@pytest.mark.parametrize("how", OURS)
+@pytest.mark.parametrize("variant", OURS)
 def test_with_more_ranks_the_gradients_are_ddps_but_for_the_order_of_a_sum(
-    how: str, num_ranks: int, told: Callable[[int], list[Any]]
+    variant: str, num_ranks: int, results: Callable[[int], list[Any]]
 ) -> None:
     for rank in range(num_ranks):
-        first, want = (told(num_ranks)[rank][w]["plain"][1][0] for w in (how, "ddp"))
+        first, want = (
+            results(num_ranks)[rank][w]["plain"][1][0] for w in (variant, "ddp")
+        )
         assert gap(want, first) < 1e-6
 
 
 @pytest.mark.parametrize("num_ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("how", OURS)
+@pytest.mark.parametrize("variant", OURS)
 def test_the_replicas_stay_equal_to_the_last_bit(
-    how: str, num_ranks: int, told: Callable[[int], list[Any]]
+    variant: str, num_ranks: int, results: Callable[[int], list[Any]]
 ) -> None:
-    first = told(num_ranks)[0][how]["plain"][0]
-    for other in told(num_ranks)[1:]:
-        assert all(torch.equal(first[n], other[how]["plain"][0][n]) for n in first)
+    first = results(num_ranks)[0][variant]["plain"][0]
+    for other in results(num_ranks)[1:]:
+        assert all(torch.equal(first[n], other[variant]["plain"][0][n]) for n in first)
 
 
 # --- Negative controls: the proof notices what may be forgotten -----------------
@@ -176,14 +187,17 @@ def forgetful(ranks: dist.Ranks, out: Path, what: str) -> None:
             lambda self: torch.zeros(0, dtype=torch.long), lambda self, rows: None
         )
     if what == "others' sums":
-        shared_memory.SharedMemory._add_up = lambda self: None  # type: ignore[method-assign]
+        shared_memory.SharedMemory._sum_own_chunk = lambda self: None  # type: ignore[method-assign]
     if what == "who wrote elsewhere":
-        sparse_embedding.RowGradient._somebody_wrote_elsewhere = (  # type: ignore[method-assign]
+        sparse_embedding.RowGradient._changed_outside = (  # type: ignore[method-assign]
             lambda self: False
         )
     disturb = poison if what == "who wrote elsewhere" else lambda step, net: None
-    told = {how: train(how, ranks, disturb=disturb)[1] for how in ("ddp", "both")}
-    torch.save(told, out / f"{ranks.rank}.pt")
+    results = {
+        variant: train(variant, ranks, disturb=disturb)[1]
+        for variant in ("ddp", "both")
+    }
+    torch.save(results, out / f"{ranks.rank}.pt")
 
 
 @pytest.mark.slow
@@ -193,11 +207,11 @@ def test_the_proof_fails_where_something_is_forgotten(
 ) -> None:
     dist.launch(forgetful, tmp_path, what, num_ranks=2, timeout_s=60)
     for rank in range(2):
-        told = torch.load(tmp_path / f"{rank}.pt")
+        results = torch.load(tmp_path / f"{rank}.pt")
         assert any(
-            not torch.equal(one[name], other[name])
-            for one, other in zip(told["ddp"], told["both"], strict=True)
-            for name in one
+            not torch.equal(left[name], right[name])
+            for left, right in zip(results["ddp"], results["both"], strict=True)
+            for name in left
         )
 
 
@@ -231,22 +245,22 @@ def test_a_parameter_that_one_rank_left_out_is_named_on_all(tmp_path: Path) -> N
         assert "second.weight" in text
 
 
-def share_the_table(ranks: dist.Ranks, out: Path, how: str) -> None:
+def share_the_table(ranks: dist.Ranks, out: Path, variant: str) -> None:
     words, head = nn.Embedding(100, 3), nn.Linear(3, 100)
     head.weight = words.weight
     net = nn.Sequential(words, head)
     try:
-        VARIANTS[how](net)(torch.arange(4)).sum().backward()
+        VARIANTS[variant](net)(torch.arange(4)).sum().backward()
     except SetupError as error:
         (out / f"{ranks.rank}.txt").write_text(str(error), encoding="utf-8")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["rows", "both"])
+@pytest.mark.parametrize("variant", ["rows", "both"])
 def test_a_table_that_is_used_elsewhere_too_is_refused(
-    how: str, tmp_path: Path
+    variant: str, tmp_path: Path
 ) -> None:
-    dist.launch(share_the_table, tmp_path, how, num_ranks=2, timeout_s=60)
+    dist.launch(share_the_table, tmp_path, variant, num_ranks=2, timeout_s=60)
     for rank in range(2):
         text = (tmp_path / f"{rank}.txt").read_text(encoding="utf-8")
         assert "not sparse" in text

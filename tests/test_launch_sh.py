@@ -59,7 +59,7 @@ def chapter(tmp_path: pathlib.Path) -> pathlib.Path:
     folder = tmp_path / "a folder with spaces"
     folder.mkdir()
     return pathlib.Path(
-        shutil.copy(HELPERS / "launched_story.py", folder / "09 story.py")
+        shutil.copy(HELPERS / "launched_program.py", folder / "09 program.py")
     )
 
 
@@ -69,14 +69,14 @@ def test_a_real_run_starts_ranks_passes_flags_on_and_keeps_every_ranks_output(
     folder = chapter.parent
     done = launch("-n", "2", "-l", "my logs", chapter.name, "-n", "1 2", cwd=folder)
     assert done.returncode == 0, done.stderr
-    stories = {}
+    logs = {}
     for stream in ("stdout", "stderr"):
         files = list((folder / "my logs").rglob(f"{stream}.log"))
         assert sorted(file.parent.name for file in files) == ["0", "1"]
         for file in files:
-            stories[file.parent.name, stream] = file.read_text(encoding="utf-8")
+            logs[file.parent.name, stream] = file.read_text(encoding="utf-8")
     for rank in ("0", "1"):
-        arguments, env = json.loads(stories[rank, "stdout"])
+        arguments, env = json.loads(logs[rank, "stdout"])
         assert arguments == ["-n", "1 2"]
         assert env == {
             "RANK": rank,
@@ -87,9 +87,9 @@ def test_a_real_run_starts_ranks_passes_flags_on_and_keeps_every_ranks_output(
             "GLOO_SOCKET_IFNAME": machine.loopback_interface(),
             "MASTER_ADDR": "127.0.0.1",
         }
-        assert stories[rank, "stderr"] == f"error output of {rank}\n"
+        assert logs[rank, "stderr"] == f"error output of {rank}\n"
     # On the terminal only rank 0, and every line says so.
-    assert done.stdout == f"[rank 0] {stories['0', 'stdout']}"
+    assert done.stdout == f"[rank 0] {logs['0', 'stdout']}"
     assert "[rank 0] error output of 0" in done.stderr
     assert "error output of 1" not in done.stderr
 

@@ -64,7 +64,7 @@ def test_a_lesson_keeps_its_promise_with_other_numbers_of_ranks(
 
 SABOTAGE = {
     "02": "from distrinews.sync import ring\n"
-    "ring._pass_on = lambda leaving, arriving, ranks: 0\n",
+    "ring._send_right_receive_left = lambda outgoing, incoming, ranks: 0\n",
     # Evaluation with the rows that training pads with.
     "03": "from distrinews import sharding\n"
     "sharding.evaluation_batches = lambda lengths, ranks, batch_size: [\n"
@@ -73,7 +73,7 @@ SABOTAGE = {
     "04": "from distrinews.sync import overlap\n"
     "def forget(self, bucket):\n"
     "    bucket.flat[-1] = 0\n"
-    "    self._next += 1\n"
+    "    self._next_bucket += 1\n"
     "overlap.Overlapped._launch = forget\n",
 }
 

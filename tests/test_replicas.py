@@ -24,38 +24,38 @@ def net() -> nn.Module:
 
 
 def look(ranks: dist.Ranks, out: Path) -> None:
-    told: dict[str, object] = {}
+    results: dict[str, object] = {}
     for case in ("equal", "last bit", "sign of zero", "buffer", "nan", "same nan"):
-        one = net()
+        replica = net()
         with torch.no_grad():
             if case == "same nan":
-                one[0].bias[0] = math.nan
+                replica[0].bias[0] = math.nan
             if ranks.rank == 1:
                 if case == "last bit":
-                    weight = one[2].weight
+                    weight = replica[2].weight
                     weight[0, 0] = torch.nextafter(weight[0, 0], torch.tensor(9.0))
-                    one[2].bias[1] += 0.5  # later in the model's order
+                    replica[2].bias[1] += 0.5  # later in the model's order
                 if case == "sign of zero":
-                    one[1].bias[0] = -0.0
+                    replica[1].bias[0] = -0.0
                 if case == "buffer":
-                    one[1].running_mean[0] = 1.0
+                    replica[1].running_mean[0] = 1.0
                 if case == "nan":
-                    one[0].bias[0] = math.nan
-        told[f"{case}: gap"] = replicas.max_parameter_gap(one)
+                    replica[0].bias[0] = math.nan
+        results[f"{case}: gap"] = replicas.max_parameter_gap(replica)
         try:
-            replicas.assert_replicas_equal(one)
-            told[case] = "equal"
+            replicas.assert_replicas_equal(replica)
+            results[case] = "equal"
         except ReplicasDifferError as error:
-            told[case] = error.what
-    torch.save(told, out / f"{ranks.rank}.pt")
+            results[case] = error.what
+    torch.save(results, out / f"{ranks.rank}.pt")
 
 
 def test_a_difference_in_one_bit_is_named_on_every_rank(tmp_path: Path) -> None:
     dist.launch(look, tmp_path, num_ranks=3, timeout_s=60)
-    told = [torch.load(tmp_path / f"{rank}.pt") for rank in range(3)]
+    results = [torch.load(tmp_path / f"{rank}.pt") for rank in range(3)]
     # NaN is not equal to itself: compare what was printed.
-    assert str(told[0]) == str(told[1]) == str(told[2])
-    first = told[0]
+    assert str(results[0]) == str(results[1]) == str(results[2])
+    first = results[0]
     assert first["equal"] == "equal"
     assert first["equal: gap"] == 0.0
     camps = "first: ranks [0, 2] / ranks [1] hold different values."
@@ -89,10 +89,10 @@ def test_models_of_different_kinds_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_the_checksum_costs_less_than_a_hundredth_of_a_step() -> None:
-    one = model.build("tiny", dropout=0.0, vocabulary_size=30_000)
-    size = sum(param.nbytes for param in one.parameters())
+    replica = model.build("tiny", dropout=0.0, vocabulary_size=30_000)
+    size = sum(param.nbytes for param in replica.parameters())
     began = time.perf_counter()
-    replicas.assert_replicas_equal(one)
+    replicas.assert_replicas_equal(replica)
     seconds = time.perf_counter() - began
     # minilm: 91 MB, and a step of 0.3 s. Once in 100 steps is 30 s; measured 0.1 s.
     assert seconds * (91e6 / size) < 3.0

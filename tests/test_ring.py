@@ -21,18 +21,18 @@ def own(rank: int, size: int) -> torch.Tensor:
 
 
 def add_up(ranks: dist.Ranks, out: Path) -> None:
-    told = {}
+    results = {}
     for size in SIZES:
         tensor = own(ranks.rank, size)
         cost = ring.ring_all_reduce(tensor)
-        told[size] = (tensor, cost.steps, cost.sent_bytes)
+        results[size] = (tensor, cost.steps, cost.sent_bytes)
     grid = torch.full((2, 3), ranks.rank + 1, dtype=torch.int64)
     ring.ring_all_reduce(grid)
-    told["grid"] = grid
-    theirs = own(ranks.rank, 10)
-    torch_dist.all_reduce(theirs)
-    told["torch"] = theirs
-    torch.save(told, out / f"{ranks.rank}.pt")
+    results["grid"] = grid
+    reduced_by_torch = own(ranks.rank, 10)
+    torch_dist.all_reduce(reduced_by_torch)
+    results["torch"] = reduced_by_torch
+    torch.save(results, out / f"{ranks.rank}.pt")
 
 
 @pytest.mark.parametrize("num_ranks", [2, pytest.param(4, marks=pytest.mark.slow), 3])
@@ -40,21 +40,21 @@ def test_the_ring_adds_up_in_2_w_minus_1_steps_of_one_wth_each(
     num_ranks: int, tmp_path: Path
 ) -> None:
     dist.launch(add_up, tmp_path, num_ranks=num_ranks, timeout_s=60)
-    told = [torch.load(tmp_path / f"{rank}.pt") for rank in range(num_ranks)]
+    results = [torch.load(tmp_path / f"{rank}.pt") for rank in range(num_ranks)]
     for size in SIZES:
         want = sum(own(rank, size).double() for rank in range(num_ranks))
-        for tensor, steps, sent_bytes in (one[size] for one in told):
+        for tensor, steps, sent_bytes in (result[size] for result in results):
             torch.testing.assert_close(tensor.double(), want, rtol=0, atol=1e-5)
-            assert torch.equal(tensor, told[0][size][0])
+            assert torch.equal(tensor, results[0][size][0])
             assert steps == 2 * (num_ranks - 1)
             # A chunk is n / W elements, rounded up or down.
             share = steps * 4 * (size / num_ranks)
             assert abs(sent_bytes - share) <= steps * 4
-        total = sum(one[size][2] for one in told)
+        total = sum(result[size][2] for result in results)
         assert total == 2 * (num_ranks - 1) * 4 * size
-    for one in told:
-        assert one["grid"].tolist() == [[num_ranks * (num_ranks + 1) // 2] * 3] * 2
-        torch.testing.assert_close(one["torch"], one[10][0])
+    for result in results:
+        assert result["grid"].tolist() == [[num_ranks * (num_ranks + 1) // 2] * 3] * 2
+        torch.testing.assert_close(result["torch"], result[10][0])
 
 
 def test_a_view_that_cannot_be_cut_is_refused() -> None:

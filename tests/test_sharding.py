@@ -33,7 +33,7 @@ def test_the_sampler_equals_torchs_index_for_index() -> None:
         if drop_last and num_rows < world_size:
             continue  # torch yields padding there, against its own documentation
         for rank in range(world_size):
-            torchs: DistributedSampler[int] = DistributedSampler(
+            torch_sampler: DistributedSampler[int] = DistributedSampler(
                 range(num_rows),
                 num_replicas=world_size,
                 rank=rank,
@@ -41,17 +41,22 @@ def test_the_sampler_equals_torchs_index_for_index() -> None:
                 seed=6,
                 drop_last=drop_last,
             )
-            torchs.set_epoch(epoch)
-            ours = ShardSampler(
+            torch_sampler.set_epoch(epoch)
+            sampler = ShardSampler(
                 num_rows,
                 rank_of(rank, world_size),
                 seed=6,
                 shuffle=shuffle,
                 drop_last=drop_last,
             )
-            ours.set_epoch(epoch)
-            assert list(ours) == list(torchs), (num_rows, world_size, rank, epoch)
-            assert len(ours) == len(torchs)
+            sampler.set_epoch(epoch)
+            assert list(sampler) == list(torch_sampler), (
+                num_rows,
+                world_size,
+                rank,
+                epoch,
+            )
+            assert len(sampler) == len(torch_sampler)
             compared += 1
     assert compared > 1000
 
@@ -158,10 +163,10 @@ def test_after_a_stop_any_number_of_ranks_reads_what_is_left_and_nothing_else(
             sampler = ShardSampler(num_rows, ranks, seed=5, drop_last=drop_last)
             sampler.set_epoch(2)
             sampler.advance(consumed)
-            mine = list(sampler)
-            assert len(mine) == len(sampler)
+            local_rows = list(sampler)
+            assert len(local_rows) == len(sampler)
             padding.add(sampler.num_padding)
-            read += mine
+            read += local_rows
         alone = ShardSampler(num_rows, rank_of(0, 1), seed=5)
         alone.set_epoch(2)
         left = list(alone)[consumed:]
@@ -231,7 +236,9 @@ def evaluation_plan(world_size: int) -> list[list[list[int]]]:
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5, 7, 20])
 def test_every_row_is_evaluated_once_and_in_the_same_company(world_size: int) -> None:
     [alone] = evaluation_plan(1)
-    shared = [batch for mine in evaluation_plan(world_size) for batch in mine]
+    shared = [
+        batch for local_rows in evaluation_plan(world_size) for batch in local_rows
+    ]
     assert sorted(row for batch in shared for row in batch) == list(range(1003))
     assert sorted(shared) == sorted(alone)
     assert len(alone) == 16  # 1003 / 64, rounded up
@@ -239,7 +246,7 @@ def test_every_row_is_evaluated_once_and_in_the_same_company(world_size: int) ->
 
 def test_ranks_differ_by_at_most_one_batch_and_spare_ranks_get_none() -> None:
     for world_size in (2, 3, 5, 7, 20):
-        counts = [len(mine) for mine in evaluation_plan(world_size)]
+        counts = [len(local_rows) for local_rows in evaluation_plan(world_size)]
         assert max(counts) - min(counts) <= 1
     assert min(counts) == 0
     assert sharding.evaluation_batches([], rank_of(0, 1), batch_size=64) == []

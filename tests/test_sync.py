@@ -45,9 +45,9 @@ def build(dtype: torch.dtype = torch.float32) -> nn.Module:
 
 def rows_of(step: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The global batch of a step: token ids [G, T] and labels [G]."""
-    dice = torch.Generator().manual_seed(step)
-    ids = torch.randint(5, 90, (GLOBAL_BATCH_SIZE, 7), generator=dice)
-    return ids, torch.randint(0, 4, (GLOBAL_BATCH_SIZE,), generator=dice)
+    generator = torch.Generator().manual_seed(step)
+    ids = torch.randint(5, 90, (GLOBAL_BATCH_SIZE, 7), generator=generator)
+    return ids, torch.randint(0, 4, (GLOBAL_BATCH_SIZE,), generator=generator)
 
 
 def loss_of(replica: nn.Module, batch: Any) -> torch.Tensor:
@@ -55,83 +55,101 @@ def loss_of(replica: nn.Module, batch: Any) -> torch.Tensor:
     return F.cross_entropy(replica(ids).logits, labels)
 
 
-def wrap(how: str, net: nn.Module) -> nn.Module:
-    if not torch_dist.is_initialized() or how in AFTER_BACKWARD or how == "nothing":
+def wrap(variant: str, net: nn.Module) -> nn.Module:
+    if (
+        not torch_dist.is_initialized()
+        or variant in AFTER_BACKWARD
+        or variant == "nothing"
+    ):
         return net
-    if how == "overlapped":
+    if variant == "overlapped":
         return sync.Overlapped(net, bucket_bytes=100_000, first_bucket_bytes=10_000)
-    if how == "parameter_reduced":
+    if variant == "parameter_reduced":
         return wrong.ParameterReduced(net)
-    if how == "before_accumulation":
+    if variant == "before_accumulation":
         return wrong.ReducedBeforeAccumulation(net)
     return DistributedDataParallel(net, bucket_cap_mb=0.1)
 
 
-def backward(how: str, replica: nn.Module, micro_batches: list[Any]) -> None:
+def backward(variant: str, replica: nn.Module, micro_batches: list[Any]) -> None:
     """One step's backward passes, with whatever averaging belongs to them."""
-    if how == "late_flag" and isinstance(replica, DistributedDataParallel):
-        wrong.backward_with_a_late_flag(replica, micro_batches, loss_of=loss_of)
+    if variant == "late_flag" and isinstance(replica, DistributedDataParallel):
+        wrong.backward_with_late_sync_flag(replica, micro_batches, loss_of=loss_of)
         return
     for batch in micro_batches:
         is_last = batch is micro_batches[-1]
         with sync.no_sync_unless(is_last, replica=replica):
             (loss_of(replica, batch) / len(micro_batches)).backward()
-    if how in AFTER_BACKWARD:
-        AFTER_BACKWARD[how](replica)
+    if variant in AFTER_BACKWARD:
+        AFTER_BACKWARD[variant](replica)
 
 
-def mine(ranks: dist.Ranks, step: int, pieces: int) -> list[Any]:
+def local_micro_batches(
+    ranks: dist.Ranks, step: int, accumulation_steps: int
+) -> list[Any]:
     """This rank's micro-batches: its part of each piece of the global batch."""
     ids, labels = (t[ranks.rank :: ranks.world_size] for t in rows_of(step))
-    return list(zip(ids.chunk(pieces), labels.chunk(pieces), strict=True))
+    return list(
+        zip(
+            ids.chunk(accumulation_steps), labels.chunk(accumulation_steps), strict=True
+        )
+    )
 
 
 def train(
     ranks: dist.Ranks,
-    how: str,
+    variant: str,
     *,
-    pieces: int = 1,
+    accumulation_steps: int = 1,
     dtype: torch.dtype = torch.float32,
     num_steps: int = NUM_STEPS,
     set_to_none: bool = True,
 ) -> Tensors:
     net = build(dtype)
-    replica = wrap(how, net)
+    replica = wrap(variant, net)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
     for step in range(num_steps):
         optimizer.zero_grad(set_to_none=set_to_none)
-        backward(how, replica, mine(ranks, step, pieces))
+        backward(variant, replica, local_micro_batches(ranks, step, accumulation_steps))
         clip_grad_norm_(net.parameters(), 0.5)
         optimizer.step()
     return {name: param.detach() for name, param in net.named_parameters()}
 
 
-def gradients(ranks: dist.Ranks, how: str, *, pieces: int = 1) -> Tensors:
+def gradients(
+    ranks: dist.Ranks, variant: str, *, accumulation_steps: int = 1
+) -> Tensors:
     net = build()
-    backward(how, wrap(how, net), mine(ranks, 0, pieces))
+    backward(
+        variant, wrap(variant, net), local_micro_batches(ranks, 0, accumulation_steps)
+    )
     return {n: p.grad for n, p in net.named_parameters() if p.grad is not None}
 
 
-def tell(ranks: dist.Ranks, out: Path) -> None:
-    told: dict[str, Any] = {}
-    for how in RIGHT:
-        told[how] = {
-            "gradients": gradients(ranks, how),
-            "trained": train(ranks, how),
-            "kept": train(ranks, how, set_to_none=False),
+def write_results(ranks: dist.Ranks, out: Path) -> None:
+    results: dict[str, Any] = {}
+    for variant in RIGHT:
+        results[variant] = {
+            "gradients": gradients(ranks, variant),
+            "trained": train(ranks, variant),
+            "kept": train(ranks, variant, set_to_none=False),
         }
         if ranks.world_size != 3:  # thirds are no exact numbers, in float64 neither
-            told[how]["float64"] = train(ranks, how, dtype=torch.float64)
+            results[variant]["float64"] = train(ranks, variant, dtype=torch.float64)
         if ranks.world_size == 2:
-            told[how]["accumulated gradients"] = gradients(ranks, how, pieces=2)
-            told[how]["accumulated"] = train(ranks, how, pieces=2)
+            results[variant]["accumulated gradients"] = gradients(
+                ranks, variant, accumulation_steps=2
+            )
+            results[variant]["accumulated"] = train(
+                ranks, variant, accumulation_steps=2
+            )
     if ranks.world_size == 2:
-        for how in WRONG:
-            told[how] = {
-                "trained": train(ranks, how, num_steps=3),
-                "accumulated": train(ranks, how, num_steps=3, pieces=2),
+        for variant in WRONG:
+            results[variant] = {
+                "trained": train(ranks, variant, num_steps=3),
+                "accumulated": train(ranks, variant, num_steps=3, accumulation_steps=2),
             }
-    torch.save(told, out / f"{ranks.rank}.pt")
+    torch.save(results, out / f"{ranks.rank}.pt")
 
 
 @pytest.fixture(scope="module")
@@ -140,26 +158,26 @@ def alone() -> Tensors:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], list[Any]]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], list[Any]]:
     done: dict[int, list[Any]] = {}
 
     def of(num_ranks: int) -> list[Any]:
         if num_ranks not in done:
             out = tmp_path_factory.mktemp(f"ranks_{num_ranks}")
-            dist.launch(tell, out, num_ranks=num_ranks, timeout_s=60)
+            dist.launch(write_results, out, num_ranks=num_ranks, timeout_s=60)
             done[num_ranks] = [torch.load(out / f"{r}.pt") for r in range(num_ranks)]
         return done[num_ranks]
 
     return of
 
 
-def gap(one: Tensors, other: Tensors) -> float:
+def gap(left: Tensors, right: Tensors) -> float:
     """The largest difference, as a part of the tensor's own largest value."""
-    assert one.keys() == other.keys()
+    assert left.keys() == right.keys()
     # WHY not the keys' biases: their gradient is 0 but for rounding; see test_equality.
     return max(
-        ((one[name] - other[name]).abs().max() / one[name].abs().max()).item()
-        for name in one
+        ((left[name] - right[name]).abs().max() / left[name].abs().max()).item()
+        for name in left
         if not name.endswith("k_lin.bias")
     )
 
@@ -171,92 +189,95 @@ MANY = [
 ]
 
 
-@pytest.mark.parametrize("how", RIGHT)
+@pytest.mark.parametrize("variant", RIGHT)
 def test_with_two_ranks_the_gradients_are_ddps_bit_for_bit(
-    how: str, told: Callable[[int], list[Any]]
+    variant: str, results: Callable[[int], list[Any]]
 ) -> None:
     for rank in range(2):
         for kind in ("gradients", "accumulated gradients"):
-            ours, theirs = told(2)[rank][how][kind], told(2)[rank]["torch_ddp"][kind]
-            assert ours.keys() == theirs.keys()
-            assert len(ours) > 20
-            for name in ours:
-                assert torch.equal(ours[name], theirs[name]), (rank, kind, name)
+            actual, expected = (
+                results(2)[rank][variant][kind],
+                results(2)[rank]["torch_ddp"][kind],
+            )
+            assert actual.keys() == expected.keys()
+            assert len(actual) > 20
+            for name in actual:
+                assert torch.equal(actual[name], expected[name]), (rank, kind, name)
 
 
 @pytest.mark.parametrize("num_ranks", MANY[1:])
-@pytest.mark.parametrize("how", RIGHT)
+@pytest.mark.parametrize("variant", RIGHT)
 def test_with_more_ranks_the_gradients_are_ddps_but_for_the_order_of_a_sum(
-    how: str, num_ranks: int, told: Callable[[int], list[Any]]
+    variant: str, num_ranks: int, results: Callable[[int], list[Any]]
 ) -> None:
     for rank in range(num_ranks):
-        ours = told(num_ranks)[rank][how]["gradients"]
-        theirs = told(num_ranks)[rank]["torch_ddp"]["gradients"]
-        assert gap(theirs, ours) < 1e-6
+        actual = results(num_ranks)[rank][variant]["gradients"]
+        expected = results(num_ranks)[rank]["torch_ddp"]["gradients"]
+        assert gap(expected, actual) < 1e-6
 
 
 @pytest.mark.parametrize("num_ranks", MANY)
-@pytest.mark.parametrize("how", RIGHT)
+@pytest.mark.parametrize("variant", RIGHT)
 def test_every_rung_trains_the_model_of_one_process(
-    how: str, num_ranks: int, alone: Tensors, told: Callable[[int], list[Any]]
+    variant: str, num_ranks: int, alone: Tensors, results: Callable[[int], list[Any]]
 ) -> None:
     for rank in range(num_ranks):
         # WHY 2e-6: the roundings of twenty steps; see TOLERANCE in test_equality.
-        assert gap(alone, told(num_ranks)[rank][how]["trained"]) < 2e-6
-        assert gap(alone, told(num_ranks)[rank][how]["kept"]) < 2e-6
+        assert gap(alone, results(num_ranks)[rank][variant]["trained"]) < 2e-6
+        assert gap(alone, results(num_ranks)[rank][variant]["kept"]) < 2e-6
 
 
-@pytest.mark.parametrize("how", RIGHT)
+@pytest.mark.parametrize("variant", RIGHT)
 def test_every_rung_accumulates_to_the_model_of_one_process(
-    how: str, alone: Tensors, told: Callable[[int], list[Any]]
+    variant: str, alone: Tensors, results: Callable[[int], list[Any]]
 ) -> None:
     for rank in range(2):
-        assert gap(alone, told(2)[rank][how]["accumulated"]) < 2e-6
+        assert gap(alone, results(2)[rank][variant]["accumulated"]) < 2e-6
 
 
 @pytest.mark.parametrize("num_ranks", [MANY[0], MANY[2]])
-@pytest.mark.parametrize("how", RIGHT)
+@pytest.mark.parametrize("variant", RIGHT)
 def test_in_float64_what_is_left_is_rounding(
-    how: str, num_ranks: int, told: Callable[[int], list[Any]]
+    variant: str, num_ranks: int, results: Callable[[int], list[Any]]
 ) -> None:
     want = train(ALONE, "nothing", dtype=torch.float64)
     for rank in range(num_ranks):
-        assert gap(want, told(num_ranks)[rank][how]["float64"]) < 1e-12
+        assert gap(want, results(num_ranks)[rank][variant]["float64"]) < 1e-12
 
 
-@pytest.mark.parametrize("how", RIGHT)
+@pytest.mark.parametrize("variant", RIGHT)
 @pytest.mark.parametrize("num_ranks", MANY)
 def test_every_rung_keeps_the_replicas_equal_to_the_last_bit(
-    how: str, num_ranks: int, told: Callable[[int], list[Any]]
+    variant: str, num_ranks: int, results: Callable[[int], list[Any]]
 ) -> None:
-    first = told(num_ranks)[0][how]["trained"]
-    for other in told(num_ranks)[1:]:
-        assert all(torch.equal(first[n], other[how]["trained"][n]) for n in first)
+    first = results(num_ranks)[0][variant]["trained"]
+    for other in results(num_ranks)[1:]:
+        assert all(torch.equal(first[n], other[variant]["trained"][n]) for n in first)
 
 
 # --- The wrong versions ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["parameter_reduced", "nothing"])
+@pytest.mark.parametrize("variant", ["parameter_reduced", "nothing"])
 def test_averaging_parameters_is_as_good_as_averaging_nothing(
-    how: str, told: Callable[[int], list[Any]]
+    variant: str, results: Callable[[int], list[Any]]
 ) -> None:
     want = train(ALONE, "nothing", num_steps=3)
     for rank in range(2):
-        assert gap(want, told(2)[rank][how]["trained"]) > 1e-3
-    assert gap(*(told(2)[rank][how]["trained"] for rank in range(2))) > 1e-3
+        assert gap(want, results(2)[rank][variant]["trained"]) > 1e-3
+    assert gap(*(results(2)[rank][variant]["trained"] for rank in range(2))) > 1e-3
 
 
-@pytest.mark.parametrize("how", ["before_accumulation", "late_flag"])
+@pytest.mark.parametrize("variant", ["before_accumulation", "late_flag"])
 def test_two_wrong_versions_look_right_until_a_step_has_two_micro_batches(
-    how: str, told: Callable[[int], list[Any]]
+    variant: str, results: Callable[[int], list[Any]]
 ) -> None:
     want = train(ALONE, "nothing", num_steps=3)
     for rank in range(2):
-        if how == "before_accumulation":
-            assert gap(want, told(2)[rank][how]["trained"]) < 2e-6
-        assert gap(want, told(2)[rank][how]["accumulated"]) > 1e-3
-    assert gap(*(told(2)[rank][how]["accumulated"] for rank in range(2))) > 1e-3
+        if variant == "before_accumulation":
+            assert gap(want, results(2)[rank][variant]["trained"]) < 2e-6
+        assert gap(want, results(2)[rank][variant]["accumulated"]) > 1e-3
+    assert gap(*(results(2)[rank][variant]["accumulated"] for rank in range(2))) > 1e-3
 
 
 # --- Unequal parts --------------------------------------------------------------
@@ -267,27 +288,27 @@ def unequal(ranks: dist.Ranks, out: Path) -> None:
     cut = [0, 9, 12, 12][ranks.rank : ranks.rank + 2]  # 9, 3 and no row at all
     batch = (ids[slice(*cut)], labels[slice(*cut)])
     num_rows = cut[1] - cut[0]
-    told = {}
-    for how in ("weighted", "plain"):
+    results = {}
+    for variant in ("weighted", "plain"):
         net = build()
         if num_rows:
             loss_of(net, batch).backward()
-        elif how == "plain":
+        elif variant == "plain":
             for param in net.parameters():
                 param.grad = torch.zeros_like(param)
-        if how == "weighted":
+        if variant == "weighted":
             sync.average_gradients_weighted(net, num_rows=num_rows)
         else:
             sync.average_gradients(net)
-        told[how] = {name: param.grad for name, param in net.named_parameters()}
+        results[variant] = {name: param.grad for name, param in net.named_parameters()}
     net = build()
     replica = DistributedDataParallel(net)
     weight = sync.uneven_loss_weight(num_rows=num_rows)
     # A rank without rows goes through DDP with any row, and the weight 0.
     loss = loss_of(replica, batch if num_rows else (ids[:1], labels[:1]))
     (loss * weight).backward()
-    told["ddp"] = {name: param.grad for name, param in net.named_parameters()}
-    torch.save(told, out / f"{ranks.rank}.pt")
+    results["ddp"] = {name: param.grad for name, param in net.named_parameters()}
+    torch.save(results, out / f"{ranks.rank}.pt")
 
 
 def test_parts_of_9_and_3_and_no_rows_average_to_the_gradient_of_all_12(
@@ -335,28 +356,28 @@ class TwoHeads(nn.Module):
 
 
 def forget_a_head(ranks: dist.Ranks, out: Path) -> None:
-    for how in RIGHT[:-1]:
+    for variant in RIGHT[:-1]:
         net = TwoHeads()
-        replica = wrap(how, net)
+        replica = wrap(variant, net)
         try:
             replica(torch.ones(1, 2), both=ranks.rank != 1).sum().backward()
-            if how in AFTER_BACKWARD:
-                AFTER_BACKWARD[how](replica)
+            if variant in AFTER_BACKWARD:
+                AFTER_BACKWARD[variant](replica)
         except MissingGradientError as error:
-            (out / f"{how}_{ranks.rank}").write_text(str(error), encoding="utf-8")
+            (out / f"{variant}_{ranks.rank}").write_text(str(error), encoding="utf-8")
             # The group still works: no rank is stuck in a collective of its own.
             assert dist.sum_over_ranks(1) == ranks.world_size
         net.zero_grad()
-        if how == "overlapped":  # and so does the wrapper
+        if variant == "overlapped":  # and so does the wrapper
             replica(torch.ones(1, 2), both=True).sum().backward()
             sync.average_gradients(net)
 
 
 def test_a_head_that_one_rank_forgot_is_named_on_every_rank(tmp_path: Path) -> None:
     dist.launch(forget_a_head, tmp_path, num_ranks=3, timeout_s=30)
-    told = {p.name: p.read_text(encoding="utf-8") for p in tmp_path.iterdir()}
-    assert len(told) == 3 * len(RIGHT[:-1])
-    for text in told.values():
+    results = {p.name: p.read_text(encoding="utf-8") for p in tmp_path.iterdir()}
+    assert len(results) == 3 * len(RIGHT[:-1])
+    for text in results.values():
         assert text.startswith("rank 1: ")
         assert "['second.weight', 'second.bias']" in text
 
@@ -390,17 +411,19 @@ class Mixed(nn.Module):
 
 
 def start_apart(ranks: dist.Ranks, out: Path) -> None:
-    told = {}
-    for how in ("overlapped", "torch_ddp", "naive"):
-        net = Mixed(seed=0 if how == "naive" else ranks.rank)
-        replica = wrap(how, net)
+    results = {}
+    for variant in ("overlapped", "torch_ddp", "naive"):
+        net = Mixed(seed=0 if variant == "naive" else ranks.rank)
+        replica = wrap(variant, net)
         rows = torch.tensor([ranks.rank, 2])
         replica(rows).square().mean().backward()
-        if how == "naive":
+        if variant == "naive":
             sync.average_gradients(net)
-        told[how] = {n: p.grad for n, p in net.named_parameters() if p.requires_grad}
-        told[how]["scale"] = net.scale
-    torch.save(told, out / f"{ranks.rank}.pt")
+        results[variant] = {
+            n: p.grad for n, p in net.named_parameters() if p.requires_grad
+        }
+        results[variant]["scale"] = net.scale
+    torch.save(results, out / f"{ranks.rank}.pt")
 
 
 def test_the_overlapped_wrapper_starts_all_ranks_from_rank_0s_model(
@@ -408,24 +431,24 @@ def test_the_overlapped_wrapper_starts_all_ranks_from_rank_0s_model(
 ) -> None:
     dist.launch(start_apart, tmp_path, num_ranks=2, timeout_s=60)
     for rank in range(2):
-        told = torch.load(tmp_path / f"{rank}.pt")
-        assert len(told["naive"]) == 4
-        for name, want in told["torch_ddp"].items():
-            assert torch.equal(told["overlapped"][name], want), name
-            assert torch.equal(told["naive"][name], want), name
+        results = torch.load(tmp_path / f"{rank}.pt")
+        assert len(results["naive"]) == 4
+        for name, want in results["torch_ddp"].items():
+            assert torch.equal(results["overlapped"][name], want), name
+            assert torch.equal(results["naive"][name], want), name
 
 
 def clip_early(ranks: dist.Ranks, out: Path) -> None:
-    told = {}
+    results = {}
     for when in ("after", "before"):
         net = build()
-        loss_of(net, mine(ranks, 0, 1)[0]).backward()
+        loss_of(net, local_micro_batches(ranks, 0, 1)[0]).backward()
         if when == "before":
             clip_grad_norm_(net.parameters(), 0.1)
         sync.average_gradients(net)
-        told[when] = clip_grad_norm_(net.parameters(), 0.1)
-        told[f"{when} gradients"] = {n: p.grad for n, p in net.named_parameters()}
-    torch.save(told, out / f"{ranks.rank}.pt")
+        results[when] = clip_grad_norm_(net.parameters(), 0.1)
+        results[f"{when} gradients"] = {n: p.grad for n, p in net.named_parameters()}
+    torch.save(results, out / f"{ranks.rank}.pt")
 
 
 def test_clipped_after_averaging_the_norm_is_global_without_a_message(

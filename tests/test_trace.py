@@ -53,13 +53,13 @@ def train(ranks: dist.Ranks, out: Path) -> None:
     assert torch_dist.all_reduce is before
     # WHY keep the wrapper: without it nothing would average in backward.
     again, unwatched = replicated()
-    for one, wrapper in ((net, replica), (again, unwatched)):
-        one.zero_grad()
+    for model, wrapper in ((net, replica), (again, unwatched)):
+        model.zero_grad()
         with wrapper.no_sync():  # what adds up locally is averaged once, with the last
             wrapper(rows + 1).square().mean().backward()
         wrapper(rows).square().mean().backward()
     pairs = zip(net.parameters(), again.parameters(), strict=True)
-    equal = [torch.equal(one.grad, other.grad) for one, other in pairs]
+    equal = [torch.equal(model.grad, other.grad) for model, other in pairs]
     (out / f"equal-{ranks.rank}.json").write_text(json.dumps(equal))
 
 
@@ -71,15 +71,15 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_call_is_seen_once_with_its_bytes_and_its_line(recorded: Path) -> None:
-    told = timeline.read(recorded)
-    assert sorted(told) == [0, 1]
-    for rank, events in told.items():
+    events_by_rank = timeline.read(recorded)
+    assert sorted(events_by_rank) == [0, 1]
+    for rank, events in events_by_rank.items():
         names = [event.name for event in events]
         assert names[:4] == ["forward", "backward", "bucket 0", "forward"]
         buckets = [event for event in events if event.name.startswith("bucket")][1:]
         assert len(buckets) >= 2
         assert sum(event.num_bytes for event in buckets) == 4 * 4 * 400 * 401
-        # The line of the story, not the one in the library that it calls.
+        # The line of the program, not the one in the library that it calls.
         calls = [e for e in events if re.search(r"test_trace.py:\d+ in train", e.site)]
         assert [event.name for event in calls] == ["all_reduce", "all_gather_object"]
         assert calls[0].num_bytes == 8
@@ -114,17 +114,20 @@ def test_a_watched_replica_that_sums_instead_of_averaging_is_found(
 
 
 def test_without_a_hang_the_diagnosis_is_silent(recorded: Path) -> None:
-    told = timeline.read(recorded)
-    assert timeline.diagnose(told, world_size=2) == "every call ended on every rank."
-    assert "[2] never began" in timeline.diagnose(told, world_size=3)
+    events_by_rank = timeline.read(recorded)
+    assert (
+        timeline.diagnose(events_by_rank, world_size=2)
+        == "every call ended on every rank."
+    )
+    assert "[2] never began" in timeline.diagnose(events_by_rank, world_size=3)
 
 
 def test_the_pictures_hold_every_event(recorded: Path, tmp_path: Path) -> None:
-    told = timeline.read(recorded)
-    num_events = sum(len(events) for events in told.values())
+    events_by_rank = timeline.read(recorded)
+    num_events = sum(len(events) for events in events_by_rank.values())
     page, perfetto = tmp_path / "t.html", tmp_path / "t.json"
-    render.write_html(told, page, title="a <step>", verdict="fine")
-    render.write_perfetto(told, perfetto)
+    render.write_html(events_by_rank, page, title="a <step>", verdict="fine")
+    render.write_perfetto(events_by_rank, perfetto)
     text = page.read_text(encoding="utf-8")
     assert text.count("<rect") == num_events
     assert "a &lt;step&gt;" in text
@@ -140,7 +143,7 @@ def test_the_pictures_hold_every_event(recorded: Path, tmp_path: Path) -> None:
         assert type(bar["pid"]) is type(bar["tid"]) is int
         assert bar["ts"] >= 0
         assert bar["dur"] >= 0
-    forward = next(e for e in told[1] if e.name == "forward")
+    forward = next(e for e in events_by_rank[1] if e.name == "forward")
     twin = next(b for b in bars if b["pid"] == 1 and b["name"] == "forward")
     assert forward.end_s is not None
     assert twin["ts"] == pytest.approx(1e6 * forward.start_s, abs=1)
@@ -198,7 +201,7 @@ def be_killed(ranks: dist.Ranks, out: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("story", "says"),
+    ("scenario", "expected"),
     [
         (
             skip_a_call,
@@ -225,12 +228,12 @@ def be_killed(ranks: dist.Ranks, out: Path) -> None:
     ],
 )
 def test_after_a_hang_or_a_kill_the_record_names_who_never_came(
-    story: Callable[..., None], says: str, tmp_path: Path
+    scenario: Callable[..., None], expected: str, tmp_path: Path
 ) -> None:
     with pytest.raises(RankFailedError):
-        dist.launch(story, tmp_path, num_ranks=2, timeout_s=4)
-    told = timeline.read(tmp_path)
-    assert re.search(says, timeline.diagnose(told, world_size=2))
+        dist.launch(scenario, tmp_path, num_ranks=2, timeout_s=4)
+    events_by_rank = timeline.read(tmp_path)
+    assert re.search(expected, timeline.diagnose(events_by_rank, world_size=2))
 
 
 def send_around(ranks: dist.Ranks, out: Path) -> None:
@@ -253,17 +256,20 @@ def send_around(ranks: dist.Ranks, out: Path) -> None:
 @pytest.mark.slow
 def test_messages_and_subgroups_are_no_missing_calls(tmp_path: Path) -> None:
     dist.launch(send_around, tmp_path, num_ranks=3, timeout_s=60)
-    told = timeline.read(tmp_path)
-    assert timeline.diagnose(told, world_size=3) == "every call ended on every rank."
+    events_by_rank = timeline.read(tmp_path)
+    assert (
+        timeline.diagnose(events_by_rank, world_size=3)
+        == "every call ended on every rank."
+    )
     names = {
         rank: [(event.kind[0], event.name) for event in events]
-        for rank, events in told.items()
+        for rank, events in events_by_rank.items()
     }
     both = [("c", "barrier"), *[("c", "all_reduce")] * 2]
     assert names[0] == [("m", "send"), ("m", "all_reduce"), *both]
     assert names[1] == [("m", "recv"), *both]
     assert names[2] == [("m", "all_reduce"), *both]
-    large = [e for e in told[0] if e.num_bytes == 1_000_000]
+    large = [e for e in events_by_rank[0] if e.num_bytes == 1_000_000]
     assert len(large) == 1
     assert large[0].end_s is not None
     assert large[0].end_s - large[0].start_s > 0.3  # until arrival, not until return
@@ -295,10 +301,10 @@ def test_what_travels_at_one_time_has_lanes_of_its_own(tmp_path: Path) -> None:
     ]
     path = tmp_path / "t.json"
     render.write_perfetto({0: events}, path)
-    told = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
-    bars = [event for event in told if event["ph"] == "X"]
+    events_by_rank = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
+    bars = [event for event in events_by_rank if event["ph"] == "X"]
     assert [bar["tid"] for bar in bars] == [0, 1, 2, 1, 1]
-    assert {e["tid"] for e in told if e["name"] == "thread_name"} == {0, 1, 2}
+    assert {e["tid"] for e in events_by_rank if e["name"] == "thread_name"} == {0, 1, 2}
 
 
 def test_a_full_disk_ends_the_record_and_not_the_run(

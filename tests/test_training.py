@@ -69,13 +69,16 @@ def test_micro_batches_are_put_together_step_by_step() -> None:
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])
 @pytest.mark.parametrize("batches", ["length", "shuffled"])
-@pytest.mark.parametrize("pieces", [1, 2])
+@pytest.mark.parametrize("accumulation_steps", [1, 2])
 def test_each_step_has_the_same_rows_whoever_computes_it(
-    batches: Literal["length", "shuffled"], world_size: int, pieces: int
+    batches: Literal["length", "shuffled"], world_size: int, accumulation_steps: int
 ) -> None:
     lengths = [(7 * row) % 50 + 3 for row in range(200)]
     settings = DistributedSettings(
-        batches=batches, accumulation_steps=pieces, global_batch_size=16, seed=5
+        batches=batches,
+        accumulation_steps=accumulation_steps,
+        global_batch_size=16,
+        seed=5,
     )
     alone = DistributedSettings(batches=batches, global_batch_size=16, seed=5)
 

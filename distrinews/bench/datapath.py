@@ -190,7 +190,7 @@ def time_in_turn(
     times_us: dict[int, dict[str, list[float]]] = {}
     for size, splits in by_size.items():
         epochs[size] = _read_epochs(splits.batch, splits, ranks, settings)
-        collect = functools.partial(collect_one_by_one, splits.fit)
+        collect = functools.partial(collect_one_by_one, splits.train_subset)
         one_by_one[size] = _read_epochs(collect, splits, ranks, settings)
         same_rows[size] = _reread_batches(splits, ranks, settings)
         # Of the last one, the largest, as many rows as an epoch has make a turn.

@@ -90,7 +90,7 @@ def gather_objects(value: T) -> list[T]:
         return [value]
     gathered: list[T | None] = [None] * torch_dist.get_world_size()
     torch_dist.all_gather_object(gathered, value)
-    return gathered  # type: ignore[return-value]  # all_gather_object filled each place
+    return gathered  # type: ignore[return-value]  # all_gather_object filled each entry
 
 
 def broadcast_object(value: T) -> T:
@@ -113,9 +113,9 @@ def broadcast_object(value: T) -> T:
     """
     if not torch_dist.is_initialized():
         return value
-    box = [value]
-    torch_dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
-    return box[0]
+    objects = [value]
+    torch_dist.broadcast_object_list(objects, src=0, device=torch.device("cpu"))
+    return objects[0]
 
 
 def vote_then_raise(
@@ -146,9 +146,11 @@ def vote_then_raise(
     _all_reduce(flag, group)
     if flag.item() == 0:
         return
-    mine = None if problem is None else _sendable(problem)
-    first = next(error for error in gather_objects(mine) if error is not None)
-    raise first from problem
+    local_error = None if problem is None else _picklable_error(problem)
+    first_error = next(
+        error for error in gather_objects(local_error) if error is not None
+    )
+    raise first_error from problem
 
 
 @contextlib.contextmanager
@@ -176,7 +178,7 @@ def raise_together() -> Generator[None, None, None]:
     vote_then_raise(problem)
 
 
-def _sendable(problem: Exception) -> DistriNewsError:
+def _picklable_error(problem: Exception) -> DistriNewsError:
     """An error that survives pickling and names the rank it came from."""
     if isinstance(problem, DistriNewsError):
         return problem
@@ -196,18 +198,18 @@ def _all_reduce(
 ) -> None:
     if not torch_dist.is_initialized():
         return
-    if _debugging() and torch_dist.get_backend(group) == "gloo":
+    if _debug_level_is_on() and torch_dist.get_backend(group) == "gloo":
         # WHY before: this barrier knows who arrived. When it times out it names the
         # ranks that did not; an all-reduce can only say that it waited.
         # WHY the timeout: its own would be 30 minutes, whatever the group's is. There
         # is no public way to ask a group for it (torch 2.13).
-        chosen: Any = group or torch_dist.group.WORLD
-        backend = chosen._get_backend(torch.device("cpu"))
+        process_group: Any = group or torch_dist.group.WORLD
+        backend = process_group._get_backend(torch.device("cpu"))
         torch_dist.monitored_barrier(group, backend.options._timeout, True)
     torch_dist.all_reduce(tensor, group=group)
 
 
-def _debugging() -> bool:
+def _debug_level_is_on() -> bool:
     """Whether TORCH_DISTRIBUTED_DEBUG is INFO or DETAIL."""
     # mypy: torch exports these at run time only.
     level = torch_dist.get_debug_level()  # type: ignore[attr-defined]

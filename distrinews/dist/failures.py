@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from distrinews.errors import DistriNewsError, RankFailedError
 
-__all__ = ["Report", "raise_cause"]
+__all__ = ["Report", "raise_root_cause"]
 
 
 @dataclass(frozen=True)
@@ -26,27 +26,27 @@ class Report:
     """What a failing rank tells the process that started it."""
 
     rank: int
-    at_s: float
+    failed_at_s: float
     error: DistriNewsError | None
     summary: str
-    where: str
-    trace: str
+    location: str
+    traceback_text: str
 
 
-def raise_cause(
+def raise_root_cause(
     reports: Sequence[Report],
     ended: Mapping[int, int],
     *,
-    silent: Sequence[int],
-    answers: Mapping[int, str],
+    hanging: Sequence[int],
+    locations: Mapping[int, str],
 ) -> NoReturn:
     """Raise the one failure that explains the others.
 
     Args:
-        reports: What failing ranks told.
+        reports: What failing ranks reported.
         ended: Rank -> exit code, of those that have ended; not all of them are 0.
-        silent: Ranks that are still running and have told nothing.
-        answers: Where those of them are that could be asked.
+        hanging: Ranks that are still running and have reported nothing.
+        locations: Rank -> line that it executes, of the hanging ranks that answered.
 
     Raises:
         DistriNewsError: The first failure was one; it is raised again, once.
@@ -56,18 +56,18 @@ def raise_cause(
     # WHY this order: a rank that dies takes the others' next collective with it, and
     # they report a closed connection. So: first a rank that died without a word, then
     # the earliest report.
-    told = {report.rank for report in reports}
+    reported = {report.rank for report in reports}
     for rank, code in sorted(ended.items()):
-        if code != 0 and rank not in told:
+        if code != 0 and rank not in reported:
             _raise_died(rank, code)
-    _raise_hang(reports, silent, answers)
-    first = min(reports, key=lambda report: report.at_s)
+    _raise_hang(reports, hanging, locations)
+    first = min(reports, key=lambda report: report.failed_at_s)
     if first.error is not None:
         raise first.error
     if first.summary.startswith("BrokenPipeError"):
         # `... | head` has read enough. `console.run` ends a program quietly then.
         broken = BrokenPipeError(f"rank {first.rank} raised {first.summary}.")
-        broken.add_note(first.trace)
+        broken.add_note(first.traceback_text)
         raise broken
     failed = RankFailedError(
         f"rank {first.rank} raised {first.summary}.",
@@ -75,44 +75,50 @@ def raise_cause(
         fix=f"read the traceback of rank {first.rank} above; it failed first.",
         page="rank-failed",
     )
-    failed.add_note(first.trace)
+    failed.add_note(first.traceback_text)
     raise failed
 
 
 def _raise_hang(
-    reports: Sequence[Report], silent: Sequence[int], answers: Mapping[int, str]
+    reports: Sequence[Report], hanging: Sequence[int], locations: Mapping[int, str]
 ) -> None:
     """If ranks gave up waiting, say for whom they waited, and where that rank is."""
-    first = min(reports, key=lambda report: report.at_s)
+    first = min(reports, key=lambda report: report.failed_at_s)
     # gloo's own words, and those of the barrier that debugging puts before it.
-    gave_up = ("timed out", "monitoredbarrier")
-    if first.error is not None or not any(w in first.summary.lower() for w in gave_up):
+    timeout_words = ("timed out", "monitoredbarrier")
+    if first.error is not None or not any(
+        w in first.summary.lower() for w in timeout_words
+    ):
         return  # somebody failed for another reason; that is the cause
     # WHY all of them: those who report a closed connection waited, too, until the first
     # one gave up and left.
-    waited = [report for report in reports if report.error is None]
-    places = "; ".join(f"rank {r.rank} {r.where}" for r in sorted(waited, key=_rank))
-    if silent:
+    waiting = [report for report in reports if report.error is None]
+    waiting_at = "; ".join(
+        f"rank {r.rank} {r.location}" for r in sorted(waiting, key=_rank_of)
+    )
+    if hanging:
         missing = "; ".join(
-            f"rank {rank} is at {answers.get(rank, 'a halt: its process is frozen')}"
-            for rank in silent
+            f"rank {rank} is at {locations.get(rank, 'a halt: its process is frozen')}"
+            for rank in hanging
         )
-        what = f"{missing}. It did not come to where others waited for it: {places}."
+        message = (
+            f"{missing}. It did not come to where others waited for it: {waiting_at}."
+        )
     else:
-        what = f"ranks waited for each other in different places: {places}."
+        message = f"ranks waited for each other in different places: {waiting_at}."
     hung = RankFailedError(
-        what,
+        message,
         why="a collective ends when every rank has called it; the others waited until "
         "the timeout.",
         fix="let every rank call the same collectives in the same order; look at the "
         "line named first. If it only needs longer: setup(timeout_s=...).",
         page="rank-hung",
     )
-    hung.add_note(first.trace)
+    hung.add_note(first.traceback_text)
     raise hung
 
 
-def _rank(report: Report) -> int:
+def _rank_of(report: Report) -> int:
     return report.rank
 
 

@@ -91,7 +91,7 @@ def current() -> Ranks:
         # WHY not trust the environment alone: in a torchrun worker WORLD_SIZE is set
         # before `setup` has run, and no collective would work yet.
         return Ranks(0, local_rank=0, world_size=1, device=_device(0, 1))
-    _, local_rank, _, local_world_size = _launcher_numbers()
+    _, local_rank, _, local_world_size = _ranks_from_environment()
     return Ranks(
         torch_dist.get_rank(),
         local_rank=local_rank,
@@ -116,7 +116,7 @@ def launched_world_size() -> int | None:
         >>> launched_world_size() is None
         True
     """
-    return _launcher_numbers()[2] if "RANK" in os.environ else None
+    return _ranks_from_environment()[2] if "RANK" in os.environ else None
 
 
 @contextlib.contextmanager
@@ -154,7 +154,7 @@ def setup(*, timeout_s: float = TIMEOUT_S) -> Generator[Ranks, None, None]:
             fix="call setup() once, around everything, and pass `ranks` on.",
             page="setup",
         )
-    rank, local_rank, world_size, local_world_size = _launcher_numbers()
+    rank, local_rank, world_size, local_world_size = _ranks_from_environment()
     device = _device(local_rank, local_world_size)
     if device.type == "cuda":
         # WHY before the first collective: without it every rank allocates on GPU 0,
@@ -163,7 +163,7 @@ def setup(*, timeout_s: float = TIMEOUT_S) -> Generator[Ranks, None, None]:
     if "RANK" in os.environ:
         spawn.exit_when_orphaned(_remove_store)
     if world_size > 1:
-        _join(rank, world_size, device, timeout_s)
+        _init_process_group(rank, world_size, device, timeout_s)
     try:
         yield Ranks(rank, local_rank=local_rank, world_size=world_size, device=device)
     finally:
@@ -171,7 +171,9 @@ def setup(*, timeout_s: float = TIMEOUT_S) -> Generator[Ranks, None, None]:
             torch_dist.destroy_process_group()
 
 
-def _join(rank: int, world_size: int, device: torch.device, timeout_s: float) -> None:
+def _init_process_group(
+    rank: int, world_size: int, device: torch.device, timeout_s: float
+) -> None:
     """Make the process group; returns when all ranks have arrived."""
     on_gpu = device.type == "cuda"
     timeout = timedelta(seconds=timeout_s)
@@ -179,7 +181,7 @@ def _join(rank: int, world_size: int, device: torch.device, timeout_s: float) ->
         # Both at once: CUDA gradients travel by nccl, counts and votes by gloo on the
         # CPU, so that asking "did anyone fail?" never waits for a GPU.
         backend="cpu:gloo,cuda:nccl" if on_gpu else "gloo",
-        store=_meeting_place(rank, world_size, timeout),
+        store=_rendezvous_store(rank, world_size, timeout),
         rank=rank,
         world_size=world_size,
         timeout=timeout,
@@ -187,7 +189,7 @@ def _join(rank: int, world_size: int, device: torch.device, timeout_s: float) ->
     )
 
 
-def _meeting_place(rank: int, world_size: int, timeout: timedelta) -> Any:
+def _rendezvous_store(rank: int, world_size: int, timeout: timedelta) -> Any:
     """A store where ranks leave their addresses for each other, fresh per group."""
     # mypy: torch exports its stores at run time only.
     store_file = os.environ.get(STORE_VARIABLE)
@@ -197,10 +199,10 @@ def _meeting_place(rank: int, world_size: int, timeout: timedelta) -> Any:
         store = torch_dist.FileStore(store_file, world_size)  # type: ignore[attr-defined]
         store.set_timeout(timeout)  # its own would be 300 s
     else:  # torchrun's own, from its environment variables
-        answer = torch_dist.rendezvous(  # type: ignore[attr-defined]
+        rendezvous = torch_dist.rendezvous(  # type: ignore[attr-defined]
             "env://", rank, world_size, timeout=timeout
         )
-        store = next(answer)[0]
+        store = next(rendezvous)[0]
     # WHY a section per group: torchrun's store outlives a group. In a second `setup`
     # ranks would find each other's old addresses there: connection refused, or a hang
     # (seen with torch 2.13). All W ranks have counted themselves before any of them can
@@ -222,26 +224,28 @@ def _device(local_rank: int, local_world_size: int) -> torch.device:
     """A GPU of its own for every rank of this machine, else the CPU for all."""
     # WHY all or nothing: with one GPU for two ranks, one replica on the GPU and one on
     # the CPU would need two backends for one gradient.
-    enough = torch.cuda.is_available() and torch.cuda.device_count() >= local_world_size
-    if enough and (local_world_size == 1 or torch_dist.is_nccl_available()):
+    has_gpu_per_rank = (
+        torch.cuda.is_available() and torch.cuda.device_count() >= local_world_size
+    )
+    if has_gpu_per_rank and (local_world_size == 1 or torch_dist.is_nccl_available()):
         return torch.device("cuda", local_rank)
     return torch.device("cpu")
 
 
-def _launcher_numbers() -> tuple[int, int, int, int]:
+def _ranks_from_environment() -> tuple[int, int, int, int]:
     """(rank, local_rank, world_size, local_world_size) from the environment."""
     if "RANK" not in os.environ:
         return 0, 0, 1, 1
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-    given = {name: os.environ.get(name) for name in names}
+    values = {name: os.environ.get(name) for name in names}
     try:
-        rank, local_rank, world_size = (int(given[name] or "") for name in names[:3])
-        local_world_size = int(given["LOCAL_WORLD_SIZE"] or world_size)
+        rank, local_rank, world_size = (int(values[name] or "") for name in names[:3])
+        local_world_size = int(values["LOCAL_WORLD_SIZE"] or world_size)
         if not 0 <= local_rank <= rank < world_size or local_world_size < 1:
             raise ValueError
     except ValueError:
         raise SetupError(
-            f"the launcher's variables do not fit together: {given}.",
+            f"the launcher's variables do not fit together: {values}.",
             why="a rank that miscounts the others waits for one that does not exist.",
             fix="unset RANK LOCAL_RANK WORLD_SIZE, or start with torchrun, which sets "
             "them all.",

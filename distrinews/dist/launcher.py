@@ -20,16 +20,16 @@ from typing import Any
 
 import torch.distributed as torch_dist
 
-from distrinews.system import machine
 from distrinews.dist import spawn
 from distrinews.dist.collectives import vote_then_raise
-from distrinews.errors import SetupError
 from distrinews.dist.group import STORE_VARIABLE, TIMEOUT_S, setup
+from distrinews.errors import SetupError
+from distrinews.system import machine
 
 __all__ = ["launch", "rank0_first"]
 
 # How long the others wait for rank 0's preparations, which may include a download.
-PATIENT_TIMEOUT_S = 3600.0
+RANK0_FIRST_TIMEOUT_S = 3600.0
 
 
 def launch(
@@ -42,7 +42,7 @@ def launch(
     started: this process already is a rank, and `fn` runs in place.
 
     Args:
-        fn: The story of one rank. With `num_ranks > 1` it must be at module level:
+        fn: What one rank does. With `num_ranks > 1` it must be at module level:
             each new process finds it by importing its file.
         *args: Passed on; must survive pickling.
         num_ranks: W. 1 runs `fn` in this process. Ignored under torchrun.
@@ -74,7 +74,7 @@ def launch(
             fn(ranks, *args)
         return
     # WHY a fresh folder per run: a store file left by an earlier run still holds its
-    # keys, and the new ranks would meet the ghosts of the old ones and hang.
+    # keys; the new ranks would connect to the old ranks' addresses and hang.
     folder = pathlib.Path(tempfile.mkdtemp(prefix="distrinews-"))
     try:
         spawn.run_ranks(
@@ -90,7 +90,9 @@ def launch(
 
 
 @contextlib.contextmanager
-def rank0_first(*, timeout_s: float = PATIENT_TIMEOUT_S) -> Generator[None, None, None]:
+def rank0_first(
+    *, timeout_s: float = RANK0_FIRST_TIMEOUT_S
+) -> Generator[None, None, None]:
     """Run the block on rank 0 alone, then on all other ranks.
 
     Why: downloads and caches. Done by all ranks at once, the same file is written N
@@ -117,7 +119,7 @@ def rank0_first(*, timeout_s: float = PATIENT_TIMEOUT_S) -> Generator[None, None
     if not torch_dist.is_initialized():
         yield
         return
-    patient = torch_dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout_s))
+    group = torch_dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout_s))
     try:
         problem: Exception | None = None
         if torch_dist.get_rank() == 0:
@@ -125,11 +127,11 @@ def rank0_first(*, timeout_s: float = PATIENT_TIMEOUT_S) -> Generator[None, None
                 yield
             except Exception as error:  # every kind: the others wait for our vote
                 problem = error
-        vote_then_raise(problem, group=patient)
+        vote_then_raise(problem, group=group)
         if torch_dist.get_rank() != 0:
             yield
     finally:
-        torch_dist.destroy_process_group(patient)
+        torch_dist.destroy_process_group(group)
 
 
 def _run_rank(
@@ -138,7 +140,7 @@ def _run_rank(
     args: tuple[Any, ...],
     timeout_s: float,
 ) -> None:
-    """The first line of ours in a spawned process: become a rank, run its story."""
+    """Worker entry point: join the group, then call `fn`."""
     os.environ["RANK"] = os.environ["LOCAL_RANK"] = str(rank)
     with setup(timeout_s=timeout_s) as ranks, spawn.remember_failure_time():
         fn(ranks, *args)

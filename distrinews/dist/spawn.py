@@ -26,8 +26,8 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from distrinews.dist import failures, stacks
-from distrinews.system import console
 from distrinews.errors import DistriNewsError
+from distrinews.system import console
 from distrinews.system.signals import cleanup_on_signal, signals_wait
 
 __all__ = ["exit_when_orphaned", "remember_failure_time", "run_ranks"]
@@ -36,11 +36,12 @@ __all__ = ["exit_when_orphaned", "remember_failure_time", "run_ranks"]
 GRACE_S = 2.0
 # How often a rank without a watchable parent handle looks whether it was orphaned.
 POLL_S = 0.5
-# How long all ranks together may take to say where they are.
-ANSWER_S = 2.0
+# How long all ranks together may take to say which line they execute.
+LOCATIONS_TIMEOUT_S = 2.0
 
 
-Member = tuple[SpawnProcess, connection.Connection]
+# The process of a rank, and the parent's end of the pipe to it.
+Worker = tuple[SpawnProcess, connection.Connection]
 
 
 def run_ranks(
@@ -69,7 +70,7 @@ def run_ranks(
         `distrinews.dist.launch` shows the use.
     """
     spawn = multiprocessing.get_context("spawn")
-    members: list[Member] = []
+    workers: list[Worker] = []
     if hasattr(signal, "pthread_sigmask"):
         # WHY now: the first process start would start this helper of multiprocessing,
         # and doing so it lets Ctrl-C through again, whatever `signals_wait` says
@@ -81,49 +82,50 @@ def run_ranks(
                 for rank in range(num_ranks):
                     receiver, sender = spawn.Pipe()
                     process = spawn.Process(
-                        target=_run_one,
+                        target=_run_worker,
                         args=(sender, rank, target, args),
                         name=f"rank {rank}",
                     )
                     process.start()
                     sender.close()
-                    members.append((process, receiver))
-            _wait_for_all(members)
+                    workers.append((process, receiver))
+            _wait_for_all(workers)
         finally:
-            _end(process for process, _ in members)
+            _terminate(process for process, _ in workers)
 
 
-def _run_one(
+def _run_worker(
     sender: connection.Connection,
     rank: int,
     target: Callable[..., None],
     args: tuple[Any, ...],
 ) -> None:
-    """The first line of every new process: run the target, report how it failed."""
+    """Worker entry point: run the target, report to the parent how it failed."""
     # WHY ignore Ctrl-C here: the terminal sends it to every process at once. The
     # starter decides; ranks that also reacted would print a traceback each.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         # Undo what `signals_wait` let this process inherit: SIGTERM must end it.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
-    wire = stacks.Wire(sender)
-    wire.answer_questions()
+    parent_connection = stacks.ParentConnection(sender)
+    parent_connection.answer_requests()
     try:
         target(rank, *args)
     except Exception as error:  # reported to the starter, which raises it
-        known = error if isinstance(error, DistriNewsError) else None
-        trace = traceback.format_exc()
+        course_error = error if isinstance(error, DistriNewsError) else None
+        traceback_text = traceback.format_exc()
         frames = traceback.extract_tb(error.__traceback__)
-        where = stacks.innermost(frames, users_only=True)
-        line = stacks.innermost(frames)
-        summary = f"{type(error).__name__}: {error} {line}"
-        at_s = getattr(error, "failed_at_s", time.perf_counter())
-        report = failures.Report(rank, at_s, known, summary, where, trace)
-        wire.send(report)
+        location = stacks.innermost_line(frames, users_only=True)
+        failed_line = stacks.innermost_line(frames)
+        summary = f"{type(error).__name__}: {error} {failed_line}"
+        failed_at_s = getattr(error, "failed_at_s", time.perf_counter())
+        report = failures.Report(
+            rank, failed_at_s, course_error, summary, location, traceback_text
+        )
+        parent_connection.send(report)
         if isinstance(error, BrokenPipeError):
-            console.leave(
-                1
-            )  # an orderly exit would complain about the closed output again
+            # An orderly exit would complain about the closed output again.
+            console.leave(1)
         sys.exit(1)  # orderly: progress bars end their lines
     console.leave(0)
 
@@ -152,33 +154,33 @@ def remember_failure_time() -> Generator[None, None, None]:
         raise
 
 
-def _wait_for_all(members: list[Member]) -> None:
+def _wait_for_all(workers: list[Worker]) -> None:
     """Return when every rank ended well; raise as soon as the cause is known."""
     reports: list[failures.Report] = []
     ended: dict[int, int] = {}  # rank -> exit code
     deadline_s = float("inf")
-    while len(ended) < len(members) and time.monotonic() < deadline_s:
-        running = [m for rank, m in enumerate(members) if rank not in ended]
+    while len(ended) < len(workers) and time.monotonic() < deadline_s:
+        running = [worker for rank, worker in enumerate(workers) if rank not in ended]
         sentinels = [process.sentinel for process, _ in running]
         pipes = [receiver for _, receiver in running if not receiver.closed]
         # WHY a bounded wait: Windows cannot be interrupted in an endless one, and
         # Ctrl-C would do nothing until a rank ended.
         connection.wait([*sentinels, *pipes], timeout=0.5)
-        for rank, (process, receiver) in enumerate(members):
+        for rank, (process, receiver) in enumerate(workers):
             code = process.exitcode  # before the pipe: the report comes before the end
-            reports += _receive(receiver)
+            reports += _receive_reports(receiver)
             if code is not None:
                 ended[rank] = code
         if deadline_s == float("inf") and any(ended.values()):
             deadline_s = time.monotonic() + GRACE_S
     if any(ended.values()):
-        pipes = [receiver for _, receiver in members]
-        answers = stacks.ask(pipes, timeout_s=ANSWER_S)
-        silent = [rank for rank in range(len(members)) if rank not in ended]
-        failures.raise_cause(reports, ended, silent=silent, answers=answers)
+        pipes = [receiver for _, receiver in workers]
+        locations = stacks.request_locations(pipes, timeout_s=LOCATIONS_TIMEOUT_S)
+        hanging = [rank for rank in range(len(workers)) if rank not in ended]
+        failures.raise_root_cause(reports, ended, hanging=hanging, locations=locations)
 
 
-def _receive(receiver: connection.Connection) -> list[failures.Report]:
+def _receive_reports(receiver: connection.Connection) -> list[failures.Report]:
     """What a rank has sent, at most one report; closes a pipe that has said it all."""
     # WHY while the rank still runs: a pipe holds 64 KiB (8 KiB on Windows). A rank with
     # a longer traceback waits for its reader before it can end.
@@ -193,7 +195,7 @@ def _receive(receiver: connection.Connection) -> list[failures.Report]:
     return reports
 
 
-def _end(processes: Iterator[SpawnProcess]) -> None:
+def _terminate(processes: Iterator[SpawnProcess]) -> None:
     """Ask, then force: after this no process is left."""
     # WHY hold signals back: a second, impatient Ctrl-C would break off this very loop
     # and leave the processes that it had not reached yet.
@@ -240,16 +242,16 @@ def exit_when_orphaned(on_exit: Callable[[], None]) -> None:
         >>> exit_when_orphaned(lambda: None)  # doctest: +SKIP
     """
     parent = multiprocessing.parent_process()
-    born_of = os.getppid()
+    parent_pid = os.getppid()
 
-    def orphaned() -> bool:
+    def is_orphaned() -> bool:
         if parent is not None:  # started by run_ranks, on any system
             return bool(connection.wait([parent.sentinel], timeout=POLL_S))
         time.sleep(POLL_S)  # started by torchrun, POSIX: orphans get a new parent
-        return os.getppid() != born_of
+        return os.getppid() != parent_pid
 
     def watch() -> None:
-        while not orphaned():
+        while not is_orphaned():
             pass
         with contextlib.suppress(Exception):
             on_exit()
@@ -257,4 +259,4 @@ def exit_when_orphaned(on_exit: Callable[[], None]) -> None:
         # an orderly exit would wait for it.
         os._exit(1)
 
-    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+    threading.Thread(target=watch, name="exit-when-orphaned", daemon=True).start()

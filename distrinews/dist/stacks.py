@@ -18,18 +18,18 @@ import traceback
 from collections.abc import Sequence
 from multiprocessing import connection
 
-__all__ = ["Answer", "Wire", "ask", "innermost"]
+__all__ = ["Location", "ParentConnection", "innermost_line", "request_locations"]
 
 # The folder of Python's own modules.
 PYTHON_LIBRARY = os.path.dirname(os.__file__)
 THIS_LIBRARY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-class Answer(str):
+class Location(str):
     """Where a rank's main thread is, in words."""
 
 
-class Wire:
+class ParentConnection:
     """A rank's end of the pipe to its starter; two threads may speak on it.
 
     Args:
@@ -37,34 +37,34 @@ class Wire:
     """
 
     def __init__(self, pipe: connection.Connection) -> None:
-        self._pipe, self._one_speaks = pipe, threading.Lock()
+        self._pipe, self._send_lock = pipe, threading.Lock()
 
     def send(self, message: object) -> None:
-        """Tell the starter something.
+        """Send a message to the starter.
 
         Args:
             message: Anything that pickles.
         """
         # WHY a lock: the answers of the thread below would fall into the middle of
         # the main thread's report.
-        with self._one_speaks:
+        with self._send_lock:
             self._pipe.send(message)
 
-    def answer_questions(self) -> None:
-        """From now on tell the starter where the main thread is, whenever it asks."""
+    def answer_requests(self) -> None:
+        """Start a thread that answers the starter: where is the main thread?"""
 
         def serve() -> None:
             with contextlib.suppress(EOFError, OSError):
                 while True:
                     self._pipe.recv()
-                    self.send(Answer(_main_thread()))
+                    self.send(Location(_main_thread_location()))
 
-        threading.Thread(target=serve, name="whereabouts", daemon=True).start()
+        threading.Thread(target=serve, name="stack-answers", daemon=True).start()
 
 
-def ask(
+def request_locations(
     pipes: Sequence[connection.Connection], *, timeout_s: float
-) -> dict[int, Answer]:
+) -> dict[int, Location]:
     """Ask ranks where they are.
 
     Args:
@@ -72,26 +72,26 @@ def ask(
         timeout_s: How long to wait for answers.
 
     Returns:
-        Place in `pipes` -> answer, of those that answered.
+        Index in `pipes` -> location, of the ranks that answered.
     """
     asked: dict[connection.Connection, int] = {}
-    for place, pipe in enumerate(pipes):
+    for index, pipe in enumerate(pipes):
         with contextlib.suppress(OSError, ValueError):
             if not pipe.closed:
                 pipe.send("where are you?")
-                asked[pipe] = place
-    answers: dict[int, Answer] = {}
-    for pipe, place in asked.items():
+                asked[pipe] = index
+    locations: dict[int, Location] = {}
+    for pipe, index in asked.items():
         with contextlib.suppress(EOFError, OSError):
             # WHY ask each so briefly: one that is frozen must not hold up the rest.
             if pipe.poll(timeout_s / len(asked)):
-                told = pipe.recv()
-                if isinstance(told, Answer):
-                    answers[place] = told
-    return answers
+                message = pipe.recv()
+                if isinstance(message, Location):
+                    locations[index] = message
+    return locations
 
 
-def innermost(
+def innermost_line(
     frames: Sequence[traceback.FrameSummary], *, users_only: bool = False
 ) -> str:
     """Name the innermost line of the user's or our code.
@@ -99,40 +99,48 @@ def innermost(
     Args:
         frames: Outermost first.
         users_only: Prefer the line that called this library to the one in it. For a
-            rank that waits: where in the story, not how a vote is counted.
+            rank that waits: which line of the user's program, not of a vote.
 
     Returns:
         "(file:line in function)".
 
     Examples:
-        >>> innermost(traceback.extract_stack())[0]
+        >>> innermost_line(traceback.extract_stack())[0]
         '('
     """
     # WHY by folder: a line in a codec of Python's own library explains nothing to the
     # reader. Debian and Kaggle call site-packages dist-packages.
-    own = [
-        f
-        for f in frames
-        if "site-packages" not in f.filename
-        and "dist-packages" not in f.filename
+    own_frames = [
+        frame
+        for frame in frames
+        if "site-packages" not in frame.filename
+        and "dist-packages" not in frame.filename
         # "<string>" is the line by which multiprocessing starts a process.
-        and not f.filename.startswith((PYTHON_LIBRARY, "<frozen", "<string>"))
+        and not frame.filename.startswith((PYTHON_LIBRARY, "<frozen", "<string>"))
     ]
     if users_only:
-        own = [f for f in own if not f.filename.startswith(THIS_LIBRARY)] or own
-    last = (own or frames)[-1]
+        own_frames = [
+            frame for frame in own_frames if not frame.filename.startswith(THIS_LIBRARY)
+        ] or own_frames
+    last = (own_frames or frames)[-1]
     return f"({os.path.basename(last.filename)}:{last.lineno} in {last.name})"
 
 
-def _main_thread() -> str:
+def _main_thread_location() -> str:
     """What this process's main thread does: its line, and torch's collective if any."""
     ident = threading.main_thread().ident
     frame = sys._current_frames().get(ident) if ident is not None else None
     if frame is None:
         return "(at its end)"
     frames = traceback.extract_stack(frame)
-    waits_in = [f.name for f in frames if f.filename.endswith("distributed_c10d.py")]
+    torch_calls = [
+        called.name
+        for called in frames
+        if called.filename.endswith("distributed_c10d.py")
+    ]
     # The innermost public name: `wrapper` and `_store_based_barrier` say nothing.
-    named = [n for n in waits_in if not n.startswith("_") and n != "wrapper"]
-    place = innermost(frames, users_only=True)
-    return place + (f", waiting in {named[-1]}" if named else "")
+    public_names = [
+        name for name in torch_calls if not name.startswith("_") and name != "wrapper"
+    ]
+    location = innermost_line(frames, users_only=True)
+    return location + (f", waiting in {public_names[-1]}" if public_names else "")

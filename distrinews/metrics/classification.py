@@ -97,26 +97,29 @@ class ClassificationMetrics:
         """
         predicted = logits.argmax(dim=1).cpu()
         num_classes = len(self.class_names)
-        pairs = labels.cpu() * num_classes + predicted  # one number per (true, said)
+        # One number per (true, predicted).
+        pairs = labels.cpu() * num_classes + predicted
         counts = torch.bincount(pairs, minlength=num_classes**2)
         self.confusion += counts.reshape(num_classes, num_classes)
         # WHY float64: the sum must not depend on how rows were dealt to ranks.
         losses = F.cross_entropy(logits.double(), labels, reduction="sum")
         self.loss_sum += losses.item()
-        self._add_confidence(logits.double().softmax(dim=1).cpu(), labels.cpu())
+        self._update_calibration_bins(
+            logits.double().softmax(dim=1).cpu(), labels.cpu()
+        )
 
-    def _add_confidence(
+    def _update_calibration_bins(
         self, probabilities: torch.Tensor, labels: torch.Tensor
     ) -> None:
         """Sort the rows into bins by how sure the model was of its answer."""
-        confidence, said = probabilities.max(dim=1)  # [B], [B]
+        confidence, predicted = probabilities.max(dim=1)  # [B], [B]
         # Bins are open below and closed above: 1.0 falls into the last one.
-        place = (confidence * CALIBRATION_BINS).ceil().long() - 1
-        place.clamp_(0, CALIBRATION_BINS - 1)
+        bin_index = (confidence * CALIBRATION_BINS).ceil().long() - 1
+        bin_index.clamp_(0, CALIBRATION_BINS - 1)
         # WHY whole numbers: their sum does not depend on the order, so any number of
         # ranks comes to the same bits.
-        self.bins[0].index_add_(0, place, (said == labels).long())
-        self.bins[1].index_add_(0, place, (confidence * CONFIDENCE_UNITS).long())
+        self.bins[0].index_add_(0, bin_index, (predicted == labels).long())
+        self.bins[1].index_add_(0, bin_index, (confidence * CONFIDENCE_UNITS).long())
 
     def all_reduce(self) -> ClassificationMetrics:
         """Add up the counts of all ranks.
@@ -147,31 +150,31 @@ class ClassificationMetrics:
 
     @property
     def accuracy(self) -> float:
-        """Share of rows whose class was said right, 0 to 1."""
+        """Share of rows whose class was predicted correctly, 0 to 1."""
         return int(self.confusion.diagonal().sum()) / max(1, self.num_rows)
 
     @property
     def precision_by_class(self) -> dict[str, float]:
-        """Of the rows that were said to be of a class, the share that is."""
-        return self._share(self.confusion.sum(dim=0))
+        """Of the rows that were predicted to be of a class, the share that is."""
+        return self._correct_share_of(self.confusion.sum(dim=0))
 
     @property
     def recall_by_class(self) -> dict[str, float]:
-        """Of the rows of a class, the share that was said to be."""
-        return self._share(self.confusion.sum(dim=1))
+        """Of the rows of a class, the share that was predicted to be of it."""
+        return self._correct_share_of(self.confusion.sum(dim=1))
 
-    def _share(self, of: torch.Tensor) -> dict[str, float]:
+    def _correct_share_of(self, totals: torch.Tensor) -> dict[str, float]:
         # A class without rows counts as 0, as in scikit-learn.
-        shares = (self.confusion.diagonal().double() / of.clamp(min=1)).tolist()
+        shares = (self.confusion.diagonal().double() / totals.clamp(min=1)).tolist()
         return dict(zip(self.class_names, shares, strict=True))
 
     @property
     def f1_by_class(self) -> dict[str, float]:
-        """F1 of each class: 2 * right / (rows of the class + answers of the class)."""
-        right = self.confusion.diagonal().double()
-        seen = self.confusion.sum(dim=1) + self.confusion.sum(dim=0)
-        # A class that neither occurs nor is ever said counts as 0, as in scikit-learn.
-        scores = (2 * right / seen.clamp(min=1)).tolist()
+        """F1 of each class: 2 * correct / (rows of the class + predictions of it)."""
+        correct = self.confusion.diagonal().double()
+        occurrences = self.confusion.sum(dim=1) + self.confusion.sum(dim=0)
+        # A class that neither occurs nor is predicted counts as 0, as in scikit-learn.
+        scores = (2 * correct / occurrences.clamp(min=1)).tolist()
         return dict(zip(self.class_names, scores, strict=True))
 
     @property
@@ -187,8 +190,8 @@ class ClassificationMetrics:
         cases. Per bin the distance between mean confidence and accuracy, weighed by
         its rows ("expected calibration error").
         """
-        right, confidence = self.bins[0].double(), self.bins[1] / CONFIDENCE_UNITS
-        return float((right - confidence).abs().sum()) / max(1, self.num_rows)
+        correct, confidence = self.bins[0].double(), self.bins[1] / CONFIDENCE_UNITS
+        return float((correct - confidence).abs().sum()) / max(1, self.num_rows)
 
     def as_dict(self) -> dict[str, object]:
         """List the figures under their names, as plain values that JSON can hold.

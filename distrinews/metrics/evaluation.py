@@ -54,7 +54,7 @@ def evaluate(
         title: Shown beside a progress bar on rank 0; None for no bar.
 
     Returns:
-        The tally of all rows, the same on every rank.
+        The metrics of all rows, the same on every rank.
 
     Raises:
         SettingsError: `net` is a DDP wrapper. The same on every rank.
@@ -70,10 +70,10 @@ def evaluate(
             fix="evaluate(replica.module, ...)",
             page="evaluation",
         )
-    chosen = list(range(len(table))) if rows is None else list(rows)
-    lengths = [int(table.lengths[row]) for row in chosen]
+    row_numbers = list(range(len(table))) if rows is None else list(rows)
+    lengths = [int(table.lengths[row]) for row in row_numbers]
     batches = sharding.evaluation_batches(lengths, ranks, batch_size=BATCH_SIZE)
-    tally = ClassificationMetrics(table.class_names)
+    counts = ClassificationMetrics(table.class_names)
     was_training = net.training
     net.eval()
     try:
@@ -82,9 +82,9 @@ def evaluate(
                 batches, desc=title, disable=not (title and ranks.is_main)
             ):
                 inputs, labels = table.batch(
-                    [chosen[place] for place in batch], device=ranks.device
+                    [row_numbers[index] for index in batch], device=ranks.device
                 )
-                tally.update(net(**inputs).logits, labels)
+                counts.update(net(**inputs).logits, labels)
     finally:
         net.train(was_training)
-    return tally.all_reduce()
+    return counts.all_reduce()

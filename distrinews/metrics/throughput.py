@@ -25,7 +25,7 @@ __all__ = ["Throughput"]
 
 
 class Throughput:
-    """A stopwatch around training steps.
+    """A timer around training steps.
 
     Args:
         ranks: Who this process is, and where its replica lives.
@@ -35,10 +35,10 @@ class Throughput:
         num_rows: Rows of all those steps on this rank.
 
     Examples:
-        >>> pace = Throughput(Ranks(0, 0, 1, torch.device("cpu")))
-        >>> with pace.step(num_rows=32):
+        >>> throughput = Throughput(Ranks(0, 0, 1, torch.device("cpu")))
+        >>> with throughput.step(num_rows=32):
         ...     pass  # forward, backward, optimizer
-        >>> pace.summary()["num_rows"]
+        >>> throughput.summary()["num_rows"]
         32
     """
 
@@ -60,10 +60,10 @@ class Throughput:
             None.
         """
         self._wait_for_device()
-        began_s = time.perf_counter()
+        start_s = time.perf_counter()
         yield
         self._wait_for_device()
-        self.steps_ms.append((time.perf_counter() - began_s) * 1000)
+        self.steps_ms.append((time.perf_counter() - start_s) * 1000)
         self.num_rows += num_rows
 
     def summary(self) -> dict[str, float]:
@@ -81,7 +81,7 @@ class Throughput:
         Note:
             Cost: one small all-gather.
         """
-        mine = (
+        local_stats = (
             self.num_rows,
             sum(self.steps_ms) / 1000,
             statistics.median(self.steps_ms or [0.0]),
@@ -89,7 +89,7 @@ class Throughput:
             machine.peak_memory_bytes(self.ranks.device),
         )
         rows, seconds, medians, longest, memory = zip(
-            *dist.gather_objects(mine), strict=True
+            *dist.gather_objects(local_stats), strict=True
         )
         slowest_s = max(seconds)
         return {

@@ -27,8 +27,8 @@ from distrinews.sharding.batch_sampler import (
 )
 from distrinews.sharding.sampler import (
     ShardSampler,
+    assignment_table,
     evaluation_batches,
-    who_reads_what,
 )
 from distrinews.sharding.stateful import StatefulSampler
 
@@ -38,8 +38,8 @@ __all__ = [
     "ShardSampler",
     "ShuffledBatchSampler",
     "StatefulSampler",
+    "assignment_table",
     "evaluation_batches",
     "padding_share",
     "per_rank_batch_size",
-    "who_reads_what",
 ]

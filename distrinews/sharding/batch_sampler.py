@@ -69,19 +69,21 @@ def per_rank_batch_size(
         >>> per_rank_batch_size(32, world_size=2, accumulation_steps=4)
         4
     """
-    parts = world_size * accumulation_steps
-    if global_batch_size % parts != 0:
-        nearest = max(1, round(global_batch_size / parts)) * parts
-        pieces = f" of {accumulation_steps} pieces each" * (accumulation_steps > 1)
+    num_parts = world_size * accumulation_steps
+    if global_batch_size % num_parts != 0:
+        nearest = max(1, round(global_batch_size / num_parts)) * num_parts
+        micro_batch_note = f" of {accumulation_steps} pieces each" * (
+            accumulation_steps > 1
+        )
         raise SettingsError(
             f"a global batch of {global_batch_size} rows does not divide by "
-            f"{world_size} ranks{pieces}.",
+            f"{world_size} ranks{micro_batch_note}.",
             why="DDP averages the ranks' gradients with equal weights; with unequal "
             "batches the average would not be the gradient of the global batch.",
             fix=f"--global-batch-size {nearest}",
             page="batch-size",
         )
-    return global_batch_size // parts
+    return global_batch_size // num_parts
 
 
 def padding_share(
@@ -94,7 +96,7 @@ def padding_share(
         batches: Row numbers of each batch; a batch is as wide as its longest row.
 
     Returns:
-        Padded places / all places, 0 to 1.
+        Padding tokens / all tokens that the model computes, 0 to 1.
 
     Examples:
         >>> padding_share([2, 4, 4, 2], [[0, 1], [2, 3]])
@@ -103,10 +105,13 @@ def padding_share(
         0.0
     """
     tokens = np.asarray(lengths, dtype=np.int64)
-    widths = [tokens[np.asarray(batch)] for batch in batches if len(batch)]
-    text = sum(int(found.sum()) for found in widths)
-    places = sum(len(found) * int(found.max()) for found in widths)
-    return 1 - text / places if places else 0.0
+    tokens_of_batches = [tokens[np.asarray(batch)] for batch in batches if len(batch)]
+    num_tokens = sum(int(batch_tokens.sum()) for batch_tokens in tokens_of_batches)
+    num_positions = sum(
+        len(batch_tokens) * int(batch_tokens.max())
+        for batch_tokens in tokens_of_batches
+    )
+    return 1 - num_tokens / num_positions if num_positions else 0.0
 
 
 class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
@@ -129,8 +134,8 @@ class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
             world_size=ranks.world_size,
             accumulation_steps=accumulation_steps,
         )
-        order = {"num_rows": num_rows, "global_batch_size": global_batch_size}
-        super().__init__(identity | order)
+        row_order = {"num_rows": num_rows, "global_batch_size": global_batch_size}
+        super().__init__(identity | row_order)
         self.num_rows, self.ranks = num_rows, ranks
         self.global_batch_size = global_batch_size
         self.accumulation_steps = accumulation_steps
@@ -152,8 +157,8 @@ class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         plan = self.plan()
         for batch in plan[_steps_done(plan, self.consumed_rows) :]:
-            for piece in self._micro_batches(batch):
-                yield piece[self.ranks.rank :: self.ranks.world_size].tolist()
+            for micro_batch in self._micro_batches(batch):
+                yield micro_batch[self.ranks.rank :: self.ranks.world_size].tolist()
 
     def _micro_batches(self, batch: np.ndarray) -> list[np.ndarray]:
         if self.accumulation_steps == 1:
@@ -167,12 +172,14 @@ class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
             done = self.steps_per_epoch
         return max(0, self.steps_per_epoch - done) * self.accumulation_steps
 
-    def _shuffle(self, dice: torch.Generator) -> np.ndarray:
+    def _shuffled_rows(self, generator: torch.Generator) -> np.ndarray:
         # WHY 4 bytes a row: the plan of an epoch stays in memory. torch draws the same
-        # order as with 8 (torch 2.13; tests/test_balance.py looks).
-        return torch.randperm(self.num_rows, generator=dice, dtype=torch.int32).numpy()
+        # order as with 8 (torch 2.13; tests/test_batch_sampler.py checks).
+        return torch.randperm(
+            self.num_rows, generator=generator, dtype=torch.int32
+        ).numpy()
 
-    def _dice(self) -> torch.Generator:
+    def _generator(self) -> torch.Generator:
         # WHY a generator of its own: the global one also feeds dropout, which differs
         # by rank; the order must not.
         return torch.Generator().manual_seed(self._identity["seed"] + self.epoch)
@@ -223,9 +230,9 @@ class ShuffledBatchSampler(GlobalBatchSampler):
         Returns:
             Rows [G] for each step.
         """
-        order = self._shuffle(self._dice())
-        whole = self.steps_per_epoch * self.global_batch_size
-        return list(order[:whole].reshape(-1, self.global_batch_size))
+        order = self._shuffled_rows(self._generator())
+        num_whole = self.steps_per_epoch * self.global_batch_size
+        return list(order[:num_whole].reshape(-1, self.global_batch_size))
 
 
 class LengthBalancedBatchSampler(GlobalBatchSampler):
@@ -284,13 +291,13 @@ class LengthBalancedBatchSampler(GlobalBatchSampler):
             accumulation_steps=accumulation_steps,
             identity=identity | {"drop_last": drop_last},
         )
-        parts = ranks.world_size * accumulation_steps
-        if not drop_last and global_batch_size // 2 < parts and parts > 1:
+        num_parts = ranks.world_size * accumulation_steps
+        if not drop_last and global_batch_size // 2 < num_parts and num_parts > 1:
             raise SettingsError(
-                f"drop_last=False with {global_batch_size} rows for {parts} parts.",
+                f"drop_last=False with {global_batch_size} rows for {num_parts} parts.",
                 why="the last step of an epoch may be half as large, and a rank that "
                 "gets no row has no gradient to average.",
-                fix=f"--global-batch-size {2 * parts}, or drop_last=True.",
+                fix=f"--global-batch-size {2 * num_parts}, or drop_last=True.",
                 page="batch-size",
             )
         self.lengths = np.asarray(lengths)
@@ -299,8 +306,8 @@ class LengthBalancedBatchSampler(GlobalBatchSampler):
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of a whole epoch."""
-        whole, rest = divmod(self.num_rows, self.global_batch_size)
-        return whole + (not self.drop_last and self._stands_alone(rest))
+        num_whole, remainder = divmod(self.num_rows, self.global_batch_size)
+        return num_whole + (not self.drop_last and self._is_own_step(remainder))
 
     def plan(self) -> list[np.ndarray]:
         """Sort pools of shuffled rows by length, cut them, shuffle the batches.
@@ -308,35 +315,39 @@ class LengthBalancedBatchSampler(GlobalBatchSampler):
         Returns:
             Rows for each step, short ones first within it.
         """
-        dice, size = self._dice(), self.global_batch_size
-        order = self._shuffle(dice)
-        whole = self.num_rows // size * size
-        planned = order[:whole].reshape(-1, size)  # [steps, G]
-        for start in range(0, len(planned), self.pool_batches):
-            pool = planned[start : start + self.pool_batches]
+        generator, size = self._generator(), self.global_batch_size
+        order = self._shuffled_rows(generator)
+        num_whole = self.num_rows // size * size
+        planned_batches = order[:num_whole].reshape(-1, size)  # [steps, G]
+        for start in range(0, len(planned_batches), self.pool_batches):
+            pool = planned_batches[start : start + self.pool_batches]
             rows = pool.ravel()
             # A stable sort keeps the shuffle among rows of the same length.
-            ranked = rows[np.argsort(self.lengths[rows], kind="stable")]
-            pool[:] = ranked.reshape(-1, size)
-        turns = torch.randperm(len(planned), generator=dice).numpy()
-        # WHY a copy in the order of turns: an epoch then reads its plan straight on;
-        # the other way each batch of it would be somewhere else in memory.
-        batches = list(planned[turns])
-        rest = order[whole:]
-        if not self.drop_last and len(rest):
-            if not self._stands_alone(len(rest)):
-                rest = np.concatenate([batches.pop(), rest])
-            batches.append(rest[np.argsort(self.lengths[rest], kind="stable")])
+            rows_by_length = rows[np.argsort(self.lengths[rows], kind="stable")]
+            pool[:] = rows_by_length.reshape(-1, size)
+        batch_order = torch.randperm(len(planned_batches), generator=generator).numpy()
+        # WHY a copy in the shuffled order: an epoch then reads its plan from front to
+        # back; without the copy each batch would be somewhere else in memory.
+        batches = list(planned_batches[batch_order])
+        remainder = order[num_whole:]
+        if not self.drop_last and len(remainder):
+            if not self._is_own_step(len(remainder)):
+                remainder = np.concatenate([batches.pop(), remainder])
+            batches.append(
+                remainder[np.argsort(self.lengths[remainder], kind="stable")]
+            )
         return batches
 
-    def _stands_alone(self, num_rest: int) -> bool:
+    def _is_own_step(self, num_left: int) -> bool:
         # WHY a rule without W: the plan must be the same with any number of ranks.
-        alone = self.num_rows < self.global_batch_size
-        return num_rest > 0 and (alone or 2 * num_rest >= self.global_batch_size)
+        is_only_batch = self.num_rows < self.global_batch_size
+        return num_left > 0 and (
+            is_only_batch or 2 * num_left >= self.global_batch_size
+        )
 
 
 def _steps_done(plan: list[np.ndarray], consumed_rows: int) -> int:
-    """How many global batches so many rows are; refuse a place inside a batch."""
+    """Count the global batches in the consumed rows; refuse part of a batch."""
     ends = np.cumsum([0, *(len(batch) for batch in plan)])
     done = int(np.searchsorted(ends, consumed_rows))
     if done >= len(ends) or ends[done] != consumed_rows:

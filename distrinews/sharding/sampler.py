@@ -16,7 +16,7 @@ from torch.utils.data import Sampler
 from distrinews.dist import Ranks
 from distrinews.sharding.stateful import StatefulSampler
 
-__all__ = ["ShardSampler", "evaluation_batches", "who_reads_what"]
+__all__ = ["ShardSampler", "assignment_table", "evaluation_batches"]
 
 
 class ShardSampler(StatefulSampler, Sampler[int]):
@@ -59,23 +59,23 @@ class ShardSampler(StatefulSampler, Sampler[int]):
 
     @property
     def num_padding(self) -> int:
-        """How many places of this epoch repeat a row that some rank reads already."""
-        left = max(0, self.num_rows - self.consumed_rows)
-        return max(0, len(self) * self.ranks.world_size - left)
+        """How many indices of this epoch repeat a row that some rank reads already."""
+        num_left = max(0, self.num_rows - self.consumed_rows)
+        return max(0, len(self) * self.ranks.world_size - num_left)
 
     def __len__(self) -> int:
-        left = max(0, self.num_rows - self.consumed_rows)
+        num_left = max(0, self.num_rows - self.consumed_rows)
         if self.drop_last:
-            return left // self.ranks.world_size
-        return -(-left // self.ranks.world_size)  # rounded up
+            return num_left // self.ranks.world_size
+        return -(-num_left // self.ranks.world_size)  # rounded up
 
     def __iter__(self) -> Iterator[int]:
         order = list(range(self.num_rows))
         if self.shuffle:
             # WHY a generator of its own: the global one also feeds dropout, which
             # differs by rank; the order must not.
-            dice = torch.Generator().manual_seed(self.seed + self.epoch)
-            order = torch.randperm(self.num_rows, generator=dice).tolist()
+            generator = torch.Generator().manual_seed(self.seed + self.epoch)
+            order = torch.randperm(self.num_rows, generator=generator).tolist()
         order = order[self.consumed_rows :]  # all of it, but after a resume
         total = len(self) * self.ranks.world_size
         while len(order) < total:  # pad with the first rows, again and again if few
@@ -89,7 +89,7 @@ def evaluation_batches(
     """Deal whole evaluation batches to the ranks: every row once, none twice.
 
     Why whole batches, sorted by length: rows of like length need little padding, and
-    because the plan does not depend on W, each row is computed in the same company
+    because the plan does not depend on W, each row is computed in the same batch
     whether 1 or 5 ranks share the work: the same confusion matrix, to the last row.
 
     Args:
@@ -112,7 +112,7 @@ def evaluation_batches(
     return plan[ranks.rank :: ranks.world_size]
 
 
-def who_reads_what(by_rank: Sequence[Iterable[object]]) -> str:
+def assignment_table(by_rank: Sequence[Iterable[object]]) -> str:
     """Draw a table: a line per rank, what it reads from left to right.
 
     Args:
@@ -122,11 +122,11 @@ def who_reads_what(by_rank: Sequence[Iterable[object]]) -> str:
         Lines of text, all of one width.
 
     Examples:
-        >>> print(who_reads_what([[0, 2], [1, 13]]))
+        >>> print(assignment_table([[0, 2], [1, 13]]))
         rank 0 |  0  2
         rank 1 |  1 13
     """
-    cells = [[str(item) for item in items] for items in by_rank]
+    cells = [[str(read) for read in reads] for reads in by_rank]
     width = max((len(cell) for row in cells for cell in row), default=0)
     return "\n".join(
         f"rank {rank} | " + " ".join(f"{cell:>{width}}" for cell in row)

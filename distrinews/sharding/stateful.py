@@ -1,8 +1,8 @@
-"""Where a sampler stands in the rows, in a unit that survives a change of ranks.
+"""The position of a sampler in the rows, in a unit that survives a change of ranks.
 
-Promise: the place is counted in rows of the epoch that are *trained*, over all ranks.
-Two ranks that stopped after 640 rows and one rank that goes on from there mean the same
-place; "batch 20 of rank 1" would not.
+Promise: the position is counted in rows of the epoch that are *trained*, over all
+ranks. Two ranks that stopped after 640 rows and one rank that continues from there mean
+the same position; "batch 20 of rank 1" would not.
 
 Not here: which rows come next (`distrinews.sharding`,
 `distrinews.sharding.batch_sampler`).
@@ -20,7 +20,7 @@ __all__ = ["StatefulSampler"]
 
 
 class StatefulSampler:
-    """An epoch, and how many of its rows are done.
+    """Base class of samplers that can save and restore their position in an epoch.
 
     Args:
         identity: What the order of rows follows from (their number, the seed, ...), as
@@ -31,10 +31,10 @@ class StatefulSampler:
         consumed_rows: Rows of this epoch that are trained, over all ranks.
 
     Examples:
-        >>> place = StatefulSampler({"num_rows": 100, "seed": 0})
-        >>> place.set_epoch(3)
-        >>> place.advance(32)
-        >>> place.state_dict()
+        >>> sampler = StatefulSampler({"num_rows": 100, "seed": 0})
+        >>> sampler.set_epoch(3)
+        >>> sampler.advance(32)
+        >>> sampler.state_dict()
         {'num_rows': 100, 'seed': 0, 'epoch': 3, 'consumed_rows': 32}
     """
 
@@ -49,10 +49,10 @@ class StatefulSampler:
         Forget it, and every epoch repeats the order of the first one. Nothing raises.
 
         Args:
-            epoch: From 0. The same on every rank. The epoch that it stands in already
-                keeps its place; another one begins at its first row.
+            epoch: From 0. The same on every rank. Choosing the current epoch again
+                keeps the position; another epoch begins at its first row.
         """
-        # WHY keep the place: a resumed run restores it and then, like any run, calls
+        # WHY keep the position: a resumed run restores it and then, like any run, calls
         # set_epoch. Starting over would train the first rows twice.
         if epoch != self.epoch:
             self.epoch, self.consumed_rows = epoch, 0
@@ -69,16 +69,16 @@ class StatefulSampler:
         self.consumed_rows += num_rows
 
     def state_dict(self) -> dict[str, Any]:
-        """Say where it stands, for a checkpoint.
+        """Return the position, for a checkpoint.
 
         Returns:
             Plain values that JSON can hold; the same on every rank.
         """
-        place = {"epoch": self.epoch, "consumed_rows": self.consumed_rows}
-        return self._identity | place
+        position = {"epoch": self.epoch, "consumed_rows": self.consumed_rows}
+        return self._identity | position
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to where another sampler of the same rows stood.
+        """Continue at the position that another sampler of the same rows saved.
 
         Args:
             state: From `state_dict`, of any number of ranks.
@@ -87,26 +87,26 @@ class StatefulSampler:
             SettingsError: It belongs to another order of rows.
             CheckpointError: It is no such state. Both the same on every rank.
         """
-        wrong = [
+        differing = [
             f"{name} was {state.get(name)!r}, is {value!r}"
             for name, value in self._identity.items()
             if state.get(name) != value
         ]
-        if wrong:
+        if differing:
             raise SettingsError(
-                f"this place belongs to another order of rows: {'; '.join(wrong)}.",
+                f"this place belongs to another order of rows: {'; '.join(differing)}.",
                 why="the same number of rows would be other rows: some trained twice, "
                 "some never.",
                 fix="resume with the data, the seed and the batch of that run.",
                 page="resume",
             )
-        place = [state.get("epoch"), state.get("consumed_rows")]
+        position = [state.get("epoch"), state.get("consumed_rows")]
         # `type`, because True is an int to isinstance.
-        if not all(type(value) is int and value >= 0 for value in place):
+        if not all(type(value) is int and value >= 0 for value in position):
             raise CheckpointError(
-                f"the sampler's place is {place}, not two counts.",
+                f"the sampler's place is {position}, not two counts.",
                 why="training would go on at rows that nobody knows.",
                 fix="resume from an older checkpoint: remove this one's folder.",
                 page="checkpoint",
             )
-        self.epoch, self.consumed_rows = int(place[0] or 0), int(place[1] or 0)
+        self.epoch, self.consumed_rows = int(position[0] or 0), int(position[1] or 0)

@@ -36,7 +36,7 @@ __all__ = [
 
 
 def average_gradients(model: nn.Module) -> None:
-    """Replace each gradient by its mean over all ranks, in place: the first rung.
+    """Replace each gradient by its mean over all ranks, in place: the first variant.
 
     This is DDP without its two speed tricks, buckets and overlap. Read it to
     understand DDP; train with `DistributedDataParallel`.
@@ -75,7 +75,7 @@ def average_gradients(model: nn.Module) -> None:
 
 
 def average_gradients_flat(model: nn.Module) -> None:
-    """Average all gradients as one long tensor: the second rung.
+    """Average all gradients as one long tensor: the second variant.
 
     Why: every all-reduce costs a fixed time, however small its tensor: all ranks have
     to meet. A DistilBERT has a hundred tensors, most of them tiny.
@@ -103,17 +103,17 @@ def average_gradients_flat(model: nn.Module) -> None:
         >>> layer.bias.grad
         tensor([4.])
     """
-    _average_together(_all_gradients(model), first_bytes=None, bucket_bytes=None)
+    _average_in_buckets(_all_gradients(model), first_bytes=None, bucket_bytes=None)
 
 
 def average_gradients_in_buckets(
     model: nn.Module, *, bucket_bytes: int = BUCKET_BYTES
 ) -> None:
-    """Average gradients in tensors of a few megabytes each: the third rung.
+    """Average gradients in tensors of a few megabytes each: the third variant.
 
     Why: large enough that the fixed time of an all-reduce hardly counts, small enough
     that the first ones could travel before the last ones exist, which is what the
-    fourth rung does. Alone it saves memory: only one bucket's copy at a time.
+    fourth variant does. Alone it saves memory: only one bucket's copy at a time.
 
     Collective: every rank must call it, after `backward()`.
 
@@ -137,7 +137,7 @@ def average_gradients_in_buckets(
         tensor([4.])
     """
     gradients = _all_gradients(model)
-    _average_together(gradients, first_bytes=bucket_bytes, bucket_bytes=bucket_bytes)
+    _average_in_buckets(gradients, first_bytes=bucket_bytes, bucket_bytes=bucket_bytes)
 
 
 def average_gradients_weighted(model: nn.Module, *, num_rows: int) -> None:
@@ -249,8 +249,8 @@ def no_sync_unless(
         ...     pass  # one process: nobody to meet
     """
     no_sync = getattr(replica, "no_sync", contextlib.nullcontext)
-    held_back: contextlib.AbstractContextManager[None] = no_sync()
-    return contextlib.nullcontext() if condition else held_back
+    local_only: contextlib.AbstractContextManager[None] = no_sync()
+    return contextlib.nullcontext() if condition else local_only
 
 
 def _all_gradients(model: nn.Module) -> list[torch.Tensor]:
@@ -260,11 +260,11 @@ def _all_gradients(model: nn.Module) -> list[torch.Tensor]:
     # WHY all ranks vote before any rank raises: a rank that raised alone would leave
     # the others inside all_reduce until the timeout, and the real cause would drown in
     # W-1 timeout reports.
-    dist.vote_then_raise(_missing(missing) if missing else None)
+    dist.vote_then_raise(_missing_gradient_error(missing) if missing else None)
     return [param.grad for _, param in trainable if param.grad is not None]
 
 
-def _missing(names: list[str]) -> MissingGradientError:
+def _missing_gradient_error(names: list[str]) -> MissingGradientError:
     return MissingGradientError(
         f"rank {dist.current().rank}: {len(names)} trainable parameter(s) have no "
         f"gradient: {names}.",
@@ -275,7 +275,7 @@ def _missing(names: list[str]) -> MissingGradientError:
     )
 
 
-def _average_together(
+def _average_in_buckets(
     gradients: Sequence[torch.Tensor],
     *,
     first_bytes: int | None,
@@ -285,7 +285,7 @@ def _average_together(
     world_size = dist.current().world_size
     if world_size == 1:
         return
-    for bucket in _buckets(gradients, first_bytes, bucket_bytes):
+    for bucket in _split_into_buckets(gradients, first_bytes, bucket_bytes):
         flat = torch.cat([gradient.flatten() for gradient in bucket])
         torch_dist.all_reduce(flat)
         flat /= world_size
@@ -294,13 +294,17 @@ def _average_together(
             gradient.copy_(part.view_as(gradient))
 
 
-def _buckets(
+def _split_into_buckets(
     gradients: Sequence[torch.Tensor], first_bytes: int | None, rest_bytes: int | None
 ) -> Iterator[list[torch.Tensor]]:
-    limit = sum(g.nbytes for g in gradients) if rest_bytes is None else rest_bytes
-    first = limit if first_bytes is None else first_bytes
+    bucket_limit = (
+        sum(g.nbytes for g in gradients) if rest_bytes is None else rest_bytes
+    )
+    first_limit = bucket_limit if first_bytes is None else first_bytes
     # WHY from the back: the last layer's gradients are ready first. Here it makes no
-    # difference; the fourth rung cuts in the same way.
-    backwards = list(reversed(gradients))
-    for places in cut_into_buckets(backwards, first_bytes=first, bucket_bytes=limit):
-        yield [backwards[place] for place in places]
+    # difference; the fourth variant cuts in the same way.
+    reversed_gradients = list(reversed(gradients))
+    for indices in cut_into_buckets(
+        reversed_gradients, first_bytes=first_limit, bucket_bytes=bucket_limit
+    ):
+        yield [reversed_gradients[index] for index in indices]

@@ -5,7 +5,7 @@ finished it could travel, and the processor is still busy with the layers before
 a hook on every parameter says "mine is finished"; when a bucket is full, its all-reduce
 starts in the background; at the end of backward one waits for what still travels.
 
-Not here: the simpler rungs (`distrinews.sync`). Left out of what torch's DDP does:
+Not here: the simpler variants (`distrinews.sync`). Left out of what torch's DDP does:
 rebuilding the buckets in the order in which gradients really came (for this course's
 models that order is the one assumed here), looking for unused parameters in the graph,
 buffers that change in training, mixed precision, static graphs.
@@ -46,7 +46,7 @@ def cut_into_buckets(
         bucket_bytes: When any other is.
 
     Returns:
-        For each bucket the places of its tensors. A bucket holds one dtype on one
+        For each bucket the indices of its tensors. A bucket holds one dtype on one
         device; the tensor that fills it is still inside, as in torch's DDP.
 
     Examples:
@@ -55,17 +55,17 @@ def cut_into_buckets(
         [[0], [1, 2], [3]]
     """
     buckets: list[list[int]] = []
-    open_until = 0
-    for place, tensor in enumerate(tensors):
+    bytes_left = 0
+    for index, tensor in enumerate(tensors):
         last = tensors[buckets[-1][-1]] if buckets else None
         same_kind = last is not None and (
             (last.dtype, last.device) == (tensor.dtype, tensor.device)
         )
-        if not same_kind or open_until <= 0:
-            open_until = bucket_bytes if buckets else first_bytes
+        if not same_kind or bytes_left <= 0:
+            bytes_left = bucket_bytes if buckets else first_bytes
             buckets.append([])
-        buckets[-1].append(place)
-        open_until -= tensor.nbytes
+        buckets[-1].append(index)
+        bytes_left -= tensor.nbytes
     return buckets
 
 
@@ -82,24 +82,24 @@ class _Bucket:
             part.view_as(param) for part, param in zip(parts, params, strict=True)
         ]
         self.params = params
-        self.waiting_for: set[int] = set()
+        self.missing: set[int] = set()
         self.work: torch_dist.Work | None = None
 
-    def take(self, place: int, *, world_size: int) -> None:
+    def take_gradient(self, index: int, *, world_size: int) -> None:
         """Move a parameter's gradient, divided by W, into its view, where it stays."""
-        param, view = self.params[place], self.views[place]
+        param, view = self.params[index], self.views[index]
         if param.grad is not None:
             # WHY divide before the sum: W gradients may overflow where their mean does
             # not. WHY here: the move reads and writes every element anyway.
             torch.mul(param.grad, 1 / world_size, out=view)
             param.grad = view
-        self.waiting_for.discard(place)
+        self.missing.discard(index)
 
 
 class Overlapped(nn.Module):
     """Wrap a model so that `backward()` leaves averaged gradients on every rank.
 
-    The fourth rung of `distrinews.sync`, equal to torch's `DistributedDataParallel`
+    The fourth variant of `distrinews.sync`, equal to torch's `DistributedDataParallel`
     bit for bit with two ranks. Alone it only passes calls through.
 
     Collective: every rank must build it, with the same architecture, and every rank
@@ -145,8 +145,8 @@ class Overlapped(nn.Module):
         self._world_size = dist.current().world_size
         self._sync = True
         self._buckets: list[_Bucket] = []
-        self._next = 0  # the bucket whose turn it is to travel
-        self._under_way = False
+        self._next_bucket = 0  # the index of the next bucket to all-reduce
+        self._in_backward = False
         if self._world_size == 1:
             return
         for tensor in [*module.parameters(), *module.buffers()]:
@@ -154,13 +154,13 @@ class Overlapped(nn.Module):
         # WHY backwards: a model lists its layers in the order of forward, and gradients
         # come in the opposite one.
         params = [p for p in reversed(list(module.parameters())) if p.requires_grad]
-        places = cut_into_buckets(
+        buckets = cut_into_buckets(
             params, first_bytes=first_bucket_bytes, bucket_bytes=bucket_bytes
         )
-        for members in places:
-            bucket = _Bucket([params[place] for place in members])
-            for place, param in enumerate(bucket.params):
-                self._watch(bucket, place, param)
+        for indices in buckets:
+            bucket = _Bucket([params[index] for index in indices])
+            for index, param in enumerate(bucket.params):
+                self._register_hook(bucket, index, param)
             self._buckets.append(bucket)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -188,67 +188,67 @@ class Overlapped(nn.Module):
         finally:
             self._sync = before
 
-    def _watch(self, bucket: _Bucket, place: int, param: nn.Parameter) -> None:
-        def finished(_: torch.Tensor) -> None:
+    def _register_hook(self, bucket: _Bucket, index: int, param: nn.Parameter) -> None:
+        def on_gradient(_: torch.Tensor) -> None:
             if self._sync:
-                self._begin()
-                bucket.take(place, world_size=self._world_size)
-                self._launch_full_ones()
+                self._begin_backward()
+                bucket.take_gradient(index, world_size=self._world_size)
+                self._launch_full_buckets()
 
         # WHY this kind of hook: it runs after the gradient was added to what earlier
         # micro-batches left. `register_hook` runs before, and sees only the newest.
-        param.register_post_accumulate_grad_hook(finished)
+        param.register_post_accumulate_grad_hook(on_gradient)
 
-    def _begin(self) -> None:
+    def _begin_backward(self) -> None:
         """At the first gradient of a backward: nothing is ready, nothing travels."""
-        if self._under_way:
+        if self._in_backward:
             return
-        self._under_way, self._next = True, 0
+        self._in_backward, self._next_bucket = True, 0
         for bucket in self._buckets:
-            bucket.waiting_for = set(range(len(bucket.params)))
+            bucket.missing = set(range(len(bucket.params)))
         # Runs when this backward has computed everything. It is what torch's DDP and
         # FSDP use; there is no public name for it.
         engine = torch.autograd.Variable._execution_engine
-        engine.queue_callback(self._finish)
+        engine.queue_callback(self._finish_backward)
 
-    def _launch_full_ones(self) -> None:
+    def _launch_full_buckets(self) -> None:
         """Start the all-reduce of every bucket that is full, strictly in order."""
         # WHY in order: collectives are matched by the order of the calls. Ranks may
         # fill their buckets in different orders, and would add up different buckets.
-        while self._next < len(self._buckets):
-            bucket = self._buckets[self._next]
-            if bucket.waiting_for:
+        while self._next_bucket < len(self._buckets):
+            bucket = self._buckets[self._next_bucket]
+            if bucket.missing:
                 return
             self._launch(bucket)
 
     def _launch(self, bucket: _Bucket) -> None:
-        bucket.flat[-1] = len(bucket.waiting_for)
+        bucket.flat[-1] = len(bucket.missing)
         bucket.work = torch_dist.all_reduce(bucket.flat, async_op=True)
-        self._next += 1
+        self._next_bucket += 1
 
-    def _finish(self) -> None:
+    def _finish_backward(self) -> None:
         """Backward is over: send what is left, wait for all, look at the votes."""
-        self._under_way = False
-        for bucket in self._buckets[self._next :]:
+        self._in_backward = False
+        for bucket in self._buckets[self._next_bucket :]:
             # WHY send a bucket that is not full: the other ranks wait for it.
-            for place in bucket.waiting_for:
-                bucket.views[place].zero_()
+            for index in bucket.missing:
+                bucket.views[index].zero_()
             self._launch(bucket)
         for bucket in self._buckets:
             if bucket.work is not None:
                 bucket.work.wait()
                 bucket.work = None
         if any(bucket.flat[-1].item() for bucket in self._buckets):
-            dist.vote_then_raise(self._unused())
+            dist.vote_then_raise(self._unused_error())
 
-    def _unused(self) -> MissingGradientError | None:
+    def _unused_error(self) -> MissingGradientError | None:
         """What this rank lacks, as an error that names it."""
-        lacking = {
-            id(bucket.params[place])
+        unused_ids = {
+            id(bucket.params[index])
             for bucket in self._buckets
-            for place in bucket.waiting_for
+            for index in bucket.missing
         }
-        names = [n for n, p in self.module.named_parameters() if id(p) in lacking]
+        names = [n for n, p in self.module.named_parameters() if id(p) in unused_ids]
         if not names:
             return None
         return MissingGradientError(

@@ -57,12 +57,12 @@ def max_parameter_gap(model: nn.Module) -> float:
         torch_dist.all_reduce(lowest, op=torch_dist.ReduceOp.MIN)
         # WHY torch.maximum and not max(): Python's forgets a NaN, or not, by luck of
         # the order.
-        widest = (highest - lowest).abs().max().double().cpu()
-        gap = float(torch.maximum(torch.tensor(gap, dtype=torch.float64), widest))
+        difference = (highest - lowest).abs().max().double().cpu()
+        gap = float(torch.maximum(torch.tensor(gap, dtype=torch.float64), difference))
     # WHY ask once more: gloo's maximum of 1 and NaN depends on who came first, and a
     # NaN that only one rank holds could vanish above.
-    broken = sum(int(torch.isnan(param).any()) for param in model.parameters())
-    return float("nan") if dist.sum_over_ranks(broken) else gap
+    num_nan = sum(int(torch.isnan(param).any()) for param in model.parameters())
+    return float("nan") if dist.sum_over_ranks(num_nan) else gap
 
 
 def assert_replicas_equal(model: nn.Module) -> None:
@@ -91,12 +91,14 @@ def assert_replicas_equal(model: nn.Module) -> None:
         >>> assert_replicas_equal(nn.Linear(2, 1))
     """
     named = [*model.named_parameters(), *model.named_buffers()]
-    mine = [(name, _checksum(tensor.detach())) for name, tensor in named]
-    everyone = dist.gather_objects(mine)
+    local_checksums = [(name, _checksum(tensor.detach())) for name, tensor in named]
+    all_checksums = dist.gather_objects(local_checksums)
     # WHY from here on without a vote: all ranks look at the same list.
-    if len({len(told) for told in everyone}) > 1:
-        _raise_differ("the number of tensors", [len(told) for told in everyone])
-    for column in zip(*everyone, strict=True):
+    if len({len(checksums) for checksums in all_checksums}) > 1:
+        _raise_differ(
+            "the number of tensors", [len(checksums) for checksums in all_checksums]
+        )
+    for column in zip(*all_checksums, strict=True):
         if len(set(column)) > 1:
             _raise_differ(column[0][0], [checksum for _, checksum in column])
 
@@ -108,12 +110,12 @@ def _checksum(tensor: torch.Tensor) -> int:
 
 
 def _raise_differ(name: str, values: list[int]) -> NoReturn:
-    camps: dict[int, list[int]] = {}
+    ranks_by_value: dict[int, list[int]] = {}
     for rank, value in enumerate(values):
-        camps.setdefault(value, []).append(rank)
-    sides = " / ".join(f"ranks {members}" for members in camps.values())
+        ranks_by_value.setdefault(value, []).append(rank)
+    groups = " / ".join(f"ranks {ranks}" for ranks in ranks_by_value.values())
     raise ReplicasDifferError(
-        f"the replicas differ in {name!r} first: {sides} hold different values.",
+        f"the replicas differ in {name!r} first: {groups} hold different values.",
         why="each rank now trains a model of its own; their average gradient belongs "
         "to none of them, and the checkpoint would be rank 0's alone.",
         fix="give every rank the same start (training.seed_weights, or wrap the model "

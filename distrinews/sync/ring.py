@@ -81,33 +81,35 @@ def ring_all_reduce(
 
     # 1. Reduce-scatter: in step s, send the chunk that is s places behind our own.
     for step in range(world_size - 1):
-        leaving = chunks[(ranks.rank - step) % world_size]
-        arriving = chunks[(ranks.rank - step - 1) % world_size]
-        received = torch.empty_like(arriving)
-        sent_bytes += _pass_on(leaving, received, ranks)
-        arriving += received
+        outgoing = chunks[(ranks.rank - step) % world_size]
+        incoming = chunks[(ranks.rank - step - 1) % world_size]
+        received = torch.empty_like(incoming)
+        sent_bytes += _send_right_receive_left(outgoing, received, ranks)
+        incoming += received
         if on_step is not None:
             on_step(f"reduce-scatter {step + 1}")
     # Now this rank holds the finished chunk (rank + 1) mod W.
 
     # 2. All-gather: the finished chunks go round, and replace instead of add.
     for step in range(world_size - 1):
-        leaving = chunks[(ranks.rank + 1 - step) % world_size]
-        arriving = chunks[(ranks.rank - step) % world_size]
-        sent_bytes += _pass_on(leaving, arriving, ranks)
+        outgoing = chunks[(ranks.rank + 1 - step) % world_size]
+        incoming = chunks[(ranks.rank - step) % world_size]
+        sent_bytes += _send_right_receive_left(outgoing, incoming, ranks)
         if on_step is not None:
             on_step(f"all-gather {step + 1}")
     return RingCost(steps=2 * (world_size - 1), sent_bytes=sent_bytes)
 
 
-def _pass_on(leaving: torch.Tensor, arriving: torch.Tensor, ranks: dist.Ranks) -> int:
+def _send_right_receive_left(
+    outgoing: torch.Tensor, incoming: torch.Tensor, ranks: dist.Ranks
+) -> int:
     """Send to the right neighbour while receiving from the left one."""
     right = (ranks.rank + 1) % ranks.world_size
     left = (ranks.rank - 1) % ranks.world_size
     # WHY both at once: if every rank first sent and waited for its message to be taken,
     # nobody would ever receive: a deadlock, once messages exceed what the system holds.
-    sending = torch_dist.P2POp(torch_dist.isend, leaving, right)
-    receiving = torch_dist.P2POp(torch_dist.irecv, arriving, left)
+    sending = torch_dist.P2POp(torch_dist.isend, outgoing, right)
+    receiving = torch_dist.P2POp(torch_dist.irecv, incoming, left)
     for work in torch_dist.batch_isend_irecv([sending, receiving]):
         work.wait()
-    return leaving.nbytes
+    return outgoing.nbytes

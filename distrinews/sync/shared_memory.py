@@ -43,9 +43,9 @@ from distrinews.sync import sparse_embedding
 __all__ = ["SharedMemory"]
 
 
-# Elements that are added up at once: small enough for a core's second-level cache, so
+# Elements that are summed at once: small enough for a core's second-level cache, so
 # that the sum is still there when it is copied to the other ranks.
-PIECE = 64 * 1024
+ELEMENTS_AT_ONCE = 64 * 1024
 
 
 class SharedMemory(nn.Module):
@@ -89,7 +89,7 @@ class SharedMemory(nn.Module):
         super().__init__()
         self.module = module
         self._ranks = dist.current()
-        self._sync, self._under_way = True, False
+        self._sync, self._in_backward = True, False
         if self._ranks.world_size == 1:
             return
         named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
@@ -105,12 +105,12 @@ class SharedMemory(nn.Module):
             torch_dist.broadcast(tensor.detach(), src=0)
         tables = sparse_embedding.large_embeddings(module, min_rows=min_rows)
         self._tables = [_SharedTable(table, self._ranks) for table in tables.values()]
-        self._waiting_for: set[str] = set()
+        self._missing: set[str] = set()
         self._views: dict[str, torch.Tensor] = {}
         self._names = {name for name, _ in named}
-        self._share_dense([(n, p) for n, p in named if n not in tables])
+        self._share_dense_gradients([(n, p) for n, p in named if n not in tables])
         for name, param in named:
-            self._watch(name, param)
+            self._register_hook(name, param)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Call the module.
@@ -137,8 +137,8 @@ class SharedMemory(nn.Module):
         finally:
             self._sync = before
 
-    def _share_dense(self, named: list[tuple[str, nn.Parameter]]) -> None:
-        """Give every gradient its place in this rank's row of the shared memory."""
+    def _share_dense_gradients(self, named: list[tuple[str, nn.Parameter]]) -> None:
+        """Give every gradient a view into this rank's row of the shared memory."""
         sizes = [param.numel() for _, param in named]
         dtypes = {param.dtype for _, param in named} or {torch.float32}
         self._shared = [_shared_tensor(sum(sizes), dtype) for dtype in dtypes][:1][0]
@@ -147,58 +147,58 @@ class SharedMemory(nn.Module):
         ):
             self._views[name] = part.view_as(param)
 
-    def _watch(self, name: str, param: nn.Parameter) -> None:
-        def finished(_: torch.Tensor) -> None:
+    def _register_hook(self, name: str, param: nn.Parameter) -> None:
+        def on_gradient(_: torch.Tensor) -> None:
             if not self._sync:
                 return
-            if not self._under_way:
-                self._under_way, self._waiting_for = True, set(self._names)
+            if not self._in_backward:
+                self._in_backward, self._missing = True, set(self._names)
                 engine = torch.autograd.Variable._execution_engine
-                engine.queue_callback(self._finish)
-            self._waiting_for.discard(name)
+                engine.queue_callback(self._finish_backward)
+            self._missing.discard(name)
             view = self._views.get(name)
             if view is not None and param.grad is not None:
                 # WHY divide before the sum: as DDP does; see `distrinews.sync.overlap`.
                 torch.mul(param.grad, 1 / self._ranks.world_size, out=view)
                 param.grad = view
 
-        param.register_post_accumulate_grad_hook(finished)
+        param.register_post_accumulate_grad_hook(on_gradient)
 
-    def _finish(self) -> None:
-        """Backward is over: meet, add up, meet."""
-        self._under_way = False
+    def _finish_backward(self) -> None:
+        """Backward is over: synchronise, sum, synchronise."""
+        self._in_backward = False
         for table in self._tables:
-            table.tell()
+            table.write_rows()
         # The vote is the first meeting: nobody reads before all have written.
-        lacking = torch.tensor([len(self._waiting_for)])
-        torch_dist.all_reduce(lacking)
-        if lacking.item():
-            dist.vote_then_raise(self._unused())
-        self._add_up()
+        num_missing = torch.tensor([len(self._missing)])
+        torch_dist.all_reduce(num_missing)
+        if num_missing.item():
+            dist.vote_then_raise(self._unused_error())
+        self._sum_own_chunk()
         for table in self._tables:
-            table.hear()
+            table.sum_rows()
         # The second: nobody uses or overwrites gradients before all have added up.
         torch_dist.barrier()
 
-    def _add_up(self) -> None:
+    def _sum_own_chunk(self) -> None:
         """Sum this rank's part of the elements and write it into every rank's row."""
         world_size, num_elements = self._shared.shape
-        own = math.ceil(num_elements / world_size)
-        start = self._ranks.rank * own
-        first, *others = self._shared[:, start : start + own]
-        for begin in range(0, first.numel(), PIECE):
-            sums = first[begin : begin + PIECE]
-            rest = [other[begin : begin + PIECE] for other in others]
-            for piece in rest:
-                sums.add_(piece)
-            for piece in rest:
-                piece.copy_(sums)
+        chunk_size = math.ceil(num_elements / world_size)
+        start = self._ranks.rank * chunk_size
+        own_row, *other_rows = self._shared[:, start : start + chunk_size]
+        for begin in range(0, own_row.numel(), ELEMENTS_AT_ONCE):
+            sums = own_row[begin : begin + ELEMENTS_AT_ONCE]
+            other_parts = [row[begin : begin + ELEMENTS_AT_ONCE] for row in other_rows]
+            for part in other_parts:
+                sums.add_(part)
+            for part in other_parts:
+                part.copy_(sums)
 
-    def _unused(self) -> MissingGradientError | None:
+    def _unused_error(self) -> MissingGradientError | None:
         """What this rank lacks, as an error that names it."""
-        if not self._waiting_for:
+        if not self._missing:
             return None
-        names = [name for name in self._names if name in self._waiting_for]
+        names = [name for name in self._names if name in self._missing]
         return MissingGradientError(
             f"rank {self._ranks.rank}: backward() reached no gradient of "
             f"{len(names)} trainable parameter(s): {sorted(names)}.",
@@ -214,31 +214,30 @@ class _SharedTable:
     """An embedding's touched rows of every rank, in memory that all can read."""
 
     def __init__(self, table: nn.Embedding, ranks: dist.Ranks) -> None:
-        self._gradient = sparse_embedding.RowGradient(table)
+        self._row_gradient = sparse_embedding.RowGradient(table)
         self._ranks = ranks
         num_rows, width = table.weight.shape
-        self._rows = _shared_tensor(
-            1 + num_rows, torch.int64
-        )  # first how many, then which
+        # Of each rank: how many rows it touched, then their numbers.
+        self._rows = _shared_tensor(1 + num_rows, torch.int64)
         self._values = _shared_tensor(num_rows * width, table.weight.dtype)
         self._width = width
 
-    def tell(self) -> None:
+    def write_rows(self) -> None:
         """Write the rows that this rank's batch touched."""
-        rows, values = self._gradient.own_rows(world_size=self._ranks.world_size)
-        me, count = self._ranks.rank, len(rows)
-        self._rows[me, 0] = count
-        self._rows[me, 1 : 1 + count] = rows
-        self._values[me, : values.numel()] = values.flatten()
+        rows, values = self._row_gradient.local_rows(world_size=self._ranks.world_size)
+        own_rank, count = self._ranks.rank, len(rows)
+        self._rows[own_rank, 0] = count
+        self._rows[own_rank, 1 : 1 + count] = rows
+        self._values[own_rank, : values.numel()] = values.flatten()
 
-    def hear(self) -> None:
-        """Add up the rows of all ranks, in the order of the ranks."""
+    def sum_rows(self) -> None:
+        """Sum the rows of all ranks, in the order of the ranks."""
         parts = []
         for rank in range(self._ranks.world_size):
             count = int(self._rows[rank, 0])
             values = self._values[rank, : count * self._width].view(count, self._width)
             parts.append((self._rows[rank, 1 : 1 + count], values))
-        self._gradient.fill(parts)
+        self._row_gradient.fill(parts)
 
 
 def _shared_tensor(num_elements: int, dtype: torch.dtype) -> torch.Tensor:
@@ -266,7 +265,7 @@ def _shared_tensor(num_elements: int, dtype: torch.dtype) -> torch.Tensor:
     problem, path = None, ""
     if ranks.is_main:
         try:
-            path = _reserve(max(1, size) * dtype.itemsize)
+            path = _create_file(max(1, size) * dtype.itemsize)
         except OSError as error:
             problem = SetupError(
                 f"no shared memory of {size * dtype.itemsize:,} bytes ({error}).",
@@ -295,15 +294,15 @@ def _shared_tensor(num_elements: int, dtype: torch.dtype) -> torch.Tensor:
     return mapped[:size].view(ranks.world_size, num_elements)
 
 
-def _reserve(num_bytes: int) -> str:
+def _create_file(num_bytes: int) -> str:
     """Make a file of that size whose room is really there."""
     store = os.environ.get(group.STORE_VARIABLE)
-    places = [pathlib.Path(store).parent] if store and sys.platform == "win32" else []
-    places += [pathlib.Path("/dev/shm"), pathlib.Path(tempfile.gettempdir())]
+    folders = [pathlib.Path(store).parent] if store and sys.platform == "win32" else []
+    folders += [pathlib.Path("/dev/shm"), pathlib.Path(tempfile.gettempdir())]
     problem = OSError("no folder for it")
-    for place in places:
+    for folder in folders:
         try:
-            number, path = tempfile.mkstemp(prefix="distrinews-memory-", dir=place)
+            descriptor, path = tempfile.mkstemp(prefix="distrinews-memory-", dir=folder)
         except OSError as error:
             problem = error
             continue
@@ -311,14 +310,14 @@ def _reserve(num_bytes: int) -> str:
             if hasattr(os, "posix_fallocate"):
                 # WHY: a file may claim a size that the disk does not have, and the
                 # process would die by SIGBUS when it writes there.
-                os.posix_fallocate(number, 0, num_bytes)
+                os.posix_fallocate(descriptor, 0, num_bytes)
             else:
-                os.truncate(number, num_bytes)
+                os.truncate(descriptor, num_bytes)
         except OSError as error:
             problem = error
             os.unlink(path)
             continue
         finally:
-            os.close(number)
+            os.close(descriptor)
         return path
     raise problem

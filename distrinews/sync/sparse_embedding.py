@@ -80,8 +80,8 @@ class RowGradient:
         self._touched = torch.zeros(0, dtype=torch.long, device=table.weight.device)
         self._untouched = -1
 
-    def own_rows(self, *, world_size: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """What this rank's backward left in the weight's gradient.
+    def local_rows(self, *, world_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the rows that this rank's backward left in the weight's gradient.
 
         Args:
             world_size: W.
@@ -94,19 +94,19 @@ class RowGradient:
             SetupError: The table is used other than by looking rows up. On the ranks
                 where that happened.
         """
-        found = self.weight.grad
-        if found is not None and found.is_sparse:
+        gradient = self.weight.grad
+        if gradient is not None and gradient.is_sparse:
             # WHY not coalesce(): it adds a word's gradients in another order than a
             # dense gradient does, and the last bit differs (torch 2.13).
-            rows, places = torch.unique(found._indices()[0], return_inverse=True)
-            sums = self.dense.new_zeros(len(rows), found.shape[1])
-            sums.index_add_(0, places, found._values())
+            rows, positions = torch.unique(gradient._indices()[0], return_inverse=True)
+            sums = self.dense.new_zeros(len(rows), gradient.shape[1])
+            sums.index_add_(0, positions, gradient._values())
             # WHY divide before the sum over ranks: as DDP does; W gradients may
             # overflow where their mean does not.
             return rows, sums.mul_(1 / world_size)
-        if found is None:
+        if gradient is None:
             return self._touched[:0], self.dense[:0]
-        if found is not self.dense:
+        if gradient is not self.dense:
             raise SetupError(
                 "the gradient of an embedding is not sparse.",
                 why="its weight is used elsewhere too, such as in an output layer that "
@@ -115,8 +115,8 @@ class RowGradient:
                 page="touched-rows",
             )
         # zero_grad(set_to_none=False) kept it, and backward added to it.
-        rows = found.any(dim=1).nonzero()[:, 0]
-        return rows, found[rows].mul_(1 / world_size)
+        rows = gradient.any(dim=1).nonzero()[:, 0]
+        return rows, gradient[rows].mul_(1 / world_size)
 
     def fill(self, parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
         """Replace the gradient by a sum of rows.
@@ -126,7 +126,7 @@ class RowGradient:
                 this order, so that all ranks round alike.
         """
         touched = torch.cat([rows for rows, _ in parts])
-        if self._somebody_wrote_elsewhere():
+        if self._changed_outside():
             self.dense.zero_()
         else:
             self.dense[self._touched] = 0
@@ -134,17 +134,17 @@ class RowGradient:
         for rows, values in parts:
             self.dense.index_add_(0, rows, values)
         self._touched = touched
-        self._untouched = self._a_row_outside(touched)
+        self._untouched = self._any_untouched_row(touched)
         self.weight.grad = self.dense
 
-    def _somebody_wrote_elsewhere(self) -> bool:
+    def _changed_outside(self) -> bool:
         # WHY look: clipping by a norm that is not a number turns every zero into NaN,
         # and adding a penalty changes all rows. One untouched row tells.
         return bool(self._untouched >= 0 and self.dense[self._untouched].any())
 
-    def _a_row_outside(self, touched: torch.Tensor) -> int:
-        taken = {*touched.tolist(), self._padding}
-        return next((n for n in range(len(self.dense)) if n not in taken), -1)
+    def _any_untouched_row(self, touched: torch.Tensor) -> int:
+        excluded = {*touched.tolist(), self._padding}
+        return next((row for row in range(len(self.dense)) if row not in excluded), -1)
 
 
 def data_parallel(
@@ -181,11 +181,11 @@ def data_parallel(
     )
     for table in tables.values():
         torch_dist.broadcast(table.weight.detach(), src=0)
-        _Exchange(table, replica)
+        _TouchedRowsReducer(table, replica)
     return replica
 
 
-class _Exchange:
+class _TouchedRowsReducer:
     """Agrees on the rows in forward, averages them in backward."""
 
     def __init__(self, table: nn.Embedding, replica: DistributedDataParallel) -> None:
@@ -196,33 +196,35 @@ class _Exchange:
         self._group = torch_dist.new_group()
         weight = table.weight
         self._mask = torch.zeros(len(weight), dtype=torch.uint8, device=weight.device)
-        self._agreed: torch_dist.Work | None = None
-        table.register_forward_pre_hook(self._looks_up)
-        weight.register_post_accumulate_grad_hook(self._finished)
+        self._mask_reduced: torch_dist.Work | None = None
+        table.register_forward_pre_hook(self._before_forward)
+        weight.register_post_accumulate_grad_hook(self._after_backward)
 
-    def _looks_up(self, _: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+    def _before_forward(self, _: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
         if not torch.is_grad_enabled():
             return
-        if self._agreed is not None:
-            self._agreed.wait()  # an earlier forward's; the mask is still travelling
+        if self._mask_reduced is not None:
+            self._mask_reduced.wait()  # of an earlier forward
         self._mask[args[0].flatten()] = 1
         if self._replica.require_backward_grad_sync:
-            self._agreed = torch_dist.all_reduce(
+            self._mask_reduced = torch_dist.all_reduce(
                 self._mask,
                 op=torch_dist.ReduceOp.MAX,
                 group=self._group,
                 async_op=True,
             )
 
-    def _finished(self, _: torch.Tensor) -> None:
-        if not self._replica.require_backward_grad_sync or self._agreed is None:
+    def _after_backward(self, _: torch.Tensor) -> None:
+        if not self._replica.require_backward_grad_sync or self._mask_reduced is None:
             return
-        mine, values = self._gradient.own_rows(world_size=dist.current().world_size)
-        self._agreed.wait()
-        self._agreed = None
+        local_rows, values = self._gradient.local_rows(
+            world_size=dist.current().world_size
+        )
+        self._mask_reduced.wait()
+        self._mask_reduced = None
         union = self._mask.nonzero()[:, 0]  # [U], the same on every rank
         sums = values.new_zeros(len(union), values.shape[1])
-        sums[torch.searchsorted(union, mine)] = values
+        sums[torch.searchsorted(union, local_rows)] = values
         torch_dist.all_reduce(sums, group=self._group)
         self._mask.zero_()
         self._gradient.fill([(union, sums)])

@@ -6,7 +6,7 @@ and tests/test_sync.py tells each from the right version.
 - `ParameterReduced` (huggingface/picotron, issue 39): replicas drift at once.
 - `ReducedBeforeAccumulation` (hooks by `Tensor.register_hook`): they drift as soon as a
   step has more than one micro-batch.
-- `backward_with_a_late_flag` (karpathy/build-nanogpt, pull request 30): the same.
+- `backward_with_late_sync_flag` (karpathy/build-nanogpt, pull request 30): the same.
 
 Not here: the right ones (`distrinews.sync`, `distrinews.sync.overlap`).
 
@@ -29,11 +29,11 @@ from distrinews import dist
 __all__ = [
     "ParameterReduced",
     "ReducedBeforeAccumulation",
-    "backward_with_a_late_flag",
+    "backward_with_late_sync_flag",
 ]
 
 
-class _Wrapped(nn.Module):
+class _HookedModule(nn.Module):
     """A module whose trainable parameters get one hook each."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -41,9 +41,9 @@ class _Wrapped(nn.Module):
         self.module = module
         for param in module.parameters():
             if param.requires_grad and dist.current().world_size > 1:
-                self._watch(param)
+                self._register_hook(param)
 
-    def _watch(self, param: nn.Parameter) -> None:
+    def _register_hook(self, param: nn.Parameter) -> None:
         raise NotImplementedError
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -59,7 +59,7 @@ class _Wrapped(nn.Module):
         return self.module(*args, **kwargs)
 
 
-class ParameterReduced(_Wrapped):
+class ParameterReduced(_HookedModule):
     """WRONG: averages the parameter instead of its gradient.
 
     `register_post_accumulate_grad_hook` hands its hook the *parameter*; the gradient is
@@ -71,20 +71,20 @@ class ParameterReduced(_Wrapped):
         >>> replica(torch.ones(4, 2)).sum().backward()
     """
 
-    def _watch(self, param: nn.Parameter) -> None:
-        def average(ready: torch.Tensor) -> None:
-            torch_dist.all_reduce(ready.detach())
-            ready.detach().div_(dist.current().world_size)
+    def _register_hook(self, param: nn.Parameter) -> None:
+        def average(param: torch.Tensor) -> None:
+            torch_dist.all_reduce(param.detach())
+            param.detach().div_(dist.current().world_size)
 
         param.register_post_accumulate_grad_hook(average)
 
 
-class ReducedBeforeAccumulation(_Wrapped):
-    """WRONG: averages the newest piece of a gradient, and not their sum.
+class ReducedBeforeAccumulation(_HookedModule):
+    """WRONG: averages only the newest micro-batch's gradient, not the accumulated sum.
 
     `register_hook` runs *before* the new gradient is added to `param.grad`. With one
-    backward per step that is right. With accumulation the pieces of earlier, local
-    micro-batches lie in `param.grad` already and never travel.
+    backward per step that is right. With accumulation the gradients of earlier, local
+    micro-batches are in `param.grad` already and are never sent.
 
     Examples:
         >>> replica = ReducedBeforeAccumulation(nn.Linear(2, 1))
@@ -106,18 +106,18 @@ class ReducedBeforeAccumulation(_Wrapped):
         finally:
             self._sync = True
 
-    def _watch(self, param: nn.Parameter) -> None:
-        def average(newest: torch.Tensor) -> torch.Tensor:
+    def _register_hook(self, param: nn.Parameter) -> None:
+        def average(gradient: torch.Tensor) -> torch.Tensor:
             if not self._sync:
-                return newest
-            mean = newest.clone()
+                return gradient
+            mean = gradient.clone()
             torch_dist.all_reduce(mean)
             return mean / dist.current().world_size
 
         param.register_hook(average)
 
 
-def backward_with_a_late_flag(
+def backward_with_late_sync_flag(
     replica: DistributedDataParallel,
     micro_batches: Sequence[Any],
     *,
@@ -135,11 +135,11 @@ def backward_with_a_late_flag(
         loss_of: Calls the replica and returns the mean loss of a micro-batch.
 
     Examples:
-        >>> backward_with_a_late_flag(None, [], loss_of=lambda net, batch: None)
+        >>> backward_with_late_sync_flag(None, [], loss_of=lambda net, batch: None)
     """
-    for number, batch in enumerate(micro_batches):
+    for index, batch in enumerate(micro_batches):
         loss = loss_of(replica, batch)
-        replica.require_backward_grad_sync = number == len(micro_batches) - 1
+        replica.require_backward_grad_sync = index == len(micro_batches) - 1
         (loss / len(micro_batches)).backward()
     if micro_batches:
         # What the next step's first forward will see: also False.

@@ -37,7 +37,7 @@ def signals_wait() -> Generator[None, None, None]:
         return
     # WHY block and not ignore: a blocked signal is delivered afterwards, an ignored one
     # is lost. New processes inherit the mask, so a Ctrl-C during their imports, before
-    # `_run_one`, prints no traceback either.
+    # `_run_worker`, prints no traceback either.
     held_back = {signal.SIGINT, signal.SIGTERM}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, held_back)
     try:

@@ -68,8 +68,8 @@ class Recorder:
         # WHY unbuffered: what is still in a buffer dies with the process. And one write
         # a line: torch's own threads report what arrived, while this one goes on.
         self._file = path.open("wb", buffering=0)
-        self._next = 0
-        self._inside = 0
+        self._next_number = 0
+        self._depth = 0
         self._write({"rank": ranks.rank, "world_size": ranks.world_size})
 
     @contextlib.contextmanager
@@ -100,7 +100,7 @@ class Recorder:
         Returns:
             Its number, for `end`. Numbers count this rank's events from 0.
         """
-        number, self._next = self._next, self._next + 1
+        number, self._next_number = self._next_number, self._next_number + 1
         event: dict[str, Any] = {"n": number, "at": time.perf_counter(), "kind": kind}
         event |= {"name": name}
         if num_bytes:
@@ -131,20 +131,20 @@ class Recorder:
         if not isinstance(replica, DistributedDataParallel):
             return
         group = replica.process_group
-        meets = [True]
+        syncs = [True]
 
         # WHY before forward and not in the hook below: that is when DDP decides whether
         # this backward averages. A flag that is set later changes nothing.
-        def decide(*_: object) -> None:
+        def note_sync(*_: object) -> None:
             if torch.is_grad_enabled():
-                meets[0] = replica.require_backward_grad_sync
+                syncs[0] = replica.require_backward_grad_sync
 
-        replica.register_forward_pre_hook(decide)
+        replica.register_forward_pre_hook(note_sync)
 
         # WHY each gradient and not the bucket: it is still in the processor's cache.
         # Dividing 90 MB once more from memory took 1.4 % of minilm's step.
         def divide(param: torch.Tensor) -> None:
-            if meets[0] and param.grad is not None:
+            if syncs[0] and param.grad is not None:
                 param.grad.div_(group.size())
 
         for param in replica.parameters():
@@ -159,15 +159,15 @@ class Recorder:
                 num_bytes=tensor.nbytes,
                 site="DDP, in backward",
             )
-            with self._unseen():
+            with self._without_recording():
                 work = torch_dist.all_reduce(tensor, group=group, async_op=True)
 
-            def arrived(future: torch.futures.Future[Any]) -> torch.Tensor:
+            def on_done(future: torch.futures.Future[Any]) -> torch.Tensor:
                 self.end(number)
                 value = future.value()
                 return value[0] if isinstance(value, list) else value  # type: ignore[no-any-return]
 
-            return work.get_future().then(arrived)
+            return work.get_future().then(on_done)
 
         # WHY none: torch compares annotations with its own class, and in this file they
         # are texts (torch 2.13, _check_comm_hook).
@@ -179,13 +179,13 @@ class Recorder:
         self._file.close()
 
     @contextlib.contextmanager
-    def _unseen(self) -> Generator[None, None, None]:
+    def _without_recording(self) -> Generator[None, None, None]:
         """Calls inside are parts of a call that is recorded already."""
-        self._inside += 1
+        self._depth += 1
         try:
             yield
         finally:
-            self._inside -= 1
+            self._depth -= 1
 
     def wrap(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         """Make a function that records itself.
@@ -199,19 +199,19 @@ class Recorder:
         """
 
         @functools.wraps(call)
-        def seen(*args: Any, **kwargs: Any) -> Any:
-            if self._inside:  # all_gather_object calls all_gather, and so on
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            if self._depth:  # all_gather_object calls all_gather, and so on
                 return call(*args, **kwargs)
-            given = (*args, *kwargs.values())
+            arguments = (*args, *kwargs.values())
             number = self.begin(
-                "collective" if _all_take_part(name, given) else "message",
+                "collective" if _is_collective(name, arguments) else "message",
                 name,
-                num_bytes=_bytes_of(given),
-                site=stacks.innermost(
+                num_bytes=_bytes_of(arguments),
+                site=stacks.innermost_line(
                     traceback.extract_stack(limit=12)[:-1], users_only=True
                 ),
             )
-            with self._unseen():
+            with self._without_recording():
                 result = call(*args, **kwargs)
             if isinstance(result, torch_dist.Work):
                 self._end_on_arrival(result, number)
@@ -219,7 +219,7 @@ class Recorder:
                 self.end(number)
             return result
 
-        return seen
+        return recorded
 
     def _end_on_arrival(self, work: torch_dist.Work, number: int) -> None:
         """Write the end of a call that goes on in the background when it is over."""
@@ -239,20 +239,29 @@ class Recorder:
             self._file.close()
 
 
-def _all_take_part(name: str, given: Iterable[object]) -> bool:
+def _is_collective(name: str, arguments: Iterable[object]) -> bool:
     """Whether every rank must make this call; else ranks may differ in it."""
     if name in MESSAGES:
         return False
-    groups = [one for one in given if isinstance(one, torch_dist.ProcessGroup)]
+    groups = [
+        argument
+        for argument in arguments
+        if isinstance(argument, torch_dist.ProcessGroup)
+    ]
     return all(group.size() == torch_dist.get_world_size() for group in groups)
 
 
-def _bytes_of(given: Iterable[object]) -> int:
+def _bytes_of(arguments: Iterable[object]) -> int:
     """The size of the tensors that were given, of those in lists if none is bare."""
-    tensors = [one for one in given if isinstance(one, torch.Tensor)]
+    tensors = [argument for argument in arguments if isinstance(argument, torch.Tensor)]
     if not tensors:
-        lists = [one for one in given if isinstance(one, list)]
-        tensors = [t for one in lists for t in one if isinstance(t, torch.Tensor)]
+        lists = [argument for argument in arguments if isinstance(argument, list)]
+        tensors = [
+            item
+            for argument in lists
+            for item in argument
+            if isinstance(item, torch.Tensor)
+        ]
     return sum(tensor.nbytes for tensor in tensors)
 
 
@@ -280,18 +289,18 @@ def recording(folder: pathlib.Path, ranks: Ranks) -> Generator[Recorder, None, N
         3
     """
     recorder = Recorder(folder, ranks)
-    before = {
+    originals = {
         name: getattr(torch_dist, name)
         for name in (*COLLECTIVES, *MESSAGES)
         if hasattr(torch_dist, name)
     }
     # WHY replace functions: torch has no hook that sees collectives on every backend,
     # and this library calls them by their full names for this reason, too.
-    for name, call in before.items():
+    for name, call in originals.items():
         setattr(torch_dist, name, recorder.wrap(name, call))
     try:
         yield recorder
     finally:
-        for name, call in before.items():
+        for name, call in originals.items():
             setattr(torch_dist, name, call)
         recorder.close()

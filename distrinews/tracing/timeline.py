@@ -62,26 +62,30 @@ def read(folder: pathlib.Path) -> dict[int, list[Event]]:
     """
     paths = sorted(folder.glob("rank-*.jsonl"))
     if not paths:
-        _refuse(folder, "no rank-*.jsonl in it")
-    began = dict(_read_rank(path) for path in paths)
-    first = min(
-        (event["at"] for events in began.values() for event in events.values()),
+        _raise_unusable(folder, "no rank-*.jsonl in it")
+    events_by_rank = dict(_read_rank(path) for path in paths)
+    first_s = min(
+        (
+            event["at"]
+            for events in events_by_rank.values()
+            for event in events.values()
+        ),
         default=0.0,
     )
     return {
         rank: [
             Event(
                 rank,
-                told["kind"],
-                told["name"],
-                told["at"] - first,
-                told["ended"] - first if "ended" in told else None,
-                told.get("bytes", 0),
-                told.get("site", ""),
+                record["kind"],
+                record["name"],
+                record["at"] - first_s,
+                record["ended"] - first_s if "ended" in record else None,
+                record.get("bytes", 0),
+                record.get("site", ""),
             )
-            for told in events.values()
+            for record in events.values()
         ]
-        for rank, events in sorted(began.items())
+        for rank, events in sorted(events_by_rank.items())
     }
 
 
@@ -95,36 +99,36 @@ def _read_rank(path: pathlib.Path) -> tuple[int, dict[int, dict[str, Any]]]:
     try:
         rank = int(json.loads(lines[0])["rank"])
         for line in lines[1:-1]:  # a kill may have cut off the last one
-            told = json.loads(line)
-            if "end" in told:
-                events[told["end"]]["ended"] = float(told["at"])
+            record = json.loads(line)
+            if "end" in record:
+                events[record["end"]]["ended"] = float(record["at"])
             else:
-                events[int(told["n"])] = told | {"at": float(told["at"])}
+                events[int(record["n"])] = record | {"at": float(record["at"])}
     except (ValueError, LookupError, TypeError) as error:
-        _refuse(path, f"not what was recorded ({error!r})")
+        _raise_unusable(path, f"not what was recorded ({error!r})")
     return rank, events
 
 
-def diagnose(told: dict[int, list[Event]], *, world_size: int) -> str:
+def diagnose(events_by_rank: dict[int, list[Event]], *, world_size: int) -> str:
     """Say which rank never joined which call, and where it was last.
 
     Args:
-        told: What `read` returned.
+        events_by_rank: What `read` returned.
         world_size: How many ranks there should be.
 
     Returns:
         A sentence; "every call ended on every rank" if nothing is wrong.
     """
-    silent = [rank for rank in range(world_size) if rank not in told]
+    silent = [rank for rank in range(world_size) if rank not in events_by_rank]
     if silent:
         return f"ranks {silent} never began to record."
     calls = {
         rank: [event for event in events if event.kind == "collective"]
-        for rank, events in told.items()
+        for rank, events in events_by_rank.items()
     }
-    fewest = min(len(own) for own in calls.values())
+    fewest = min(len(rank_calls) for rank_calls in calls.values())
     for number in range(fewest):
-        names = {rank: own[number].name for rank, own in calls.items()}
+        names = {rank: rank_calls[number].name for rank, rank_calls in calls.items()}
         if len(set(names.values())) > 1:
             return f"call {number} differs: " + "; ".join(
                 f"rank {rank} called {names[rank]} {calls[rank][number].site}"
@@ -132,41 +136,57 @@ def diagnose(told: dict[int, list[Event]], *, world_size: int) -> str:
             )
     missing = [
         rank
-        for rank, own in calls.items()
-        if len(own) == fewest and any(len(other) > fewest for other in calls.values())
+        for rank, rank_calls in calls.items()
+        if len(rank_calls) == fewest
+        and any(len(longer) > fewest for longer in calls.values())
     ]
     if missing:
-        whom = next(rank for rank, own in calls.items() if len(own) > fewest)
-        call = calls[whom][fewest]
-        last = "; ".join(_last(rank, told[rank]) for rank in missing)
-        return (
-            f"rank {whom} waits in call {fewest}, {call.name} {call.site}, which ranks "
-            f"{missing} never joined. {last}"
+        waiting = next(
+            rank for rank, rank_calls in calls.items() if len(rank_calls) > fewest
         )
-    return _unfinished(told)
+        call = calls[waiting][fewest]
+        last = "; ".join(
+            _last_event_text(rank, events_by_rank[rank]) for rank in missing
+        )
+        return (
+            f"rank {waiting} waits in call {fewest}, {call.name} {call.site}, "
+            f"which ranks {missing} never joined. {last}"
+        )
+    return _unfinished(events_by_rank)
 
 
-def _unfinished(told: dict[int, list[Event]]) -> str:
+def _unfinished(events_by_rank: dict[int, list[Event]]) -> str:
     """All ranks made the same calls: say which did not come back from one."""
-    waiting = {
-        rank: next((e for e in events if e.kind != "phase" and e.end_s is None), None)
-        for rank, events in told.items()
+    unfinished = {
+        rank: next(
+            (
+                event
+                for event in events
+                if event.kind != "phase" and event.end_s is None
+            ),
+            None,
+        )
+        for rank, events in events_by_rank.items()
     }
-    named = [f"rank {r} in {e.name} {e.site}" for r, e in waiting.items() if e]
-    if named:
-        return f"a call never ended: {'; '.join(named)}."
+    where_stuck = [
+        f"rank {rank} in {event.name} {event.site}"
+        for rank, event in unfinished.items()
+        if event
+    ]
+    if where_stuck:
+        return f"a call never ended: {'; '.join(where_stuck)}."
     return "every call ended on every rank."
 
 
-def _last(rank: int, events: list[Event]) -> str:
+def _last_event_text(rank: int, events: list[Event]) -> str:
     if not events:
         return f"Rank {rank} did nothing before."
-    event = max(events, key=lambda one: one.start_s)
+    event = max(events, key=lambda other: other.start_s)
     state = "ended" if event.end_s is not None else "is still in"
     return f"Rank {rank} {state} {event.name} {event.site}".strip() + "."
 
 
-def _refuse(path: pathlib.Path, reason: str) -> NoReturn:
+def _raise_unusable(path: pathlib.Path, reason: str) -> NoReturn:
     raise ResultError(
         f"{path} holds no usable timeline: {reason}.",
         why="a picture of half a record would show a hang that never was.",

@@ -59,7 +59,7 @@ class Splits:
     test: tokenised.TokenTable
 
     @functools.cached_property
-    def fit(self) -> tokenised.TokenTable:
+    def train_subset(self) -> tokenised.TokenTable:
         """The rows to train on, as a table of their own [N]."""
         return self.train.first(len(self.train_rows))
 
@@ -67,21 +67,21 @@ class Splits:
     def train_lengths(self) -> np.ndarray:
         """Tokens of each row to train on, int16 [N]."""
         # WHY a copy: on its own it is small enough to be at hand when rows are sorted.
-        return np.ascontiguousarray(self.fit.lengths)
+        return np.ascontiguousarray(self.train_subset.lengths)
 
     def batch(
-        self, places: Sequence[int], *, device: torch.device
+        self, indices: Sequence[int], *, device: torch.device
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Collect rows to train on into one padded batch.
 
         Args:
-            places: Which of `train_rows` [B], as a sampler numbers them: from 0.
+            indices: Which of `train_rows` [B], as a sampler numbers them: from 0.
             device: Where the model lives.
 
         Returns:
             As `TokenTable.batch`.
         """
-        return self.fit.batch(places, device=device)
+        return self.train_subset.batch(indices, device=device)
 
 
 def check(settings: TrainSettings, *, world_size: int) -> None:
@@ -97,11 +97,13 @@ def check(settings: TrainSettings, *, world_size: int) -> None:
         ModelError: The preset's weights are not installed.
         HubUnreachableError: They are on the Hub, and it does not answer.
     """
-    pieces = 1  # chapter 01 computes a step in one piece
+    accumulation_steps = 1  # chapter 01 does not accumulate
     if isinstance(settings, DistributedSettings):
-        pieces = settings.accumulation_steps
+        accumulation_steps = settings.accumulation_steps
     sharding.per_rank_batch_size(
-        settings.global_batch_size, world_size=world_size, accumulation_steps=pieces
+        settings.global_batch_size,
+        world_size=world_size,
+        accumulation_steps=accumulation_steps,
     )
     if settings.train_rows is not None:
         _check_enough(settings.train_rows, settings)
@@ -136,7 +138,7 @@ def load(settings: TrainSettings) -> Splits:
         )
     )
     _check_enough(len(train), settings)  # before a twentieth of too little is cut off
-    train_rows, aside = tokenised.split_validation(
+    train_rows, validation_rows = tokenised.split_validation(
         train.labels, num_rows=settings.validation_rows, seed=settings.seed
     )
     _check_enough(len(train_rows), settings)
@@ -147,10 +149,12 @@ def load(settings: TrainSettings) -> Splits:
             fix="--train-rows with a larger number, or a file with several classes.",
             page="bad-data",
         )
-    train = train.with_last(aside)
-    first = range(len(train_rows))
-    last = list(range(len(train_rows), len(train)))
-    return Splits(source.description, tokenizer, train, first, last, test)
+    train = train.with_last(validation_rows)
+    train_range = range(len(train_rows))
+    validation_range = list(range(len(train_rows), len(train)))
+    return Splits(
+        source.description, tokenizer, train, train_range, validation_range, test
+    )
 
 
 def _tokenizer(
@@ -161,9 +165,11 @@ def _tokenizer(
 
     if settings.preset != "tiny":
         return model.load_tokenizer(settings.preset, max_length=settings.max_length)
-    what = source.fingerprint("train", num_rows=settings.train_rows, seed=settings.seed)
-    parts = f"{what}|{settings.max_length}|{VOCABULARY_VERSION}"
-    name = hashlib.sha256(parts.encode()).hexdigest()[:32]
+    fingerprint = source.fingerprint(
+        "train", num_rows=settings.train_rows, seed=settings.seed
+    )
+    cache_key = f"{fingerprint}|{settings.max_length}|{VOCABULARY_VERSION}"
+    name = hashlib.sha256(cache_key.encode()).hexdigest()[:32]
     folder = tokenised.cache_folder() / f"tiny-{name}"
     with dist.rank0_first():
         if not folder.exists():

@@ -37,9 +37,9 @@ class RunLog:
         self, folder: pathlib.Path, ranks: Ranks, *, tensorboard: bool = False
     ) -> None:
         self.path, self.ranks = folder / "metrics.jsonl", ranks
-        self._board: TensorBoard | None = None
+        self._tensorboard: TensorBoard | None = None
         if tensorboard and ranks.is_main:
-            self._board = TensorBoard(folder / "tensorboard")
+            self._tensorboard = TensorBoard(folder / "tensorboard")
 
     def write(self, record: dict[str, Any]) -> None:
         """Add a line.
@@ -55,10 +55,10 @@ class RunLog:
         with dist.raise_together():
             if self.ranks.is_main:
                 files.append_line(self.path, record | {"time_s": round(time.time(), 3)})
-                if self._board is not None:
-                    self._board.add(record["step"], _numbers(record))
+                if self._tensorboard is not None:
+                    self._tensorboard.add(record["step"], _scalars(record))
 
-    def forget_after(self, step: int) -> None:
+    def truncate_after(self, step: int) -> None:
         """Drop the lines of steps that will be taken again.
 
         Collective: every rank must call it.
@@ -76,12 +76,14 @@ class RunLog:
                 lines = self.path.read_text(encoding="utf-8").splitlines()
                 with files.atomic_file(self.path) as draft:
                     kept = [line for line in lines if _step_of(line) <= step]
-                    draft.write_text("".join(f"{x}\n" for x in kept), encoding="utf-8")
+                    draft.write_text(
+                        "".join(f"{line}\n" for line in kept), encoding="utf-8"
+                    )
 
     def close(self) -> None:
         """Write out what TensorBoard still holds back."""
-        if self._board is not None:
-            self._board.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
 
 
 def _step_of(line: str) -> float:
@@ -92,16 +94,16 @@ def _step_of(line: str) -> float:
         return float("inf")
 
 
-def _numbers(record: dict[str, Any]) -> dict[str, float]:
-    """What of a record can be drawn: its numbers, nested names joined by a slash."""
-    found: dict[str, float] = {}
+def _scalars(record: dict[str, Any]) -> dict[str, float]:
+    """The numbers in a record, for TensorBoard; nested names are joined by a slash."""
+    scalars: dict[str, float] = {}
     for name, value in record.items():
         if isinstance(value, dict):
-            inner = _numbers(value)
-            found |= {f"{name}/{key}": number for key, number in inner.items()}
+            inner = _scalars(value)
+            scalars |= {f"{name}/{key}": scalar for key, scalar in inner.items()}
         elif isinstance(value, int | float) and name != "step":
-            found[name] = float(value)
-    return found
+            scalars[name] = float(value)
+    return scalars
 
 
 def prefix_with_rank(ranks: Ranks, *, level: int = logging.INFO) -> None:
@@ -154,14 +156,14 @@ class TensorBoard:
 
         self._writer = SummaryWriter(str(folder))
 
-    def add(self, step: int, numbers: dict[str, float]) -> None:
+    def add(self, step: int, scalars: dict[str, float]) -> None:
         """Add one point to each curve.
 
         Args:
             step: Where on the horizontal axis.
-            numbers: Curve -> value. A name with a slash groups: "validation/loss".
+            scalars: Curve -> value. A name with a slash groups: "validation/loss".
         """
-        for name, value in numbers.items():
+        for name, value in scalars.items():
             self._writer.add_scalar(name, value, step)
         # WHY each time: a run that is killed should have been drawn up to its end.
         self._writer.flush()

@@ -31,7 +31,7 @@ __all__ = ["HEADLINES", "finish", "print_summary"]
 # Written for this course; what a run classifies as its last act.
 HEADLINES = (
     "Striker scores twice as champions win the cup final in extra time",
-    "Central bank raises interest rates as inflation and oil prices build_variants",
+    "Central bank raises interest rates as inflation and oil prices climb",
     "Space probe sends first pictures from an icy moon of Saturn",
 )
 
@@ -45,12 +45,12 @@ def print_summary(run: Run, *, net: PreTrainedModel, splits: Splits) -> None:
         splits: The data.
     """
     settings, ranks = run.settings, run.ranks
-    chosen = model.describe(settings.preset, net=net)
+    described = model.describe(settings.preset, net=net)
     run.print_main(
         f"run    {run.folder}\n"
-        f"model  {chosen['name']}: {chosen['summary']}; "
-        f"{chosen['num_parameters']:,} parameters\n"
-        f"       from {chosen['origin']}; licence {chosen['licence']}\n"
+        f"model  {described['name']}: {described['summary']}; "
+        f"{described['num_parameters']:,} parameters\n"
+        f"       from {described['origin']}; licence {described['licence']}\n"
         f"data   {splits.description}\n"
         f"       {len(splits.train_rows)} rows to train on, "
         f"{len(splits.validation_rows)} to validate, {len(splits.test)} to test\n"
@@ -75,7 +75,7 @@ def finish(run: Run, *, net: PreTrainedModel, splits: Splits) -> None:
     run.log.close()
     run.load_best(net)
     with run.phase("test"):
-        tally = evaluation.evaluate(net, splits.test, run.ranks, title="test")
+        test_metrics = evaluation.evaluate(net, splits.test, run.ranks, title="test")
     rows_trained = (run.step - run.first_step) * run.settings.global_batch_size
     seconds = run.seconds["train"]
     figures: dict[str, Any] = {
@@ -84,19 +84,21 @@ def finish(run: Run, *, net: PreTrainedModel, splits: Splits) -> None:
         "validation_rows": len(splits.validation_rows),
         "rows_trained": rows_trained,
         "steps": run.step,
-        "best_step": run.state["best_step"],
+        "best_step": run.progress["best_step"],
         "samples_per_s": round(rows_trained / seconds, 3) if seconds else None,
-        "test_rows": tally.num_rows,
-        "validation_accuracy": run.state["best_accuracy"],
+        "test_rows": test_metrics.num_rows,
+        "validation_accuracy": run.progress["best_accuracy"],
         "model": model.describe(run.settings.preset, net=net),
         "data": splits.description,
-    } | {name: value for name, value in tally.as_dict().items() if name != "rows"}
+    } | {
+        name: value for name, value in test_metrics.as_dict().items() if name != "rows"
+    }
     with run.phase("export"):
         _export(run, net, splits, figures)
     with run.phase("predict"):
-        figures["headlines"] = _answer(run)
+        figures["headlines"] = _classify_headlines(run)
     path = _write_result(run, figures)
-    run.print_main(_table(run, tally, figures))
+    run.print_main(_result_table(run, test_metrics, figures))
     run.print_main(str(path))
 
 
@@ -124,7 +126,7 @@ def _export(
             )
 
 
-def _answer(run: Run) -> list[dict[str, Any]]:
+def _classify_headlines(run: Run) -> list[dict[str, Any]]:
     """Load the export as any user would, and classify three headlines with it."""
     answers: list[dict[str, Any]] = []
     with dist.raise_together():
@@ -164,20 +166,22 @@ def _write_result(run: Run, facts: dict[str, Any]) -> pathlib.Path:
     return path
 
 
-def _table(run: Run, tally: ClassificationMetrics, figures: dict[str, Any]) -> str:
+def _result_table(
+    run: Run, metrics: ClassificationMetrics, figures: dict[str, Any]
+) -> str:
     """The result in a form that fits any console."""
     width = max(len(name) for name in LABEL_NAMES)
     lines = [
         "",
-        f"accuracy {tally.accuracy:.4f}, macro F1 {tally.macro_f1:.4f} on "
-        f"{tally.num_rows} test rows, each counted once over {run.ranks.world_size} "
+        f"accuracy {metrics.accuracy:.4f}, macro F1 {metrics.macro_f1:.4f} on "
+        f"{metrics.num_rows} test rows, each counted once over {run.ranks.world_size} "
         "rank(s)",
         f"{figures['samples_per_s']} samples/s while training; "
         + ", ".join(f"{name} {value:.1f} s" for name, value in run.seconds.items()),
         "",
         " " * (width + 7) + "".join(f"{name:>10}" for name in LABEL_NAMES),
     ]
-    for name, row in zip(LABEL_NAMES, tally.confusion.tolist(), strict=True):
+    for name, row in zip(LABEL_NAMES, metrics.confusion.tolist(), strict=True):
         cells = "".join(f"{count:10}" for count in row)
         lines.append(f"true  {name:{width}} {cells}")
     return "\n".join([*lines, ""])

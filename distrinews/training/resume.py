@@ -18,7 +18,7 @@ from distrinews.config.settings import TrainSettings
 from distrinews.errors import SettingsError
 from distrinews.system import files
 
-__all__ = ["check", "resumes"]
+__all__ = ["check", "is_resuming"]
 
 
 def check(settings: TrainSettings) -> None:
@@ -33,7 +33,7 @@ def check(settings: TrainSettings) -> None:
         OutputError: The folder for runs cannot be written.
     """
     folder = pathlib.Path(settings.runs_dir) / settings.run_name
-    if resumes(settings) and folder.exists():
+    if is_resuming(settings) and folder.exists():
         _check_same_settings(folder, settings)
     elif settings.resume:
         raise SettingsError(
@@ -55,7 +55,7 @@ def check(settings: TrainSettings) -> None:
     probe.unlink(missing_ok=True)
 
 
-def resumes(settings: TrainSettings) -> bool:
+def is_resuming(settings: TrainSettings) -> bool:
     """Say whether to go on with what is there: asked for, or restarted by torchrun.
 
     Args:
@@ -65,7 +65,7 @@ def resumes(settings: TrainSettings) -> bool:
         True with `--resume`, and in a rank that torchrun restarted after a failure.
 
     Examples:
-        >>> resumes(TrainSettings())
+        >>> is_resuming(TrainSettings())
         False
     """
     restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
@@ -79,15 +79,17 @@ def _check_same_settings(folder: pathlib.Path, settings: TrainSettings) -> None:
         saved = json.loads(text)
     except (OSError, ValueError):
         return  # killed before its first file: nothing to differ from
-    now = settings.model_dump()
-    differ = [
-        f"{name} was {saved[name]}, now {now[name]}"
-        for name in sorted(saved.keys() & now.keys() - settings.may_change_on_resume)
-        if saved[name] != now[name]
+    current = settings.model_dump()
+    differing = [
+        f"{name} was {saved[name]}, now {current[name]}"
+        for name in sorted(
+            saved.keys() & current.keys() - settings.may_change_on_resume
+        )
+        if saved[name] != current[name]
     ]
-    if differ:
+    if differing:
         raise SettingsError(
-            f"{folder} was made with other settings: {'; '.join(differ)}.",
+            f"{folder} was made with other settings: {'; '.join(differing)}.",
             why="the second half would train something else than the first.",
             fix="repeat that run's flags, or start a new --run-name.",
             page="resume",

@@ -65,7 +65,7 @@ def begin(settings: TrainSettings, *, ranks: Ranks) -> Run:
     with dist.raise_together():
         if ranks.is_main:
             with files.clear_output_errors(folder):
-                folder.mkdir(parents=True, exist_ok=resume.resumes(settings))
+                folder.mkdir(parents=True, exist_ok=resume.is_resuming(settings))
             if not (folder / "settings.json").exists():
                 files.write_json(folder / "settings.json", settings.model_dump())
             files.write_json(folder / "environment.json", environment)
@@ -75,7 +75,7 @@ def begin(settings: TrainSettings, *, ranks: Ranks) -> Run:
 
 
 class Run:
-    """The folder of a run, and the clock over its phases.
+    """The folder of a run, and a timer for its phases.
 
     Args:
         folder: `runs_dir / run_name`.
@@ -84,7 +84,7 @@ class Run:
 
     Attributes:
         seconds: Wall-clock seconds by phase, on this rank.
-        state: Where training stands: `step`, the best epoch so far, and how many
+        progress: Where training stands: `step`, the best epoch so far, and how many
             epochs in a row were no better.
         first_step: Steps that were done before this program started.
     """
@@ -94,7 +94,7 @@ class Run:
     ) -> None:
         self.folder, self.settings, self.ranks = folder, settings, ranks
         self.seconds: dict[str, float] = defaultdict(float)
-        self.state: dict[str, Any] = {
+        self.progress: dict[str, Any] = {
             "step": 0,
             "best_step": 0,
             "best_accuracy": -1.0,
@@ -110,12 +110,12 @@ class Run:
     @property
     def step(self) -> int:
         """Optimizer steps done, those before a resume included."""
-        return int(self.state["step"])
+        return int(self.progress["step"])
 
     @property
     def stopped_early(self) -> bool:
         """Whether the validation rows said that more epochs bring nothing."""
-        return bool(self.state["stopped_early"])
+        return bool(self.progress["stopped_early"])
 
     @property
     def export_folder(self) -> pathlib.Path:
@@ -138,25 +138,25 @@ class Run:
         finally:
             self.seconds[name] += time.perf_counter() - start
 
-    def restore(self, parts: checkpoint.TrainingState) -> None:
+    def restore(self, state: checkpoint.TrainingState) -> None:
         """Go back to the newest intact checkpoint, if this run is to be resumed.
 
         Collective: every rank must call it.
 
         Args:
-            parts: What was saved, built anew.
+            state: Objects built like those that were saved.
 
         Raises:
             CheckpointError: It does not fit. On every rank.
         """
-        if not resume.resumes(self.settings):
+        if not resume.is_resuming(self.settings):
             return
         newest = checkpoint.latest(self.folder / "checkpoints")
         if newest is not None:
             with dist.raise_together():
-                self.state |= checkpoint.load_training(newest, parts)
+                self.progress |= checkpoint.load_training(newest, state)
         self.first_step = self.step
-        self.log.forget_after(self.step)
+        self.log.truncate_after(self.step)
         self.print_main(f"resuming {self.folder} after step {self.step}")
 
     def steps(
@@ -205,7 +205,7 @@ class Run:
         Raises:
             OutputError: The log could not be written. On every rank.
         """
-        self.state["step"] += 1
+        self.progress["step"] += 1
         if self._bar is not None:
             self._bar.update()
         losses, self._losses = self._losses, []
@@ -213,8 +213,12 @@ class Run:
             return
         total = sum(loss.item() * num_rows for loss, num_rows in losses)
         mean = metrics.global_mean(total, count=sum(rows for _, rows in losses))
-        rate = float(scheduler.get_last_lr()[0])
-        self.log.write({"step": self.step, "loss": mean, "learning_rate": rate})
+        learning_rate = float(scheduler.get_last_lr()[0])
+        self.log.write({
+            "step": self.step,
+            "loss": mean,
+            "learning_rate": learning_rate,
+        })
         if self._bar is not None:
             self._bar.set_postfix(loss=f"{mean:.3f}")
 
@@ -227,21 +231,21 @@ class Run:
 
         Args:
             validation: What the model answered on the validation rows, all ranks.
-            patience: Stop when so many epochs in a row were no better; None: never.
+            patience: Stop after this many epochs without better accuracy; None: never.
 
         Raises:
             OutputError: The log could not be written. On every rank.
         """
         step, accuracy = self.step, validation.accuracy
-        if accuracy > self.state["best_accuracy"]:
-            self.state |= {"best_step": step, "best_accuracy": accuracy}
-            self.state["epochs_without_gain"] = 0
+        if accuracy > self.progress["best_accuracy"]:
+            self.progress |= {"best_step": step, "best_accuracy": accuracy}
+            self.progress["epochs_without_gain"] = 0
         else:
-            self.state["epochs_without_gain"] += 1
-        enough = patience is not None and self.state["epochs_without_gain"] >= patience
-        # WHY rank 0's word, though all have the same tally: a rank that stopped alone
-        # would leave the others waiting in the next backward.
-        self.state["stopped_early"] = dist.broadcast_object(enough)
+            self.progress["epochs_without_gain"] += 1
+        stop = patience is not None and self.progress["epochs_without_gain"] >= patience
+        # WHY rank 0 decides, though all have the same metrics: a rank that stopped
+        # alone would leave the others waiting in the next backward.
+        self.progress["stopped_early"] = dist.broadcast_object(stop)
         self.log.write({"step": step, "validation": validation.as_dict()})
         self.print_main(
             f"step {step}: accuracy {accuracy:.4f}, loss {validation.loss:.4f} on "
@@ -254,13 +258,13 @@ class Run:
                 f"stopping early: {patience} epoch(s) in a row were no better"
             )
 
-    def save(self, parts: checkpoint.TrainingState) -> None:
+    def save(self, state: checkpoint.TrainingState) -> None:
         """Save a checkpoint.
 
         Collective: every rank must call it.
 
         Args:
-            parts: What decides the next step.
+            state: What decides the next step.
 
         Raises:
             OutputError: It could not be saved, or the run's folder was removed
@@ -278,8 +282,8 @@ class Run:
                 )
         checkpoint.save(
             self.folder / "checkpoints",
-            parts,
-            state=self.state,
+            state,
+            progress=self.progress,
             settings=self.settings.model_dump(),
         )
 
@@ -294,8 +298,8 @@ class Run:
         Raises:
             CheckpointError: It was damaged meanwhile. On every rank.
         """
-        if self.state["best_step"] != self.state["step"]:
-            name = f"step-{self.state['best_step']:08d}"
+        if self.progress["best_step"] != self.progress["step"]:
+            name = f"step-{self.progress['best_step']:08d}"
             with dist.raise_together():
                 folder = self.folder / "checkpoints" / name
                 checkpoint.verify(folder)
@@ -311,6 +315,6 @@ class Run:
             return
         # WHY only for a terminal: making way means to erase and to draw again, which
         # in a file would be more copies of the bar.
-        terminal = sys.stderr.isatty()
-        with tqdm.external_write_mode() if terminal else contextlib.nullcontext():
+        is_terminal = sys.stderr.isatty()
+        with tqdm.external_write_mode() if is_terminal else contextlib.nullcontext():
             print(text, flush=True)

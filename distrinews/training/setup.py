@@ -221,9 +221,9 @@ def seed_weights(seed: int) -> None:
 
 
 def seed_dropout(seed: int, *, ranks: Ranks) -> None:
-    """Make the noise of training (dropout) differ by rank, and be repeatable.
+    """Make dropout differ by rank, and be repeatable.
 
-    Why: with the same noise on every rank, all replicas would drop the same neurons,
+    Why: with the same random state on every rank, all replicas drop the same neurons,
     and W times the rows would bring less than W times the variety. Nothing raises.
 
     Args:
@@ -267,7 +267,7 @@ def build_optimizer(net: nn.Module, *, settings: TrainSettings) -> Optimizer:
 def build_scheduler(
     optimizer: Optimizer, *, settings: TrainSettings, plan: Plan
 ) -> LambdaLR:
-    """Build the learning rate's course: up to its peak, then down to zero, in lines.
+    """Build a linear-warmup, linear-decay schedule of the learning rate.
 
     Why warm up: AdamW divides by a running estimate of the gradients' size. In the
     first steps that estimate is poor, and full steps would undo the pretraining.
@@ -290,9 +290,9 @@ def build_scheduler(
     """
     warmup = max(1, round(settings.warmup_fraction * plan.num_steps))
 
-    def part_of_peak(step: int) -> float:
+    def learning_rate_factor(step: int) -> float:
         if step < warmup:
             return (step + 1) / warmup
         return max(0.0, (plan.num_steps - step) / max(1, plan.num_steps - warmup))
 
-    return LambdaLR(optimizer, part_of_peak)
+    return LambdaLR(optimizer, learning_rate_factor)

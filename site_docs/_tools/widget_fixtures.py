@@ -89,7 +89,7 @@ def _ring(world_size: int, elements: int) -> dict[str, Any]:
 
     with (
         mock.patch.object(ring.dist, "current", current),
-        mock.patch.object(ring, "_pass_on", pass_on),
+        mock.patch.object(ring, "_send_right_receive_left", pass_on),
     ):
         threads = [threading.Thread(target=run, args=(r,)) for r in range(world_size)]
         for thread in threads:

@@ -1,4 +1,4 @@
-"""Proofs for distrinews.dist.spawn: a failure is told once, and nobody is left behind.
+"""Proofs for distrinews.dist.spawn: a failure is reported once, no process is left.
 
 The programs here load no torch: what is proven does not depend on it, and a run costs
 tenths of a second. `test_dist.py` repeats the main cases with real collectives.
@@ -16,30 +16,30 @@ from collections.abc import Callable
 import pytest
 from helpers.running import HELPERS, Program, is_running, wait_until
 
-STORY = HELPERS / "process_story.py"
+PROGRAM = HELPERS / "process_program.py"
 Start = Callable[..., Program]
-Tell = Callable[..., Program]
+StartRanks = Callable[..., Program]
 posix_only = pytest.mark.skipif(
     sys.platform == "win32", reason="POSIX signals do not exist on Windows"
 )
 # A run either has POSIX's signal masks or, as on Windows, has not.
 both_systems = pytest.mark.parametrize(
-    "env", [{}, {"STORY_LIKE_WINDOWS": "1"}], ids=["posix", "like_windows"]
+    "env", [{}, {"RANK_LIKE_WINDOWS": "1"}], ids=["posix", "like_windows"]
 )
 INTERRUPTED = "Interrupted. What had been saved before is intact."
 
 
 @pytest.fixture
-def tell(start: Start, tmp_path: pathlib.Path) -> Tell:
-    """Start a story with two ranks that write into `tmp_path`."""
+def start_ranks(start: Start, tmp_path: pathlib.Path) -> StartRanks:
+    """Start a program with two ranks that write into `tmp_path`."""
 
-    def tell_one(
-        story: str, *, num_ranks: int = 2, env: dict[str, str] | None = None
+    def start_program(
+        function: str, *, num_ranks: int = 2, env: dict[str, str] | None = None
     ) -> Program:
-        variables = {"STORY_OUT": str(tmp_path), **(env or {})}
-        return start(STORY, story, num_ranks, env=variables)
+        variables = {"RANK_OUT": str(tmp_path), **(env or {})}
+        return start(PROGRAM, function, num_ranks, env=variables)
 
-    return tell_one
+    return start_program
 
 
 def ranks_at_work(out: pathlib.Path, *, num_ranks: int = 2) -> list[int]:
@@ -60,10 +60,10 @@ def check_nothing_is_left(program: Program, out: pathlib.Path) -> None:
 
 
 def test_the_search_for_processes_left_behind_finds_them(
-    tell: Tell, tmp_path: pathlib.Path
+    start_ranks: StartRanks, tmp_path: pathlib.Path
 ) -> None:
     """Negative control to every "nothing is left" below."""
-    program = tell("sleep")
+    program = start_ranks("sleep")
     pids = ranks_at_work(tmp_path)
     found = {process.pid for process in program.processes()}
     assert {program.process.pid, *pids} <= found
@@ -76,9 +76,9 @@ def test_the_search_for_processes_left_behind_finds_them(
 
 @both_systems
 def test_every_rank_is_a_new_process_that_sees_the_environment_given_to_it(
-    tell: Tell, tmp_path: pathlib.Path, env: dict[str, str]
+    start_ranks: StartRanks, tmp_path: pathlib.Path, env: dict[str, str]
 ) -> None:
-    program = tell("finish", num_ranks=3, env=env)
+    program = start_ranks("finish", num_ranks=3, env=env)
     assert program.exit_code() == 0, program.err
     pids = ranks_at_work(tmp_path, num_ranks=3)
     assert len({*pids, program.process.pid}) == 4
@@ -93,13 +93,13 @@ def test_every_rank_is_a_new_process_that_sees_the_environment_given_to_it(
 
 @both_systems
 def test_the_rank_that_failed_first_is_named_once_with_file_and_line(
-    tell: Tell, tmp_path: pathlib.Path, env: dict[str, str]
+    start_ranks: StartRanks, tmp_path: pathlib.Path, env: dict[str, str]
 ) -> None:
-    program = tell("raise_value_error", env=env)
+    program = start_ranks("raise_value_error", env=env)
     assert program.exit_code() == 1
-    lines = STORY.read_text(encoding="utf-8").splitlines()
+    lines = PROGRAM.read_text(encoding="utf-8").splitlines()
     number = 1 + next(i for i, line in enumerate(lines) if '"bad row"' in line)
-    where = f"(process_story.py:{number} in raise_value_error)"
+    where = f"(process_program.py:{number} in raise_value_error)"
     assert f"rank 1 raised ValueError: bad row {where}." in program.err
     assert program.err.count("Traceback") == 1
     assert "peer closed" not in program.err  # a consequence, not the cause
@@ -108,26 +108,26 @@ def test_the_rank_that_failed_first_is_named_once_with_file_and_line(
 
 @pytest.mark.parametrize(("remember", "named"), [("1", 1), ("0", 0)])
 def test_the_first_failure_counts_not_the_first_report(
-    tell: Tell, remember: str, named: int
+    start_ranks: StartRanks, remember: str, named: int
 ) -> None:
     """With "0" as negative control: the first report is another rank's."""
-    program = tell("close_slowly", env={"STORY_REMEMBER": remember})
+    program = start_ranks("close_slowly", env={"RANK_REMEMBER": remember})
     assert program.exit_code() == 1
     assert f"A rank failed: rank {named} raised" in program.err
 
 
 def test_the_line_named_is_ours_also_when_pythons_own_library_raised(
-    tell: Tell,
+    start_ranks: StartRanks,
 ) -> None:
-    program = tell("raise_in_the_library")
+    program = start_ranks("raise_in_the_library")
     assert program.exit_code() == 1
     assert "in raise_in_the_library)" in program.err
 
 
 def test_an_error_of_every_rank_is_shown_once_with_its_cure_and_exit_code_2(
-    tell: Tell, tmp_path: pathlib.Path
+    start_ranks: StartRanks, tmp_path: pathlib.Path
 ) -> None:
-    program = tell("raise_data_error")
+    program = start_ranks("raise_data_error")
     assert program.exit_code() == 2
     assert program.err.splitlines() == [
         "seen in test.csv",
@@ -139,8 +139,8 @@ def test_an_error_of_every_rank_is_shown_once_with_its_cure_and_exit_code_2(
     check_nothing_is_left(program, tmp_path)
 
 
-def test_a_report_longer_than_a_pipes_buffer_arrives(tell: Tell) -> None:
-    program = tell("raise_much")
+def test_a_report_longer_than_a_pipes_buffer_arrives(start_ranks: StartRanks) -> None:
+    program = start_ranks("raise_much")
     assert program.exit_code(timeout_s=10) == 1
     assert "rank 1 raised ValueError: xxx" in program.err
     assert len(program.err) > 1_000_000
@@ -148,17 +148,19 @@ def test_a_report_longer_than_a_pipes_buffer_arrives(tell: Tell) -> None:
 
 @posix_only
 def test_a_killed_rank_is_the_cause_not_those_who_noticed_it(
-    tell: Tell, tmp_path: pathlib.Path
+    start_ranks: StartRanks, tmp_path: pathlib.Path
 ) -> None:
-    program = tell("die")
+    program = start_ranks("die")
     assert program.exit_code() == 1
     assert "rank 1 was killed by SIGKILL" in program.err
     assert "peer closed" not in program.err
     check_nothing_is_left(program, tmp_path)
 
 
-def test_a_rank_that_leaves_with_an_exit_code_ends_the_run(tell: Tell) -> None:
-    program = tell("leave")
+def test_a_rank_that_leaves_with_an_exit_code_ends_the_run(
+    start_ranks: StartRanks,
+) -> None:
+    program = start_ranks("leave")
     assert program.exit_code(timeout_s=10) == 1
     assert "rank 1 ended with exit code 7" in program.err
     program.seconds_until_nothing_is_left(timeout_s=0.5)
@@ -171,9 +173,9 @@ def test_a_rank_that_leaves_with_an_exit_code_ends_the_run(tell: Tell) -> None:
 @both_systems
 @pytest.mark.parametrize("to", ["everyone", "starter"])
 def test_ctrl_c_at_work_ends_all_quietly_with_130(
-    tell: Tell, tmp_path: pathlib.Path, to: str, env: dict[str, str]
+    start_ranks: StartRanks, tmp_path: pathlib.Path, to: str, env: dict[str, str]
 ) -> None:
-    program = tell("sleep", env=env)
+    program = start_ranks("sleep", env=env)
     ranks_at_work(tmp_path)
     if to == "everyone":
         program.press_ctrl_c()
@@ -186,9 +188,9 @@ def test_ctrl_c_at_work_ends_all_quietly_with_130(
 
 @posix_only
 def test_ctrl_c_while_the_ranks_still_import_ends_all_quietly_with_130(
-    tell: Tell, tmp_path: pathlib.Path
+    start_ranks: StartRanks, tmp_path: pathlib.Path
 ) -> None:
-    program = tell("sleep", env={"STORY_IMPORT_S": "2"})
+    program = start_ranks("sleep", env={"RANK_IMPORT_S": "2"})
     wait_until(
         lambda: len(list(tmp_path.glob("held_back_*"))) == 2,
         timeout_s=30,
@@ -207,9 +209,9 @@ def test_ctrl_c_while_the_ranks_still_import_ends_all_quietly_with_130(
 @posix_only
 @pytest.mark.parametrize("wait_s", [0.05, 0.3])
 def test_ctrl_c_at_any_moment_of_the_start_leaves_nobody(
-    tell: Tell, tmp_path: pathlib.Path, wait_s: float
+    start_ranks: StartRanks, tmp_path: pathlib.Path, wait_s: float
 ) -> None:
-    program = tell("sleep", num_ranks=3)
+    program = start_ranks("sleep", num_ranks=3)
     wait_until(
         # Before that, Python itself is starting and knows no handler of ours.
         lambda: list(tmp_path.glob("importing_*")),
@@ -226,9 +228,9 @@ def test_ctrl_c_at_any_moment_of_the_start_leaves_nobody(
 @posix_only
 @pytest.mark.parametrize("pause_s", [0.0, 0.02])
 def test_a_second_impatient_ctrl_c_does_not_stop_the_cleaning_up(
-    tell: Tell, tmp_path: pathlib.Path, pause_s: float
+    start_ranks: StartRanks, tmp_path: pathlib.Path, pause_s: float
 ) -> None:
-    program = tell("sleep")
+    program = start_ranks("sleep")
     ranks_at_work(tmp_path)
     program.press_ctrl_c()
     time.sleep(pause_s)
@@ -240,9 +242,9 @@ def test_a_second_impatient_ctrl_c_does_not_stop_the_cleaning_up(
 
 @posix_only
 def test_a_rank_that_ignores_the_request_to_end_is_ended_by_force(
-    tell: Tell, tmp_path: pathlib.Path
+    start_ranks: StartRanks, tmp_path: pathlib.Path
 ) -> None:
-    program = tell("sleep_deaf")
+    program = start_ranks("sleep_deaf")
     ranks_at_work(tmp_path)
     program.press_ctrl_c()
     assert program.exit_code(timeout_s=15) == 130
@@ -253,9 +255,9 @@ def test_a_rank_that_ignores_the_request_to_end_is_ended_by_force(
 @both_systems
 @pytest.mark.parametrize("to", ["everyone", "starter"])
 def test_sigterm_ends_all_with_143(
-    tell: Tell, tmp_path: pathlib.Path, to: str, env: dict[str, str]
+    start_ranks: StartRanks, tmp_path: pathlib.Path, to: str, env: dict[str, str]
 ) -> None:
-    program = tell("sleep", env=env)
+    program = start_ranks("sleep", env=env)
     ranks_at_work(tmp_path)
     if to == "everyone":
         os.killpg(program.process.pid, signal.SIGTERM)
@@ -271,9 +273,9 @@ def test_sigterm_ends_all_with_143(
 
 @posix_only
 def test_ranks_whose_starter_was_killed_say_their_last_words_and_end(
-    tell: Tell, tmp_path: pathlib.Path
+    start_ranks: StartRanks, tmp_path: pathlib.Path
 ) -> None:
-    program = tell("watched")
+    program = start_ranks("watched")
     ranks_at_work(tmp_path)
     program.process.kill()
     program.seconds_until_nothing_is_left(timeout_s=5)
@@ -283,10 +285,10 @@ def test_ranks_whose_starter_was_killed_say_their_last_words_and_end(
 
 @posix_only
 def test_without_watching_they_would_live_on(
-    tell: Tell, tmp_path: pathlib.Path
+    start_ranks: StartRanks, tmp_path: pathlib.Path
 ) -> None:
     """Negative control: a killed starter does not take its ranks with it."""
-    program = tell("unwatched")
+    program = start_ranks("unwatched")
     pids = ranks_at_work(tmp_path)
     program.process.kill()
     program.process.wait(10)
@@ -296,9 +298,9 @@ def test_without_watching_they_would_live_on(
 
 @posix_only
 def test_ranks_whose_starter_is_killed_while_they_import_end_too(
-    tell: Tell, tmp_path: pathlib.Path
+    start_ranks: StartRanks, tmp_path: pathlib.Path
 ) -> None:
-    program = tell("watched", env={"STORY_IMPORT_S": "1"})
+    program = start_ranks("watched", env={"RANK_IMPORT_S": "1"})
     wait_until(
         lambda: len(list(tmp_path.glob("held_back_*"))) == 2,
         timeout_s=30,

@@ -22,9 +22,9 @@ from distrinews.sharding.batch_sampler import (
     per_rank_batch_size,
 )
 
-DICE = random.Random(1)
+RNG = random.Random(1)
 # Like headlines with their first sentences: most near 50 tokens, a few very long.
-LENGTHS = [min(128, int(DICE.lognormvariate(3.9, 0.3))) for _ in range(3217)]
+LENGTHS = [min(128, int(RNG.lognormvariate(3.9, 0.3))) for _ in range(3217)]
 SIZE = 32
 
 
@@ -33,23 +33,44 @@ def rank_of(rank: int, world_size: int) -> Ranks:
 
 
 def balanced(
-    ranks: Ranks, *, epoch: int = 0, pieces: int = 1, lengths: list[int] = LENGTHS
+    ranks: Ranks,
+    *,
+    epoch: int = 0,
+    accumulation_steps: int = 1,
+    lengths: list[int] = LENGTHS,
 ) -> LengthBalancedBatchSampler:
     sampler = LengthBalancedBatchSampler(
-        lengths, ranks, global_batch_size=SIZE, seed=7, accumulation_steps=pieces
+        lengths,
+        ranks,
+        global_batch_size=SIZE,
+        seed=7,
+        accumulation_steps=accumulation_steps,
     )
     sampler.set_epoch(epoch)
     return sampler
 
 
-def steps(world_size: int, *, epoch: int = 0, pieces: int = 1) -> list[list[list[int]]]:
+def steps(
+    world_size: int, *, epoch: int = 0, accumulation_steps: int = 1
+) -> list[list[list[int]]]:
     """For each step the micro-batches of all ranks."""
     by_rank = []
     for rank in range(world_size):
-        sampler = balanced(rank_of(rank, world_size), epoch=epoch, pieces=pieces)
-        mine = list(sampler)
-        assert len(mine) == len(sampler) == sampler.steps_per_epoch * pieces
-        by_rank.append([mine[i : i + pieces] for i in range(0, len(mine), pieces)])
+        sampler = balanced(
+            rank_of(rank, world_size),
+            epoch=epoch,
+            accumulation_steps=accumulation_steps,
+        )
+        local_batches = list(sampler)
+        assert (
+            len(local_batches)
+            == len(sampler)
+            == sampler.steps_per_epoch * accumulation_steps
+        )
+        by_rank.append([
+            local_batches[i : i + accumulation_steps]
+            for i in range(0, len(local_batches), accumulation_steps)
+        ])
     return [
         [rows for part in step for rows in part] for step in zip(*by_rank, strict=True)
     ]
@@ -60,17 +81,18 @@ def rows_of(step: list[list[int]]) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("world_size", "pieces"), [(1, 2), (2, 1), (2, 4), (4, 2), (8, 1), (32, 1)]
+    ("world_size", "accumulation_steps"),
+    [(1, 2), (2, 1), (2, 4), (4, 2), (8, 1), (32, 1)],
 )
 def test_the_global_batches_do_not_depend_on_who_shares_them(
-    world_size: int, pieces: int
+    world_size: int, accumulation_steps: int
 ) -> None:
     for epoch in (0, 3):
         alone = [rows_of(step) for step in steps(1, epoch=epoch)]
-        shared = steps(world_size, epoch=epoch, pieces=pieces)
+        shared = steps(world_size, epoch=epoch, accumulation_steps=accumulation_steps)
         assert [rows_of(step) for step in shared] == alone
         counts = {len(rows) for step in shared for rows in step}
-        assert counts == {SIZE // world_size // pieces}
+        assert counts == {SIZE // world_size // accumulation_steps}
 
 
 def test_each_row_comes_once_in_an_epoch_but_for_the_declared_rest() -> None:
@@ -137,16 +159,23 @@ def test_after_any_step_any_number_of_ranks_goes_on_without_a_gap(
     lengths = LENGTHS[:300]
     whole = [rows_of([rows]) for rows in balanced(rank_of(0, 1), lengths=lengths)]
     first = balanced(rank_of(1, 2), lengths=lengths)
-    world_size, pieces = after
+    world_size, accumulation_steps = after
     for done in range(len(whole) + 1):
         parts = []
         for rank in range(world_size):
-            second = balanced(rank_of(rank, world_size), pieces=pieces, lengths=lengths)
+            second = balanced(
+                rank_of(rank, world_size),
+                accumulation_steps=accumulation_steps,
+                lengths=lengths,
+            )
             second.load_state_dict(first.state_dict())
             second.set_epoch(0)
-            assert len(second) == (len(whole) - done) * pieces
-            mine = list(second)
-            parts.append([mine[i : i + pieces] for i in range(0, len(mine), pieces)])
+            assert len(second) == (len(whole) - done) * accumulation_steps
+            local_batches = list(second)
+            parts.append([
+                local_batches[i : i + accumulation_steps]
+                for i in range(0, len(local_batches), accumulation_steps)
+            ])
         left = [
             rows_of([r for p in step for r in p]) for step in zip(*parts, strict=True)
         ]
@@ -170,7 +199,7 @@ def test_a_place_in_another_kind_of_batches_is_refused() -> None:
 # --- What it is for -------------------------------------------------------------
 
 
-def shares(step: list[list[int]]) -> tuple[int, int]:
+def computed_and_text(step: list[list[int]]) -> tuple[int, int]:
     """Places that the slowest rank computes, times the ranks; and tokens of text."""
     widest = max(len(rows) * max(LENGTHS[row] for row in rows) for rows in step)
     return widest * len(step), sum(LENGTHS[row] for rows in step for row in rows)
@@ -178,8 +207,8 @@ def shares(step: list[list[int]]) -> tuple[int, int]:
 
 def waste(plan: list[list[list[int]]]) -> float:
     """The part of all ranks' time that goes into padding or waiting."""
-    places, text = zip(*(shares(step) for step in plan), strict=True)
-    return 1 - sum(text) / sum(places)
+    positions, tokens = zip(*(computed_and_text(step) for step in plan), strict=True)
+    return 1 - sum(tokens) / sum(positions)
 
 
 def shuffled_steps(world_size: int) -> list[list[list[int]]]:
@@ -196,11 +225,13 @@ def shuffled_steps(world_size: int) -> list[list[list[int]]]:
 
 def grouped_by_each_rank(world_size: int) -> list[list[list[int]]]:
     """Each rank sorts its own rows, as samplers that know nothing of ranks do."""
-    mine = LENGTHS[: len(LENGTHS) // SIZE * SIZE]
+    whole_batches = LENGTHS[: len(LENGTHS) // SIZE * SIZE]
     size = SIZE // world_size
     by_rank = []
     for rank in range(world_size):
-        rows = sorted(range(rank, len(mine), world_size), key=LENGTHS.__getitem__)
+        rows = sorted(
+            range(rank, len(whole_batches), world_size), key=LENGTHS.__getitem__
+        )
         batches = [rows[i : i + size] for i in range(0, len(rows), size)]
         random.Random(rank).shuffle(batches)
         by_rank.append(batches)
@@ -240,13 +271,13 @@ def test_padding_share_counts_places() -> None:
 
 def test_when_a_batch_comes_says_nothing_about_its_length() -> None:
     """A uniform shuffle of 100 batches correlates by 0.1 in the root mean square."""
-    found = []
+    correlations = []
     for epoch in range(10):
         means = [
             np.mean([LENGTHS[row] for row in rows_of(s)]) for s in steps(1, epoch=epoch)
         ]
-        found.append(np.corrcoef(means, range(len(means)))[0, 1])
-    assert np.sqrt(np.mean(np.square(found))) < 0.2
+        correlations.append(np.corrcoef(means, range(len(means)))[0, 1])
+    assert np.sqrt(np.mean(np.square(correlations))) < 0.2
     # Negative control: batches in the order in which they are cut.
     pool = sorted(range(len(LENGTHS)), key=LENGTHS.__getitem__)
     cut = [np.mean([LENGTHS[r] for r in pool[i : i + 32]]) for i in range(0, 3200, 32)]
@@ -313,9 +344,9 @@ def test_torchs_data_loader_takes_it_as_a_batch_sampler() -> None:
 
 
 def test_120_000_rows_are_planned_in_a_fraction_of_a_second() -> None:
-    dice = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     sampler = LengthBalancedBatchSampler(
-        dice.integers(20, 128, 120_000).tolist(),
+        generator.integers(20, 128, 120_000).tolist(),
         rank_of(0, 2),
         global_batch_size=SIZE,
         seed=0,
@@ -337,7 +368,7 @@ def test_a_batch_that_does_not_divide_by_ranks_and_pieces_is_an_error() -> None:
 def test_an_order_of_four_bytes_a_row_is_that_of_eight() -> None:
     """Orders that older versions trained in must not change: runs are resumed."""
     sampler = ShuffledBatchSampler(1000, rank_of(0, 1), global_batch_size=10, seed=3)
-    dice = torch.Generator().manual_seed(3)
-    wanted = torch.randperm(1000, generator=dice).tolist()  # int64
+    generator = torch.Generator().manual_seed(3)
+    wanted = torch.randperm(1000, generator=generator).tolist()  # int64
     assert np.concatenate(sampler.plan()).tolist() == wanted
     assert list(range(1000)) != wanted  # negative control

@@ -1,6 +1,6 @@
 """A program with ranks but without torch, so that starting it costs little.
 
-Run   python process_story.py STORY OUT NUM_RANKS
+Run   python process_program.py FUNCTION OUT NUM_RANKS
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 
-if os.environ.get("STORY_LIKE_WINDOWS"):
+if os.environ.get("RANK_LIKE_WINDOWS"):
     # What Windows lacks, taken away before anything could have looked for it.
     del signal.pthread_sigmask
 
@@ -22,7 +22,7 @@ from distrinews.dist import spawn
 from distrinews.errors import DataError
 from distrinews.system import console
 
-OUT = pathlib.Path(os.environ.get("STORY_OUT", "."))
+OUT = pathlib.Path(os.environ.get("RANK_OUT", "."))
 
 if __name__ == "__mp_main__":
     # Stands for `import torch`: what a rank does before the library's first line.
@@ -31,7 +31,7 @@ if __name__ == "__mp_main__":
         held_back = signal.pthread_sigmask(signal.SIG_BLOCK, set())
         names = " ".join(sorted(signal.Signals(number).name for number in held_back))
         (OUT / f"held_back_{os.getpid()}").write_text(names, encoding="utf-8")
-    time.sleep(float(os.environ.get("STORY_IMPORT_S", "0")))
+    time.sleep(float(os.environ.get("RANK_IMPORT_S", "0")))
 
 
 def at_work(rank: int) -> None:
@@ -42,7 +42,7 @@ def at_work(rank: int) -> None:
 
 def finish(rank: int) -> None:
     at_work(rank)
-    seen = os.environ.get("STORY_ENV", "")
+    seen = os.environ.get("RANK_ENV", "")
     kind = "child" if multiprocessing.parent_process() else "first"
     (OUT / f"{rank}.txt").write_text(f"{seen} {kind}", encoding="utf-8")
 
@@ -84,7 +84,7 @@ def raise_value_error(rank: int) -> None:
 
 def close_slowly(rank: int) -> None:
     """Rank 1 fails first, but is the last to end: closing takes it a while."""
-    remember = os.environ.get("STORY_REMEMBER") == "1"
+    remember = os.environ.get("RANK_REMEMBER") == "1"
     noted = spawn.remember_failure_time() if remember else contextlib.nullcontext()
     if rank == 0:
         time.sleep(0.4)
@@ -132,9 +132,9 @@ def leave(rank: int) -> None:
     time.sleep(120)
 
 
-STORIES = {
-    story.__name__: story
-    for story in (
+RANK_FUNCTIONS = {
+    function.__name__: function
+    for function in (
         finish,
         sleep,
         sleep_deaf,
@@ -152,10 +152,10 @@ STORIES = {
 
 
 def main() -> None:
-    story, num_ranks = STORIES[sys.argv[1]], int(sys.argv[2])
+    function, num_ranks = RANK_FUNCTIONS[sys.argv[1]], int(sys.argv[2])
     before = dict(os.environ)
     try:
-        spawn.run_ranks(story, num_ranks=num_ranks, env={"STORY_ENV": "set"})
+        spawn.run_ranks(function, num_ranks=num_ranks, env={"RANK_ENV": "set"})
     finally:
         restored = dict(os.environ) == before
         (OUT / "restored.txt").write_text(str(restored), encoding="utf-8")

@@ -1,7 +1,7 @@
 """A program with ranks. Each rank writes what it saw as `<rank>.json`.
 
-Run   python dist_story.py STORY OUT NUM_RANKS [TIMEOUT_S]
-      torchrun --nproc_per_node=2 dist_story.py STORY OUT 2
+Run   python dist_program.py FUNCTION OUT NUM_RANKS [TIMEOUT_S]
+      torchrun --nproc_per_node=2 dist_program.py FUNCTION OUT 2
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 
-if os.environ.get("STORY_LIKE_WINDOWS"):
+if os.environ.get("RANK_LIKE_WINDOWS"):
     # What Windows lacks, taken away before anything could have looked for it.
     del signal.pthread_sigmask
 
@@ -30,10 +30,10 @@ from distrinews import dist
 from distrinews.errors import DataError, DistriNewsError
 from distrinews.system import console
 
-if __name__ == "__mp_main__" and os.environ.get("STORY_ONE_IS_LATE"):
+if __name__ == "__mp_main__" and os.environ.get("RANK_ONE_IS_LATE"):
     # Of all ranks that import this file, the first to make the folder sleeps.
     with contextlib.suppress(FileExistsError):
-        pathlib.Path(os.environ["STORY_ONE_IS_LATE"]).mkdir()
+        pathlib.Path(os.environ["RANK_ONE_IS_LATE"]).mkdir()
         time.sleep(120)
 
 HEADLINE = "Хоккейный клуб выиграл финал"
@@ -41,10 +41,10 @@ BIG = 2**60  # far beyond 2**53, where float64 begins to skip integers
 TINY = 2.0**-50  # far below float32's resolution around 1
 
 
-def told(what: Callable[[], object]) -> dict[str, object]:
-    """The error that `what` raises, as plain values."""
+def error_of(call: Callable[[], object]) -> dict[str, object]:
+    """The error that `call` raises, as plain values."""
     try:
-        what()
+        call()
     except DistriNewsError as error:
         notes = getattr(error, "__notes__", [])
         return {"kind": type(error).__name__, "text": str(error), "notes": notes}
@@ -88,8 +88,8 @@ def sums(ranks: dist.Ranks) -> dict[str, object]:
 
 
 def objects(ranks: dist.Ranks) -> dict[str, object]:
-    mine = {"rank": ranks.rank, "text": HEADLINE * (1 + 2_000 * ranks.rank)}
-    gathered = dist.gather_objects(mine)
+    local_object = {"rank": ranks.rank, "text": HEADLINE * (1 + 2_000 * ranks.rank)}
+    gathered = dist.gather_objects(local_object)
     return {
         "gathered": [item["rank"] for item in gathered],
         "lengths": [len(str(item["text"])) for item in gathered],
@@ -109,10 +109,10 @@ def votes(ranks: dist.Ranks) -> dict[str, object]:
             _ = 1 / (0 if last else 1)
 
     return {
-        "healthy": told(lambda: dist.vote_then_raise(None)),
-        "last_only": told(lambda: dist.vote_then_raise(bad_row if last else None)),
-        "all": told(lambda: dist.vote_then_raise(bad_row)),
-        "crash": told(divide),
+        "healthy": error_of(lambda: dist.vote_then_raise(None)),
+        "last_only": error_of(lambda: dist.vote_then_raise(bad_row if last else None)),
+        "all": error_of(lambda: dist.vote_then_raise(bad_row)),
+        "crash": error_of(divide),
         # The group is still in step after four votes and three errors.
         "afterwards": dist.sum_over_ranks(1),
     }
@@ -139,7 +139,7 @@ def orders(ranks: dist.Ranks, out: pathlib.Path) -> dict[str, object]:
             entered = True
             raise DataError("no disk.", why="why", fix="fix", page="data")
 
-    error = told(fail_on_rank_0)
+    error = error_of(fail_on_rank_0)
     return {
         "found": found,
         "found_unordered": found_unordered,
@@ -153,15 +153,15 @@ def write(ranks: dist.Ranks, out: pathlib.Path, facts: dict[str, Any]) -> None:
     (out / f"{ranks.rank}.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
-def tell(ranks: dist.Ranks, out: pathlib.Path) -> None:
+def check_everything(ranks: dist.Ranks, out: pathlib.Path) -> None:
     facts = {
         "who": who(ranks),
         "sums": sums(ranks),
         "objects": objects(ranks),
         "votes": votes(ranks),
         "orders": orders(ranks, out),
-        "nested_setup": told(lambda: dist.setup().__enter__()),
-        "nested_launch": told(lambda: dist.launch(print, num_ranks=2)),
+        "nested_setup": error_of(lambda: dist.setup().__enter__()),
+        "nested_launch": error_of(lambda: dist.launch(print, num_ranks=2)),
     }
     if ranks.is_main:
         print(HEADLINE)
@@ -231,8 +231,8 @@ def setup_again(out: pathlib.Path) -> None:
     write(ranks, out, {"sums": sums, "left": left})
 
 
-STORIES = {
-    "tell": tell,
+RANK_FUNCTIONS = {
+    "check_everything": check_everything,
     "only_who": only_who,
     "leave_rank_0_alone": leave_rank_0_alone,
     "stop_rank_1": stop_rank_1,
@@ -243,12 +243,14 @@ STORIES = {
 
 
 def main() -> None:
-    story, out = sys.argv[1], pathlib.Path(sys.argv[2])
-    if story == "setup_again":
+    function, out = sys.argv[1], pathlib.Path(sys.argv[2])
+    if function == "setup_again":
         setup_again(out)
         return
     timeout_s = float(sys.argv[4]) if len(sys.argv) > 4 else 60.0
-    dist.launch(STORIES[story], out, num_ranks=int(sys.argv[3]), timeout_s=timeout_s)
+    dist.launch(
+        RANK_FUNCTIONS[function], out, num_ranks=int(sys.argv[3]), timeout_s=timeout_s
+    )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def test_a_resumed_run_does_not_log_a_step_twice(tmp_path: pathlib.Path) -> None
     before = first.path.read_text(encoding="utf-8").splitlines()
     # Killed after step 30, its newest checkpoint is of step 20.
     second = RunLog(tmp_path, ALONE)
-    second.forget_after(20)
+    second.truncate_after(20)
     assert first.path.read_text(encoding="utf-8").splitlines() == before[:2]
     second.write({"step": 30, "loss": 1.0})
     assert steps(second) == [10, 20, 30]
@@ -49,11 +49,11 @@ def test_a_line_that_a_kill_cut_off_is_dropped(
     log.write({"step": 10, "loss": 1.0})
     with log.path.open("a", encoding="utf-8") as file:
         file.write(torn)
-    log.forget_after(20)
+    log.truncate_after(20)
     log.write({"step": 20, "loss": 1.0})
     assert steps(log) == [10, 20]
 
 
 def test_a_run_without_a_log_has_nothing_to_forget(tmp_path: pathlib.Path) -> None:
-    RunLog(tmp_path, ALONE).forget_after(20)
+    RunLog(tmp_path, ALONE).truncate_after(20)
     assert list(tmp_path.iterdir()) == []
