@@ -33,7 +33,7 @@ __all__ = ["EXAMPLES", "ReadOnly", "build", "mount"]
 EXAMPLES = (
     "Peace talks resume as both sides agree to open the border crossing",
     "Striker scores twice as champions win the cup final in extra time",
-    "Central bank raises interest rates as inflation and oil prices build_variants",
+    "Central bank raises interest rates as inflation and oil prices climb",
     "Space probe sends first pictures from an icy moon of Saturn",
     "Football club sells its stadium to a bank to pay back its loans",
     "Parliament votes on a law against spam and computer viruses",

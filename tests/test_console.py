@@ -14,7 +14,7 @@ from helpers.running import HELPERS
 from distrinews.errors import DataError
 from distrinews.system import console
 
-STORY = str(HELPERS / "console_story.py")
+STORY = str(HELPERS / "console_program.py")
 DATA_ERROR = (
     "Error: no rows.\n  why:  why\n  fix:  fix\n  more: troubleshooting/#data\n"
 )

@@ -261,8 +261,9 @@ def test_each_ingredient_makes_another_file(
 
 ENDLESS = """
 import os, sys
-from distrinews import data, model, sources
-from distrinews.sources import Row
+from distrinews import model
+from distrinews.data import tokenised
+from distrinews.data.sources import Row
 
 class Endless:
     def fingerprint(self, split, *, num_rows, seed):
@@ -274,7 +275,7 @@ class Endless:
             yield Row("oil prices rise", i % 4)
 
 tokenizer = model.load_tokenizer("tiny", max_length=16, texts=["oil prices rise"] * 9)
-data.tokenise(Endless(), "train", tokenizer=tokenizer, num_rows=None, seed=0)
+tokenised.tokenise(Endless(), "train", tokenizer=tokenizer, num_rows=None, seed=0)
 """
 
 

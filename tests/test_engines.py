@@ -365,7 +365,7 @@ def test_with_a_cache_that_was_named_nothing_is_written_elsewhere(
 
 SECOND_START = """
 import sys
-from distrinews.inference import open_best
+from distrinews.inference.classifier import open_best
 best = open_best(sys.argv[1])
 best.predict(["Oil prices rise as storm nears the coast"])
 print(best.engine_name, sorted({"torch", "transformers", "onnx"} & set(sys.modules)))

@@ -84,7 +84,7 @@ def test_an_exception_in_the_middle_leaves_the_old_content(
 
 KILL_ITSELF = """
 import os, pathlib, signal, sys
-from distrinews import files
+from distrinews.system import files
 root = pathlib.Path(sys.argv[1])
 with files.atomic_file(root / "file") as draft:
     with files.atomic_folder(root / "folder") as into:

@@ -27,7 +27,7 @@ from distrinews.config.settings import TrainSettings
 from distrinews.data.labels import LABEL_NAMES
 from distrinews.data.sources import NewswireSource
 from distrinews.errors import ModelError
-from distrinews.model import minilm
+from distrinews.model import minilm, presets
 
 TEXTS = ["Oil prices rise as a storm nears the coast", "Striker signs"]
 COMMIT = "12040accade4e8a0f71eabdb258fecc2e7e948be"
@@ -198,7 +198,7 @@ def test_tinys_vocabulary_is_the_same_every_time() -> None:
     assert vocabularies[0] == vocabularies[1]
     assert vocabularies[0] != vocabularies[2]  # it does depend on the texts
     assert len(vocabularies[0]) > 1000
-    assert [vocabularies[0][mark] for mark in model.MARKS] == [0, 1, 2, 3, 4]
+    assert [vocabularies[0][mark] for mark in presets.MARKS] == [0, 1, 2, 3, 4]
 
 
 def test_the_tokenizers_own_training_is_not() -> None:

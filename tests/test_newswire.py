@@ -34,7 +34,7 @@ GOLDEN = {
 
 DIGEST_SCRIPT = """
 import hashlib
-from distrinews.newswire import stories
+from distrinews.data.newswire import stories
 total = hashlib.sha256()
 for text, label in stories(1000, seed=0, split="train"):
     total.update(f"{label}\\t{text}\\n".encode())

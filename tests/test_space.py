@@ -29,6 +29,7 @@ from typing import Any
 import pytest
 import space
 import space_files
+import space_model
 import yaml
 from helpers import tiny_export
 from helpers.browsing import DESK, Visit, browser, free_port, wait_for_answer
@@ -497,14 +498,14 @@ def test_other_weights_than_the_pinned_ones_are_refused(
     sha256 = files.sha256(export / "model.safetensors")
     told: dict[str, Any] = {"repo": None, "revision": None, "sha256": sha256}
     files.write_json(tmp_path / space.MANIFEST, {"model": told})
-    assert space.find_model(tmp_path) == export  # the control
+    assert space_model.find_model(tmp_path) == export  # the control
     tiny_export.write(export, seed=3)  # whole in itself, and another model
     with pytest.raises(ModelError, match="are others than"):
-        space.find_model(tmp_path)
+        space_model.find_model(tmp_path)
     weights = export / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(ModelError, match="is damaged"):
-        space.find_model(tmp_path)
+        space_model.find_model(tmp_path)
 
 
 def test_the_guide_names_only_commands_that_exist() -> None:

@@ -1,4 +1,4 @@
-"""A program that ends in every way a program can. Run: python console_story.py WAY."""
+"""A program that ends in every way a program can. Run: python console_program.py WAY."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proofs for first_token: the same function, less work."""
+"""Proofs for cls_token: the same function, less work."""
 
 from __future__ import annotations
 
