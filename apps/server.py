@@ -102,7 +102,7 @@ def run(app: FastAPI) -> None:
         raise service.failure or RuntimeError("the model cannot be loaded")
     log.warning("left")
     # WHY not an orderly exit: a model thread that hangs would hold the process up.
-    console.leave(0)
+    console.exit_now(0)
 
 
 def _protocol() -> type[asyncio.Protocol]:

@@ -67,7 +67,7 @@ class Service:
         self.failure: DistriNewsError | None = None
         self.on_failure: Callable[[], None] = lambda: None
         self._thread = concurrent.futures.ThreadPoolExecutor(
-            1, "model", initializer=machine.yield_to_other_threads
+            1, "model", initializer=machine.lower_thread_priority
         )
         self._batcher: Batcher[Encoded, Prediction] | None = None
         self._loading: asyncio.Task[None] | None = None

@@ -99,7 +99,7 @@ def _launch(settings: ServeSettings) -> None:
     log.warning("left")
     if service.failure is not None:
         raise service.failure
-    console.leave(1 if service.state == "failed" else 0)
+    console.exit_now(1 if service.state == "failed" else 0)
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def _check_kind(given: pathlib.Path, export: pathlib.Path) -> None:
 def _verified(export: pathlib.Path) -> dict[str, str]:
     """The listed files' SHA-256 by name, each file checked."""
     try:
-        listed = manifest.verify(export, nothing_else=False)["files"]
+        listed = manifest.verify(export, strict=False)["files"]
         # WHY: without this, a manifest that lists no weights would vouch for any.
         missing = sorted(NEEDED - listed.keys())
         if missing:

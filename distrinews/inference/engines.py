@@ -203,7 +203,7 @@ class OnnxEngine:
         self._threads = concurrent.futures.ThreadPoolExecutor(
             num_threads,
             thread_name_prefix="engine",
-            initializer=machine.yield_to_other_threads,
+            initializer=machine.lower_thread_priority,
         )
 
     def logits(self, rows: Sequence[Sequence[int]]) -> Logits:
