@@ -68,15 +68,15 @@ def _flag(flags: tuple[str, ...], name: str) -> tuple[str, ...]:
     """A flag and its value; nothing where it is not given."""
     if name not in flags:
         return ()
-    place = flags.index(name)
-    return flags[place : place + 2]
+    index = flags.index(name)
+    return flags[index : index + 2]
 
 
 def choose(gpus: Sequence[str], *, wanted: str = "full") -> Plan:
     """Fit the notebook to the machine.
 
     Args:
-        gpus: What `Desk.gpus` returned.
+        gpus: What `Commands.gpus` returned.
         wanted: "full", or "small": quick on any machine.
 
     Returns:

@@ -147,7 +147,7 @@ def load(settings: TrainSettings) -> Splits:
             fix="--train-rows with a larger number, or a file with several classes.",
             page="bad-data",
         )
-    train = train.with_last(aside)
+    train = train.with_rows_last(aside)
     first = range(len(train_rows))
     last = list(range(len(train_rows), len(train)))
     return Splits(source.description, tokenizer, train, first, last, test)

@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--test-rows", type=int)
     given = parser.parse_args()
-    export = bundle.find(given.export)
+    export = bundle.open_bundle(given.export)
     source = sources.open_source(given.data)
     rows = list(source.rows("test", num_rows=given.test_rows, seed=0))
     figures: dict[str, Any] = {"starts": starts(export.folder)}
