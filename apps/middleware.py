@@ -68,14 +68,14 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope)
-        given_id = given.get("x-request-id", "")
+        request_headers = Headers(scope=scope)
+        given_id = request_headers.get("x-request-id", "")
         if self._is_guarded(scope) and not self._is_too_large(scope):
             refused = self.refusals.refuse(scope["path"], given_id=given_id)
             if refused is not None:
                 # WHY an end where the client waits to be told to go on: it may send the
                 # body or not, and nobody could tell it from the next request.
-                await _send(refused, CLOSE * ("expect" in given), send)
+                await _send(refused, CLOSE * ("expect" in request_headers), send)
                 return
         request_id = choose_request_id(given_id)
         token = problems.request_id.set(request_id)

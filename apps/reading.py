@@ -74,11 +74,11 @@ async def read_json(
         raise ProblemError("invalid", errors=_faults(error, model)) from None
 
 
-def _check_media_type(given: str) -> None:
-    parsed = Message()
-    parsed["content-type"] = given or "none/none"
-    charset = str(parsed.get_param("charset", "utf-8")).lower()
-    if not JSON_TYPE.fullmatch(parsed.get_content_type()) or charset not in {
+def _check_media_type(content_type: str) -> None:
+    message = Message()
+    message["content-type"] = content_type or "none/none"
+    charset = str(message.get_param("charset", "utf-8")).lower()
+    if not JSON_TYPE.fullmatch(message.get_content_type()) or charset not in {
         *("utf-8", "utf8", "us-ascii"),
     }:
         raise ProblemError("not-json-media-type")
@@ -103,12 +103,12 @@ def _faults(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
         include_url=False, include_context=False, include_input=False
     ):
         # WHY not every part: the name of an unknown field is the user's.
-        known = [
+        pointer_parts = [
             str(part)
             for part in error_details["loc"]
             if isinstance(part, int) or part in model.model_fields
         ]
-        pointer = "".join(f"/{part}" for part in known)
+        pointer = "".join(f"/{part}" for part in pointer_parts)
         detail = DETAILS.get(error_details["type"], "Not valid.")
         fault = Fault(pointer=pointer, detail=detail)
         if fault not in faults:  # a thousand unknown fields are one fault

@@ -33,9 +33,9 @@ def compare(commands: Commands, *, lines: int = 8) -> str:
     """
     losses = [_losses(commands.work / "runs" / name) for name in ("one", "two")]
     steps = sorted(losses[0].keys() & losses[1].keys())
-    shown = steps[:: max(1, len(steps) // lines)]
+    shown_steps = steps[:: max(1, len(steps) // lines)]
     table = ["  step   one rank  two ranks  difference"]
-    for step in shown:
+    for step in shown_steps:
         first, second = (loss[step] for loss in losses)
         gap = abs(first - second)
         table.append(f"{step:6}  {first:9.6f}  {second:9.6f}  {gap:10.1e}")

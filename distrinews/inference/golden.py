@@ -53,9 +53,9 @@ class Golden:
         """
         pairs = zip(self.scores, scores, strict=True)
         return max(
-            abs(recorded - given)
+            abs(recorded - actual)
             for row, other_row in pairs
-            for recorded, given in zip(row, other_row, strict=True)
+            for recorded, actual in zip(row, other_row, strict=True)
         )
 
 

@@ -102,9 +102,9 @@ def cache_folder() -> pathlib.Path:
         ...     cache_folder().name
         'else'
     """
-    given = os.environ.get("DISTRINEWS_CACHE")
+    configured = os.environ.get("DISTRINEWS_CACHE")
     default = pathlib.Path.home() / ".cache" / "distrinews"
-    return pathlib.Path(given) if given else default
+    return pathlib.Path(configured) if configured else default
 
 
 def loopback_interface() -> str | None:
