@@ -410,7 +410,7 @@ def test_without_our_handler_zerogpu_cuts_requests_off(
     tmp_path: pathlib.Path,
 ) -> None:
     """Negative control."""
-    change = ("signal.signal(number, leave)", "pass")
+    change = ("signal.signal(number, handle)", "pass")
     folder = copy_with(folders["zerogpu"], tmp_path / "changed", *change)
     options: dict[str, Any] = {"home": hub_cache, "work": tmp_path / "run"}
     with running(folder, environment, zerogpu=True, **options) as (program, url):

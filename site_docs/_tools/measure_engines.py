@@ -32,7 +32,7 @@ NUM_STARTS = 3
 START = """
 import json, sys, time
 import psutil
-from distrinews.inference import open_best
+from distrinews.inference.classifier import open_best
 best = open_best(sys.argv[1], engine=sys.argv[2], cache=sys.argv[3])
 process = psutil.Process()
 print(json.dumps({
