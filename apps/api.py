@@ -29,9 +29,9 @@ try:
         PredictOut,
         StateOut,
         VersionOut,
-        body_of,
         openapi,
-        statuses,
+        problem_responses,
+        request_body,
     )
     from fastapi import APIRouter, FastAPI, Request
     from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -55,7 +55,7 @@ try:
     import distrinews
     from distrinews.config import flags
     from distrinews.errors import SettingsError
-    from distrinews.inference import bundle
+    from distrinews.inference.bundle import open_bundle
     from distrinews.inference.classifier import Classifier, Prediction
     from distrinews.system import console
 except ModuleNotFoundError as error:
@@ -81,14 +81,14 @@ routes = APIRouter()
 @routes.post(
     "/predict",
     response_model=PredictOut,
-    responses=statuses(*WITH_TEXTS),
-    openapi_extra=body_of(PredictIn),
+    responses=problem_responses(*WITH_TEXTS),
+    openapi_extra=request_body(PredictIn),
 )
 async def predict(request: Request) -> Response:
     """Classify one text."""
     service: Service = request.app.state.service
     body = await _read(request, PredictIn)
-    answer = await _unless_client_leaves(request, service.classify(body.text))
+    answer = await _cancel_on_disconnect(request, service.classify(body.text))
     request.scope["distrinews"] |= {"texts": 1, "characters": len(body.text)}
     return _json(PredictOut(**vars(answer), model=_model(service)))
 
@@ -96,29 +96,31 @@ async def predict(request: Request) -> Response:
 @routes.post(
     "/predict/batch",
     response_model=BatchOut,
-    responses=statuses(*WITH_TEXTS),
-    openapi_extra=body_of(BatchIn),
+    responses=problem_responses(*WITH_TEXTS),
+    openapi_extra=request_body(BatchIn),
 )
 async def predict_batch(request: Request) -> Response:
     """Classify several texts; a text at which the model fails gets a problem."""
     service: Service = request.app.state.service
     body = await _read(request, BatchIn)
-    answers = await _unless_client_leaves(request, service.classify_many(body.texts))
+    answers = await _cancel_on_disconnect(request, service.classify_many(body.texts))
     characters = sum(map(len, body.texts))
-    told = {"texts": len(answers), "characters": characters}
-    request.scope["distrinews"] |= told
+    fields = {"texts": len(answers), "characters": characters}
+    request.scope["distrinews"] |= fields
     return _json(
-        BatchOut(results=[_one(answer) for answer in answers], model=_model(service))
+        BatchOut(results=[_result(answer) for answer in answers], model=_model(service))
     )
 
 
-@routes.get("/healthz", response_model=StateOut, responses=statuses())
+@routes.get("/healthz", response_model=StateOut, responses=problem_responses())
 async def healthz() -> Response:
     """Say that the process lives."""
     return _json(StateOut(status="alive"))
 
 
-@routes.get("/readyz", response_model=StateOut, responses=statuses("not-ready"))
+@routes.get(
+    "/readyz", response_model=StateOut, responses=problem_responses("not-ready")
+)
 async def readyz(request: Request) -> Response:
     """Say whether the model is loaded, warmed up and gives the recorded scores."""
     state = request.app.state.service.state
@@ -127,23 +129,23 @@ async def readyz(request: Request) -> Response:
     return _json(StateOut(status="ready"))
 
 
-@routes.get("/version", response_model=VersionOut, responses=statuses())
+@routes.get("/version", response_model=VersionOut, responses=problem_responses())
 async def version(request: Request) -> Response:
     """Say what runs here."""
-    told = request.app.state.service.describe()
-    return _json(VersionOut(distrinews=distrinews.__version__, **told))
+    description = request.app.state.service.describe()
+    return _json(VersionOut(distrinews=distrinews.__version__, **description))
 
 
 @routes.get(
     "/metrics",
     response_class=Response,
-    responses=statuses()
+    responses=problem_responses()
     | {200: {"description": "Prometheus text", "content": {"text/plain": {}}}},
 )
 async def metrics(request: Request) -> Response:
     """Give numbers for Prometheus."""
-    told = prometheus_client.generate_latest(request.app.state.metrics.registry)
-    return Response(told, media_type=prometheus_client.CONTENT_TYPE_LATEST)
+    text = prometheus_client.generate_latest(request.app.state.metrics.registry)
+    return Response(text, media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
 
 @routes.get("/", include_in_schema=False)
@@ -162,33 +164,33 @@ async def docs(request: Request) -> Response:
 
 # --- How ------------------------------------------------------------------------
 
-Shape = TypeVar("Shape", bound=BaseModel)
+Body = TypeVar("Body", bound=BaseModel)
 
 
-async def _read(request: Request, shape: type[Shape]) -> Shape:
+async def _read(request: Request, model: type[Body]) -> Body:
     settings: ServeSettings = request.app.state.settings
     return await read_json(
         request,
-        shape,
+        model,
         timeout_s=settings.body_timeout_s,
         max_texts=settings.max_texts,
     )
 
 
-async def _unless_client_leaves(
+async def _cancel_on_disconnect(
     request: Request, work: Coroutine[Any, Any, Result]
 ) -> Result:
     """Do the work, or drop it when nobody waits for it any more."""
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request))
+    disconnect = asyncio.ensure_future(_disconnected(request))
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, disconnect}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
         raise ClientDisconnect
     finally:  # also when this request is cancelled at the very end
         task.cancel()
-        gone.cancel()
+        disconnect.cancel()
 
 
 async def _disconnected(request: Request) -> None:
@@ -196,12 +198,12 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-async def _nobody_there(request: Request, error: Exception) -> Response:
+async def _client_closed_request(request: Request, error: Exception) -> Response:
     """An answer that nobody reads; the number is for log and metrics."""
     return Response(status_code=499)
 
 
-def _one(answer: Prediction | ProblemError) -> Answer | Failed:
+def _result(answer: Prediction | ProblemError) -> Answer | Failed:
     if isinstance(answer, ProblemError):
         return Failed(problem=describe(answer))
     return Answer(**vars(answer))
@@ -211,8 +213,8 @@ def _model(service: Service) -> Model:
     return Model.model_validate(service.identity())
 
 
-def _json(told: BaseModel) -> Response:
-    return Response(told.model_dump_json(), media_type="application/json")
+def _json(answer: BaseModel) -> Response:
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 # --- The app --------------------------------------------------------------------
@@ -235,9 +237,9 @@ def create_app(
         The app. Its `state.service.classify(text)` goes through the same queue.
     """
     settings = settings or ServeSettings()
-    told = Metrics()
-    service = Service(settings, metrics=told, classifier=classifier)
-    refusals = Refusals(told, check_room=service.check_room, guarded=GUARDED)
+    metrics = Metrics()
+    service = Service(settings, metrics=metrics, classifier=classifier)
+    refusals = Refusals(metrics, check_capacity=service.check_capacity, guarded=GUARDED)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None, None]:
@@ -248,11 +250,11 @@ def create_app(
 
     app = app_class(lifespan=lifespan, docs_url=None, redoc_url=None)
     state = app.state
-    state.settings, state.service, state.metrics = settings, service, told
+    state.settings, state.service, state.metrics = settings, service, metrics
     state.refusals, state.has_ui = refusals, settings.ui and _can_show_ui()
     app.add_exception_handler(ProblemError, answer_problem)
     app.add_exception_handler(HTTPException, answer_http_error)
-    app.add_exception_handler(ClientDisconnect, _nobody_there)
+    app.add_exception_handler(ClientDisconnect, _client_closed_request)
     app.include_router(routes)
     # WHY: another class may have routes of its own; the contract is about ours.
     schema = openapi(
@@ -266,7 +268,7 @@ def create_app(
 
         app = mount(app)
     around = {"max_body_bytes": settings.max_body_bytes, "refusals": refusals}
-    app.add_middleware(RequestMiddleware, metrics=told, **around)
+    app.add_middleware(RequestMiddleware, metrics=metrics, **around)
     return app
 
 
@@ -289,7 +291,7 @@ def main() -> None:
             "          python apps/api.py --model model",
             page="serve",
         )
-    bundle.find(settings.model)  # WHY now: a wrong path is said before all else
+    open_bundle(settings.model)  # WHY now: a wrong path is said before all else
     import server
 
     server.run(create_app(settings))

@@ -32,9 +32,9 @@ __all__ = [
     "PredictOut",
     "StateOut",
     "VersionOut",
-    "body_of",
     "openapi",
-    "statuses",
+    "problem_responses",
+    "request_body",
 ]
 
 FILE = pathlib.Path(__file__).parent / "openapi.json"
@@ -132,7 +132,7 @@ class VersionOut(BaseModel):
     model: Model | None
 
 
-def statuses(*kinds: str) -> dict[int | str, dict[str, Any]]:
+def problem_responses(*kinds: str) -> dict[int | str, dict[str, Any]]:
     """Declare the problems that an operation may answer with.
 
     Args:
@@ -141,11 +141,11 @@ def statuses(*kinds: str) -> dict[int | str, dict[str, Any]]:
     Returns:
         For a route's `responses`.
     """
-    found: dict[int | str, dict[str, Any]] = {}
+    responses: dict[int | str, dict[str, Any]] = {}
     for name in (*ALWAYS, *kinds):
         kind = KINDS[name]
-        before = found.get(kind.status, {}).get("description")
-        meaning = f"{before} {kind.meaning}" if before else kind.meaning
+        previous = responses.get(kind.status, {}).get("description")
+        meaning = f"{previous} {kind.meaning}" if previous else kind.meaning
         schema = {"$ref": "#/components/schemas/Problem"}
         response: dict[str, Any] = {
             "description": meaning,
@@ -155,20 +155,20 @@ def statuses(*kinds: str) -> dict[int | str, dict[str, Any]]:
             response["headers"] = {
                 "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds"}
             }
-        found[kind.status] = response
-    return found
+        responses[kind.status] = response
+    return responses
 
 
-def body_of(kind: type[BaseModel]) -> dict[str, Any]:
+def request_body(model: type[BaseModel]) -> dict[str, Any]:
     """Declare a JSON body that we read ourselves.
 
     Args:
-        kind: Its shape.
+        model: Its shape.
 
     Returns:
         For a route's `openapi_extra`.
     """
-    schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     content = {"application/json": {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}}
 
@@ -186,34 +186,34 @@ def openapi(
     Returns:
         The schema.
     """
-    told = get_openapi(
+    schema = get_openapi(
         title="DistriNews",
         version=distrinews.__version__,
         summary="Which kind of news is it?",
         routes=routes,
     )
-    ours = [(kind, "validation") for kind in (PredictIn, BatchIn, Problem)]
+    models = [(kind, "validation") for kind in (PredictIn, BatchIn, Problem)]
     _, defined = models_json_schema(
-        ours,  # type: ignore[arg-type]
+        models,  # type: ignore[arg-type]
         ref_template="#/components/schemas/{model}",
     )
-    schemas = told.setdefault("components", {}).setdefault("schemas", {})
+    schemas = schema.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(defined["$defs"])
-    several = schemas["BatchIn"]["properties"]["texts"]
-    several["maxItems"] = max_texts
-    for text in (schemas["PredictIn"]["properties"]["text"], several["items"]):
+    texts = schemas["BatchIn"]["properties"]["texts"]
+    texts["maxItems"] = max_texts
+    for text in (schemas["PredictIn"]["properties"]["text"], texts["items"]):
         text["maxLength"] = max_characters
-    told["components"]["schemas"] = dict(sorted(schemas.items()))
-    return told
+    schema["components"]["schemas"] = dict(sorted(schemas.items()))
+    return schema
 
 
-def as_text(told: dict[str, Any]) -> str:
+def to_json(schema: dict[str, Any]) -> str:
     """Write the schema as the file holds it.
 
     Args:
-        told: The schema.
+        schema: The schema.
 
     Returns:
         JSON.
     """
-    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"

@@ -132,18 +132,18 @@ def build() -> gr.Blocks:
         note = gr.Markdown(elem_id="note")
         bars = gr.Label(label="Probability of each class", num_top_classes=4)
         reading = f"() => {json.dumps(SENTENCES['reading'])}"
-        asked: dict[str, Any] = {
+        classify_event: dict[str, Any] = {
             "fn": None,
             "js": "distrinewsAsk",
             "inputs": box,
             "outputs": [bars, note],
         }
-        box.submit(fn=None, js=reading, outputs=note).then(**asked)
+        box.submit(fn=None, js=reading, outputs=note).then(**classify_event)
         gr.Markdown("Or pick one:")
         for text in EXAMPLES:
             button = gr.Button(text, size="sm", elem_classes="example")
             fill = f"() => {json.dumps([text, SENTENCES['reading']])}"
-            button.click(fn=None, js=fill, outputs=[box, note]).then(**asked)
+            button.click(fn=None, js=fill, outputs=[box, note]).then(**classify_event)
     return page
 
 
@@ -220,7 +220,7 @@ class ReadOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or refuse it."""
-        if scope["type"] != "http" or self._is_not_gradios(scope["path"]):
+        if scope["type"] != "http" or self._is_excepted(scope["path"]):
             await self.app(scope, receive, send)
             return
         if scope["method"] not in {"GET", "HEAD"}:
@@ -237,5 +237,5 @@ class ReadOnly:
 
         await self.app(scope, receive, send_with_policy)
 
-    def _is_not_gradios(self, path: str) -> bool:
+    def _is_excepted(self, path: str) -> bool:
         return any(path == p or path.startswith(f"{p}/") for p in self.except_for)

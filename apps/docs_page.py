@@ -55,20 +55,22 @@ def render(schema: dict[str, Any], *, has_ui: bool) -> str:
         "</p>",
     ]
     for path, operations in schema["paths"].items():
-        for method, told in operations.items():
-            parts.append(_operation(path, method, told, schema))
+        for method, operation in operations.items():
+            parts.append(_operation(path, method, operation, schema))
     parts.append(_problems())
     parts.append("</body></html>")
     return "\n".join(parts)
 
 
 def _operation(
-    path: str, method: str, told: dict[str, Any], schema: dict[str, Any]
+    path: str, method: str, operation: dict[str, Any], schema: dict[str, Any]
 ) -> str:
     title = f"{method.upper()} {path}"
-    parts = [f"<h2><code>{_text(title)}</code></h2><p>{_text(told['description'])}</p>"]
-    if "requestBody" in told:
-        [content] = told["requestBody"]["content"].values()
+    parts = [
+        f"<h2><code>{_text(title)}</code></h2><p>{_text(operation['description'])}</p>"
+    ]
+    if "requestBody" in operation:
+        [content] = operation["requestBody"]["content"].values()
         example = json.dumps(_example(content["schema"], schema))
         command = (
             f"curl --json '{example}' http://127.0.0.1:8000{path}"
@@ -77,7 +79,7 @@ def _operation(
         parts.append(f"<pre>{_text(command)}</pre>")
     rows = [
         f"<tr><td><code>{status}</code></td><td>{_text(answer['description'])}</td></tr>"
-        for status, answer in sorted(told["responses"].items())
+        for status, answer in sorted(operation["responses"].items())
     ]
     head = "<tr><th>Status</th><th>Meaning</th></tr>"
     parts.append(f"<table>{head}{''.join(rows)}</table>")

@@ -15,7 +15,15 @@ import problems
 from refusals import CLOSE, Refusal, Refusals
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from telemetry import FRAMES, HEADERS, Metrics, current_id, known_id, log, log_error
+from telemetry import (
+    FRAMES,
+    HEADERS,
+    Metrics,
+    choose_request_id,
+    current_request_id,
+    log,
+    log_error,
+)
 
 __all__ = ["RequestMiddleware"]
 
@@ -60,18 +68,18 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope)
-        given_id = given.get("x-request-id", "")
+        request_headers = Headers(scope=scope)
+        given_id = request_headers.get("x-request-id", "")
         if self._is_guarded(scope) and not self._is_too_large(scope):
             refused = self.refusals.refuse(scope["path"], given_id=given_id)
             if refused is not None:
                 # WHY an end where the client waits to be told to go on: it may send the
                 # body or not, and nobody could tell it from the next request.
-                await _send(refused, CLOSE * ("expect" in given), send)
+                await _send(refused, CLOSE * ("expect" in request_headers), send)
                 return
-        known = known_id(given_id)
-        token = problems.request_id.set(known)
-        told = scope["distrinews"] = {}
+        request_id = choose_request_id(given_id)
+        token = problems.request_id.set(request_id)
+        fields = scope["distrinews"] = {}
         status, began_s = 0, time.perf_counter()
 
         async def send_on(message: Message) -> None:
@@ -79,7 +87,7 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = known
+                headers["X-Request-ID"] = request_id
                 for name, value in (UI_HEADERS if _is_ui(scope) else HEADERS).items():
                     headers.setdefault(name, value)
             await send(message)
@@ -94,11 +102,11 @@ class RequestMiddleware:
                 await crash(scope, receive, send_on)
         finally:
             self.metrics.in_flight.dec()
-            self._tell(scope, status, time.perf_counter() - began_s, told)
+            self._log_request(scope, status, time.perf_counter() - began_s, fields)
             problems.request_id.reset(token)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limit, came = self.max_body_bytes, 0
+        limit, num_received = self.max_body_bytes, 0
         # WHY close: the rest of the body is on its way, and nobody will read it.
         too_large = problems.ProblemError(
             "body-too-large",
@@ -110,10 +118,11 @@ class RequestMiddleware:
             return
 
         async def receive_counted() -> Message:
-            nonlocal came
+            nonlocal num_received
             message = await receive()
-            came += len(message.get("body", b""))
-            if came > limit:  # a body that came in chunks, its length unannounced
+            num_received += len(message.get("body", b""))
+            # A body that came in chunks, its length unannounced.
+            if num_received > limit:
                 raise too_large
             return message
 
@@ -128,25 +137,25 @@ class RequestMiddleware:
             len(length) > 18 or int(length) > self.max_body_bytes
         )
 
-    def _tell(
-        self, scope: Scope, status: int, seconds: float, told: dict[str, Any]
+    def _log_request(
+        self, scope: Scope, status: int, seconds: float, fields: dict[str, Any]
     ) -> None:
         # WHY the template of the route and never the path: paths are endless, and a
         # visitor may put a text into one.
-        refused = scope["path"] if self._is_guarded(scope) else "unmatched"
-        known = getattr(scope.get("route"), "path", refused)
-        route = UI if _is_ui(scope) else known
+        fallback = scope["path"] if self._is_guarded(scope) else "unmatched"
+        route_path = getattr(scope.get("route"), "path", fallback)
+        route = UI if _is_ui(scope) else route_path
         method = scope["method"] if scope["method"] in METHODS else "other"
         self.metrics.requests.labels(route, method, str(status)).inc()
         self.metrics.request_s.labels(route).observe(seconds)
         facts = {
-            "request_id": current_id(),
+            "request_id": current_request_id(),
             "method": method,
             "route": route,
             "status": status,  # 0: cut off before an answer began
             "ms": round(seconds * 1000, 1),
         }
-        log.info("request", extra={"facts": facts | told})
+        log.info("request", extra={"facts": facts | fields})
 
 
 async def _send(refused: Refusal, more: list[tuple[bytes, bytes]], send: Send) -> None:

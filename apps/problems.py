@@ -70,7 +70,7 @@ KINDS = {
     "deadline": Kind(504, "Too late", "No answer before the deadline."),
 }
 # What the framework raises, by status.
-OF_STATUS = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large"}
+KIND_BY_STATUS = {404: "not-found", 405: "method-not-allowed", 413: "body-too-large"}
 
 
 class Fault(BaseModel):
@@ -194,10 +194,10 @@ async def answer_http_error(request: Request, error: Any) -> Response:
     Returns:
         The response.
     """
-    return answer(_translated(error))
+    return answer(_from_http_exception(error))
 
 
-def _translated(error: HTTPException) -> ProblemError:
-    other = "internal" if error.status_code >= 500 else "bad-request"
-    kind = OF_STATUS.get(error.status_code, other)
+def _from_http_exception(error: HTTPException) -> ProblemError:
+    default = "internal" if error.status_code >= 500 else "bad-request"
+    kind = KIND_BY_STATUS.get(error.status_code, default)
     return ProblemError(kind, headers=error.headers)

@@ -20,7 +20,7 @@ from starlette.requests import Request
 
 __all__ = ["read_json"]
 
-Shape = TypeVar("Shape", bound=BaseModel)
+Body = TypeVar("Body", bound=BaseModel)
 
 # By pydantic's names. WHY our words: some of pydantic's quote the input.
 DETAILS = {
@@ -36,13 +36,13 @@ JSON_TYPE = re.compile(r"application/(json|[a-z0-9.-]+\+json)")
 
 
 async def read_json(
-    request: Request, shape: type[Shape], *, timeout_s: float, max_texts: int
-) -> Shape:
+    request: Request, model: type[Body], *, timeout_s: float, max_texts: int
+) -> Body:
     """Read the body of a request.
 
     Args:
         request: What was asked.
-        shape: What the body must look like.
+        model: What the body must look like.
         timeout_s: Until then it must have arrived.
         max_texts: A list may have so many members.
 
@@ -61,24 +61,24 @@ async def read_json(
         # beginning of the next request.
         raise ProblemError("body-too-slow", headers={"Connection": "close"}) from None
     try:
-        told = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
+        content = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise ProblemError("not-json") from None
-    if isinstance(told, dict):
-        for name, value in told.items():
-            if name in shape.model_fields and isinstance(value, list):
+    if isinstance(content, dict):
+        for name, value in content.items():
+            if name in model.model_fields and isinstance(value, list):
                 _check_length(value, name, max_texts=max_texts)
     try:
-        return shape.model_validate(told)
+        return model.model_validate(content)
     except ValidationError as error:
-        raise ProblemError("invalid", errors=_faults(error, shape)) from None
+        raise ProblemError("invalid", errors=_faults(error, model)) from None
 
 
-def _check_media_type(given: str) -> None:
-    parsed = Message()
-    parsed["content-type"] = given or "none/none"
-    charset = str(parsed.get_param("charset", "utf-8")).lower()
-    if not JSON_TYPE.fullmatch(parsed.get_content_type()) or charset not in {
+def _check_media_type(content_type: str) -> None:
+    message = Message()
+    message["content-type"] = content_type or "none/none"
+    charset = str(message.get_param("charset", "utf-8")).lower()
+    if not JSON_TYPE.fullmatch(message.get_content_type()) or charset not in {
         *("utf-8", "utf8", "us-ascii"),
     }:
         raise ProblemError("not-json-media-type")
@@ -97,20 +97,20 @@ def _check_length(values: list[Any], name: str, *, max_texts: int) -> None:
         raise ProblemError("invalid", errors=[fault])
 
 
-def _faults(error: ValidationError, shape: type[BaseModel]) -> list[Fault]:
-    found = []
-    for one in error.errors(
+def _faults(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
+    faults = []
+    for error_details in error.errors(
         include_url=False, include_context=False, include_input=False
     ):
         # WHY not every part: the name of an unknown field is the user's.
-        known = [
+        pointer_parts = [
             str(part)
-            for part in one["loc"]
-            if isinstance(part, int) or part in shape.model_fields
+            for part in error_details["loc"]
+            if isinstance(part, int) or part in model.model_fields
         ]
-        pointer = "".join(f"/{part}" for part in known)
-        detail = DETAILS.get(one["type"], "Not valid.")
+        pointer = "".join(f"/{part}" for part in pointer_parts)
+        detail = DETAILS.get(error_details["type"], "Not valid.")
         fault = Fault(pointer=pointer, detail=detail)
-        if fault not in found:  # a thousand unknown fields are one fault
-            found.append(fault)
-    return found
+        if fault not in faults:  # a thousand unknown fields are one fault
+            faults.append(fault)
+    return faults

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import problems
 import prometheus_client
-from telemetry import HEADERS, Metrics, known_id, log
+from telemetry import HEADERS, Metrics, choose_request_id, log
 
 __all__ = ["CLOSE", "Headers", "Refusal", "Refusals", "of_problem"]
 
@@ -75,7 +75,7 @@ class Refusals:
 
     Args:
         metrics: What counts.
-        check_room: Raises a ProblemError when there is no room for one text more.
+        check_capacity: Raises a ProblemError if the queue is full.
         guarded: Paths whose POST asks for room.
     """
 
@@ -83,10 +83,10 @@ class Refusals:
         self,
         metrics: Metrics,
         *,
-        check_room: Callable[[], None],
+        check_capacity: Callable[[], None],
         guarded: Collection[str],
     ) -> None:
-        self._metrics, self._check_room = metrics, check_room
+        self._metrics, self._check_capacity = metrics, check_capacity
         self._counters: dict[tuple[str, int], prometheus_client.Counter] = {}
         self._guarded = frozenset(guarded)
         self._untold: collections.Counter[tuple[str, str]] = collections.Counter()
@@ -114,7 +114,7 @@ class Refusals:
             The answer; None if there is room.
         """
         try:
-            self._check_room()
+            self._check_capacity()
         except problems.ProblemError as error:
             refused = of_problem(error, given_id=given_id)
             self._count(path, refused.status, error.kind)
@@ -150,7 +150,7 @@ def of_problem(error: problems.ProblemError, *, given_id: str = "") -> Refusal:
         The answer.
     """
     form = _form(error.kind, error.detail)
-    known = known_id(given_id).encode()
+    known = choose_request_id(given_id).encode()
     body = b'%b"%b"}' % (form.begun, known)
     own = [(b"x-request-id", known), (b"content-length", b"%d" % len(body))]
     for name, value in (error.headers or {}).items():

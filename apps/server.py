@@ -31,7 +31,7 @@ __all__ = ["run"]
 # wants a moment of Python to take its next text. In a flood the event loop is always at
 # work, and the cores stood idle: accepted were 0.69 of the texts that are answered
 # without one, with 0.0005 0.79 (6 s each, the same code); with less hardly more.
-SWITCH_S = 1e-4
+SWITCH_INTERVAL_S = 1e-4
 
 
 class _Server(uvicorn.Server):
@@ -46,16 +46,16 @@ class _Server(uvicorn.Server):
         """
         app = self.config.app
         first = not self._captured_signals
-        app.state.service.leave()  # type: ignore[union-attr]
+        app.state.service.start_draining()  # type: ignore[union-attr]
         notice_s = app.state.settings.notice_s  # type: ignore[union-attr]
         if first and notice_s and self.started:
             self._captured_signals.append(sig)
             loop = asyncio.get_event_loop()
-            loop.call_soon_threadsafe(loop.call_later, notice_s, self._leave_now)
+            loop.call_soon_threadsafe(loop.call_later, notice_s, self._exit_now)
             return
         super().handle_exit(sig, frame)
 
-    def _leave_now(self) -> None:
+    def _exit_now(self) -> None:
         self.should_exit = True
 
 
@@ -69,11 +69,11 @@ def run(app: FastAPI) -> None:
         SettingsError: The address is taken or is none of this machine's.
         DistriNewsError: The model cannot be loaded.
     """
-    sys.setswitchinterval(SWITCH_S)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     settings: ServeSettings = app.state.settings
     log_as_json(settings.log_level)
-    listening = _listen(settings)
-    host, port = listening.getsockname()[:2]
+    listener = _listen(settings)
+    host, port = listener.getsockname()[:2]
     config = uvicorn.Config(
         app,
         http=_protocol(),
@@ -94,15 +94,15 @@ def run(app: FastAPI) -> None:
     # with 143. It puts these handlers back before.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    shown = f"[{host}]" if ":" in host else host
-    facts = {"url": f"http://{shown}:{port}", "pid": os.getpid()}
+    url_host = f"[{host}]" if ":" in host else host
+    facts = {"url": f"http://{url_host}:{port}", "pid": os.getpid()}
     log.warning("listening", extra={"facts": facts})
-    server.run(sockets=[listening])
+    server.run(sockets=[listener])
     if service.state == "failed":
         raise service.failure or RuntimeError("the model cannot be loaded")
     log.warning("left")
     # WHY not an orderly exit: a model thread that hangs would hold the process up.
-    console.leave(0)
+    console.exit_now(0)
 
 
 def _protocol() -> type[asyncio.Protocol]:
@@ -120,11 +120,11 @@ def _listen(settings: ServeSettings) -> socket.socket:
     """Take the port before anything slow begins."""
     try:
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        listening = socket.socket(family)
+        listener = socket.socket(family)
         if os.name == "posix":  # WHY: on Windows it would let two servers share a port
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((settings.host, settings.port))
-        listening.listen(2048)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
     except OSError as error:
         raise SettingsError(
             f"cannot listen on {settings.host}, port {settings.port}: "
@@ -133,4 +133,4 @@ def _listen(settings: ServeSettings) -> socket.socket:
             fix="--port 8001, or --host 127.0.0.1",
             page="serve",
         ) from None
-    return listening
+    return listener

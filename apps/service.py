@@ -36,8 +36,8 @@ __all__ = ["Service"]
 # a millisecond, and meanwhile nobody else is answered.
 INLINE_CHARACTERS = 4_000
 # JSON can spell what is no character: "\\ud83d" without its other half.
-HALF = re.compile("[\ud800-\udfff]")
-LEAVING = "This server is about to end; another one will answer."
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+DRAINING_DETAIL = "This server is about to end; another one will answer."
 
 
 class Service:
@@ -66,8 +66,8 @@ class Service:
         self.state: Literal["loading", "ready", "draining", "failed"] = "loading"
         self.failure: DistriNewsError | None = None
         self.on_failure: Callable[[], None] = lambda: None
-        self._thread = concurrent.futures.ThreadPoolExecutor(
-            1, "model", initializer=machine.yield_to_other_threads
+        self._executor = concurrent.futures.ThreadPoolExecutor(
+            1, "model", initializer=machine.lower_thread_priority
         )
         self._batcher: Batcher[Encoded, Prediction] | None = None
         self._loading: asyncio.Task[None] | None = None
@@ -85,7 +85,7 @@ class Service:
 
     async def stop(self) -> None:
         """Answer what is here, take nothing more, let the thread go."""
-        self.leave()
+        self.start_draining()
         if self._batcher is not None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.settings.drain_s):
@@ -93,9 +93,9 @@ class Service:
             await self._batcher.aclose()
         if self._loading is not None:
             self._loading.cancel()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def leave(self) -> None:
+    def start_draining(self) -> None:
         """Say at /readyz that this process is about to end."""
         if self.state != "failed":
             self.state = "draining"
@@ -106,7 +106,7 @@ class Service:
         try:
             # WHY on the thread that will compute: libraries keep a pool of threads for
             # each thread that calls them; a second pool would be in the way.
-            self.classifier = await loop.run_in_executor(self._thread, self._open)
+            self.classifier = await loop.run_in_executor(self._executor, self._open)
         except Exception as error:
             self.state = "failed"
             if isinstance(error, DistriNewsError):
@@ -116,10 +116,10 @@ class Service:
             return
         self._batcher = Batcher(
             self.classifier.predict_encoded,
-            size=lambda item: item.num_tokens,
+            count_tokens=lambda item: item.num_tokens,
             limits=self.settings.limits,
-            thread=self._thread,
-            observe=self.metrics.observe_batch,
+            executor=self._executor,
+            on_batch=self.metrics.observe_batch,
         )
         if self.state == "loading":
             self.state = "ready"
@@ -146,7 +146,7 @@ class Service:
         classifier.warm_up()
         return classifier
 
-    def check_room(self, num_texts: int = 1) -> None:
+    def check_capacity(self, num_texts: int = 1) -> None:
         """Refuse before any work is done what the queue would refuse.
 
         Args:
@@ -156,11 +156,11 @@ class Service:
             BusyError: Not ready, or overloaded.
         """
         try:
-            self._ready_batcher().check_room(num_texts)
+            self._ready_batcher().check_capacity(num_texts)
         except OverloadedError as error:
             raise BusyError("overloaded", retry_after_s=error.retry_after_s) from None
         except ClosedError:
-            raise BusyError("not-ready", LEAVING, retry_after_s=5) from None
+            raise BusyError("not-ready", DRAINING_DETAIL, retry_after_s=5) from None
 
     async def classify(self, text: str) -> Prediction:
         """Classify one text; the way in for the demo page.
@@ -197,56 +197,58 @@ class Service:
             ProblemError: Some are empty or too long, or the deadline passed.
         """
         batcher = self._ready_batcher()
-        self.check_room(len(texts))
+        self.check_capacity(len(texts))
         items = await self._encode(texts, pointer=pointer)
         try:
             answers = await batcher.submit(items)
         except OverloadedError as error:
             raise BusyError("overloaded", retry_after_s=error.retry_after_s) from None
         except ClosedError:
-            raise BusyError("not-ready", LEAVING, retry_after_s=5) from None
+            raise BusyError("not-ready", DRAINING_DETAIL, retry_after_s=5) from None
         except TimeoutError:
             limit = f"{self.settings.deadline_s:g} s"
             raise ProblemError("deadline", f"No answer within {limit}.") from None
-        return [self._counted(answer) for answer in answers]
+        return [self._count_answer(answer) for answer in answers]
 
     async def _encode(self, texts: Sequence[str], *, pointer: str) -> list[Encoded]:
         limit = self.settings.max_characters
         faults = []
-        for place, text in enumerate(texts):
+        for index, text in enumerate(texts):
             if not re.search(NOT_BLANK, text):
-                faults.append(Fault(pointer=pointer.format(place), detail="Empty."))
+                faults.append(Fault(pointer=pointer.format(index), detail="Empty."))
             elif len(text) > limit:
                 detail = f"A text may have {limit:,} characters."
-                faults.append(Fault(pointer=pointer.format(place), detail=detail))
-            elif HALF.search(text):
+                faults.append(Fault(pointer=pointer.format(index), detail=detail))
+            elif LONE_SURROGATE.search(text):
                 detail = "Holds half a character (a lone surrogate)."
-                faults.append(Fault(pointer=pointer.format(place), detail=detail))
+                faults.append(Fault(pointer=pointer.format(index), detail=detail))
         if faults:
             raise ProblemError("invalid", errors=faults)
         if sum(map(len, texts)) <= INLINE_CHARACTERS:
-            found = self._encode_now(texts)
+            items = self._encode_now(texts)
         else:
-            found = await asyncio.to_thread(self._encode_now, texts)
-        for place, item in enumerate(found):
+            items = await asyncio.to_thread(self._encode_now, texts)
+        for index, item in enumerate(items):
             if item is None:
-                where = pointer.format(place)
+                where = pointer.format(index)
                 faults.append(Fault(pointer=where, detail="Not readable as text."))
         if faults:
             raise ProblemError("invalid", errors=faults)
-        return [item for item in found if item is not None]
+        return [item for item in items if item is not None]
 
     def _encode_now(self, texts: Sequence[str]) -> list[Encoded | None]:
         """None in place of a text that cannot be read."""
-        found: list[Encoded | None] = []
+        items: list[Encoded | None] = []
         for text in texts:
             item = None
             with contextlib.suppress(DistriNewsError):
                 item = self.classifier.encode(text) if self.classifier else None
-            found.append(item)
-        return found
+            items.append(item)
+        return items
 
-    def _counted(self, answer: Prediction | Exception) -> Prediction | ProblemError:
+    def _count_answer(
+        self, answer: Prediction | Exception
+    ) -> Prediction | ProblemError:
         if isinstance(answer, Exception):
             log_error("the model failed at a text", answer)
             return ProblemError("internal", "The model failed at this text.")
@@ -285,5 +287,5 @@ class Service:
         """
         if self._batcher is None or self.classifier is None:
             return None
-        told = self.classifier.identity
-        return {"id": told.id, "sha256": told.sha256, "run_id": told.run_id}
+        identity = self.classifier.identity
+        return {"id": identity.id, "sha256": identity.sha256, "run_id": identity.run_id}

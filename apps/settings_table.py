@@ -31,7 +31,7 @@ def fill(page: str) -> str:
         default = "" if field.default is None else f"`{field.default}`"
         lines.append(f"| `{flag}` | {default} | {field.description} |")
     table = "\n".join(lines)
-    return BLOCK.sub(lambda found: f"{found[1]}\n{table}\n\n{found[2]}", page)
+    return BLOCK.sub(lambda match: f"{match[1]}\n{table}\n\n{match[2]}", page)
 
 
 def main() -> None:

@@ -21,14 +21,14 @@ from typing import Any
 import problems
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from distrinews.inference.batching import Batch
+from distrinews.inference.batching import BatchStats
 
 __all__ = [
     "FRAMES",
     "HEADERS",
     "Metrics",
-    "current_id",
-    "known_id",
+    "choose_request_id",
+    "current_request_id",
     "log",
     "log_as_json",
     "log_error",
@@ -54,11 +54,11 @@ TOKENS = (16, 64, 128, 256, 512, 1024, 2048, 4096)
 # --- Logs -----------------------------------------------------------------------
 
 
-class _AsJson(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """One line of JSON a record."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told: dict[str, Any] = {
+        entry: dict[str, Any] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
             + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
@@ -66,20 +66,20 @@ class _AsJson(logging.Formatter):
         # WHY only our own words: another library's message, or an error's, may quote
         # what it could not digest, and that is the user's text.
         if record.name.startswith(("distrinews", "uvicorn")):
-            told["event"] = record.getMessage()
+            entry["event"] = record.getMessage()
         else:
-            told["event"] = f"{record.name}, {record.module} line {record.lineno}"
-        told |= getattr(record, "facts", {})
+            entry["event"] = f"{record.name}, {record.module} line {record.lineno}"
+        entry |= getattr(record, "facts", {})
         if record.exc_info and record.exc_info[1]:
-            told |= _without_words(record.exc_info[1])
-        return json.dumps(told)
+            entry |= _error_fields(record.exc_info[1])
+        return json.dumps(entry)
 
 
-def _without_words(error: BaseException) -> dict[str, Any]:
+def _error_fields(error: BaseException) -> dict[str, Any]:
     """Kind and place of an error, without its message."""
     frames = traceback.extract_tb(error.__traceback__)
-    places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
-    return {"error": type(error).__name__, "where": places}
+    stack = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+    return {"error": type(error).__name__, "where": stack}
 
 
 def log_as_json(level: str) -> None:
@@ -89,7 +89,7 @@ def log_as_json(level: str) -> None:
         level: The least important that is written.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_AsJson())
+    handler.setFormatter(JsonFormatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for name in ("distrinews", "uvicorn"):
         logger = logging.getLogger(name)
@@ -107,10 +107,12 @@ def log_error(event: str, error: BaseException) -> None:
         event: What failed.
         error: How.
     """
-    log.error(event, exc_info=error, extra={"facts": {"request_id": current_id()}})
+    log.error(
+        event, exc_info=error, extra={"facts": {"request_id": current_request_id()}}
+    )
 
 
-def current_id() -> str | None:
+def current_request_id() -> str | None:
     """Name the request that this task answers.
 
     Returns:
@@ -119,7 +121,7 @@ def current_id() -> str | None:
     return problems.request_id.get() or None
 
 
-def known_id(given: str) -> str:
+def choose_request_id(given: str) -> str:
     """Choose the id of a request.
 
     Args:
@@ -174,14 +176,14 @@ class Metrics:
         )
         self.ready = Gauge("ready", "1 when /readyz says so", **own)
 
-    def observe_batch(self, batch: Batch) -> None:
+    def observe_batch(self, stats: BatchStats) -> None:
         """Count one batch.
 
         Args:
-            batch: What the batcher tells about it.
+            stats: What the batcher measured.
         """
-        self.batch_texts.observe(batch.num_items)
-        self.batch_tokens.observe(batch.num_tokens)
-        self.batch_s.observe(batch.model_s)
-        self.waited_s.observe(batch.waited_s)
-        self.failed.inc(batch.num_failed)
+        self.batch_texts.observe(stats.num_items)
+        self.batch_tokens.observe(stats.num_tokens)
+        self.batch_s.observe(stats.model_s)
+        self.waited_s.observe(stats.waited_s)
+        self.failed.inc(stats.num_failed)

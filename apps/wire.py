@@ -45,11 +45,11 @@ class TimeoutH11Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._watch()
+        self._update_timer()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        self._watch()
+        self._update_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -60,23 +60,23 @@ class TimeoutH11Protocol(H11Protocol):
         self.transport.write(bad_request(self.server_state.default_headers))
         self.transport.close()
 
-    def _watch(self) -> None:
+    def _update_timer(self) -> None:
         """Start the clock when a request begins; a byte more does not restart it."""
-        if not self._waits():
+        if not self._is_waiting():
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
         elif self._timer is None:
             settings: ServeSettings = self.config.app.state.settings  # type: ignore[union-attr]
-            patience_s = settings.headers_timeout_s
-            self._timer = self.loop.call_later(patience_s, self._lose_patience)
+            timeout_s = settings.headers_timeout_s
+            self._timer = self.loop.call_later(timeout_s, self._on_timeout)
 
-    def _lose_patience(self) -> None:
+    def _on_timeout(self) -> None:
         self._timer = None
-        if self._waits() and not self.transport.is_closing():
+        if self._is_waiting() and not self.transport.is_closing():
             self.transport.close()
 
-    def _waits(self) -> bool:
+    def _is_waiting(self) -> bool:
         """Whether all that is to come is headers, or a body that nobody will read."""
         answered = self.cycle is not None and self.cycle.response_complete
         state = self.conn.their_state

@@ -24,7 +24,7 @@ def main() -> None:
 
 def _run() -> None:
     code = parser.run(sys.argv[1:])
-    # WHY only then: a rank of torchrun's that succeeded must end by `console.leave`.
+    # WHY only then: a rank of torchrun's that succeeded must end by `console.exit_now`.
     if code:
         sys.exit(code)
 

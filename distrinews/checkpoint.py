@@ -157,7 +157,7 @@ def latest(root: pathlib.Path) -> pathlib.Path | None:
     newest = None
     with dist.raise_together():
         if dist.current().is_main:
-            files.clear_drafts(root)
+            files.remove_drafts(root)
         for folder in _folders(root) if dist.current().is_main else ():
             try:
                 verify(folder)

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 import pytest
 
 from distrinews.inference.batching import (
-    Batch,
     Batcher,
+    BatchStats,
     ClosedError,
     Limits,
     OverloadedError,
@@ -45,28 +45,28 @@ class Model:
 
 def run(
     model: Callable[[list[str]], list[str]],
-    story: Callable[[Batcher[str, str]], Coroutine[object, object, object]],
+    main: Callable[[Batcher[str, str]], Coroutine[object, object, object]],
     **limits: float,
-) -> list[Batch]:
-    """Play a story with a batcher; return its batches."""
-    batches: list[Batch] = []
+) -> list[BatchStats]:
+    """Run a coroutine with a batcher; return the statistics of its batches."""
+    batches: list[BatchStats] = []
 
-    async def play() -> None:
+    async def run_main() -> None:
         batcher = Batcher(
             model,
-            size=len,
+            count_tokens=len,
             limits=Limits(**limits),  # type: ignore[arg-type]
-            observe=batches.append,
+            on_batch=batches.append,
         )
         async with contextlib.aclosing(batcher), asyncio.timeout(20):
-            await story(batcher)
+            await main(batcher)
 
-    asyncio.run(play())
+    asyncio.run(run_main())
     return batches
 
 
 async def until(happened: Callable[[], object]) -> None:
-    while not happened():  # play() has a timeout
+    while not happened():  # run() has a timeout
         await asyncio.sleep(0.001)
 
 
@@ -82,12 +82,12 @@ def settled(
 def test_requests_that_come_while_the_model_computes_share_the_next_batch() -> None:
     model = Model(seconds=BATCH_S)
 
-    async def story(batcher: Batcher[str, str]) -> None:
+    async def main(batcher: Batcher[str, str]) -> None:
         words = [f"word{i}" for i in range(20)]
         answers = await asyncio.gather(*(batcher.submit([w]) for w in words))
         assert answers == [[w.upper()] for w in words]
 
-    run(model, story)
+    run(model, main)
     # All enter before the batcher's task first runs.
     assert [len(batch) for batch in model.batches] == [20]
     assert len(model.threads) == 1
@@ -97,11 +97,11 @@ def test_one_after_the_other_nothing_is_shared() -> None:
     """Negative control."""
     model = Model()
 
-    async def story(batcher: Batcher[str, str]) -> None:
+    async def main(batcher: Batcher[str, str]) -> None:
         for word in ("oil", "cup", "chip"):
             assert await batcher.submit([word]) == [word.upper()]
 
-    run(model, story)
+    run(model, main)
     assert model.batches == [["oil"], ["cup"], ["chip"]]
 
 
@@ -109,10 +109,10 @@ def test_a_batch_never_exceeds_its_budget_and_the_oldest_go_first() -> None:
     model = Model(seconds=0.001)
     words = ["aaaa", "bbb", "cc", "d", "e" * 30, "ff", "g"]
 
-    async def story(batcher: Batcher[str, str]) -> None:
+    async def main(batcher: Batcher[str, str]) -> None:
         await asyncio.gather(*(batcher.submit([w]) for w in words))
 
-    run(model, story, max_batch_tokens=7, max_batch_items=3)
+    run(model, main, max_batch_tokens=7, max_batch_items=3)
     assert model.batches == [
         ["aaaa", "bbb"],  # 7 tokens
         ["cc", "d"],  # the next would make 33
@@ -122,14 +122,14 @@ def test_a_batch_never_exceeds_its_budget_and_the_oldest_go_first() -> None:
 
 
 def test_an_idle_machine_answers_without_waiting_for_company() -> None:
-    async def story(batcher: Batcher[str, str]) -> None:
+    async def main(batcher: Batcher[str, str]) -> None:
         await asyncio.gather(*(batcher.submit([w]) for w in "abcdefgh"))
         await asyncio.sleep(0.3)  # idle
         began_s = time.monotonic()
         await batcher.submit(["lonely"])
         assert time.monotonic() - began_s < 0.2
 
-    run(Model(), story, max_wait_ms=250)
+    run(Model(), main, max_wait_ms=250)
 
 
 @pytest.mark.parametrize(("max_wait_ms", "sizes"), [(500, [2, 2]), (0, [2, 1, 1])])
@@ -139,13 +139,13 @@ def test_after_a_batch_it_waits_for_those_it_answered(
     """With a wait of 0 (the negative control) the first to come back goes alone."""
     model = Model(seconds=BATCH_S)
 
-    async def story(batcher: Batcher[str, str]) -> None:
+    async def main(batcher: Batcher[str, str]) -> None:
         await asyncio.gather(batcher.submit(["a"]), batcher.submit(["b"]))
         first = asyncio.create_task(batcher.submit(["c"]))
         await asyncio.sleep(0.005)
         await asyncio.gather(first, batcher.submit(["d"]))
 
-    run(model, story, max_wait_ms=max_wait_ms)
+    run(model, main, max_wait_ms=max_wait_ms)
     assert [len(batch) for batch in model.batches] == sizes
 
 
@@ -155,7 +155,7 @@ def test_after_a_batch_it_waits_for_those_it_answered(
 def test_one_bad_item_never_fails_its_neighbours() -> None:
     model = Model(poison="bad")
 
-    async def story(batcher: Batcher[str, str]) -> None:
+    async def main(batcher: Batcher[str, str]) -> None:
         words = ["one", "two", "bad", "three"]
         answers = await asyncio.gather(*(batcher.submit([w]) for w in words))
         assert answers[0] + answers[1] + answers[3] == ["ONE", "TWO", "THREE"]
@@ -163,7 +163,7 @@ def test_one_bad_item_never_fails_its_neighbours() -> None:
         assert isinstance(error, ValueError)
         assert await batcher.submit(["four"]) == ["FOUR"]
 
-    batches = run(model, story)
+    batches = run(model, main)
     assert [(b.num_items, b.num_failed) for b in batches] == [(4, 1), (1, 0)]
 
 
@@ -174,12 +174,12 @@ def test_without_the_second_try_all_would_have_failed() -> None:
 
 
 def test_in_a_request_of_several_only_the_bad_one_lacks_an_answer() -> None:
-    async def story(batcher: Batcher[str, str]) -> None:
+    async def main(batcher: Batcher[str, str]) -> None:
         first, bad, last = await batcher.submit(["one", "bad", "two"])
         assert (first, last) == ("ONE", "TWO")
         assert isinstance(bad, ValueError)
 
-    run(Model(poison="bad"), story)
+    run(Model(poison="bad"), main)
 
 
 class Panic(BaseException):
@@ -192,24 +192,24 @@ def test_a_panic_in_the_model_is_one_items_error() -> None:
             raise Panic
         return words
 
-    async def story(batcher: Batcher[str, str]) -> None:
+    async def main(batcher: Batcher[str, str]) -> None:
         good, bad = await batcher.submit(["good", "bad"])
         assert good == "good"
         assert isinstance(bad, RuntimeError)
 
-    run(model, story)
+    run(model, main)
 
 
 def test_a_model_that_answers_too_few_mixes_up_nobody() -> None:
     def forgetful(words: list[str]) -> list[str]:
         return words if len(words) == 1 else words[1:]
 
-    async def story(batcher: Batcher[str, str]) -> None:
+    async def main(batcher: Batcher[str, str]) -> None:
         words = ["one", "two", "three"]
         answers = await asyncio.gather(*(batcher.submit([w]) for w in words))
         assert answers == [["one"], ["two"], ["three"]]
 
-    run(forgetful, story)
+    run(forgetful, main)
 
 
 # --- Deadlines and clients that leave -------------------------------------------
@@ -219,7 +219,7 @@ def test_an_item_past_its_deadline_leaves_the_queue_uncomputed() -> None:
     model = Model()
     model.gate.clear()
 
-    async def story(batcher: Batcher[str, str]) -> None:
+    async def main(batcher: Batcher[str, str]) -> None:
         first = asyncio.create_task(batcher.submit(["first"]))
         await until(lambda: model.batches)
         with pytest.raises(TimeoutError):
@@ -230,7 +230,7 @@ def test_an_item_past_its_deadline_leaves_the_queue_uncomputed() -> None:
         model.gate.set()
         assert await batcher.submit(["next"]) == ["NEXT"]
 
-    run(model, story, deadline_s=0.1)
+    run(model, main, deadline_s=0.1)
     assert model.batches == [["first"], ["next"]]
 
 
@@ -240,7 +240,7 @@ def test_a_caller_that_goes_away_frees_its_place(leaves: bool) -> None:
     model = Model()
     model.gate.clear()
 
-    async def story(batcher: Batcher[str, str]) -> None:
+    async def main(batcher: Batcher[str, str]) -> None:
         tasks = [asyncio.create_task(batcher.submit(["first"]))]
         await until(lambda: model.batches)
         tasks += [asyncio.create_task(batcher.submit([w])) for w in ("a", "b")]
@@ -256,7 +256,7 @@ def test_a_caller_that_goes_away_frees_its_place(leaves: bool) -> None:
         model.gate.set()
         await settled(tasks)
 
-    run(model, story, max_waiting=2)
+    run(model, main, max_waiting=2)
     assert model.batches == [["first"], ["b", "c"] if leaves else ["a", "b"]]
 
 
@@ -266,7 +266,7 @@ def test_a_caller_that_goes_away_frees_its_place(leaves: bool) -> None:
 def test_who_finds_no_place_is_refused_at_once_and_told_when_to_return() -> None:
     model = Model(seconds=0.1)
 
-    async def story(batcher: Batcher[str, str]) -> None:
+    async def main(batcher: Batcher[str, str]) -> None:
         await batcher.submit(["x" * 10])  # 10 tokens in 0.1 s: 100 tokens a second
         model.gate.clear()
         running = asyncio.create_task(batcher.submit(["y" * 10]))
@@ -283,14 +283,14 @@ def test_who_finds_no_place_is_refused_at_once_and_told_when_to_return() -> None
         answers = await asyncio.gather(running, *waiting)
         assert [len(a) for a in answers] == [1, 1, 1, 1]
 
-    run(model, story, max_waiting=3)
+    run(model, main, max_waiting=3)
 
 
 def test_a_request_of_several_enters_as_a_whole_or_not_at_all() -> None:
     model = Model()
     model.gate.clear()
 
-    async def story(batcher: Batcher[str, str]) -> None:
+    async def main(batcher: Batcher[str, str]) -> None:
         running = asyncio.create_task(batcher.submit(["first"]))
         await until(lambda: model.batches)
         with pytest.raises(OverloadedError):
@@ -302,13 +302,13 @@ def test_a_request_of_several_enters_as_a_whole_or_not_at_all() -> None:
         assert await fits == ["A", "B"]
         await running
 
-    run(model, story, max_waiting=2)
+    run(model, main, max_waiting=2)
 
 
 def test_what_could_only_be_answered_too_late_is_refused_though_there_is_room() -> None:
     model = Model(seconds=0.1)
 
-    async def story(batcher: Batcher[str, str]) -> None:
+    async def main(batcher: Batcher[str, str]) -> None:
         await batcher.submit(["x"])  # at most 10 tokens a second
         model.gate.clear()
         running = asyncio.create_task(batcher.submit(["y"]))
@@ -320,14 +320,14 @@ def test_what_could_only_be_answered_too_late_is_refused_though_there_is_room() 
         model.gate.set()
         await asyncio.gather(running, more)
 
-    run(model, story, max_waiting=1000, deadline_s=6, max_batch_tokens=30)
+    run(model, main, max_waiting=1000, deadline_s=6, max_batch_tokens=30)
 
 
 def test_a_speed_measured_at_single_items_refuses_nobody_who_fits_a_batch() -> None:
     """A batch takes as long as one item here; the measured speed is far too low."""
     model = Model(seconds=0.1)
 
-    async def story(batcher: Batcher[str, str]) -> None:
+    async def main(batcher: Batcher[str, str]) -> None:
         await batcher.submit(["x"])  # at most 10 tokens a second
         model.gate.clear()
         first = asyncio.create_task(batcher.submit(["x"]))
@@ -338,7 +338,7 @@ def test_a_speed_measured_at_single_items_refuses_nobody_who_fits_a_batch() -> N
         model.gate.set()
         assert await settled([first, *tasks]) == [["X"], *[["Y" * 10]] * 6]
 
-    run(model, story, deadline_s=1)
+    run(model, main, deadline_s=1)
 
 
 # --- The end --------------------------------------------------------------------
@@ -347,7 +347,7 @@ def test_a_speed_measured_at_single_items_refuses_nobody_who_fits_a_batch() -> N
 def test_draining_answers_what_is_here_and_takes_nothing_more() -> None:
     model = Model(seconds=BATCH_S)
 
-    async def story(batcher: Batcher[str, str]) -> None:
+    async def main(batcher: Batcher[str, str]) -> None:
         tasks = [asyncio.create_task(batcher.submit([w])) for w in "abcdef"]
         await until(lambda: model.batches)
         draining = asyncio.create_task(batcher.drain())
@@ -357,21 +357,21 @@ def test_draining_answers_what_is_here_and_takes_nothing_more() -> None:
         await draining
         assert await settled(tasks) == [[w.upper()] for w in "abcdef"]
 
-    run(model, story, max_batch_items=2)
+    run(model, main, max_batch_items=2)
 
 
 def test_closing_does_not_wait_for_the_model() -> None:
     model = Model()
     model.gate.clear()
 
-    async def story(batcher: Batcher[str, str]) -> None:
+    async def main(batcher: Batcher[str, str]) -> None:
         task = asyncio.create_task(batcher.submit(["stuck"]))
         await until(lambda: model.batches)
         await batcher.aclose()
         model.gate.set()
         task.cancel()
 
-    run(model, story)
+    run(model, main)
 
 
 def test_batching_needs_no_torch() -> None:

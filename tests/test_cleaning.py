@@ -114,8 +114,8 @@ def test_a_text_without_letters_may_become_empty(text: str) -> None:
 
 
 def test_repairing_twice_changes_nothing_even_for_quirks_in_any_order() -> None:
-    pieces = ["a", " amp;", "lt;", "b", "&gt;", r"\$", " #39;", "  "]
-    chosen = list(permutations(pieces, 5))
+    quirks = ["a", " amp;", "lt;", "b", "&gt;", r"\$", " #39;", "  "]
+    chosen = list(permutations(quirks, 5))
     assert len(chosen) == 6720
     for order in chosen[::3]:
         once = repair("".join(order))
@@ -123,7 +123,7 @@ def test_repairing_twice_changes_nothing_even_for_quirks_in_any_order() -> None:
 
 
 def test_one_pass_over_the_rules_would_not_be_enough() -> None:
-    """Negative control: the pieces above do build texts that need a second pass."""
+    """Negative control: the quirks above do build texts that need a second pass."""
     text = "a amp;lt;b amp;gt;c"
     for rule in RULES:
         text = rule.pattern.sub(rule.replacement, text)

@@ -28,9 +28,9 @@ LABEL = LABELS[sum(map(ord, HEADLINE)) % 4]
 @pytest.fixture
 def served(tmp_path: Path) -> Generator[Served, None, None]:
     """A server that is not ready for its first 2.5 seconds."""
-    one = Served(tmp_path, wait=False, load_s=2.5)
-    yield one
-    one.program.kill_everything()
+    served = Served(tmp_path, wait=False, load_s=2.5)
+    yield served
+    served.program.kill_everything()
 
 
 def ask(name: str, url: str) -> subprocess.CompletedProcess[str]:
@@ -48,10 +48,10 @@ def ask(name: str, url: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_client_is_tried_and_shown() -> None:
-    found = sorted(path.name for path in CLIENTS.iterdir())
-    assert found == ["predict.mjs", "predict.py", "predict.sh"]
+    names = sorted(path.name for path in CLIENTS.iterdir())
+    assert names == ["predict.mjs", "predict.py", "predict.sh"]
     page = (ROOT / "site_docs/howto/serve.md").read_text(encoding="utf-8")
-    for name in found:
+    for name in names:
         assert f'--8<-- "apps/clients/{name}"' in page
 
 

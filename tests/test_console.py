@@ -14,7 +14,7 @@ from helpers.running import HELPERS
 from distrinews.errors import DataError
 from distrinews.system import console
 
-STORY = str(HELPERS / "console_story.py")
+PROGRAM = str(HELPERS / "console_program.py")
 DATA_ERROR = (
     "Error: no rows.\n  why:  why\n  fix:  fix\n  more: troubleshooting/#data\n"
 )
@@ -23,10 +23,10 @@ posix_only = pytest.mark.skipif(
 )
 
 
-def end(way: str, **env: str) -> tuple[int, str, str]:
+def end(ending: str, **env: str) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of a program that ends so."""
     done = subprocess.run(
-        (sys.executable, STORY, way),
+        (sys.executable, PROGRAM, ending),
         capture_output=True,
         timeout=30,
         check=False,
@@ -75,19 +75,19 @@ def test_a_crash_of_a_rank_shows_its_traceback_first_and_exits_with_1() -> None:
 
 def test_an_unexpected_crash_keeps_its_traceback() -> None:
     """Negative control: only errors with a cure are shortened."""
-    for way in ("crash", "while_importing_crash"):
-        code, _, err = end(way)
+    for ending in ("crash", "while_importing_crash"):
+        code, _, err = end(ending)
         assert code == 1
         assert err.startswith("Traceback (most recent call last):")
         assert err.endswith("KeyError: 'loss'\n")
 
 
 @posix_only
-@pytest.mark.parametrize("way", ["interrupt", "interrupt_twice"])
-def test_ctrl_c_exits_with_130_and_one_line(way: str) -> None:
-    told = "Interrupted. What had been saved before is intact.\n"
-    assert end(way) == (130, "", told)
-    assert end(way, RANK="1") == (130, "", "")
+@pytest.mark.parametrize("ending", ["interrupt", "interrupt_twice"])
+def test_ctrl_c_exits_with_130_and_one_line(ending: str) -> None:
+    message = "Interrupted. What had been saved before is intact.\n"
+    assert end(ending) == (130, "", message)
+    assert end(ending, RANK="1") == (130, "", "")
 
 
 @posix_only
@@ -96,12 +96,12 @@ def test_ctrl_c_during_slow_imports_exits_with_130_and_one_line() -> None:
 
 
 @posix_only
-@pytest.mark.parametrize("way", ["little", "much"])
-def test_a_reader_that_closes_the_pipe_is_no_error(way: str) -> None:
+@pytest.mark.parametrize("ending", ["little", "much"])
+def test_a_reader_that_closes_the_pipe_is_no_error(ending: str) -> None:
     # WHY: unbuffered, the error comes from `print`; buffered, from the very last flush.
     env = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     process = subprocess.Popen(
-        (sys.executable, STORY, way),
+        (sys.executable, PROGRAM, ending),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=env,

@@ -26,7 +26,9 @@ from distrinews.data import sources, token_table, tokenised
 from distrinews.errors import DataError, OutputError
 
 CPU = torch.device("cpu")
-NUM_ROWS = 2 * tokenised.ROWS_PER_PIECE + 301  # three pieces, the last one shorter
+NUM_ROWS = (
+    2 * tokenised.ROWS_PER_BATCH + 301
+)  # three record batches, the last one shorter
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("own_cache")]
 
@@ -38,9 +40,9 @@ def rows() -> list[sources.Row]:
 
 def make_tokenizer(max_length: int = 32) -> PreTrainedTokenizerFast:
     source = sources.NewswireSource()
-    some = source.rows("train", num_rows=200, seed=1)
+    rows = source.rows("train", num_rows=200, seed=1)
     return model.load_tokenizer(
-        "tiny", max_length=max_length, texts=[row.text for row in some]
+        "tiny", max_length=max_length, texts=[row.text for row in rows]
     )
 
 
@@ -72,7 +74,7 @@ def test_a_batch_holds_the_tokenizers_own_ids_padded_to_its_own_longest_row(
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:
     last = NUM_ROWS - 1
-    chosen = [last, 0, 999, 1000, 2000, 17, 0]  # piece borders, and one row twice
+    chosen = [last, 0, 999, 1000, 2000, 17, 0]  # batch borders, and one row twice
     inputs, labels = table.batch(chosen, device=CPU)
     want = tokenizer(
         [rows[row].text for row in chosen],
@@ -111,10 +113,10 @@ def test_all_rows_are_there_with_their_labels_and_lengths(
     ids = tokenizer([row.text for row in rows], truncation=True)["input_ids"]
     assert len(table) == NUM_ROWS
     assert table.labels.tolist() == [row.label for row in rows]
-    assert table.lengths.tolist() == [len(one) for one in ids]
+    assert table.lengths.tolist() == [len(row_ids) for row_ids in ids]
     assert max(table.lengths) == 32  # negative control: some text was cut
     uncut = tokenizer([row.text for row in rows])["input_ids"]
-    assert max(len(one) for one in uncut) > 32
+    assert max(len(row_ids) for row_ids in uncut) > 32
 
 
 def test_rows_collected_at_once_equal_rows_collected_one_by_one(
@@ -136,16 +138,16 @@ def test_rows_collected_at_once_equal_rows_collected_one_by_one(
 def test_rows_put_last_are_last_and_all_others_keep_their_order(
     table: tokenised.TokenTable,
 ) -> None:
-    aside = [0, 5, 6, 1000, NUM_ROWS - 1]  # both ends, and two neighbours
-    moved = table.with_last(aside)
-    others = [row for row in range(NUM_ROWS) if row not in aside]
-    assert moved.lengths.tolist() == table.lengths[others + aside].tolist()
-    assert moved.labels.tolist() == table.labels[others + aside].tolist()
-    found, _ = moved.batch([NUM_ROWS - 4, 4, NUM_ROWS - 1], device=CPU)
+    last = [0, 5, 6, 1000, NUM_ROWS - 1]  # both ends, and two neighbours
+    moved = table.with_rows_last(last)
+    rest = [row for row in range(NUM_ROWS) if row not in last]
+    assert moved.lengths.tolist() == table.lengths[rest + last].tolist()
+    assert moved.labels.tolist() == table.labels[rest + last].tolist()
+    inputs, _ = moved.batch([NUM_ROWS - 4, 4, NUM_ROWS - 1], device=CPU)
     want, _ = table.batch([5, 7, NUM_ROWS - 1], device=CPU)
-    assert torch.equal(found["input_ids"], want["input_ids"])
-    other, _ = table.batch([NUM_ROWS - 4, 4, NUM_ROWS - 1], device=CPU)
-    assert other["input_ids"].tolist() != want["input_ids"].tolist()  # control
+    assert torch.equal(inputs["input_ids"], want["input_ids"])
+    control, _ = table.batch([NUM_ROWS - 4, 4, NUM_ROWS - 1], device=CPU)
+    assert control["input_ids"].tolist() != want["input_ids"].tolist()  # control
 
 
 def test_the_first_rows_are_a_table_that_needs_no_memory(
@@ -156,7 +158,7 @@ def test_the_first_rows_are_a_table_that_needs_no_memory(
     assert few.lengths.tolist() == table.lengths[:100].tolist()
     assert np.shares_memory(few.lengths, table.lengths)
     # Negative control: putting rows last makes a copy.
-    assert not np.shares_memory(table.with_last([0]).lengths, table.lengths)
+    assert not np.shares_memory(table.with_rows_last([0]).lengths, table.lengths)
     with pytest.raises(IndexError):
         few.batch([100], device=CPU)
 
@@ -185,8 +187,10 @@ def test_the_last_row_can_share_a_batch_with_the_longest_possible_one(
 def test_a_token_takes_2_bytes_unless_the_vocabulary_is_larger(tmp_path: Path) -> None:
     small, large = make_tokenizer(), make_tokenizer()
     large.add_tokens([f"word{n}" for n in range(2**16)])
-    kinds = [tokenised._schema(t).field(0).type.value_type for t in (small, large)]
-    assert kinds == [pa.uint16(), pa.int32()]
+    token_types = [
+        tokenised._schema(t).field(0).type.value_type for t in (small, large)
+    ]
+    assert token_types == [pa.uint16(), pa.int32()]
     rows = [[2**16 + 5, 3], [4]]
     path = write(tmp_path / "rows", rows, tokenised._schema(large))
     inputs, _ = tokenised.TokenTable(path, pad_id=0).batch([1, 0], device=CPU)
@@ -196,8 +200,8 @@ def test_a_token_takes_2_bytes_unless_the_vocabulary_is_larger(tmp_path: Path) -
 
 
 def test_a_place_in_a_file_of_any_size_fits() -> None:
-    for num_places, size in ((10, 4), (2**32 - 1, 4), (2**32, 8), (2**40, 8)):
-        assert token_table._row_type(num_places)["start"].itemsize == size
+    for num_slots, size in ((10, 4), (2**32 - 1, 4), (2**32, 8), (2**40, 8)):
+        assert token_table._row_type(num_slots)["start"].itemsize == size
     assert token_table._row_type(2**32 - 1).itemsize == 8  # what the docstring says
     assert np.array([2**32]).astype(np.uint32) == 0  # negative control: 4 bytes do not
 
@@ -229,25 +233,25 @@ def test_each_ingredient_makes_another_file(
 
     def path(
         *,
-        where: str = str(file),
+        data: str = str(file),
         split: str = "train",
         repaired: bool = True,
-        pieces: PreTrainedTokenizerFast = tokenizer,
+        used: PreTrainedTokenizerFast = tokenizer,
         num_rows: int = 20,
         seed: int = 0,
     ) -> Path:
-        source = sources.open_source(where, repaired=repaired)
+        source = sources.open_source(data, repaired=repaired)
         return tokenised.tokenise(
-            source, split, tokenizer=pieces, num_rows=num_rows, seed=seed
+            source, split, tokenizer=used, num_rows=num_rows, seed=seed
         ).path
 
     first = path()
     others = [
-        path(where="newswire"),
+        path(data="newswire"),
         path(split="test", num_rows=4),
         path(repaired=False),
-        path(pieces=other_vocabulary),
-        path(pieces=make_tokenizer(max_length=16)),
+        path(used=other_vocabulary),
+        path(used=make_tokenizer(max_length=16)),
         path(num_rows=21),
         path(seed=1),
     ]
@@ -261,8 +265,9 @@ def test_each_ingredient_makes_another_file(
 
 ENDLESS = """
 import os, sys
-from distrinews import data, model, sources
-from distrinews.sources import Row
+from distrinews import model
+from distrinews.data import tokenised
+from distrinews.data.sources import Row
 
 class Endless:
     def fingerprint(self, split, *, num_rows, seed):
@@ -274,7 +279,7 @@ class Endless:
             yield Row("oil prices rise", i % 4)
 
 tokenizer = model.load_tokenizer("tiny", max_length=16, texts=["oil prices rise"] * 9)
-data.tokenise(Endless(), "train", tokenizer=tokenizer, num_rows=None, seed=0)
+tokenised.tokenise(Endless(), "train", tokenizer=tokenizer, num_rows=None, seed=0)
 """
 
 
@@ -358,7 +363,7 @@ def look(ranks: dist.Ranks, out: Path) -> None:
     inputs, labels = table.batch([1100, 3], device=CPU)
     # WHY in memory maps and not in open files: mapping is the promise.
     mapped = [m.path for m in psutil.Process().memory_maps()]
-    told = {
+    result = {
         "path": str(table.path),
         "inode": table.path.stat().st_ino,
         "sum": int(inputs["input_ids"].sum()),
@@ -366,7 +371,7 @@ def look(ranks: dist.Ranks, out: Path) -> None:
         "both": both_splits(make_tokenizer(), seed=79),
         "mapped": str(table.path.resolve()) in mapped,
     }
-    (out / f"{ranks.rank}.json").write_text(json.dumps(told), encoding="utf-8")
+    (out / f"{ranks.rank}.json").write_text(json.dumps(result), encoding="utf-8")
 
 
 def test_two_ranks_map_one_file_that_was_written_once(
@@ -411,8 +416,8 @@ def test_a_random_split_would_not_give_each_class_its_share() -> None:
     """Negative control: it misses these counts for nearly every seed."""
     hits = 0
     for seed in range(50):
-        dice = torch.Generator().manual_seed(seed)
-        chosen = torch.randperm(100, generator=dice)[:20].tolist()
+        generator = torch.Generator().manual_seed(seed)
+        chosen = torch.randperm(100, generator=generator)[:20].tolist()
         hits += Counter(LABELS[row] for row in chosen) == {0: 12, 1: 6, 2: 2}
     assert hits < 15
 
@@ -453,10 +458,10 @@ def drawn_with_lists(
     by_class: dict[int, list[int]] = {}
     for row, label in enumerate(labels):
         by_class.setdefault(label, []).append(row)
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     ranked = []
     for rows in by_class.values():
-        dice.shuffle(rows)
+        rng.shuffle(rows)
         ranked += [((n + 0.5) / len(rows), row) for n, row in enumerate(rows)]
     chosen = sorted(row for _, row in sorted(ranked)[:num_rows])
     return [row for row in range(len(labels)) if row not in chosen], chosen
@@ -469,9 +474,11 @@ def test_arrays_set_aside_the_very_rows_that_lists_did(
 ) -> None:
     labels = [random.Random(f"{seed} {n}").randrange(4) for n in range(num_rows)]
     for wanted in (1, num_rows // 3, num_rows - 1):
-        fit, aside = tokenised.split_validation(labels, num_rows=wanted, seed=seed)
-        assert (fit.tolist(), aside) == drawn_with_lists(labels, wanted, seed)
+        train, validation = tokenised.split_validation(
+            labels, num_rows=wanted, seed=seed
+        )
+        assert (train.tolist(), validation) == drawn_with_lists(labels, wanted, seed)
     # Negative control: another seed draws others, if there is a choice.
     others = drawn_with_lists(labels, num_rows // 3, seed + 1)
-    found = tokenised.split_validation(labels, num_rows=num_rows // 3, seed=seed)
-    assert num_rows == 4 or found[1] != others[1]
+    split = tokenised.split_validation(labels, num_rows=num_rows // 3, seed=seed)
+    assert num_rows == 4 or split[1] != others[1]

@@ -18,7 +18,7 @@ pytest.importorskip("gradio")
 
 # WHY: Gradio and a browser take seconds to start.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
-STORY = HELPERS / "demo_story.py"
+STORY = HELPERS / "demo_program.py"
 
 
 def serve(folder: pathlib.Path, *, path: str = "/ui", guarded: str = "yes") -> Any:

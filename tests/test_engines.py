@@ -22,7 +22,8 @@ from distrinews import model
 from distrinews.data import newswire
 from distrinews.data.labels import LABEL_NAMES
 from distrinews.errors import ModelError, OutputError
-from distrinews.inference import bundle, engines, golden, onnx_export, parity
+from distrinews.inference import engines, golden, onnx_export, parity
+from distrinews.inference.bundle import WEIGHTS, open_bundle
 from distrinews.inference.classifier import (
     Classifier,
     Encoded,
@@ -69,8 +70,8 @@ def scores(answers: Sequence[Prediction]) -> np.ndarray[Any, Any]:
     return np.array([list(answer.scores.values()) for answer in answers])
 
 
-def largest_gap(one: Classifier, other: Classifier) -> float:
-    return float(abs(scores(one.predict(TEXTS)) - scores(other.predict(TEXTS))).max())
+def max_difference(left: Classifier, right: Classifier) -> float:
+    return float(abs(scores(left.predict(TEXTS)) - scores(right.predict(TEXTS))).max())
 
 
 # --- The same answers -----------------------------------------------------------
@@ -78,7 +79,7 @@ def largest_gap(one: Classifier, other: Classifier) -> float:
 
 def test_onnx_float32_gives_the_references_scores(folder: Path) -> None:
     reference = Classifier(folder)
-    assert largest_gap(reference, Classifier(folder, engine="onnx-float32")) < 1e-5
+    assert max_difference(reference, Classifier(folder, engine="onnx-float32")) < 1e-5
     assert scores(reference.predict(TEXTS)).std(axis=0).min() > 0.01  # they do differ
 
 
@@ -94,33 +95,33 @@ def test_a_changed_weight_does_not_pass_for_rounding(
 
     monkeypatch.setattr(onnx_export.onnx_graph, "build", wrong)
     spoiled = Classifier(folder, engine="onnx-float32")
-    assert largest_gap(Classifier(folder), spoiled) > 1e-3
+    assert max_difference(Classifier(folder), spoiled) > 1e-3
 
 
 def test_int8_is_near_the_reference_and_stored_in_a_third_of_the_bytes(
     folder: Path,
 ) -> None:
     small = Classifier(folder, engine="onnx-int8")
-    assert 0 < largest_gap(Classifier(folder), small) < small.tolerance
+    assert 0 < max_difference(Classifier(folder), small) < small.tolerance
     [file] = folder.parent.glob("export-engines/*/*.onnx")
-    assert file.stat().st_size < (folder / bundle.WEIGHTS).stat().st_size / 2
+    assert file.stat().st_size < (folder / WEIGHTS).stat().st_size / 2
 
 
 # --- Batch invariance -----------------------------------------------------------
 
 
-def in_company(
+def in_random_batches(
     classifier: Classifier, items: list[Encoded], *, seed: int
 ) -> np.ndarray[Any, Any]:
     """Scores of all items, each in a random group in a random order."""
     rng = random.Random(seed)
     order = rng.sample(range(len(items)), len(items))
-    found = np.zeros((len(items), len(LABEL_NAMES)))
+    batched = np.zeros((len(items), len(LABEL_NAMES)))
     while order:
         size = rng.randint(1, 12)
         group, order = order[:size], order[size:]
-        found[group] = scores(classifier.predict_encoded([items[i] for i in group]))
-    return found
+        batched[group] = scores(classifier.predict_encoded([items[i] for i in group]))
+    return batched
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_a_texts_scores_do_not_depend_on_its_company(
     assert len({item.num_tokens for item in items}) > 10
     alone = np.concatenate([scores(classifier.predict_encoded([i])) for i in items])
     for seed in range(10):
-        gap = abs(in_company(classifier, items, seed=seed) - alone).max()
+        gap = abs(in_random_batches(classifier, items, seed=seed) - alone).max()
         assert gap <= allowed
 
 
@@ -157,14 +158,14 @@ def test_padding_that_is_read_breaks_the_invariance(
     classifier = Classifier(folder)
     items = [classifier.encode(text[: 10 + 7 * n]) for n, text in enumerate(TEXTS)]
     alone = np.concatenate([scores(classifier.predict_encoded([i])) for i in items])
-    assert abs(in_company(classifier, items, seed=0) - alone).max() > 1e-3
+    assert abs(in_random_batches(classifier, items, seed=0) - alone).max() > 1e-3
 
 
-def test_micro_batches_hold_every_row_once_within_the_budget() -> None:
+def test_batches_by_length_hold_every_row_once_within_the_budget() -> None:
     rng = random.Random(3)
     for _ in range(50):
         lengths = [rng.randint(1, 60) for _ in range(rng.randint(0, 40))]
-        batches = list(engines.micro_batches(lengths, token_budget=100))
+        batches = list(engines.batches_by_length(lengths, token_budget=100))
         assert sorted(i for b in batches for i in b) == list(range(len(lengths)))
         for batch in batches:
             longest = max(lengths[i] for i in batch)
@@ -199,8 +200,8 @@ def test_a_text_that_cannot_be_judged_fails_alone(folder: Path, text: str) -> No
 
 
 def test_the_identity_is_of_the_weights_and_the_run(folder: Path) -> None:
-    told = json.loads((folder / "manifest.json").read_text("utf-8"))
-    digest = told["files"]["model.safetensors"]["sha256"]
+    listed = json.loads((folder / "manifest.json").read_text("utf-8"))
+    digest = listed["files"]["model.safetensors"]["sha256"]
     assert Classifier(folder).identity == Identity("tiny/proof", digest, "proof")
 
 
@@ -282,8 +283,8 @@ def cut_it_short(kept: Path) -> None:
 
 def say_it_is_of_other_weights(kept: Path) -> None:
     origin = kept.with_name("origin.json")
-    told = json.loads(origin.read_text("utf-8")) | {"weights_sha256": "0" * 64}
-    origin.write_text(json.dumps(told), "utf-8")
+    content = json.loads(origin.read_text("utf-8")) | {"weights_sha256": "0" * 64}
+    origin.write_text(json.dumps(content), "utf-8")
     manifest.write_manifest(kept.parent)
 
 
@@ -306,9 +307,9 @@ def test_a_damaged_kept_model_is_made_again(folder: Path, damage: Any) -> None:
 
 
 def miss_the_golden_rows(folder: Path, *, by: float) -> None:
-    told = json.loads((folder / golden.FILE).read_text("utf-8"))
-    told["rows"][3]["scores"][0] += by
-    (folder / golden.FILE).write_text(json.dumps(told), "utf-8")
+    content = json.loads((folder / golden.FILE).read_text("utf-8"))
+    content["rows"][3]["scores"][0] += by
+    (folder / golden.FILE).write_text(json.dumps(content), "utf-8")
     manifest.write_manifest(folder)
 
 
@@ -365,7 +366,7 @@ def test_with_a_cache_that_was_named_nothing_is_written_elsewhere(
 
 SECOND_START = """
 import sys
-from distrinews.inference import open_best
+from distrinews.inference.classifier import open_best
 best = open_best(sys.argv[1])
 best.predict(["Oil prices rise as storm nears the coast"])
 print(best.engine_name, sorted({"torch", "transformers", "onnx"} & set(sys.modules)))
@@ -375,7 +376,7 @@ print(best.engine_name, sorted({"torch", "transformers", "onnx"} & set(sys.modul
 @pytest.mark.slow
 def test_serving_with_onnx_imports_neither_torch_nor_transformers(folder: Path) -> None:
     open_best(folder)
-    told = []
+    outputs = []
     for script in (
         SECOND_START,
         SECOND_START.replace("1])", "1], engine='torch-float32')", 1),
@@ -387,15 +388,15 @@ def test_serving_with_onnx_imports_neither_torch_nor_transformers(folder: Path) 
             timeout=120,
             check=True,
         )
-        told.append(done.stdout.strip())
-    assert told[0] == "onnx-int8 []"
-    assert told[1].startswith("torch-float32 ['torch', 'transformers'")  # control
+        outputs.append(done.stdout.strip())
+    assert outputs[0] == "onnx-int8 []"
+    assert outputs[1].startswith("torch-float32 ['torch', 'transformers'")  # control
 
 
 # --- The report and the model repository ----------------------------------------
 
 
-class ToldByNeighbours(Classifier):
+class DependsOnNeighbours(Classifier):
     """Scores move with the number of texts in the batch."""
 
     def predict_encoded(self, items: Sequence[Encoded]) -> list[Prediction]:
@@ -405,27 +406,32 @@ class ToldByNeighbours(Classifier):
 
 def test_the_report_counts_what_it_says(folder: Path) -> None:
     rows = list(newswire.stories(60, seed=2, split="test"))
-    export_ = bundle.find(folder)
-    small = Classifier(export_, engine="onnx-int8")
-    told = parity.measure(export_, small, rows=rows)
-    mine = [p.label for p in small.predict([row.text for row in rows])]
-    theirs = [p.label for p in Classifier(export_).predict([r.text for r in rows])]
-    right = [
-        label == LABEL_NAMES[row.label] for label, row in zip(mine, rows, strict=True)
+    bundle = open_bundle(folder)
+    small = Classifier(bundle, engine="onnx-int8")
+    report = parity.measure(bundle, small, rows=rows)
+    labels = [p.label for p in small.predict([row.text for row in rows])]
+    reference_labels = [
+        p.label for p in Classifier(bundle).predict([r.text for r in rows])
     ]
-    same = [one == other for one, other in zip(mine, theirs, strict=True)]
-    assert told.accuracy == pytest.approx(sum(right) / 60)
-    assert told.label_agreement == pytest.approx(sum(same) / 60)
-    assert told.label_flips_in_company == told.largest_difference_in_company == 0
-    assert told.golden_difference is not None
-    assert 0 < told.golden_difference < told.tolerance
-    assert told.num_bytes < told.reference_bytes / 2
-    assert "| accuracy " in told.as_table()
+    right = [
+        label == LABEL_NAMES[row.label] for label, row in zip(labels, rows, strict=True)
+    ]
+    same = [
+        label == reference_label
+        for label, reference_label in zip(labels, reference_labels, strict=True)
+    ]
+    assert report.accuracy == pytest.approx(sum(right) / 60)
+    assert report.label_agreement == pytest.approx(sum(same) / 60)
+    assert report.label_flips_in_company == report.largest_difference_in_company == 0
+    assert report.golden_difference is not None
+    assert 0 < report.golden_difference < report.tolerance
+    assert report.num_bytes < report.reference_bytes / 2
+    assert "| accuracy " in report.as_table()
 
 
 def test_labels_that_change_in_company_are_counted(folder: Path) -> None:
     """Negative control of the zero above."""
-    classifier = ToldByNeighbours(folder)
+    classifier = DependsOnNeighbours(folder)
     items = [classifier.encode(text) for text in TEXTS]
     flips, gap = parity.label_flips_when_batched(classifier, items)
     assert flips > 0.1
@@ -470,17 +476,17 @@ def test_the_command_writes_a_model_repository_that_opens_with_its_own_int8(
 def test_publishing_replaces_nothing_but_an_earlier_model_folder(
     folder: Path, tmp_path: Path
 ) -> None:
-    found = bundle.find(folder)
+    bundle = open_bundle(folder)
     precious = tmp_path / "thesis"
     precious.mkdir()
     (precious / "chapter.tex").write_text("years of work", "utf-8")
     clone = tmp_path / "clone"
-    export.publish(found, out=clone)
-    export.publish(found, out=clone)  # an earlier one: replaced
+    export.publish(bundle, out=clone)
+    export.publish(bundle, out=clone)  # an earlier one: replaced
     (clone / ".git").mkdir()
     for taken in (precious, clone, precious / "chapter.tex"):
         with pytest.raises(OutputError, match="no earlier model folder"):
-            export.publish(found, out=taken)
+            export.publish(bundle, out=taken)
     assert (precious / "chapter.tex").read_text("utf-8") == "years of work"
 
 
@@ -489,5 +495,5 @@ def test_an_older_export_gets_golden_rows_when_it_is_published(
 ) -> None:
     (folder / golden.FILE).unlink()
     manifest.write_manifest(folder)
-    export.publish(bundle.find(folder), out=tmp_path / "new")
+    export.publish(open_bundle(folder), out=tmp_path / "new")
     assert open_best(tmp_path / "new").engine_name == "onnx-int8"

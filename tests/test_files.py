@@ -84,7 +84,7 @@ def test_an_exception_in_the_middle_leaves_the_old_content(
 
 KILL_ITSELF = """
 import os, pathlib, signal, sys
-from distrinews import files
+from distrinews.system import files
 root = pathlib.Path(sys.argv[1])
 with files.atomic_file(root / "file") as draft:
     with files.atomic_folder(root / "folder") as into:
@@ -254,14 +254,14 @@ def test_a_kill_between_the_two_renames_loses_neither_folder(old: Path) -> None:
     (new / "inside").write_text("new", "utf-8")
     (old / "folder").rename(old / ".folder.0123abcd.older")
     (old / ".file.89abcdef").write_text("half", "utf-8")
-    files.clear_drafts(old)
+    files.remove_drafts(old)
     assert_old(old)
 
 
 def test_after_both_renames_the_new_folder_counts(old: Path) -> None:
     (old / ".folder.0123abcd.older").mkdir()
     (old / ".folder.0123abcd.older" / "inside").write_text("older", "utf-8")
-    files.clear_drafts(old)
+    files.remove_drafts(old)
     assert_old(old)
 
 
@@ -269,9 +269,9 @@ def test_files_that_no_writer_of_ours_left_stay(old: Path) -> None:
     """Negative control: it is the name of a draft that condemns a file."""
     for name in (".gitignore", ".folder.0123abcg", ".folder.012", ".0123abcd.older"):
         (old / name).write_text("mine", "utf-8")
-    files.clear_drafts(old)
+    files.remove_drafts(old)
     assert len([path for path in old.iterdir() if path.name.startswith(".")]) == 4
-    files.clear_drafts(old / "missing")
+    files.remove_drafts(old / "missing")
 
 
 @posix_only
@@ -287,7 +287,7 @@ def test_a_removal_that_is_killed_leaves_no_half_folder_under_its_name(
         files.remove_folder(old / "folder")
     assert not (old / "folder").exists()
     monkeypatch.undo()
-    files.clear_drafts(old)
+    files.remove_drafts(old)
     assert [path.name for path in old.iterdir()] == ["file"]
 
 

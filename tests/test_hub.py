@@ -25,7 +25,7 @@ DATASET, MODEL = "fancyzhx/ag_news", "distilbert/distilbert-base-uncased"
 # without the start of Python.
 CHECK = """
 import json, sys, time
-from distrinews import hub
+from distrinews.system import hub
 from distrinews.errors import HubUnreachableError
 start, error = time.perf_counter(), ""
 try:

@@ -64,12 +64,12 @@ def one_is_saved(program: Program, folder: pathlib.Path) -> bool:
 
 
 def ranks_of(program: Program) -> list[psutil.Process]:
-    found = []
+    ranks = []
     for process in program.processes():
         with contextlib.suppress(psutil.Error):
             if any("spawn_main" in word for word in process.cmdline()):
-                found.append(process)
-    return found
+                ranks.append(process)
+    return ranks
 
 
 # --- What is sent ---------------------------------------------------------------

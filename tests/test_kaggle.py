@@ -51,10 +51,10 @@ def install(cells: None) -> ModuleType:
 
 
 @pytest.fixture
-def desk(cells: None, tmp_path: pathlib.Path) -> Any:
-    import kaggle_desk
+def commands(cells: None, tmp_path: pathlib.Path) -> Any:
+    import kaggle_commands
 
-    return kaggle_desk.Desk(tmp_path, ROOT)
+    return kaggle_commands.Commands(tmp_path, ROOT)
 
 
 # --- The files ------------------------------------------------------------------
@@ -105,24 +105,24 @@ def test_a_changed_text_is_noticed(
 
 
 def test_the_notebook_holds_no_output_and_asks_for_gpus_and_internet() -> None:
-    told = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
-    code = [cell for cell in told["cells"] if cell["cell_type"] == "code"]
+    notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert len(code) >= 14
     for cell in code:
         assert cell["outputs"] == []
         assert cell["execution_count"] is None
-    assert len({cell["id"] for cell in told["cells"]}) == len(told["cells"])
-    assert told["metadata"]["kaggle"]["accelerator"] == "nvidiaTeslaT4"
-    assert told["metadata"]["kaggle"]["isInternetEnabled"] is True
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+    assert notebook["metadata"]["kaggle"]["accelerator"] == "nvidiaTeslaT4"
+    assert notebook["metadata"]["kaggle"]["isInternetEnabled"] is True
 
 
 def test_every_step_says_what_to_look_at_and_no_cell_loads_torch() -> None:
-    told = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    steps = [cell["source"] for cell in told if cell["source"].startswith("## ")]
+    all_cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    steps = [cell["source"] for cell in all_cells if cell["source"].startswith("## ")]
     assert [int(text.split()[1].rstrip(".")) for text in steps] == list(range(1, 15))
     for text in steps[:-1]:
         assert "**Look at**" in text, text.splitlines()[0]
-    code = [cell["source"] for cell in told if cell["cell_type"] == "code"]
+    code = [cell["source"] for cell in all_cells if cell["cell_type"] == "code"]
     code += [path.read_text("utf-8") for path in KAGGLE.glob("kaggle_[dipr]*.py")]
     assert len(code) >= 18
     # WHY: a process with a CUDA context keeps memory of GPU 0 while others train.
@@ -136,44 +136,49 @@ def loads_torch(line: str) -> bool:
     return re.match(r"(import|from) (torch|distrinews)\b", line) is not None
 
 
-def problems(told: dict[str, Any]) -> list[str]:
+def problems(metadata: dict[str, Any]) -> list[str]:
     """What Kaggle's documented format (kernels_metadata.md) would refuse."""
-    found = [
+    mistakes = [
         f"{name} is missing"
         for name in ("id", "title", "code_file", "language", "kernel_type")
-        if not told.get(name)
+        if not metadata.get(name)
     ]
-    if found:
-        return found
-    slug = told["title"].lower().replace(" ", "-")
-    if told["id"].partition("/")[2] != slug:
-        found.append(f"the id must end with the title's slug, {slug}")
-    if not (KAGGLE / told["code_file"]).is_file():
-        found.append("code_file does not exist")
-    if told["language"] not in ("python", "r", "rmarkdown"):
-        found.append("unknown language")
-    if told["kernel_type"] not in ("script", "notebook"):
-        found.append("unknown kernel_type")
+    if mistakes:
+        return mistakes
+    slug = metadata["title"].lower().replace(" ", "-")
+    if metadata["id"].partition("/")[2] != slug:
+        mistakes.append(f"the id must end with the title's slug, {slug}")
+    if not (KAGGLE / metadata["code_file"]).is_file():
+        mistakes.append("code_file does not exist")
+    if metadata["language"] not in ("python", "r", "rmarkdown"):
+        mistakes.append("unknown language")
+    if metadata["kernel_type"] not in ("script", "notebook"):
+        mistakes.append("unknown kernel_type")
     for name in ("is_private", "enable_gpu", "enable_internet"):
-        if told.get(name) not in (True, False):
-            found.append(f"{name} is no boolean")
+        if metadata.get(name) not in (True, False):
+            mistakes.append(f"{name} is no boolean")
     for name in ("dataset", "competition", "kernel", "model"):
-        if not isinstance(told.get(f"{name}_sources"), list):
-            found.append(f"{name}_sources is no list")
-    return found
+        if not isinstance(metadata.get(f"{name}_sources"), list):
+            mistakes.append(f"{name}_sources is no list")
+    return mistakes
 
 
 def test_the_metadata_are_what_kaggle_documents() -> None:
-    told = json.loads((KAGGLE / "kernel-metadata.json").read_text(encoding="utf-8"))
-    assert problems(told) == []
-    assert told["code_file"] == NOTEBOOK.name
-    assert told["enable_gpu"] is told["enable_internet"] is told["is_private"] is True
-    assert told["machine_shape"] == "NvidiaTeslaT4"  # "GPU T4 x2" of the editor
+    metadata = json.loads((KAGGLE / "kernel-metadata.json").read_text(encoding="utf-8"))
+    assert problems(metadata) == []
+    assert metadata["code_file"] == NOTEBOOK.name
+    assert (
+        metadata["enable_gpu"]
+        is metadata["enable_internet"]
+        is metadata["is_private"]
+        is True
+    )
+    assert metadata["machine_shape"] == "NvidiaTeslaT4"  # "GPU T4 x2" of the editor
     # Negative controls.
-    assert problems(told | {"title": "Another"}) == [
+    assert problems(metadata | {"title": "Another"}) == [
         "the id must end with the title's slug, another"
     ]
-    assert problems(told | {"code_file": "nothing.ipynb"})
+    assert problems(metadata | {"code_file": "nothing.ipynb"})
     assert problems({"id": "a/b"})
 
 
@@ -257,14 +262,16 @@ def test_the_plan_is_the_cost_models_and_says_what_is_only_assumed(
     timetable: Callable[..., list[Any]],
 ) -> None:
     path = ROOT / "site_docs" / "benchmarks" / "results" / "prediction.json"
-    told = json.loads(path.read_text(encoding="utf-8"))["figures"]["t4"]["distilbert"]
+    prediction = json.loads(path.read_text(encoding="utf-8"))["figures"]["t4"][
+        "distilbert"
+    ]
     acts = {act.title.partition(":")[0]: act for act in timetable()}
     num_steps = (120_000 - 1_000) // 32
-    for title, way, again in (
+    for title, variant, again in (
         ("one rank", "one", 0),
         ("two ranks, broken off and resumed", "two", 500),
     ):
-        low_ms, high_ms = told[way]["step_ms"]
+        low_ms, high_ms = prediction[variant]["step_ms"]
         act = acts[title]
         assert act.known == "predicted"
         assert f"{num_steps:,} steps" in act.title
@@ -308,11 +315,11 @@ def test_a_torch_that_does_not_fit_is_an_error_and_never_replaced(
 
 
 def test_the_library_comes_without_dependencies_and_torch_is_pinned(
-    install: ModuleType, desk: Any, monkeypatch: pytest.MonkeyPatch
+    install: ModuleType, commands: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(install, "FOR_PROOFS", ("no-such-package-anywhere>=1",))
     ran: list[list[str]] = []
-    lacks = install.install(desk, run=lambda *words: ran.append([*map(str, words)]))
+    lacks = install.install(commands, run=lambda *words: ran.append([*map(str, words)]))
     assert "no-such-package-anywhere>=1" in lacks
     assert not [text for text in lacks if text.startswith("torch>")]
     first, second = ran
@@ -323,31 +330,31 @@ def test_the_library_comes_without_dependencies_and_torch_is_pinned(
 
 
 def test_another_torch_afterwards_is_an_error(
-    install: ModuleType, desk: Any, monkeypatch: pytest.MonkeyPatch
+    install: ModuleType, commands: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Negative control: an installation that replaced it does not pass."""
     answers = iter(["2.10.0+cu128", "2.13.0+cpu"])
     monkeypatch.setattr(install, "torch_version", lambda: next(answers))
     with pytest.raises(RuntimeError, match=r"torch was 2\.10\.0\+cu128 and is 2\.13"):
-        install.install(desk, run=lambda *words: None)
+        install.install(commands, run=lambda *words: None)
 
 
 # --- Commands -------------------------------------------------------------------
 
 
 def test_a_command_is_shown_followed_and_its_failure_is_an_error(
-    desk: Any, capsys: pytest.CaptureFixture[str]
+    commands: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = desk.run("python", "-c", "print('news'); print('é')")
+    done = commands.run("python", "-c", "print('news'); print('é')")
     assert (done.code, done.text) == (0, "news\né\n")
     assert capsys.readouterr().out.startswith("$ python -c ")
     with pytest.raises(RuntimeError, match="exit code 3"):
-        desk.run("python", "-c", "raise SystemExit(3)")
-    assert desk.run("python", "-c", "raise SystemExit(3)", check=False).code == 3
+        commands.run("python", "-c", "raise SystemExit(3)")
+    assert commands.run("python", "-c", "raise SystemExit(3)", check=False).code == 3
 
 
 def test_of_a_progress_bar_only_some_states_are_shown(
-    desk: Any, capsys: pytest.CaptureFixture[str]
+    commands: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = """
 for done in range(101):
@@ -355,7 +362,7 @@ for done in range(101):
 print("[rank 0] step 100: accuracy 0.5")
 print("plain", end="")
 """
-    done = desk.run("python", "-c", code)
+    done = commands.run("python", "-c", code)
     said = capsys.readouterr().out.splitlines()
     assert [line for line in said if line.startswith("[rank 0] train")] == [
         "[rank 0] train:   0%|## | 0/100 [00:01, 9it/s]",
@@ -367,7 +374,7 @@ print("plain", end="")
 
 
 def test_a_command_that_is_broken_off_ends_and_leaves_nothing(
-    desk: Any, tmp_path: pathlib.Path
+    commands: Any, tmp_path: pathlib.Path
 ) -> None:
     there = tmp_path / "step-00000020"
     code = (
@@ -375,7 +382,7 @@ def test_a_command_that_is_broken_off_ends_and_leaves_nothing(
         "pathlib.Path('step-00000020').touch(); time.sleep(100)"
     )
     began_s = time.monotonic()
-    done = desk.break_off("python", "-c", code, when=there)
+    done = commands.run_until("python", "-c", code, exists=there)
     assert done.code != 0
     assert "begun" in done.text
     assert time.monotonic() - began_s < 30
@@ -384,9 +391,10 @@ def test_a_command_that_is_broken_off_ends_and_leaves_nothing(
 INTERRUPTED = """
 import pathlib, sys
 sys.path.insert(0, sys.argv[1])
-import kaggle_desk
-desk = kaggle_desk.Desk(pathlib.Path.cwd(), pathlib.Path(sys.argv[2]))
-desk.run("python", "-c", "import time; print('waiting', flush=True); time.sleep(99)")
+import kaggle_commands
+commands = kaggle_commands.Commands(pathlib.Path.cwd(), pathlib.Path(sys.argv[2]))
+code = "import time; print('waiting', flush=True); time.sleep(99)"
+commands.run("python", "-c", code)
 """
 
 
@@ -407,12 +415,14 @@ def test_an_interrupted_cell_ends_its_command(
 def test_the_first_cell_clones_the_repository_or_asks_for_its_address(
     tmp_path: pathlib.Path,
 ) -> None:
-    told = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    first = next(cell["source"] for cell in told if cell["cell_type"] == "code")
+    all_cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    first = next(cell["source"] for cell in all_cells if cell["cell_type"] == "code")
     small = tmp_path / "origin"
     (small / "apps" / "kaggle").mkdir(parents=True)
-    text = (KAGGLE / "kaggle_desk.py").read_text(encoding="utf-8")
-    (small / "apps" / "kaggle" / "kaggle_desk.py").write_text(text, encoding="utf-8")
+    text = (KAGGLE / "kaggle_commands.py").read_text(encoding="utf-8")
+    (small / "apps" / "kaggle" / "kaggle_commands.py").write_text(
+        text, encoding="utf-8"
+    )
     me = ("-c", "user.name=proof", "-c", "user.email=proof@localhost")
     for words in (("init", "-q"), ("add", "."), (*me, "commit", "-q", "-m", "Begin")):
         subprocess.run(("git", *words), cwd=small, check=True)
@@ -443,7 +453,7 @@ def test_the_first_cell_clones_the_repository_or_asks_for_its_address(
 def record(*, gpus: list[str], speedups: tuple[float, float]) -> str:
     """An invented record of chapter 06; the prediction is the committed one."""
     strong, weak = ({"speedup": speedup} for speedup in speedups)
-    told = {
+    result = {
         "settings": {"preset": "distilbert"},
         "environment": {
             "num_ranks": 2,
@@ -452,11 +462,11 @@ def record(*, gpus: list[str], speedups: tuple[float, float]) -> str:
         },
         "figures": {"strong": strong, "weak": weak},
     }
-    return json.dumps(told)
+    return json.dumps(result)
 
 
 def test_the_picture_shows_the_prediction_beside_t4_and_nowhere_else(
-    plan: ModuleType, desk: Any
+    plan: ModuleType, commands: Any
 ) -> None:
     pytest.importorskip("matplotlib")
     import kaggle_results
@@ -464,11 +474,11 @@ def test_the_picture_shows_the_prediction_beside_t4_and_nowhere_else(
     drawn = {}
     for gpus in (["Tesla T4"] * 2, ["NVIDIA L4"] * 2, []):
         chosen = plan.choose(gpus)
-        told = record(gpus=gpus, speedups=(1.52, 1.83))
-        (desk.work / chosen.record).write_text(told, encoding="utf-8")
-        picture = kaggle_results.draw_speed_up(desk, chosen)
+        text = record(gpus=gpus, speedups=(1.52, 1.83))
+        (commands.work / chosen.record).write_text(text, encoding="utf-8")
+        picture = kaggle_results.draw_speed_up(commands, chosen)
         assert picture.read_bytes().startswith(b"\x89PNG")
-        svg = (desk.work / "speed_up.svg").read_text(encoding="utf-8")
+        svg = (commands.work / "speed_up.svg").read_text(encoding="utf-8")
         drawn[chosen.record] = svg
     predicted = {name: "#d55e00" in svg.lower() for name, svg in drawn.items()}
     assert predicted == {
@@ -567,8 +577,8 @@ def outputs(cells: list[dict[str, Any]]) -> dict[int, str]:
             heading = re.match(r"## (\d+)\.", "".join(cell["source"]))
             step = int(heading[1]) if heading else step
         else:
-            for one in cell["outputs"]:
-                texts[step] = texts.get(step, "") + "".join(one.get("text", ""))
+            for output in cell["outputs"]:
+                texts[step] = texts.get(step, "") + "".join(output.get("text", ""))
     return texts
 
 
@@ -614,12 +624,12 @@ def test_one_rank_trains_and_two_are_broken_off_and_go_on(executed: Executed) ->
     assert "2 on cpu" in executed.texts[6]
     assert "broken off after step-00000020" in executed.texts[6]
     assert "a result?   False" in executed.texts[6]
-    found = re.search(r"resuming \S+ after step (\d+)", executed.texts[7])
-    assert found is not None
-    one, two = (read(runs / name / "result.json") for name in ("one", "two"))
+    match = re.search(r"resuming \S+ after step (\d+)", executed.texts[7])
+    assert match is not None
+    one_rank, two_ranks = (read(runs / name / "result.json") for name in ("one", "two"))
     # It did not begin again, and it was not finished: 38 steps an epoch, four epochs.
-    assert 20 <= int(found[1]) < two["steps"] == one["steps"] == 4 * 38
-    assert two["rows_trained"] == 32 * (two["steps"] - int(found[1]))
+    assert 20 <= int(match[1]) < two_ranks["steps"] == one_rank["steps"] == 4 * 38
+    assert two_ranks["rows_trained"] == 32 * (two_ranks["steps"] - int(match[1]))
     lines = (runs / "two" / "metrics.jsonl").read_text("utf-8").splitlines()
     logged = [step["step"] for step in map(json.loads, lines) if "loss" in step]
     assert logged == list(range(10, 4 * 38, 10))  # no gap, nothing twice
@@ -635,15 +645,15 @@ def test_one_rank_and_two_train_the_same_and_every_row_counts_once(
     first = float(lines[1].split()[3])
     losses = [float(line.split()[1]) for line in lines[1:]]
     assert first < 1e-5 < 0.05 < losses[0] - losses[-1]  # control: losses do change
-    told = [read(executed.work / f"evaluation_{ranks}.json") for ranks in (1, 2)]
+    evaluations = [read(executed.work / f"evaluation_{ranks}.json") for ranks in (1, 2)]
     # WHY only the loss: a sum of floats depends on its order; counts do not.
-    one, two = (figures.pop("loss") for figures in told)
-    assert one == pytest.approx(two, rel=1e-12)
-    assert told[0] == told[1]
-    assert told[0]["rows"] == 200
+    loss_one_rank, loss_two_ranks = (figures.pop("loss") for figures in evaluations)
+    assert loss_one_rank == pytest.approx(loss_two_ranks, rel=1e-12)
+    assert evaluations[0] == evaluations[1]
+    assert evaluations[0]["rows"] == 200
     result = read(executed.work / "runs" / "two" / "result.json")
-    assert result["confusion_matrix"] == told[0]["confusion_matrix"]
-    accuracy = f"accuracy {told[0]['accuracy']:.4f}, 200 rows"
+    assert result["confusion_matrix"] == evaluations[0]["confusion_matrix"]
+    accuracy = f"accuracy {evaluations[0]['accuracy']:.4f}, 200 rows"
     assert executed.texts[9].count(accuracy) == 2
 
 
@@ -685,14 +695,14 @@ def test_a_notebook_with_a_failing_cell_fails(tmp_path: pathlib.Path) -> None:
     """Negative control: the run above would not pass over an error."""
     for package in ("nbclient", "nbformat", "ipykernel"):
         pytest.importorskip(package)
-    told = read(NOTEBOOK)
-    at = [cell["id"] for cell in told["cells"] if cell["cell_type"] == "code"]
-    kept = [cell for cell in told["cells"] if cell["id"] <= at[0]]
-    broken = dict(kept[-1], id="broken", source='desk.run("python", "-c", "1 / 0")')
+    notebook = read(NOTEBOOK)
+    ids = [cell["id"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    kept = [cell for cell in notebook["cells"] if cell["id"] <= ids[0]]
+    broken = dict(kept[-1], id="broken", source='commands.run("python", "-c", "1 / 0")')
     after = dict(kept[-1], id="after", source='print("never reached")')
-    told["cells"] = [*kept, broken, after]
+    notebook["cells"] = [*kept, broken, after]
     spoilt = tmp_path / "spoilt.ipynb"
-    spoilt.write_text(json.dumps(told), encoding="utf-8")
+    spoilt.write_text(json.dumps(notebook), encoding="utf-8")
     done = execute(tmp_path, spoilt)
     assert done.code != 0
     assert "failed with exit code 1" in done.error

@@ -48,12 +48,12 @@ def test_a_containers_cpu_limit_counts(
 def test_a_limit_of_control_groups_version_1_counts(
     quota: str, want: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = {"cpu.cfs_quota_us": f"{quota}\n", "cpu.cfs_period_us": "100000\n"}
+    files = {"cpu.cfs_quota_us": f"{quota}\n", "cpu.cfs_period_us": "100000\n"}
 
     def read_text(self: pathlib.Path, encoding: str) -> str:
-        if self.name not in told:
+        if self.name not in files:
             raise FileNotFoundError(self)
-        return told[self.name]
+        return files[self.name]
 
     monkeypatch.setattr(psutil, "cpu_count", lambda logical: 8)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)))
@@ -62,14 +62,15 @@ def test_a_limit_of_control_groups_version_1_counts(
 
 
 @pytest.mark.parametrize(
-    ("told", "want"), [("2", 2), ("2.0", 2), ("0.5", 1), ("99", 8), ("", 8), ("inf", 8)]
+    ("granted", "want"),
+    [("2", 2), ("2.0", 2), ("0.5", 1), ("99", 8), ("", 8), ("inf", 8)],
 )
 def test_what_a_space_says_it_grants_counts(
-    told: str, want: int, monkeypatch: pytest.MonkeyPatch
+    granted: str, want: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(psutil, "cpu_count", lambda logical: 8)
     monkeypatch.setattr(sys, "platform", "other")
-    monkeypatch.setenv("CPU_CORES", told)
+    monkeypatch.setenv("CPU_CORES", granted)
     assert machine.num_cores() == want
 
 
@@ -96,12 +97,12 @@ def test_peak_memory_never_falls_and_sees_a_new_block() -> None:
 
 
 def test_the_description_is_json_and_true() -> None:
-    told = json.loads(json.dumps(machine.describe()))
-    assert told["num_threads"] == torch.get_num_threads()
-    assert told["packages"]["torch"] == torch.__version__
-    assert told["num_cores"] == machine.num_cores()
-    assert told["memory_bytes"] == psutil.virtual_memory().total
-    assert told["cpu"]
+    description = json.loads(json.dumps(machine.describe()))
+    assert description["num_threads"] == torch.get_num_threads()
+    assert description["packages"]["torch"] == torch.__version__
+    assert description["num_cores"] == machine.num_cores()
+    assert description["memory_bytes"] == psutil.virtual_memory().total
+    assert description["cpu"]
 
 
 def test_the_loopback_exists_and_carries_the_loopback_address() -> None:
@@ -164,7 +165,7 @@ def test_a_thread_that_gives_way_stands_behind_its_process(number: int) -> None:
     code = (
         "import os, threading; from distrinews.system import machine\n"
         "def look():\n"
-        "    machine.yield_to_other_threads()\n"
+        "    machine.lower_thread_priority()\n"
         "    tid = threading.get_native_id()\n"
         "    print(os.getpriority(os.PRIO_PROCESS, tid))\n"
         "thread = threading.Thread(target=look)\n"
@@ -180,4 +181,4 @@ def test_a_thread_that_gives_way_stands_behind_its_process(number: int) -> None:
     )
     of_thread, of_process = map(int, done.stdout.split())
     assert of_process == min(19, os.getpriority(os.PRIO_PROCESS, 0) + number)
-    assert of_thread == min(19, of_process + machine.GIVES_WAY)
+    assert of_thread == min(19, of_process + machine.NICE_INCREMENT)

@@ -27,7 +27,7 @@ from distrinews.config.settings import TrainSettings
 from distrinews.data.labels import LABEL_NAMES
 from distrinews.data.sources import NewswireSource
 from distrinews.errors import ModelError
-from distrinews.model import minilm
+from distrinews.model import minilm, presets
 
 TEXTS = ["Oil prices rise as a storm nears the coast", "Striker signs"]
 COMMIT = "12040accade4e8a0f71eabdb258fecc2e7e948be"
@@ -121,9 +121,9 @@ def test_a_model_knows_its_labels_and_drops_as_much_as_it_was_told(
     assert [net.config.id2label[i] for i in range(4)] == list(LABEL_NAMES)
     assert net.config.label2id == {name: i for i, name in enumerate(LABEL_NAMES)}
     strong = model.build("tiny", dropout=0.25, vocabulary_size=50)
-    places = [m.p for m in strong.modules() if isinstance(m, torch.nn.Dropout)]
-    assert len(places) >= 5
-    assert set(places) == {0.25}
+    rates = [m.p for m in strong.modules() if isinstance(m, torch.nn.Dropout)]
+    assert len(rates) >= 5
+    assert set(rates) == {0.25}
 
 
 def test_the_new_layers_follow_the_seed() -> None:
@@ -168,9 +168,9 @@ def test_tokenizers_cut_at_the_maximum_length_and_know_no_token_types(
         tokenizer = model.load_tokenizer(preset, max_length=8, texts=TEXTS)
         tokenizer.save_pretrained(tmp_path / preset)
         # WHY also reopened: rank 1 and the served model read what rank 0 saved.
-        for one in (tokenizer, AutoTokenizer.from_pretrained(tmp_path / preset)):
-            assert one.model_max_length == 8
-            inputs = one("oil prices " * 50, truncation=True)
+        for opened in (tokenizer, AutoTokenizer.from_pretrained(tmp_path / preset)):
+            assert opened.model_max_length == 8
+            inputs = opened("oil prices " * 50, truncation=True)
             assert sorted(inputs) == ["attention_mask", "input_ids"]
             assert len(inputs["input_ids"]) == 8
 
@@ -198,7 +198,7 @@ def test_tinys_vocabulary_is_the_same_every_time() -> None:
     assert vocabularies[0] == vocabularies[1]
     assert vocabularies[0] != vocabularies[2]  # it does depend on the texts
     assert len(vocabularies[0]) > 1000
-    assert [vocabularies[0][mark] for mark in model.MARKS] == [0, 1, 2, 3, 4]
+    assert [vocabularies[0][mark] for mark in presets.SPECIAL_TOKENS] == [0, 1, 2, 3, 4]
 
 
 def test_the_tokenizers_own_training_is_not() -> None:
@@ -215,9 +215,9 @@ def test_the_tokenizers_own_training_is_not() -> None:
 
 def test_tiny_writes_unknown_words_in_pieces_and_unknown_letters_as_unknown() -> None:
     tokenizer = model.load_tokenizer("tiny", max_length=64, texts=many_texts())
-    pieces = tokenizer.tokenize("Zzyzzx said: 學")
-    assert pieces[:2] == ["z", "##z"]
-    assert pieces[-3:] == ["said", ":", "[UNK]"]
+    tokens = tokenizer.tokenize("Zzyzzx said: 學")
+    assert tokens[:2] == ["z", "##z"]
+    assert tokens[-3:] == ["said", ":", "[UNK]"]
 
 
 # --- distilbert, from the Hub ---------------------------------------------------
@@ -226,21 +226,21 @@ FROM_HUB = """
 import json, time
 from distrinews import model
 from distrinews.errors import HubUnreachableError
-start, told = time.perf_counter(), {}
+start, result = time.perf_counter(), {}
 try:
     model.check("distilbert")
     tokenizer = model.load_tokenizer("distilbert", max_length=12)
     net = model.build("distilbert", dropout=0.25, vocabulary_size=len(tokenizer))
-    told["length"] = tokenizer.model_max_length
-    told["names"] = tokenizer.model_input_names
-    told["config"] = [net.config.dropout, net.config.seq_classif_dropout]
-    told["labels"] = [net.config.id2label[i] for i in range(4)]
-    told["body"] = float(net.distilbert.embeddings.word_embeddings.weight.sum())
-    told["dtype"] = str(net.dtype)
+    result["length"] = tokenizer.model_max_length
+    result["names"] = tokenizer.model_input_names
+    result["config"] = [net.config.dropout, net.config.seq_classif_dropout]
+    result["labels"] = [net.config.id2label[i] for i in range(4)]
+    result["body"] = float(net.distilbert.embeddings.word_embeddings.weight.sum())
+    result["dtype"] = str(net.dtype)
 except HubUnreachableError as error:
-    told["error"] = str(error)
-told["seconds"] = time.perf_counter() - start
-print(json.dumps(told))
+    result["error"] = str(error)
+result["seconds"] = time.perf_counter() - start
+print(json.dumps(result))
 """
 
 
@@ -258,8 +258,8 @@ def from_hub(home: Path, endpoint: str, *, offline: bool) -> dict[str, object]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    result: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def test_distilbert_opens_from_a_cached_copy_without_the_hub(tmp_path: Path) -> None:
@@ -274,15 +274,15 @@ def test_distilbert_opens_from_a_cached_copy_without_the_hub(tmp_path: Path) -> 
     config = DistilBertConfig(vocab_size=len(tokenizer), **sizes)
     body = DistilBertModel(config)
     body.save_pretrained(snapshot)
-    told = from_hub(tmp_path, "http://127.0.0.1:9", offline=True)
-    assert "error" not in told, told
-    assert told["length"] == 12
-    assert told["names"] == ["input_ids", "attention_mask"]
-    assert told["config"] == [0.25, 0.25]
-    assert told["labels"] == list(LABEL_NAMES)
-    assert told["dtype"] == "torch.float32"
+    result = from_hub(tmp_path, "http://127.0.0.1:9", offline=True)
+    assert "error" not in result, result
+    assert result["length"] == 12
+    assert result["names"] == ["input_ids", "attention_mask"]
+    assert result["config"] == [0.25, 0.25]
+    assert result["labels"] == list(LABEL_NAMES)
+    assert result["dtype"] == "torch.float32"
     want = body.embeddings.word_embeddings.weight.sum().item()
-    assert told["body"] == pytest.approx(want, rel=1e-6), "not the pretrained weights"
+    assert result["body"] == pytest.approx(want, rel=1e-6), "not the pretrained weights"
 
 
 @pytest.mark.parametrize("answers", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -294,6 +294,6 @@ def test_an_unreachable_hub_is_known_within_ten_seconds(
         endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
         if not answers:
             listener.close()
-        told = from_hub(tmp_path, endpoint, offline=False)
-    assert "--preset minilm" in str(told["error"])
-    assert float(str(told["seconds"])) < 10
+        result = from_hub(tmp_path, endpoint, offline=False)
+    assert "--preset minilm" in str(result["error"])
+    assert float(str(result["seconds"])) < 10

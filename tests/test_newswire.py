@@ -34,7 +34,7 @@ GOLDEN = {
 
 DIGEST_SCRIPT = """
 import hashlib
-from distrinews.newswire import stories
+from distrinews.data.newswire import stories
 total = hashlib.sha256()
 for text, label in stories(1000, seed=0, split="train"):
     total.update(f"{label}\\t{text}\\n".encode())
@@ -144,26 +144,30 @@ def test_every_frame_can_be_written() -> None:
     count = 0
     for topics in newswire._grammar().topics.values():
         for head, lead in (frame for topic in topics for frame in topic):
-            for luck in (0.0, 0.5, 0.999):
+            for chance in (0.0, 0.5, 0.999):
                 memo: dict[str, str] = {}
-                assert newswire._expand(head, repeat(luck).__next__, memo)
-                assert newswire._expand(lead, repeat(luck).__next__, memo)
+                assert newswire._expand(head, repeat(chance).__next__, memo)
+                assert newswire._expand(lead, repeat(chance).__next__, memo)
                 count += 1
     assert count >= 1350
 
 
 def test_a_misspelt_slot_is_noticed_when_the_frames_are_read() -> None:
     """Negative control: reading fails on a slot that no list fills."""
-    reader = newswire._Reader({"city": "Rome|Paris"})
-    assert reader.parts("to {city}")
+    parser = newswire._MarkupParser({"city": "Rome|Paris"})
+    assert parser.parse("to {city}")
     with pytest.raises(KeyError, match="ctiy"):
-        reader.parts("to {ctiy}")
+        parser.parse("to {ctiy}")
 
 
 def test_slots_keep_their_pick_and_a_second_slot_picks_another_word() -> None:
-    parts = newswire._Reader({"city": "Rome|Paris"}).parts("{city} {city} {city.2}")
-    for luck in (0.0, 0.9):
-        first, again, other = newswire._expand(parts, repeat(luck).__next__, {}).split()
+    parts = newswire._MarkupParser({"city": "Rome|Paris"}).parse(
+        "{city} {city} {city.2}"
+    )
+    for chance in (0.0, 0.9):
+        first, again, other = newswire._expand(
+            parts, repeat(chance).__next__, {}
+        ).split()
         assert first == again != other
 
 
@@ -259,13 +263,13 @@ def test_memory_stays_flat_over_a_million_rows() -> None:
 
 
 def seconds_for(start: int) -> float:
-    clock = time.perf_counter
+    timer = time.perf_counter
     best = float("inf")
     for _ in range(3):  # WHY the best of three: the machine may be busy elsewhere
-        began = clock()
+        began = timer()
         for _ in stories(2000, seed=0, split="train", start=start):
             pass
-        best = min(best, clock() - began)
+        best = min(best, timer() - began)
     return best
 
 

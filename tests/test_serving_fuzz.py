@@ -43,8 +43,8 @@ def fuzz(url: str, *, num_examples: int, folder: Path) -> tuple[int, int, str]:
         cwd=folder,  # it leaves a folder of its own behind
         check=False,
     )
-    found = re.search(r"(\d[\d,]*) generated", done.stdout)
-    num_requests = int(found[1].replace(",", "")) if found else 0
+    match = re.search(r"(\d[\d,]*) generated", done.stdout)
+    num_requests = int(match[1].replace(",", "")) if match else 0
     return done.returncode, num_requests, done.stdout + done.stderr
 
 
@@ -52,8 +52,8 @@ def test_a_fuzzer_finds_no_answer_that_is_not_declared(tmp_path: Path) -> None:
     served = Served(tmp_path)
     try:
         url, examples = served.url, NUM_EXAMPLES
-        code, num_requests, told = fuzz(url, num_examples=examples, folder=tmp_path)
-        assert code == 0, told
+        code, num_requests, output = fuzz(url, num_examples=examples, folder=tmp_path)
+        assert code == 0, output
         assert num_requests > 2 * NUM_EXAMPLES
         print(f"{num_requests} requests, no failure")  # with -s
         assert served.predict().status_code == 200
@@ -66,8 +66,8 @@ def test_the_fuzzer_sees_a_server_that_fails(tmp_path: Path) -> None:
     """Negative control: a deadline that nobody can meet, so a 5xx to each text."""
     slow = Served(tmp_path, seconds=0.05, deadline_s=0.001)
     try:
-        code, _, told = fuzz(slow.url, num_examples=5, folder=tmp_path)
-        assert code == 1, told
-        assert "Server error" in told
+        code, _, output = fuzz(slow.url, num_examples=5, folder=tmp_path)
+        assert code == 1, output
+        assert "Server error" in output
     finally:
         slow.program.kill_everything()

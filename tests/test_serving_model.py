@@ -43,9 +43,9 @@ TOLERANCE = 1e-5  # torch float32: another batch means another order of addition
 
 def headlines(num: int) -> list[str]:
     """Texts of very different length."""
-    found = newswire.stories(num, seed=0, split="test")
+    rows = newswire.stories(num, seed=0, split="test")
     times = random.Random(0)
-    return [" ".join([story.text] * times.randint(1, 4)) for story in found]
+    return [" ".join([row.text] * times.randint(1, 4)) for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -71,22 +71,22 @@ def url(
     words = (API, "--model", folder, "--port", port, "--no-ui")
     words += ("--engine", "torch-float32")
     program = Program(words, folder=tmp_path_factory.mktemp("served"))
-    found = f"http://127.0.0.1:{port}"
+    address = f"http://127.0.0.1:{port}"
 
     def ready() -> bool:
         assert program.process.poll() is None, program.err
         try:
-            return httpx.get(f"{found}/readyz", timeout=5).status_code == 200
+            return httpx.get(f"{address}/readyz", timeout=5).status_code == 200
         except httpx.HTTPError:
             return False
 
     wait_until(ready, timeout_s=90, what="a server that is ready")
-    yield found
+    yield address
     program.kill_everything()
 
 
-def gap(one: dict[str, Any], scores: dict[str, float]) -> float:
-    return max(abs(one["scores"][name] - scores[name]) for name in scores)
+def gap(answer: dict[str, Any], scores: dict[str, float]) -> float:
+    return max(abs(answer["scores"][name] - scores[name]) for name in scores)
 
 
 def test_whatever_batch_a_text_rode_in_it_gets_the_same_answer(
@@ -99,24 +99,24 @@ def test_whatever_batch_a_text_rode_in_it_gets_the_same_answer(
     async def ask() -> list[dict[str, Any]]:
         async with httpx.AsyncClient(base_url=url, timeout=60) as client:
             calls = [client.post("/predict", json={"text": text}) for text in texts]
-            return [reply.json() for reply in await asyncio.gather(*calls)]
+            return [response.json() for response in await asyncio.gather(*calls)]
 
     answers = asyncio.run(ask())
     metrics = httpx.get(f"{url}/metrics").text.splitlines()
     [batches] = [x for x in metrics if x.startswith("distrinews_batch_texts_count")]
     assert float(batches.split()[1]) < len(texts) / 2, "they shared no batches"
-    for one, wanted in zip(answers, want, strict=True):
-        assert one["label"] == wanted.label
-        assert one["truncated"] is wanted.truncated
-        assert gap(one, wanted.scores) < TOLERANCE
+    for answer, wanted in zip(answers, want, strict=True):
+        assert answer["label"] == wanted.label
+        assert answer["truncated"] is wanted.truncated
+        assert gap(answer, wanted.scores) < TOLERANCE
 
 
 def test_the_texts_really_differ(folder: Path) -> None:
     """Negative control: answers that all look alike would be "invariant", too."""
-    found = Classifier(folder).predict(headlines(64))
-    assert {one.truncated for one in found} == {True, False}
-    gaps = [gap({"scores": found[0].scores}, one.scores) for one in found[1:]]
-    assert sum(found_gap > 100 * TOLERANCE for found_gap in gaps) > 50
+    answers = Classifier(folder).predict(headlines(64))
+    assert {answer.truncated for answer in answers} == {True, False}
+    gaps = [gap({"scores": answers[0].scores}, answer.scores) for answer in answers[1:]]
+    assert sum(difference > 100 * TOLERANCE for difference in gaps) > 50
     assert max(gaps) > 1000 * TOLERANCE
 
 

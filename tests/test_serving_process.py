@@ -42,8 +42,8 @@ def serve(tmp_path: Path) -> Generator[Callable[..., Served], None, None]:
         return started[-1]
 
     yield start
-    for one in started:
-        one.program.kill_everything()
+    for server in started:
+        server.program.kill_everything()
 
 
 @pytest.fixture(scope="module", params=["httptools", "h11"])
@@ -54,9 +54,9 @@ def served(
         pytest.importorskip("httptools")
     folder = tmp_path_factory.mktemp("served")
     limits = {"headers_timeout_s": LIMIT_S, "body_timeout_s": LIMIT_S}
-    one = Served(folder, h11=request.param == "h11", **limits)
-    yield one
-    one.program.kill_everything()
+    server = Served(folder, h11=request.param == "h11", **limits)
+    yield server
+    server.program.kill_everything()
 
 
 # --- What a socket can say ------------------------------------------------------
@@ -110,7 +110,7 @@ SAID: dict[str, tuple[tuple[bytes, ...], tuple[int, ...]]] = {
 def test_whatever_a_socket_says_the_server_goes_on(served: Served, case: str) -> None:
     parts, expected = SAID[case]
     began_s = time.monotonic()
-    heard = served.tell(*parts, pause_s=0.3 if len(parts) > 1 else 0)
+    heard = served.exchange(*parts, pause_s=0.3 if len(parts) > 1 else 0)
     assert time.monotonic() - began_s < LIMIT_S + 3
     if expected:
         assert int(heard[9:12]) in expected, heard
@@ -122,10 +122,10 @@ def test_whatever_a_socket_says_the_server_goes_on(served: Served, case: str) ->
 def test_a_fast_request_in_the_same_words_is_answered(served: Served) -> None:
     """Negative control: the cases above fail by what is wrong with them."""
     last = WHOLE.replace(b"Host: x", b"Host: x\r\nConnection: close")
-    assert served.tell(last).startswith(OK)
+    assert served.exchange(last).startswith(OK)
     chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY)
     chunked = CHUNKED.replace(b"Host: x", b"Host: x\r\nConnection: close")
-    assert served.tell(chunked + chunks).startswith(OK)
+    assert served.exchange(chunked + chunks).startswith(OK)
 
 
 def test_requests_that_were_sent_together_are_answered_in_order(
@@ -133,7 +133,7 @@ def test_requests_that_were_sent_together_are_answered_in_order(
 ) -> None:
     wrong = POST + b"X-Request-ID: second\r\nContent-Length: 2\r\n\r\n{}"
     last = WHOLE.replace(b"Host: x", b"Host: x\r\nConnection: close")
-    heard = served.tell(WHOLE + wrong + last)
+    heard = served.exchange(WHOLE + wrong + last)
     statuses = [int(part[:3]) for part in heard.split(b"HTTP/1.1 ")[1:]]
     assert statuses == [200, 422, 200]
     assert b"x-request-id: second" in heard
@@ -142,7 +142,7 @@ def test_requests_that_were_sent_together_are_answered_in_order(
 def test_a_body_inside_a_body_is_no_second_request(served: Served) -> None:
     inner = b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n"
     both = b"Content-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n" % len(inner)
-    heard = served.tell(POST + both + b"0\r\n\r\n" + inner)
+    heard = served.exchange(POST + both + b"0\r\n\r\n" + inner)
     # Whichever of the two it believes, it must not answer both.
     assert heard.count(b"HTTP/1.1 200") <= 1
     assert served.predict().status_code == 200
@@ -162,20 +162,20 @@ def test_a_client_that_hangs_up_at_any_byte_harms_nobody(served: Served) -> None
 def test_after_a_signal_requests_in_flight_are_answered(
     serve: Callable[..., Served], number: int
 ) -> None:
-    one = serve(seconds=0.5, max_batch_texts=2)
+    server = serve(seconds=0.5, max_batch_texts=2)
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
-        asked = [pool.submit(one.predict, f"text {i}") for i in range(6)]
-        wait_until(lambda: waiting(one) >= 2, timeout_s=10, what="a queue")
-        one.program.process.send_signal(number)
+        asked = [pool.submit(server.predict, f"text {i}") for i in range(6)]
+        wait_until(lambda: waiting(server) >= 2, timeout_s=10, what="a queue")
+        server.program.process.send_signal(number)
         assert [future.result().status_code for future in asked] == [200] * 6
-    assert one.program.exit_code(timeout_s=10) == 0
-    one.program.seconds_until_nothing_is_left(timeout_s=5)
+    assert server.program.exit_code(timeout_s=10) == 0
+    server.program.seconds_until_nothing_is_left(timeout_s=5)
     with pytest.raises(httpx.ConnectError):
-        one.get("/healthz")
+        server.get("/healthz")
 
 
-def waiting(one: Served) -> float:
-    for line in one.get("/metrics").text.splitlines():
+def waiting(server: Served) -> float:
+    for line in server.get("/metrics").text.splitlines():
         if line.startswith("distrinews_texts_waiting "):
             return float(line.split()[1])
     raise AssertionError("no such number")
@@ -183,37 +183,37 @@ def waiting(one: Served) -> float:
 
 def test_a_killed_server_would_not_have_answered(serve: Callable[..., Served]) -> None:
     """Negative control."""
-    one = serve(seconds=0.5)
+    server = serve(seconds=0.5)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(one.predict)
+        asked = pool.submit(server.predict)
         time.sleep(0.2)
-        one.program.process.kill()
+        server.program.process.kill()
         with pytest.raises(httpx.HTTPError):
             asked.result()
 
 
 def test_readiness_drops_before_the_door_closes(serve: Callable[..., Served]) -> None:
-    one = serve(notice_s=1.0)
-    with httpx.Client(base_url=one.url) as client:
-        one.program.process.send_signal(signal.SIGTERM)
+    server = serve(notice_s=1.0)
+    with httpx.Client(base_url=server.url) as client:
+        server.program.process.send_signal(signal.SIGTERM)
         wait_until(
             lambda: client.get("/readyz").status_code == 503,
             timeout_s=0.8,
             what="a readiness that drops",
         )
         assert client.post("/predict", json={"text": "a"}).status_code == 200
-    assert one.program.exit_code(timeout_s=10) == 0
+    assert server.program.exit_code(timeout_s=10) == 0
 
 
 def test_a_model_that_hangs_does_not_hold_the_process_up(
     serve: Callable[..., Served],
 ) -> None:
-    one = serve(seconds=60, drain_s=1)
+    server = serve(seconds=60, drain_s=1)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(one.predict)
+        asked = pool.submit(server.predict)
         time.sleep(0.3)
-        one.program.process.send_signal(signal.SIGTERM)
-        assert one.program.exit_code(timeout_s=10) == 0
+        server.program.process.send_signal(signal.SIGTERM)
+        assert server.program.exit_code(timeout_s=10) == 0
         with contextlib.suppress(httpx.HTTPError):
             asked.result()
 
@@ -281,7 +281,7 @@ def test_without_the_packages_it_says_what_to_install(
 def test_a_log_line_of_a_process_is_json_too(served: Served) -> None:
     served.predict("Zanzibar")
     served.get("/Zanzibar?text=Zanzibar")
-    told = [json.loads(line) for line in served.program.err.splitlines()]
-    assert told[0]["event"] == "listening"
-    assert any(line.get("route") == "/predict" for line in told)
+    lines = [json.loads(line) for line in served.program.err.splitlines()]
+    assert lines[0]["event"] == "listening"
+    assert any(line.get("route") == "/predict" for line in lines)
     assert "Zanzibar" not in served.program.err + served.program.out

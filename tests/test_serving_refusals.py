@@ -35,15 +35,15 @@ LAST = POST + CLOSE + LENGTH + b"\r\n" + BODY
 def filled(folder: Path, *, h11: bool) -> Generator[Served, None, None]:
     """A server without room: one text with a model that hangs, one in the queue."""
     limits = {"max_waiting": 1, "deadline_s": 300, "headers_timeout_s": LIMIT_S}
-    one = Served(folder, h11=h11, seconds=300, **limits)
+    server = Served(folder, h11=h11, seconds=300, **limits)
     with contextlib.ExitStack() as ended:
-        ended.callback(one.program.kill_everything)
+        ended.callback(server.program.kill_everything)
         for _ in range(2):
-            address = ("127.0.0.1", one.port)
+            address = ("127.0.0.1", server.port)
             waiting = ended.enter_context(socket.create_connection(address))
             waiting.sendall(WHOLE)
             time.sleep(0.3)
-        yield one
+        yield server
 
 
 @pytest.fixture(scope="module", params=["httptools", "h11"])
@@ -53,8 +53,8 @@ def full(
     if request.param == "httptools":
         pytest.importorskip("httptools")
     folder = tmp_path_factory.mktemp("full")
-    with filled(folder, h11=request.param == "h11") as one:
-        yield one
+    with filled(folder, h11=request.param == "h11") as server:
+        yield server
 
 
 @pytest.fixture(scope="module", params=["httptools", "h11"])
@@ -63,23 +63,23 @@ def idle(
 ) -> Generator[Served, None, None]:
     if request.param == "httptools":
         pytest.importorskip("httptools")
-    one = Served(tmp_path_factory.mktemp("idle"), h11=request.param == "h11")
-    yield one
-    one.program.kill_everything()
+    server = Served(tmp_path_factory.mktemp("idle"), h11=request.param == "h11")
+    yield server
+    server.program.kill_everything()
 
 
 def answers(heard: bytes) -> list[tuple[int, dict[str, str], bytes]]:
     """Status, headers and body of each response, read by its own rules."""
-    found = []
+    replies = []
     while heard:
         head, _, heard = heard.partition(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")
         pairs = [line.split(": ", 1) for line in lines]
         headers = {name.lower(): value for name, value in pairs}
         length = int(headers.get("content-length", 0))
-        found.append((int(first.split()[1]), headers, heard[:length]))
+        replies.append((int(first.split()[1]), headers, heard[:length]))
         heard = heard[length:]
-    return found
+    return replies
 
 
 # --- What it says ---------------------------------------------------------------
@@ -87,7 +87,7 @@ def answers(heard: bytes) -> list[tuple[int, dict[str, str], bytes]]:
 
 def test_a_refusal_says_all_that_an_answer_of_the_app_says(full: Served) -> None:
     named = LAST.replace(b"Host: x", b"Host: x\r\nX-Request-ID: mine-1")
-    [(status, headers, body)] = answers(full.tell(named))
+    [(status, headers, body)] = answers(full.exchange(named))
     assert status == 503
     assert json.loads(body) == {
         "type": "/docs#overloaded",
@@ -113,32 +113,32 @@ def test_a_refusal_says_all_that_an_answer_of_the_app_says(full: Served) -> None
 
 def test_where_there_is_room_the_same_request_is_answered(idle: Served) -> None:
     """Negative control."""
-    [(status, _, body)] = answers(idle.tell(LAST))
+    [(status, _, body)] = answers(idle.exchange(LAST))
     assert (status, "label" in json.loads(body)) == (200, True)
 
 
 @pytest.mark.parametrize("given", [b"a b", b'x","level":"error', b"a" * 65, b"\xe9"])
 def test_an_id_that_could_do_harm_is_not_repeated(full: Served, given: bytes) -> None:
     named = LAST.replace(b"Host: x", b"Host: x\r\nX-Request-ID: " + given)
-    [(status, headers, body)] = answers(full.tell(named))
+    [(status, headers, body)] = answers(full.exchange(named))
     assert status == 503
     assert headers["x-request-id"].encode() != given
     assert json.loads(body)["request_id"] == headers["x-request-id"]
 
 
 def test_no_two_refusals_have_the_same_id(full: Served) -> None:
-    found = answers(full.tell(WHOLE * 50 + LAST))
-    assert len({headers["x-request-id"] for _, headers, _ in found}) == 51
+    replies = answers(full.exchange(WHOLE * 50 + LAST))
+    assert len({headers["x-request-id"] for _, headers, _ in replies}) == 51
 
 
 def test_a_path_and_a_size_are_judged_as_ever(full: Served) -> None:
     large = POST + b"Content-Length: 999999999\r\n\r\n"
-    assert answers(full.tell(large))[0][0] == 413
+    assert answers(full.exchange(large))[0][0] == 413
     for path, status in ((b"/predict?a", 503), (b"/nowhere", 404), (b"/docs", 405)):
         other = LAST.replace(b"/predict", path)
-        assert answers(full.tell(other))[0][0] == status
+        assert answers(full.exchange(other))[0][0] == status
     batch = LAST.replace(b"/predict", b"/predict/batch")
-    assert answers(full.tell(batch))[0][0] == 503
+    assert answers(full.exchange(batch))[0][0] == 503
     assert full.get("/healthz").status_code == 200
 
 
@@ -163,29 +163,29 @@ def test_refusals_come_in_order_also_to_a_client_that_does_not_read(
         while part := connection.recv(65536):
             heard += part
         sender.join()
-    found = answers(heard)
-    assert [status for status, _, _ in found] == [503] * (num + 1)
-    ids = [headers["x-request-id"] for _, headers, _ in found]
+    replies = answers(heard)
+    assert [status for status, _, _ in replies] == [503] * (num + 1)
+    ids = [headers["x-request-id"] for _, headers, _ in replies]
     assert ids[:num] == [f"n{i}" for i in range(num)]
 
 
 def test_a_refusal_waits_for_the_answer_before_it(tmp_path: Path) -> None:
     """Who sent two requests gets two answers in order, also if one could come now."""
-    one = Served(tmp_path, seconds=2.0, max_waiting=1)
+    server = Served(tmp_path, seconds=2.0, max_waiting=1)
     first = WHOLE.replace(b"Host: x", b"Host: x\r\nX-Request-ID: first")
     second = LAST.replace(b"Host: x", b"Host: x\r\nX-Request-ID: second")
     with contextlib.ExitStack() as ended:
-        ended.callback(one.program.kill_everything)
-        address = ("127.0.0.1", one.port)
+        ended.callback(server.program.kill_everything)
+        address = ("127.0.0.1", server.port)
         ours, other = [
             ended.enter_context(socket.create_connection(address, timeout=20))
             for _ in range(2)
         ]
-        for connection, told in ((ours, first), (other, WHOLE), (ours, second)):
-            connection.sendall(told)
+        for connection, request in ((ours, first), (other, WHOLE), (ours, second)):
+            connection.sendall(request)
             time.sleep(0.2)
         # Negative control: on a connection of its own it comes at once.
-        assert answers(one.tell(LAST))[0][0] == 503
+        assert answers(server.exchange(LAST))[0][0] == 503
         heard = b""
         while part := ours.recv(65536):
             heard += part
@@ -197,12 +197,12 @@ def test_a_refusal_in_http_1_0_ends_the_connection(full: Served) -> None:
     """Its client reads until then, whatever it said about keeping it alive."""
     old = WHOLE.replace(b"HTTP/1.1", b"HTTP/1.0")
     old = old.replace(b"Host: x", b"Host: x\r\nConnection: keep-alive")
-    [(status, headers, _)] = answers(full.tell(old))
+    [(status, headers, _)] = answers(full.exchange(old))
     assert (status, headers["connection"]) == (503, "close")
 
 
 def test_after_an_answer_nonsense_gets_its_own(idle: Served) -> None:
-    heard = idle.tell(WHOLE + b"NONSENSE\r\n\r\n")
+    heard = idle.exchange(WHOLE + b"NONSENSE\r\n\r\n")
     (good, _, _), (bad, headers, body) = answers(heard)
     assert (good, bad) == (200, 400)
     assert json.loads(body)["type"] == "/docs#bad-request"
@@ -216,7 +216,7 @@ def test_who_waits_to_be_told_to_go_on_is_sent_away(full: Served) -> None:
     """A body that comes all the same is not taken for the next request."""
     asking = POST + b"Expect: 100-continue\r\n" + LENGTH + b"\r\n"
     smuggled = b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n"
-    [(status, headers, _)] = answers(full.tell(asking, smuggled, pause_s=0.3))
+    [(status, headers, _)] = answers(full.exchange(asking, smuggled, pause_s=0.3))
     assert status == 503
     assert headers["connection"] == "close"
 
@@ -224,7 +224,7 @@ def test_who_waits_to_be_told_to_go_on_is_sent_away(full: Served) -> None:
 def test_where_there_is_room_it_is_told_to_go_on(idle: Served) -> None:
     """Negative control."""
     asking = POST + CLOSE + b"Expect: 100-continue\r\n" + LENGTH + b"\r\n"
-    first, second = answers(idle.tell(asking, BODY, pause_s=0.3))
+    first, second = answers(idle.exchange(asking, BODY, pause_s=0.3))
     assert (first[0], second[0]) == (100, 200)
 
 
@@ -246,7 +246,7 @@ def test_who_would_rather_speak_http2_is_served_in_http1(
 ) -> None:
     """As curl and Java ask for it: in the first request, body and all."""
     asking = POST + b"Connection: Upgrade\r\nUpgrade: h2c\r\n" + LENGTH + b"\r\n" + BODY
-    heard = idle.tell(asking + rest + LAST)
+    heard = idle.exchange(asking + rest + LAST)
     assert {status for status, _, _ in answers(heard)} == {200}
     assert len(answers(heard)) == 2 + bool(rest)
 
@@ -257,13 +257,13 @@ def test_stock_uvicorn_would_lose_that_body() -> None:
     import uvicorn
 
     async def app(scope: dict, receive: object, send: object) -> None:
-        told = (await receive())["body"]  # type: ignore[operator]
-        headers = [(b"content-length", b"%d" % len(told))]
+        body = (await receive())["body"]  # type: ignore[operator]
+        headers = [(b"content-length", b"%d" % len(body))]
         start = {"type": "http.response.start", "status": 200, "headers": headers}
         await send(start)  # type: ignore[operator]
-        await send({"type": "http.response.body", "body": told})  # type: ignore[operator]
+        await send({"type": "http.response.body", "body": body})  # type: ignore[operator]
 
-    async def story() -> bytes:
+    async def main() -> bytes:
         port = free_port()
         config = uvicorn.Config(app, port=port, http="httptools", log_config=None)
         config.lifespan = "off"
@@ -280,13 +280,13 @@ def test_stock_uvicorn_would_lose_that_body() -> None:
         await task
         return heard
 
-    assert b"content-length: 0" in asyncio.run(story())
+    assert b"content-length: 0" in asyncio.run(main())
 
 
 def test_a_trailer_is_no_header(idle: Served) -> None:
     chunked = POST + CLOSE + b"Transfer-Encoding: chunked\r\n\r\n"
     chunked += b"%x\r\n%b\r\n0\r\nX-Request-ID: trailer\r\n\r\n" % (len(BODY), BODY)
-    [(status, headers, _)] = answers(idle.tell(chunked))
+    [(status, headers, _)] = answers(idle.exchange(chunked))
     assert status == 200
     assert headers["x-request-id"] != "trailer"
 
@@ -294,8 +294,8 @@ def test_a_trailer_is_no_header(idle: Served) -> None:
 # --- What it costs --------------------------------------------------------------
 
 
-def metric(one: Served, name: str) -> float:
-    for line in one.get("/metrics").text.splitlines():
+def metric(server: Served, name: str) -> float:
+    for line in server.get("/metrics").text.splitlines():
         if line.startswith(name):
             return float(line.split()[-1])
     return 0.0
@@ -307,23 +307,23 @@ REFUSED = (
 )
 
 
-def num_refused(one: Served) -> float:
-    return sum(metric(one, name) for name in REFUSED)
+def num_refused(server: Served) -> float:
+    return sum(metric(server, name) for name in REFUSED)
 
 
 def test_each_refusal_is_counted_and_all_of_a_second_are_one_line(
     full: Served,
 ) -> None:
     before = num_refused(full)
-    full.tell(WHOLE * 99 + LAST)
+    full.exchange(WHOLE * 99 + LAST)
     assert num_refused(full) - before == 100
     full.get("/healthz")
 
-    def told() -> list[dict[str, object]]:
+    def log_lines() -> list[dict[str, object]]:
         return [json.loads(line) for line in full.program.err.splitlines()]
 
     def refused() -> list[dict[str, object]]:
-        return [line for line in told() if line["event"] == "refused"]
+        return [line for line in log_lines() if line["event"] == "refused"]
 
     def all_of_them() -> bool:
         on_predict = [line for line in refused() if line["route"] == "/predict"]
@@ -331,7 +331,7 @@ def test_each_refusal_is_counted_and_all_of_a_second_are_one_line(
 
     wait_until(all_of_them, timeout_s=5, what="the line of the last second")
     assert len(refused()) < before + 100
-    asked = [line for line in told() if line["event"] == "request"]
+    asked = [line for line in log_lines() if line["event"] == "request"]
     assert not [line for line in asked if line["status"] == 503]
     # Negative control: what is not refused has a line of its own.
     assert [line for line in asked if line["route"] == "/healthz"]
@@ -344,12 +344,12 @@ def test_a_refusal_costs_a_fraction_of_what_it_costs_h11(tmp_path: Path) -> None
     for h11 in (True, False):
         folder = tmp_path / str(h11)
         folder.mkdir()
-        with filled(folder, h11=h11) as one:
-            process = psutil.Process(one.program.process.pid)
-            one.tell(WHOLE * 100 + LAST)  # warm
+        with filled(folder, h11=h11) as server:
+            process = psutil.Process(server.program.process.pid)
+            server.exchange(WHOLE * 100 + LAST)  # warm
             before = process.cpu_times()
             for _ in range(10):
-                one.tell(WHOLE * 300 + LAST)
+                server.exchange(WHOLE * 300 + LAST)
             after = process.cpu_times()
         took_s[h11] = after.user + after.system - before.user - before.system
     assert took_s[False] < took_s[True] / 3, took_s

@@ -68,9 +68,9 @@ def test_every_setting_can_be_given_as_a_flag() -> None:
         *("--deterministic", "--tensorboard", "--batches", "shuffled"),
         *("--accumulation-steps", "2", "--save-every-steps", "7", "--patience", "3"),
     )
-    told = settings.model_dump()
-    assert told.keys() == DistributedSettings.model_fields.keys()
-    assert told == {
+    values = settings.model_dump()
+    assert values.keys() == DistributedSettings.model_fields.keys()
+    assert values == {
         "preset": "tiny",
         "data": "news.csv",
         "train_rows": 100,

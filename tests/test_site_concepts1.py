@@ -83,7 +83,7 @@ def test_the_table_of_buffers_lists_what_the_models_hold() -> None:
     assert row[1] == "0"
     assert int(row[2]) == sum(isinstance(m, nn.LayerNorm) for m in net.modules())
     # int64, one per place
-    assert row[4] == f"{8 * sizes.LONGEST:,} bytes"
+    assert row[4] == f"{8 * sizes.MAX_LENGTH:,} bytes"
 
 
 @slow

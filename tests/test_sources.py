@@ -564,7 +564,7 @@ def test_label_names_in_another_order_are_refused(
 
 NAME_ROWS = """
 import json
-from distrinews.sources import open_source
+from distrinews.data.sources import open_source
 source = open_source("ag_news")
 source.check()
 out = [source.fingerprint("train", num_rows=None, seed=0)]

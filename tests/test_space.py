@@ -29,6 +29,7 @@ from typing import Any
 import pytest
 import space
 import space_files
+import space_model
 import yaml
 from helpers import tiny_export
 from helpers.browsing import DESK, Visit, browser, free_port, wait_for_answer
@@ -85,7 +86,7 @@ def run_build(*arguments: object, home: pathlib.Path) -> Done:
 
 
 @pytest.mark.parametrize(
-    ("model", "revision", "kind", "said"),
+    ("model", "revision", "kind", "message"),
     [
         (REPO, None, SettingsError, "needs a commit"),
         (REPO, "main", SettingsError, "needs a commit"),
@@ -103,9 +104,9 @@ def test_a_model_that_cannot_be_pinned_is_refused(
     model: str,
     revision: str | None,
     kind: type[DistriNewsError],
-    said: str,
+    message: str,
 ) -> None:
-    with pytest.raises(kind, match=said):
+    with pytest.raises(kind, match=message):
         space.fetch(model, revision=revision)
 
 
@@ -113,7 +114,7 @@ def test_a_pinned_model_in_the_cache_is_found(offline: pathlib.Path) -> None:
     """Negative control."""
     weights = space.fetch(REPO, revision=COMMIT)
     assert (weights.repo_id, weights.revision) == (REPO, COMMIT)
-    assert weights.export.identity.id == REPO
+    assert weights.bundle.identity.id == REPO
 
 
 def test_what_cannot_be_built_leaves_nothing(
@@ -222,11 +223,11 @@ def environment(
     folders: dict[str, pathlib.Path], tmp_path_factory: pytest.TempPathFactory
 ) -> pathlib.Path:
     """The Python of an environment that does not hold this library."""
-    place = tmp_path_factory.mktemp("environment") / "venv"
-    python = place / "bin" / "python"
+    venv = tmp_path_factory.mktemp("environment") / "venv"
+    python = venv / "bin" / "python"
     fresh = bool(os.environ.get("DISTRINEWS_FRESH"))
     options = () if fresh else ("--without-pip",)
-    subprocess.run((sys.executable, "-m", "venv", *options, place), check=True)
+    subprocess.run((sys.executable, "-m", "venv", *options, venv), check=True)
     if fresh:  # in the order of the platform: first ours, then its own
         pip = (python, "-m", "pip", "install", "--quiet")
         env = {**os.environ, "PIP_RETRIES": "0"}
@@ -235,7 +236,7 @@ def environment(
         subprocess.run((*pip, "gradio[oauth]==6.31.0"), check=True, env=env)
     else:
         borrowed = [path for path in sys.path if path.endswith("site-packages")]
-        (packages,) = place.glob("lib/python*/site-packages")
+        (packages,) = venv.glob("lib/python*/site-packages")
         # WHY this does not bring our own library: Python reads no .pth file there.
         (packages / "borrowed.pth").write_text("\n".join(borrowed))
     return python
@@ -384,12 +385,12 @@ def test_the_folder_serves_api_and_page_and_leaves_in_order(
         assert finish_request(connection, rest) == "HTTP/1.1 200 OK"
         assert program.exit_code(timeout_s=30) == 0, program.err
         program.seconds_until_nothing_is_left(timeout_s=5)
-        said = program.out + program.err
-        assert "Striker" not in said
+        output = program.out + program.err
+        assert "Striker" not in output
     # What ZeroGPU waits for came once, with a function for the GPU; else never.
     report = work / "report.txt"
-    told = report.read_text().splitlines() if report.exists() else []
-    assert told == (["gpu_name 5"] if options["zerogpu"] else [])
+    report_lines = report.read_text().splitlines() if report.exists() else []
+    assert report_lines == (["gpu_name 5"] if options["zerogpu"] else [])
 
 
 def copy_with(folder: pathlib.Path, to: pathlib.Path, *change: str) -> pathlib.Path:
@@ -409,7 +410,7 @@ def test_without_our_handler_zerogpu_cuts_requests_off(
     tmp_path: pathlib.Path,
 ) -> None:
     """Negative control."""
-    change = ("signal.signal(number, leave)", "pass")
+    change = ("signal.signal(number, handle)", "pass")
     folder = copy_with(folders["zerogpu"], tmp_path / "changed", *change)
     options: dict[str, Any] = {"home": hub_cache, "work": tmp_path / "run"}
     with running(folder, environment, zerogpu=True, **options) as (program, url):
@@ -495,16 +496,16 @@ def test_other_weights_than_the_pinned_ones_are_refused(
 ) -> None:
     export = tiny_export.write(tmp_path / "model", seed=2)
     sha256 = files.sha256(export / "model.safetensors")
-    told: dict[str, Any] = {"repo": None, "revision": None, "sha256": sha256}
-    files.write_json(tmp_path / space.MANIFEST, {"model": told})
-    assert space.find_model(tmp_path) == export  # the control
+    pinned: dict[str, Any] = {"repo": None, "revision": None, "sha256": sha256}
+    files.write_json(tmp_path / space.MANIFEST, {"model": pinned})
+    assert space_model.find_model(tmp_path) == export  # the control
     tiny_export.write(export, seed=3)  # whole in itself, and another model
     with pytest.raises(ModelError, match="are others than"):
-        space.find_model(tmp_path)
+        space_model.find_model(tmp_path)
     weights = export / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(ModelError, match="is damaged"):
-        space.find_model(tmp_path)
+        space_model.find_model(tmp_path)
 
 
 def test_the_guide_names_only_commands_that_exist() -> None:
@@ -512,7 +513,7 @@ def test_the_guide_names_only_commands_that_exist() -> None:
     lines = re.findall(r"python -m distrinews (.+)", guide.read_text("utf-8"))
     assert len(lines) >= 1
     for line in lines:
-        given = parser().parse_args(line.split())
-        assert given.command == "space"
+        arguments = parser().parse_args(line.split())
+        assert arguments.command == "space"
     with pytest.raises(SystemExit):  # the control
         parser().parse_args([*lines[0].split(), "--speed"])

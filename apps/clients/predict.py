@@ -22,14 +22,14 @@ def classify(texts: list[str], *, url: str, num_tries: int = 5) -> list[dict[str
         An answer for each text, in their order.
     """
     for _ in range(num_tries):
-        reply = httpx.post(f"{url}/predict/batch", json={"texts": texts}, timeout=30)
-        if reply.status_code != 503:
+        response = httpx.post(f"{url}/predict/batch", json={"texts": texts}, timeout=30)
+        if response.status_code != 503:
             break
-        time.sleep(float(reply.headers.get("Retry-After", "1")))
-    if reply.is_error:
-        problem = reply.json()  # RFC 9457: it says what is wrong
+        time.sleep(float(response.headers.get("Retry-After", "1")))
+    if response.is_error:
+        problem = response.json()  # RFC 9457: it says what is wrong
         sys.exit(f"{problem['title']}: {problem['detail']} {problem.get('errors', '')}")
-    results: list[dict[str, Any]] = reply.json()["results"]
+    results: list[dict[str, Any]] = response.json()["results"]
     return results
 
 
@@ -38,9 +38,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("texts", nargs="+")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     for text, result in zip(
-        given.texts, classify(given.texts, url=given.url), strict=True
+        arguments.texts, classify(arguments.texts, url=arguments.url), strict=True
     ):
         print(result.get("label", "failed"), text, sep="\t")
 

@@ -2,7 +2,7 @@
 
 Promise: torch is the same before and after, or there is an error.
 
-Not here: running the commands (`kaggle_desk`).
+Not here: running the commands (`kaggle_commands`).
 
 Guide: howto/kaggle.
 """
@@ -13,7 +13,7 @@ import importlib.metadata
 import tomllib
 from collections.abc import Callable, Iterable
 
-from kaggle_desk import Desk
+from kaggle_commands import Commands
 
 __all__ = ["install", "missing", "torch_version"]
 
@@ -56,29 +56,33 @@ def missing(requirements: Iterable[str], *, version: Callable[[str], str]) -> li
 
     needed = []
     for text in requirements:
-        wanted = Requirement(text)
+        requirement = Requirement(text)
         try:
-            have = version(wanted.name)
+            installed = version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
-            have = None
-        if have is not None and wanted.specifier.contains(have, prereleases=True):
+            installed = None
+        if installed is not None and requirement.specifier.contains(
+            installed, prereleases=True
+        ):
             continue
-        if wanted.name == "torch":
+        if requirement.name == "torch":
             raise RuntimeError(
-                f"torch is {have}, the library needs {wanted.specifier}. This notebook "
-                "does not replace it: choose the newest image under Settings, "
-                "Environment."
+                f"torch is {installed}, the library needs {requirement.specifier}. "
+                "This notebook does not replace it: choose the newest image under "
+                "Settings, Environment."
             )
         needed.append(text)
     return needed
 
 
-def install(desk: Desk, *, run: Callable[..., object] | None = None) -> list[str]:
+def install(
+    commands: Commands, *, run: Callable[..., object] | None = None
+) -> list[str]:
     """Install the library and what it lacks, and leave torch as it is.
 
     Args:
-        desk: Where the checkout is.
-        run: Runs a command; by default `desk.run`.
+        commands: Where the checkout is.
+        run: Runs a command; by default `commands.run`.
 
     Returns:
         What was missing.
@@ -86,21 +90,21 @@ def install(desk: Desk, *, run: Callable[..., object] | None = None) -> list[str
     Raises:
         RuntimeError: torch does not fit, or is another one afterwards.
     """
-    run = run or desk.run
+    run = run or commands.run
     before = torch_version()
-    told = tomllib.loads((desk.checkout / "pyproject.toml").read_text("utf-8"))
+    pyproject = tomllib.loads((commands.checkout / "pyproject.toml").read_text("utf-8"))
     needed = missing(
-        [*told["project"]["dependencies"], "matplotlib>=3.8", *FOR_PROOFS],
+        [*pyproject["project"]["dependencies"], "matplotlib>=3.8", *FOR_PROOFS],
         version=importlib.metadata.version,
     )
     pip = ("python", "-m", "pip", "install", "--quiet")
     if needed:
         # WHY: what is missing may want another torch. Then pip fails, and says so.
-        stays = desk.work / "torch_stays.txt"
-        stays.write_text(f"torch=={before}\n", encoding="utf-8")
-        run(*pip, "--constraint", stays, *needed)
+        constraint = commands.work / "torch_stays.txt"
+        constraint.write_text(f"torch=={before}\n", encoding="utf-8")
+        run(*pip, "--constraint", constraint, *needed)
     # WHY --no-deps: pip would look at the requirements once more, and settle them anew.
-    run(*pip, "--no-deps", "--editable", desk.checkout)
+    run(*pip, "--no-deps", "--editable", commands.checkout)
     after = torch_version()
     if after != before:
         raise RuntimeError(

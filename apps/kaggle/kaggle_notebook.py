@@ -46,9 +46,9 @@ if not CHECKOUT.exists():
     subprocess.run(clone, check=True)
 sys.path.insert(0, str(CHECKOUT / "apps" / "kaggle"))
 
-import kaggle_desk
+import kaggle_commands
 
-desk = kaggle_desk.Desk(WORK, CHECKOUT)
+commands = kaggle_commands.Commands(WORK, CHECKOUT)
 print("work    ", WORK)
 print("checkout", CHECKOUT)
 
@@ -67,7 +67,7 @@ import kaggle_install
 
 before = kaggle_install.torch_version()
 if os.environ.get("DISTRINEWS_INSTALL", "yes") == "yes":
-    print("was missing:", kaggle_install.install(desk) or "nothing")
+    print("was missing:", kaggle_install.install(commands) or "nothing")
 print(f"torch {before} before, {kaggle_install.torch_version()} after")
 
 # %% [markdown]
@@ -81,7 +81,7 @@ print(f"torch {before} before, {kaggle_install.torch_version()} after")
 # there: `notebook` says what stands above, that a cell's function cannot become a rank.
 
 # %%
-desk.run("python", "-m", "distrinews", "doctor", check=False)
+commands.run("python", "-m", "distrinews", "doctor", check=False)
 
 # %% [markdown]
 # ## 4. Two GPUs?
@@ -97,8 +97,8 @@ import shutil
 import kaggle_plan
 
 if shutil.which("nvidia-smi"):
-    desk.run("nvidia-smi", check=False)
-gpus = desk.gpus()
+    commands.run("nvidia-smi", check=False)
+gpus = commands.gpus()
 plan = kaggle_plan.choose(gpus, wanted=os.environ.get("DISTRINEWS_NOTEBOOK", "full"))
 print(plan.message)
 
@@ -119,8 +119,8 @@ print(plan.message)
 launch = ("bash", CHECKOUT / "chapters" / "launch.sh")
 chapter_05 = CHECKOUT / "chapters" / "05_ddp_training.py"
 
-one = (*launch, "-n", "1", chapter_05, *plan.alone, "--run-name", "one")
-desk.run(*one, *desk.resume("one"))
+one_rank = (*launch, "-n", "1", chapter_05, *plan.alone, "--run-name", "one")
+commands.run(*one_rank, *commands.resume("one"))
 
 # %% [markdown]
 # ## 6. Two ranks, until the session ends
@@ -139,11 +139,11 @@ desk.run(*one, *desk.resume("one"))
 # **Look at** `2 on cuda`, and then at how it ends: without a result.
 
 # %%
-two = (*launch, "-n", "2", chapter_05, *plan.pair, "--run-name", "two")
+two_ranks = (*launch, "-n", "2", chapter_05, *plan.pair, "--run-name", "two")
 folder = WORK / "runs" / "two"
 
-if not desk.resume("two"):
-    desk.break_off(*two, when=folder / "checkpoints" / plan.break_after)
+if not commands.resume("two"):
+    commands.run_until(*two_ranks, exists=folder / "checkpoints" / plan.break_after)
 print("checkpoints:", *sorted(path.name for path in folder.glob("checkpoints/*")))
 print("a result?  ", (folder / "result.json").exists())
 
@@ -158,7 +158,7 @@ print("a result?  ", (folder / "result.json").exists())
 # the checkpoint is trained once more, with the same rows.
 
 # %%
-desk.run(*two, "--resume")
+commands.run(*two_ranks, "--resume")
 
 # %% [markdown]
 # ## 8. The same model?
@@ -175,7 +175,7 @@ desk.run(*two, "--resume")
 import kaggle_results
 
 if plan.comparable:
-    print(kaggle_results.compare(desk))
+    print(kaggle_results.compare(commands))
 else:
     print("Not comparable: one rank trained in full, two with small settings.")
 
@@ -193,17 +193,16 @@ else:
 # %%
 import json
 
-told = []
+evaluations = []
 for num_ranks in (1, 2):
     evaluate = ("python", "-m", "distrinews", "evaluate", "--model", folder)
     evaluate = (*evaluate, "--data", "ag_news", *plan.test_rows)
-    told_here = WORK / f"evaluation_{num_ranks}.json"
-    desk.run(*evaluate, "--num-ranks", num_ranks, "--json", told_here)
-    told.append(json.loads(told_here.read_text(encoding="utf-8")))
-for num_ranks, tally in enumerate(told, start=1):
-    print(
-        f"{num_ranks} rank(s): accuracy {tally['accuracy']:.4f}, {tally['rows']} rows"
-    )
+    json_path = WORK / f"evaluation_{num_ranks}.json"
+    commands.run(*evaluate, "--num-ranks", num_ranks, "--json", json_path)
+    evaluations.append(json.loads(json_path.read_text(encoding="utf-8")))
+for num_ranks, metrics in enumerate(evaluations, start=1):
+    accuracy, rows = metrics["accuracy"], metrics["rows"]
+    print(f"{num_ranks} rank(s): accuracy {accuracy:.4f}, {rows} rows")
 
 # %% [markdown]
 # ## 10. How much faster?
@@ -221,8 +220,10 @@ for num_ranks, tally in enumerate(told, start=1):
 
 # %%
 chapter_06 = CHECKOUT / "chapters" / "06_ddp_benchmark.py"
-desk.run(*launch, "-n", "2", chapter_06, *plan.measure, "--json", plan.record)
-desk.run("python", "-m", "distrinews", "benchmark", "check", plan.record, check=False)
+commands.run(*launch, "-n", "2", chapter_06, *plan.measure, "--json", plan.record)
+commands.run(
+    "python", "-m", "distrinews", "benchmark", "check", plan.record, check=False
+)
 
 # %% [markdown]
 # ## 11. The picture
@@ -232,7 +233,7 @@ desk.run("python", "-m", "distrinews", "benchmark", "check", plan.record, check=
 # If not, which assumption of the prediction was wrong?
 
 # %%
-picture = kaggle_results.draw_speed_up(desk, plan)
+picture = kaggle_results.draw_speed_up(commands, plan)
 
 from IPython.display import Image, display
 
@@ -252,7 +253,7 @@ space = WORK / "space"
 if space.exists():
     shutil.rmtree(space)  # of an earlier run of this cell
 build = ("python", "-m", "distrinews", "space", "build", "--model", model)
-desk.run(*build, "--hardware", "zerogpu", "--out", space)
+commands.run(*build, "--hardware", "zerogpu", "--out", space)
 
 # %% [markdown]
 # ## 13. The proofs that need GPUs
@@ -270,7 +271,7 @@ pytest = ("python", "-m", "pytest", "-m", "gpu", CHECKOUT / "tests" / "test_gpu.
 # WHY these: warnings of other versions than ours are no failure of the proof, and
 # pytest would leave its cache in the checkout.
 pytest = (*pytest, "-W", "default", "-p", "no:cacheprovider", "--color=no", "-rs", "-v")
-proofs = desk.run(*pytest, "-c", CHECKOUT / "pyproject.toml", check=False)
+proofs = commands.run(*pytest, "-c", CHECKOUT / "pyproject.toml", check=False)
 (WORK / "gpu_proofs.txt").write_text(proofs.text, encoding="utf-8")
 
 # %% [markdown]
@@ -299,7 +300,7 @@ for run in ("one", "two"):
 if plan.record == "t4_scaling.json":
     shutil.copyfile(WORK / plan.record, WORK / "scaling-2xt4.json")
     home.append("scaling-2xt4.json")
-kaggle_results.pack(desk, home)
+kaggle_results.pack(commands, home)
 
 # %% [markdown]
 # **And now?** Compare `speed_up.png` with your laptop's: *Why DDP can be slower*

@@ -68,15 +68,15 @@ def _flag(flags: tuple[str, ...], name: str) -> tuple[str, ...]:
     """A flag and its value; nothing where it is not given."""
     if name not in flags:
         return ()
-    place = flags.index(name)
-    return flags[place : place + 2]
+    index = flags.index(name)
+    return flags[index : index + 2]
 
 
 def choose(gpus: Sequence[str], *, wanted: str = "full") -> Plan:
     """Fit the notebook to the machine.
 
     Args:
-        gpus: What `Desk.gpus` returned.
+        gpus: What `Commands.gpus` returned.
         wanted: "full", or "small": quick on any machine.
 
     Returns:
@@ -90,13 +90,13 @@ def choose(gpus: Sequence[str], *, wanted: str = "full") -> Plan:
         raise ValueError(f"DISTRINEWS_NOTEBOOK is {wanted!r}: full or small.")
     on_cpu = ("--device", "cpu", "--num-rounds", "2")
     small = Plan("", SMALL, SMALL, (*SMALL, *on_cpu), "cpu_scaling.json")
-    there = f"{len(gpus)} GPU(s): {', '.join(gpus)}." if gpus else "No GPU."
+    available = f"{len(gpus)} GPU(s): {', '.join(gpus)}." if gpus else "No GPU."
     if wanted == "small":
-        return replace(small, message=f"{there} Small settings, as asked for.")
+        return replace(small, message=f"{available} Small settings, as asked for.")
     if not gpus:
         return replace(
             small,
-            message=f"{there} Small settings on the CPU: you see every step, and "
+            message=f"{available} Small settings on the CPU: you see every step, and "
             "numbers that say nothing about a GPU. For the real thing: Settings, "
             "Accelerator, GPU T4 x2, and start again.",
         )
@@ -104,11 +104,11 @@ def choose(gpus: Sequence[str], *, wanted: str = "full") -> Plan:
         return replace(
             small,
             alone=FULL,
-            message=f"{there} One rank trains in full; two ranks need two GPUs, so "
+            message=f"{available} One rank trains in full; two ranks need two GPUs, so "
             "they train with small settings on the CPU. For both: Settings, "
             "Accelerator, GPU T4 x2, and start again.",
         )
     name = "t4_scaling.json" if all("T4" in gpu for gpu in gpus) else "gpu_scaling.json"
     measure = (*FULL, "--device", "cuda", "--num-rounds", str(ROUNDS))
-    message = f"{there} Full settings: one rank, then two."
+    message = f"{available} Full settings: one rank, then two."
     return Plan(message, FULL, FULL, measure, name)

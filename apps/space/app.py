@@ -63,17 +63,17 @@ def _launch(settings: ServeSettings) -> None:
     app = create_app(settings, app_class=gradio.Server)
     # WHY: this kind of app brings Gradio's own doors at its root: calls, a queue, an
     # upload. WHY at the end: inside our middleware, which logs and counts.
-    ours = [route.path for route in routes.routes]
-    app.user_middleware.append(Middleware(ReadOnly, except_for=[*ours, "/ui"]))
+    own_paths = [route.path for route in routes.routes]
+    app.user_middleware.append(Middleware(ReadOnly, except_for=[*own_paths, "/ui"]))
     service, stop = app.state.service, threading.Event()
     service.on_failure = stop.set
 
-    def leave(*_: object) -> None:
-        service.leave()
+    def handle(*_: object) -> None:
+        service.start_draining()
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, leave)
+        signal.signal(number, handle)
     app.launch(
         server_name=settings.host,
         server_port=settings.port,
@@ -99,7 +99,7 @@ def _launch(settings: ServeSettings) -> None:
     log.warning("left")
     if service.failure is not None:
         raise service.failure
-    console.leave(1 if service.state == "failed" else 0)
+    console.exit_now(1 if service.state == "failed" else 0)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from space_model import MANIFEST, MODEL_FOLDER, from_hub
 
 import distrinews
 from distrinews.errors import ModelError, SettingsError, SetupError
-from distrinews.inference import bundle
+from distrinews.inference.bundle import Bundle, open_bundle
 from distrinews.system import files
 from distrinews.system.manifest import MANIFEST as MODEL_MANIFEST
 
@@ -39,33 +39,34 @@ class Weights:
     """The model of a Space.
 
     Attributes:
-        export: Its files, verified.
+        bundle: Its files, verified.
         repo_id: Its repository on the Hub; None: the files go into the folder.
         revision: The commit there.
     """
 
-    export: bundle.Bundle
+    bundle: Bundle
     repo_id: str | None
     revision: str | None
 
 
-def make(given: argparse.Namespace) -> None:
+def make(arguments: argparse.Namespace) -> None:
     """Make the folder that the command line asks for, and say what to do with it.
 
     Args:
-        given: `model`, `revision`, `out`, `hardware`.
+        arguments: `model`, `revision`, `out`, `hardware`.
 
     Raises:
         DistriNewsError: As `fetch` and `build` say. There is no new folder then.
     """
     _check_checkout()
-    _check_free(given.out)
-    weights = fetch(given.model, revision=given.revision)
-    build(given.out, weights=weights, hardware=given.hardware)
-    num_bytes = sum(p.stat().st_size for p in given.out.rglob("*") if p.is_file())
+    _check_free(arguments.out)
+    weights = fetch(arguments.model, revision=arguments.revision)
+    build(arguments.out, weights=weights, hardware=arguments.hardware)
+    num_bytes = sum(p.stat().st_size for p in arguments.out.rglob("*") if p.is_file())
     print(
-        f"{given.out}: {num_bytes / 1e6:.1f} MB, model {weights.export.identity.id}\n"
-        f"now:  hf upload USER/SPACE {given.out} . --repo-type space\n"
+        f"{arguments.out}: {num_bytes / 1e6:.1f} MB, "
+        f"model {weights.bundle.identity.id}\n"
+        f"now:  hf upload USER/SPACE {arguments.out} . --repo-type space\n"
         "more: site_docs/howto/space.md"
     )
 
@@ -93,7 +94,7 @@ def fetch(model: str, *, revision: str | None = None) -> Weights:
                 fix="leave --revision out.",
                 page="space",
             )
-        return Weights(bundle.find(model), None, None)
+        return Weights(open_bundle(model), None, None)
     if not REPOSITORY.fullmatch(model):
         raise ModelError(
             f"--model {model}: neither a folder nor a repository (USER/NAME).",
@@ -133,7 +134,7 @@ def build(out: pathlib.Path, *, weights: Weights, hardware: str) -> None:
             fix=f"one of {', '.join(HARDWARE)}.",
             page="space",
         )
-    own_files = _own_files(weights.export)
+    own_files = _own_files(weights.bundle)
     with files.atomic_folder(out) as draft:
         space_files.unpack_library(draft)
         started = [ROOT / "apps/space" / name for name in ("app.py", "space_model.py")]
@@ -144,7 +145,7 @@ def build(out: pathlib.Path, *, weights: Weights, hardware: str) -> None:
             (draft / MODEL_FOLDER).mkdir()
             for name in own_files:
                 shutil.copyfile(
-                    weights.export.folder / name, draft / MODEL_FOLDER / name
+                    weights.bundle.folder / name, draft / MODEL_FOLDER / name
                 )
         for name, text in (
             # WHY: who tries the folder here before pushing it leaves these behind.
@@ -176,9 +177,9 @@ def _check_free(out: pathlib.Path) -> None:
         )
 
 
-def _own_files(export: bundle.Bundle) -> list[str]:
+def _own_files(bundle: Bundle) -> list[str]:
     """The files of an export, without what a first start may have put beside them."""
-    return sorted([*export.digests, MODEL_MANIFEST])
+    return sorted([*bundle.digests, MODEL_MANIFEST])
 
 
 def _front_page(weights: Weights, hardware: str) -> str:
@@ -187,10 +188,10 @@ def _front_page(weights: Weights, hardware: str) -> str:
     if weights.repo_id is not None:
         repo_id, revision = weights.repo_id, weights.revision
         about = f"[{repo_id}](https://huggingface.co/{repo_id}/tree/{revision})"
-        names = ",".join(_own_files(weights.export))
+        names = ",".join(_own_files(weights.bundle))
         lines = f"models:\n- {repo_id}\npreload_from_hub:\n"
         lines += f"- {repo_id} {names} {revision}\n"
-    if "fancyzhx/ag_news" in str(weights.export.facts.get("data", "")):
+    if "fancyzhx/ag_news" in str(weights.bundle.facts.get("data", "")):
         lines += "datasets:\n- fancyzhx/ag_news\n"
     return space_files.front_page(hardware, hub_lines=lines, model_line=about)
 
@@ -205,8 +206,8 @@ def _manifest(draft: pathlib.Path, weights: Weights, hardware: str) -> dict[str,
         "model": {
             "repo": weights.repo_id,
             "revision": weights.revision,
-            "sha256": weights.export.identity.sha256,
-            "files": _own_files(weights.export),
+            "sha256": weights.bundle.identity.sha256,
+            "files": _own_files(weights.bundle),
         },
         "files": {
             path.relative_to(draft).as_posix(): files.sha256(path) for path in paths

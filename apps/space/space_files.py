@@ -79,9 +79,9 @@ def unpack_library(draft: pathlib.Path) -> None:
             check=False,
         )
         if done.returncode:
-            said = done.stderr.strip().splitlines() or ["pip said nothing"]
+            errors = done.stderr.strip().splitlines() or ["pip said nothing"]
             raise SetupError(
-                f"the library could not be packed: {said[-1]}",
+                f"the library could not be packed: {errors[-1]}",
                 why="the Space needs a copy of it.",
                 fix=f"{sys.executable} -m pip wheel --no-deps {ROOT} shows the cause.",
                 page="space",

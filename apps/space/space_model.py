@@ -10,7 +10,7 @@ from __future__ import annotations
 import pathlib
 
 from distrinews.errors import HubUnreachableError, ModelError
-from distrinews.inference import bundle
+from distrinews.inference.bundle import Bundle, open_bundle
 from distrinews.system import files, hub
 
 __all__ = ["MANIFEST", "MODEL_FOLDER", "find_model", "from_hub"]
@@ -36,24 +36,22 @@ def find_model(folder: pathlib.Path) -> pathlib.Path:
         Cost: no network where the platform loaded the files before
         (preload_from_hub); else one download.
     """
-    told = files.read_json(folder / MANIFEST)["model"]
-    if told["repo"] is None:
-        found = bundle.find(folder / MODEL_FOLDER)
+    pinned = files.read_json(folder / MANIFEST)["model"]
+    if pinned["repo"] is None:
+        bundle = open_bundle(folder / MODEL_FOLDER)
     else:
-        found = from_hub(told["repo"], told["revision"], told["files"])
-    if found.identity.sha256 != told["sha256"]:
+        bundle = from_hub(pinned["repo"], pinned["revision"], pinned["files"])
+    if bundle.identity.sha256 != pinned["sha256"]:
         raise ModelError(
-            f"the weights in {found.folder} are others than this Space was made for.",
+            f"the weights in {bundle.folder} are others than this Space was made for.",
             why="its answers would not be those that were tried.",
             fix="build the Space's folder again, and push it.",
             page="space",
         )
-    return found.folder
+    return bundle.folder
 
 
-def from_hub(
-    repo_id: str, revision: str, names: list[str] | None = None
-) -> bundle.Bundle:
+def from_hub(repo_id: str, revision: str, names: list[str] | None = None) -> Bundle:
     """Download a commit of a repository, or find it in the cache, and verify it.
 
     Args:
@@ -80,4 +78,4 @@ def from_hub(
             "start again.",
             page="space",
         ) from error
-    return bundle.find(folder)
+    return open_bundle(folder)

@@ -283,7 +283,7 @@ def our_loop(job: Job, *, beyond_ddp: bool) -> int:
     if not beyond_ddp:
         replica = DistributedDataParallel(job.net, gradient_as_bucket_view=True)
     else:
-        cls_token.read_first_token_only(job.net)
+        cls_token.compute_cls_token_only(job.net)
         if ranks.device.type == "cpu":
             replica = shared_memory.SharedMemory(job.net)
         else:

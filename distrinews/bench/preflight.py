@@ -94,7 +94,7 @@ def check_target(path: pathlib.Path, *, kind: str, device: str = "cpu") -> None:
             from other hardware. It is as it was.
         OSError: Nothing can be written there, as the OutputError that names the cure.
     """
-    with files.clear_output_errors(path):
+    with files.translate_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass

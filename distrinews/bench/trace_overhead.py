@@ -75,7 +75,7 @@ def record(
     for _ in range(NUM_WARMUPS):
         step.take(PhaseTimer(ranks))
     with dist.raise_together():
-        with files.clear_output_errors(folder):
+        with files.translate_write_errors(folder):
             (folder / "trace").mkdir(parents=True, exist_ok=True)
     with recording(folder / "trace", ranks) as recorder:
         recorder.watch(replica)

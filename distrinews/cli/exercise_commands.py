@@ -150,7 +150,7 @@ def _start(sheet: ExerciseSheet) -> int:
     if own.exists():
         print(f"{own.as_posix()} is there already; nothing was changed.")
     else:
-        with files.clear_output_errors(own):
+        with files.translate_write_errors(own):
             OWN.mkdir(exist_ok=True)
             shutil.copyfile(sheet.path, own)
     print(f"{sheet.title}\n\nTask      {sheet.fields['Task']}")

@@ -115,7 +115,7 @@ def export(given: argparse.Namespace) -> None:
             page="engines",
         )
     source = sources.open_source(given.data)
-    found = bundle.find(given.model)
+    found = bundle.open_bundle(given.model)
     parities = []
     for name in given.engine or ():
         source.check()

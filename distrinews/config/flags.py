@@ -27,12 +27,15 @@ Settings = TypeVar("Settings", bound=BaseSettings)
 
 
 def parse(
-    kind: type[Settings], *, about: str, arguments: Sequence[str] | None = None
+    settings_class: type[Settings],
+    *,
+    about: str,
+    arguments: Sequence[str] | None = None,
 ) -> Settings:
     """Read the settings from the command line.
 
     Args:
-        kind: The settings model; its fields are the flags.
+        settings_class: The settings model; its fields are the flags.
         about: What `--help` shows above the flags: a chapter's header.
         arguments: What follows the program's name; None reads the real command line.
 
@@ -49,26 +52,28 @@ def parse(
         >>> parse(TrainSettings, about="", arguments=["--epochs", "3"]).epochs
         3
     """
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    argv = sys.argv[1:] if arguments is None else list(arguments)
     parser = argparse.ArgumentParser(
         description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    flags = CliSettingsSource[argparse.ArgumentParser](kind, root_parser=parser)
+    source = CliSettingsSource[argparse.ArgumentParser](
+        settings_class, root_parser=parser
+    )
     try:
-        return CliApp.run(kind, cli_args=given, cli_settings_source=flags)
+        return CliApp.run(settings_class, cli_args=argv, cli_settings_source=source)
     except ValidationError as error:
         raise SettingsError(
-            "; ".join(_in_words(problem) for problem in error.errors()) + ".",
+            "; ".join(_format_error(details) for details in error.errors()) + ".",
             why="the run would fail later, or be another one than you meant.",
             fix="--help lists every flag with its unit and default.",
             page="settings",
         ) from None
 
 
-def _in_words(problem: ErrorDetails) -> str:
+def _format_error(details: ErrorDetails) -> str:
     """One pydantic problem as `--flag value: what was expected`."""
-    message = problem["msg"].removeprefix("Value error, ")
-    if not problem["loc"]:
+    message = details["msg"].removeprefix("Value error, ")
+    if not details["loc"]:
         return message
-    flag = "--" + str(problem["loc"][0]).replace("_", "-")
-    return f"{flag} {problem['input']}: {message[0].lower()}{message[1:]}"
+    flag = "--" + str(details["loc"][0]).replace("_", "-")
+    return f"{flag} {details['input']}: {message[0].lower()}{message[1:]}"

@@ -44,14 +44,14 @@ BASE_GLOBAL_BATCH_SIZE = 32  # rows; what those rates are for
 NEWSWIRE_ROWS = {"train": 2560, "test": 1000}
 
 
-def _time_name() -> str:
+def _timestamp_name() -> str:
     """A run name that is unique by time and sorts by it; no colon, for Windows."""
     now = datetime.datetime.now()
     if "TORCHELASTIC_RUN_ID" in os.environ:
         # WHY the time at which torchrun started: all its ranks agree on it, and a
         # restarted rank finds the run of its predecessor.
-        starter = psutil.Process(os.getppid())
-        now = datetime.datetime.fromtimestamp(starter.create_time())
+        launcher = psutil.Process(os.getppid())
+        now = datetime.datetime.fromtimestamp(launcher.create_time())
     return now.strftime("%Y%m%d-%H%M%S-%f")[:-3]
 
 
@@ -165,7 +165,7 @@ class TrainSettings(CommandSettings):
         "[needs: pip install tensorboard]",
     )
     run_name: str = Field(
-        default_factory=_time_name,
+        default_factory=_timestamp_name,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
         description="the folder below --runs-dir [default: unique by time]",
     )
@@ -177,7 +177,7 @@ class TrainSettings(CommandSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_in(cls, values: Any) -> Any:
+    def _apply_defaults(cls, values: Any) -> Any:
         """Replace "by preset" and "by data" with the numbers they stand for."""
         # WHY before validation and not later: what is saved beside the results must be
         # what was used, also when a later version has other defaults.
@@ -208,15 +208,15 @@ class TrainSettings(CommandSettings):
         return float(rate * growth ** exponent[self.learning_rate_rule])
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        given = self.validation_rows
+    def _check_consistency(self) -> Self:
+        validation_rows = self.validation_rows
         if (
             self.train_rows is not None
-            and given is not None
-            and given >= self.train_rows
+            and validation_rows is not None
+            and validation_rows >= self.train_rows
         ):
             raise ValueError(
-                f"validation_rows ({given}) must be below train_rows "
+                f"validation_rows ({validation_rows}) must be below train_rows "
                 f"({self.train_rows}): they are cut from them"
             )
         if self.tensorboard and importlib.util.find_spec("tensorboard") is None:

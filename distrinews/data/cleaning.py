@@ -29,27 +29,27 @@ class Rule(NamedTuple):
     """One quirk, how it is found, and what it becomes."""
 
     name: str
-    sign: str  # WHY: `in` costs 1/20 of a search, and most rows lack most quirks
+    substring: str  # WHY: `in` costs 1/20 of a search, and most rows lack most quirks
     pattern: re.Pattern[str]
     replacement: str | Callable[[re.Match[str]], str]
     before: str  # an example, as it stands in the file
     after: str  # the same after the whole of `repair`
 
 
-def _decode(match: re.Match[str]) -> str:
+def _unescape(match: re.Match[str]) -> str:
     return html.unescape(f"&{match['entity']};")
 
 
 # WHY a list and not all 2,125 names of HTML 5: `in;`, `part;`, `phone;` and `real;` are
 # such names too, and real rows hold "it is real; it is". These names are the ones that
 # occur in AG News, and the accented letters.
-_NAMES = (
+_NAMED_ENTITIES = (
     r"quot|amp|apos|lt|gt|nbsp|hellip|[mn]dash|[lr][sd]quo|bull|trade"
     r"|[A-Za-z](?:acute|grave|circ|uml|tilde|ring|cedil)|pound(?=;\d)"
 )
 # WHY from 32 on: below are control characters, which no feed writes, and "ranked #1;
 # he" must stay. WHY two digits or x: a character number looks like #39 or #x2014.
-_NUMBERS = r"#0*(?:3[2-9]|[4-9]\d|[1-9]\d{2,4})|#x[0-9a-fA-F]{2,5}"
+_NUMERIC_ENTITIES = r"#0*(?:3[2-9]|[4-9]\d|[1-9]\d{2,4})|#x[0-9a-fA-F]{2,5}"
 _TAG = r"(?:\\?&lt;[/!]?[A-Za-z](?:(?!&lt;).){0,500}?&gt;)+"
 
 # WHY this order: a tag is found by its `&lt;`, so tags go before entities are decoded;
@@ -96,16 +96,16 @@ RULES = (
     Rule(
         "named character",
         ";",
-        re.compile(rf"(?:^|[ &])(?P<entity>{_NAMES});"),
-        _decode,
+        re.compile(rf"(?:^|[ &])(?P<entity>{_NAMED_ENTITIES});"),
+        _unescape,
         "a  quot;road warrior quot; at AT amp;T",
         'a "road warrior" at AT&T',
     ),
     Rule(
         "numbered character",
         "#",
-        re.compile(rf"(?:^|[ &])(?P<entity>{_NUMBERS});"),
-        _decode,
+        re.compile(rf"(?:^|[ &])(?P<entity>{_NUMERIC_ENTITIES});"),
+        _unescape,
         "Student #39;s Project Wins  #36;5",
         "Student's Project Wins $5",
     ),
@@ -150,7 +150,7 @@ def repair(text: str) -> str:
     while after != before:
         before = after
         for rule in RULES:
-            if rule.sign in after:
+            if rule.substring in after:
                 after = rule.pattern.sub(rule.replacement, after)
         after = after.strip()
     if not after and any(map(str.isalnum, text)):

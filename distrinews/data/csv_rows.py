@@ -30,9 +30,9 @@ __all__ = [
     "Row",
     "checked_text",
     "read_csv",
-    "readable",
+    "translate_read_errors",
     "reject",
-    "short",
+    "short_repr",
 ]
 
 # WHY 20,000 characters: the longest of 54,000 real rows has 1,009, and a model reads
@@ -45,7 +45,7 @@ _MAX_LINE_BYTES = 1_000_000
 _CLASS_TO_LABEL = {str(k + 1): k for k in range(len(LABEL_NAMES))}
 _HEADER_NAMES = {"class index", "class_index", "class", "label"}
 _CLASSES = ", ".join(f"{k + 1} {name}" for k, name in enumerate(LABEL_NAMES))
-_FORM = f"class,title,description with class one of {_CLASSES}"
+_FORMAT = f"class,title,description with class one of {_CLASSES}"
 
 
 class Row(NamedTuple):
@@ -74,29 +74,31 @@ def read_csv(path: Path) -> Iterator[Row]:
     Note:
         Cost: about 5 microseconds a row and one row of memory.
     """
-    with readable(path), _open(path) as file:
+    with translate_read_errors(path), _open(path) as file:
         for line, fields in _records(_lines(file, path), path):
             if not fields or (line == 1 and fields[0].strip().lower() in _HEADER_NAMES):
                 continue
-            place = f"line {line} of {path}"
+            location = f"line {line} of {path}"
             if len(fields) != 3:
                 reject(
-                    f"{place} has {len(fields)} column(s), expected 3.",
+                    f"{location} has {len(fields)} column(s), expected 3.",
                     why="title and description could not be told apart.",
-                    fix=f'write {_FORM}; quote a text that holds a comma: "a, b".',
+                    fix=f'write {_FORMAT}; quote a text that holds a comma: "a, b".',
                 )
             label = _CLASS_TO_LABEL.get(fields[0].strip())
             if label is None:
                 reject(
-                    f"{place} has class {short(fields[0])}, expected 1 to 4.",
+                    f"{location} has class {short_repr(fields[0])}, expected 1 to 4.",
                     why="a label that no class has cannot be learned or scored.",
                     fix=f"use {_CLASSES}.",
                 )
-            yield Row(checked_text(f"{fields[1]} {fields[2]}", place=place), label)
+            yield Row(
+                checked_text(f"{fields[1]} {fields[2]}", location=location), label
+            )
 
 
 @contextlib.contextmanager
-def readable(path: Path) -> Generator[None, None, None]:
+def translate_read_errors(path: Path) -> Generator[None, None, None]:
     """Turn what opening, reading and unpacking a file can raise into a DataError.
 
     Args:
@@ -126,12 +128,12 @@ def readable(path: Path) -> Generator[None, None, None]:
         ) from error
 
 
-def checked_text(text: str, *, place: str) -> str:
+def checked_text(text: str, *, location: str) -> str:
     """Return the text if a model can learn from it.
 
     Args:
         text: One row's text, not yet repaired.
-        place: File and line, for the message.
+        location: File and line, for the message.
 
     Returns:
         The same text.
@@ -140,16 +142,16 @@ def checked_text(text: str, *, place: str) -> str:
         DataError: Longer than `MAX_TEXT_LENGTH`, or nothing left of it once repaired.
 
     Examples:
-        >>> checked_text("Oil up", place="line 1 of train.csv")
+        >>> checked_text("Oil up", location="line 1 of train.csv")
         'Oil up'
     """
     if len(text) > MAX_TEXT_LENGTH:
-        _reject_length(place, f"a text of {len(text):,} characters")
+        _reject_length(location, f"a text of {len(text):,} characters")
     # WHY not simply `not repair(text)`: repair never empties a text with a letter or
     # digit, and looking for one costs a hundredth of repairing.
     if not any(map(str.isalnum, text)) and not repair(text):
         reject(
-            f"{place} has an empty text.",
+            f"{location} has an empty text.",
             why="a model would learn a class from nothing.",
             fix="delete the row, or fill in its title or description.",
         )
@@ -170,7 +172,7 @@ def reject(what: str, *, why: str, fix: str) -> NoReturn:
     raise DataError(what, why=why, fix=fix, page="bad-data") from None
 
 
-def short(value: object) -> str:
+def short_repr(value: object) -> str:
     """Show a value in a message, cut to 40 characters.
 
     Args:
@@ -180,11 +182,11 @@ def short(value: object) -> str:
         Its `repr`, or the beginning of it.
 
     Examples:
-        >>> short("x" * 100)[-6:]
+        >>> short_repr("x" * 100)[-6:]
         'xxx...'
     """
-    shown = repr(value)
-    return shown if len(shown) <= 40 else f"{shown[:40]}..."
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
 
 
 # --- CSV: bytes -> lines -> records ------------------------------------------------
@@ -201,7 +203,7 @@ def _lines(file: IO[bytes], path: Path) -> Iterator[str]:
     number = 0
     while raw := file.readline(_MAX_LINE_BYTES):
         number += 1
-        place = f"line {number} of {path}"
+        location = f"line {number} of {path}"
         if number == 1 and raw.startswith((b"\xff\xfe", b"\xfe\xff")):
             _reject_encoding(f"{path} is UTF-16, expected UTF-8.")
         if number == 1 and raw.startswith((b"\x1f\x8b", b"PK\x03\x04", b"PAR1")):
@@ -211,14 +213,18 @@ def _lines(file: IO[bytes], path: Path) -> Iterator[str]:
                 fix="unpack it; or end its name in .gz if gzip packed it.",
             )
         if b"\0" in raw:
-            _reject_encoding(f"{place} holds a NUL byte; is the file UTF-16 or binary?")
+            _reject_encoding(
+                f"{location} holds a NUL byte; is the file UTF-16 or binary?"
+            )
         if len(raw) == _MAX_LINE_BYTES:
-            _reject_length(place, f"more than {_MAX_LINE_BYTES:,} bytes")
+            _reject_length(location, f"more than {_MAX_LINE_BYTES:,} bytes")
         try:
             # WHY -sig on line 1: spreadsheets put an invisible mark in front of UTF-8.
             yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            _reject_encoding(f"{place} is not UTF-8 (byte 0x{raw[error.start]:02x}).")
+            _reject_encoding(
+                f"{location} is not UTF-8 (byte 0x{raw[error.start]:02x})."
+            )
 
 
 def _records(lines: Iterable[str], path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -233,11 +239,11 @@ def _records(lines: Iterable[str], path: Path) -> Iterator[tuple[int, list[str]]
         except StopIteration:
             return
         except csv.Error as error:
-            place = f"the record from line {line} of {path}"
+            location = f"the record from line {line} of {path}"
             if "field limit" in str(error):  # 131,072 characters, csv's own limit
-                _reject_length(place, str(error))
+                _reject_length(location, str(error))
             reject(
-                f"{place} to line {reader.line_num} is not CSV: {error}.",
+                f"{location} to line {reader.line_num} is not CSV: {error}.",
                 why="a quote that is never closed swallows the rows after it.",
                 fix='close each quote, and double a quote inside a text: "say ""hi""".',
             )
@@ -253,9 +259,9 @@ def _reject_encoding(what: str) -> NoReturn:
     )
 
 
-def _reject_length(place: str, found: str) -> NoReturn:
+def _reject_length(location: str, size: str) -> NoReturn:
     reject(
-        f"{place}: {found}; a text may have {MAX_TEXT_LENGTH:,} characters.",
+        f"{location}: {size}; a text may have {MAX_TEXT_LENGTH:,} characters.",
         why="so long a text is nearly always a quote that is never closed and has "
         "swallowed the rows after it.",
         fix="close the quote on that line, or cut the text.",

@@ -35,7 +35,7 @@ __all__ = [
     "SPLITS",
     "TEST_SHARE",
     "HubSource",
-    "TableSource",
+    "FileSource",
     "check_request",
     "digest",
 ]
@@ -87,7 +87,7 @@ def digest(*parts: str | int | None) -> str:
 
 
 @dataclass(frozen=True)
-class TableSource:
+class FileSource:
     """Rows from files on this disk.
 
     A single file serves both splits: of each class, the tenth (`TEST_SHARE`, at least
@@ -121,9 +121,9 @@ class TableSource:
             labels = bytearray(row.label for row in self._read(split))
             if self._is_single_file:
                 # A class of one row cannot stand on both sides.
-                where = f"{self.name} (counting classes of two rows or more)"
-                several = {k for k, n in Counter(labels).items() if n > 1}
-                _check_classes(labels, several, where)
+                location = f"{self.name} (counting classes of two rows or more)"
+                repeated = {k for k, n in Counter(labels).items() if n > 1}
+                _check_classes(labels, repeated, location)
                 return
             _check_classes(labels, set(labels), f"split {split!r} of {self.name}")
 
@@ -132,10 +132,10 @@ class TableSource:
         check_request(split, num_rows)
         # WHY: where all rows are taken the seed changes nothing, and a cache made with
         # one seed serves every other.
-        used = seed if self._is_single_file or num_rows is not None else None
+        used_seed = seed if self._is_single_file or num_rows is not None else None
         cleaning = CLEANING_VERSION if self.repaired else None
         content = self._content(split)
-        return digest(content, cleaning, _SAMPLING_VERSION, split, num_rows, used)
+        return digest(content, cleaning, _SAMPLING_VERSION, split, num_rows, used_seed)
 
     def rows(self, split: str, *, num_rows: int | None, seed: int) -> Iterator[Row]:
         """Read the files once to check, count and choose; return the chosen rows.
@@ -156,15 +156,15 @@ class TableSource:
             Cost: two readings; 1 byte a row of memory, for a single file 9.
         """
         check_request(split, num_rows)
-        where = f"split {split!r} of {self.name}"
+        location = f"split {split!r} of {self.name}"
         if self._is_single_file:
             labels, flags = self._divide(split, seed)
         else:
             labels = bytearray(row.label for row in self._read(split))
             flags = bytearray(b"\1") * len(labels)
         if num_rows is not None:
-            _thin_out(flags, num_rows, key=f"{seed} {split}", where=where)
-        _check_classes(labels, set(compress(labels, flags)), where)
+            _subsample(flags, num_rows, key=f"{seed} {split}", location=location)
+        _check_classes(labels, set(compress(labels, flags)), location)
         return self._repaired(compress(self._read(split), flags))
 
     @property
@@ -202,30 +202,32 @@ class TableSource:
     def _content(self, split: str) -> str:
         digests = []
         for path in self._files(split):
-            with csv_rows.readable(path), open(path, "rb") as file:
+            with csv_rows.translate_read_errors(path), open(path, "rb") as file:
                 digests.append(hashlib.file_digest(file, "sha256").hexdigest())
         return " ".join(digests)
 
     def _divide(self, split: str, seed: int) -> tuple[bytearray, bytearray]:
         """Labels of all rows, and flags for those that belong to the split."""
-        labels, sums = bytearray(), array("Q")
+        labels, checksums = bytearray(), array("Q")
         key = f"{seed}".encode()[:64]
         for row in self._repaired(self._read(split)):
             labels.append(row.label)
             checksum = hashlib.blake2b(row.text.encode(), digest_size=8, key=key)
-            sums.append(int.from_bytes(checksum.digest(), "big"))
-        test: set[int] = set()
+            checksums.append(int.from_bytes(checksum.digest(), "big"))
+        test_checksums: set[int] = set()
         for label in set(labels):
-            own = sorted(s for s, k in zip(sums, labels, strict=True) if k == label)
-            share = int(len(own) * TEST_SHARE) or int(len(own) > 1)
-            test.update(own[:share])
+            of_class = sorted(
+                s for s, k in zip(checksums, labels, strict=True) if k == label
+            )
+            num_test = int(len(of_class) * TEST_SHARE) or int(len(of_class) > 1)
+            test_checksums.update(of_class[:num_test])
         # WHY a set for all classes: a text that stands under two labels stays together.
-        wanted = split == "test"
-        return labels, bytearray((s in test) == wanted for s in sums)
+        is_test = split == "test"
+        return labels, bytearray((s in test_checksums) == is_test for s in checksums)
 
 
 @dataclass(frozen=True)
-class HubSource(TableSource):
+class HubSource(FileSource):
     """AG News from the Hugging Face Hub, downloaded once."""
 
     @property
@@ -262,10 +264,10 @@ class HubSource(TableSource):
         return self._snapshot().name  # the commit: it names every file's content
 
 
-def _check_classes(labels: bytearray, present: set[int], where: str) -> None:
+def _check_classes(labels: bytearray, present: set[int], location: str) -> None:
     if not labels:
         raise DataError(
-            f"{where} holds no rows.",
+            f"{location} holds no rows.",
             why="there is nothing to train with.",
             fix="write one row per line: class,title,description.",
             page="bad-data",
@@ -273,29 +275,29 @@ def _check_classes(labels: bytearray, present: set[int], where: str) -> None:
     if len(present) < 2:
         names = ", ".join(LABEL_NAMES[k] for k in present) or "no class"
         raise DataError(
-            f"{where}: all rows belong to one class ({names}).",
+            f"{location}: all rows belong to one class ({names}).",
             why="a classifier of one class answers without reading and scores 100 %.",
             fix="use rows of two classes or more, or more rows.",
             page="bad-data",
         )
 
 
-def _thin_out(flags: bytearray, num_rows: int, *, key: str, where: str) -> None:
+def _subsample(flags: bytearray, num_rows: int, *, key: str, location: str) -> None:
     """Leave exactly `num_rows` flags set, chosen at random, in place."""
-    there = sum(flags)
-    if num_rows > there:
+    num_left = sum(flags)
+    if num_rows > num_left:
         raise DataError(
-            f"{where} has {there:,} rows; {num_rows:,} were asked for.",
+            f"{location} has {num_left:,} rows; {num_rows:,} were asked for.",
             why="a row used twice would count twice, in training and in the score.",
-            fix=f"ask for {there} rows or fewer.",
+            fix=f"ask for {num_left} rows or fewer.",
             page="bad-data",
         )
     # Selection sampling: each row is taken with chance (still wanted) / (still there).
     # WHY not random.sample: of Random's methods only random() is promised to give the
     # same numbers in every Python version. (Knuth, TAOCP 2, 3.4.2, algorithm S.)
     draw = random.Random(f"rows {_SAMPLING_VERSION} {key}").random
-    wanted = num_rows
-    for at in compress(range(len(flags)), bytes(flags)):
-        flags[at] = draw() * there < wanted
-        wanted -= flags[at]
-        there -= 1
+    num_needed = num_rows
+    for index in compress(range(len(flags)), bytes(flags)):
+        flags[index] = draw() * num_left < num_needed
+        num_needed -= flags[index]
+        num_left -= 1

@@ -64,26 +64,26 @@ class HugePageWriter(io.RawIOBase):
         """
         return True
 
-    def write(self, piece: ReadableBuffer, /) -> int:
-        """Take bytes; pass on those that fill large pages.
+    def write(self, data: ReadableBuffer, /) -> int:
+        """Buffer bytes, and write each huge page that is full.
 
         Args:
-            piece: What comes next in the file.
+            data: The next bytes of the file.
 
         Returns:
             How many bytes were taken: all.
         """
-        left = memoryview(piece).cast("B")
-        taken = len(left)
-        while left:
-            fits = left[: HUGE_PAGE_BYTES - self._filled]
-            self._page[self._filled : self._filled + len(fits)] = fits
-            self._filled += len(fits)
-            left = left[len(fits) :]
+        remaining = memoryview(data).cast("B")
+        num_bytes = len(remaining)
+        while remaining:
+            chunk = remaining[: HUGE_PAGE_BYTES - self._filled]
+            self._page[self._filled : self._filled + len(chunk)] = chunk
+            self._filled += len(chunk)
+            remaining = remaining[len(chunk) :]
             if self._filled == HUGE_PAGE_BYTES:
                 self._file.write(self._page)
                 self._filled = 0
-        return taken
+        return num_bytes
 
     def close(self) -> None:
         """Write what is left, and close the file."""

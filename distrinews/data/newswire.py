@@ -105,7 +105,7 @@ def story(index: int, *, seed: int, split: str) -> Story:
     draw = random.Random(f"{key} row {index}").random
     shares = _SPLIT_SHARES[split]
     while True:
-        text = _write(grammar, label, draw)
+        text = _generate(grammar, label, draw)
         if zlib.crc32(text.encode()) % 4 not in shares:
             continue
         if _MIN_WORDS <= text.count(" ") + 1 <= _MAX_WORDS:
@@ -187,18 +187,18 @@ class _Grammar(NamedTuple):
     tails: list[_Parts]  # closing sentences, one choice for each label
 
 
-def _write(grammar: _Grammar, label: int, draw: Callable[[], float]) -> str:
-    luck = draw()
-    kind = "ambiguous" if luck < AMBIGUOUS_RATE else "hard"
-    kind = kind if luck < HARD_CASE_RATE else "plain"
+def _generate(grammar: _Grammar, label: int, draw: Callable[[], float]) -> str:
+    chance = draw()
+    kind = "ambiguous" if chance < AMBIGUOUS_RATE else "hard"
+    kind = kind if chance < HARD_CASE_RATE else "plain"
     topics = grammar.topics[kind, label]
     frames = topics[int(draw() * len(topics))]
-    head, lead = frames[int(draw() * len(frames))]
+    headline, lead = frames[int(draw() * len(frames))]
     memo: dict[str, str] = {}
-    words = _expand(head, draw, memo).split()
-    title = " ".join(w if w in _SMALL_WORDS else _capital(w) for w in words)
-    memo["head"] = _capital(title)
-    memo["lead"] = _capital(_expand(lead, draw, memo))
+    words = _expand(headline, draw, memo).split()
+    title = " ".join(w if w in _SMALL_WORDS else _capitalise(w) for w in words)
+    memo["head"] = _capitalise(title)
+    memo["lead"] = _capitalise(_expand(lead, draw, memo))
     memo["dateline"] = _expand(grammar.datelines[label], draw, memo)
     memo["tail"] = _expand(grammar.tails[label], draw, memo)
     text = _expand(grammar.layout, draw, memo)
@@ -217,18 +217,18 @@ def _expand(parts: _Parts, draw: Callable[[], float], memo: dict[str, str]) -> s
             out += memo.setdefault(part.name, f"{value:,.{part.decimals}f}")
         else:
             name, base, options = part
-            at = int(draw() * len(options))
-            word = _expand(options[at], draw, memo)
+            index = int(draw() * len(options))
+            word = _expand(options[index], draw, memo)
             # "{country} and {country.2}" must name two countries.
             if name != base and word == memo.get(base):
-                word = _expand(options[at - 1], draw, memo)
+                word = _expand(options[index - 1], draw, memo)
             if name:
                 memo[name] = word
             out += word
     return out
 
 
-def _capital(text: str) -> str:
+def _capitalise(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
@@ -239,57 +239,57 @@ def _capital(text: str) -> str:
 def _grammar() -> _Grammar:
     """Read `newswire*.toml` once for each process."""
     lists: dict[str, str] = {}
-    found: list[dict[str, Any]] = []
+    topic_tables: list[dict[str, Any]] = []
     for suffix in _FILES:
         path = resources.files(__package__) / f"newswire{suffix}.toml"
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         lists |= table.get("lists", {})
-        found += table.get("topics", [])
-    read = _Reader(lists).parts
+        topic_tables += table.get("topics", [])
+    parse = _MarkupParser(lists).parse
     topics: dict[tuple[str, int], list[list[_Frame]]] = {}
-    for topic in found:
+    for topic in topic_tables:
         frames: list[_Frame] = []
         for line in topic["frames"].strip().splitlines():
-            head, lead = line.split(" || ")
-            frames.append((read(head), read(lead)))
+            headline, lead = line.split(" || ")
+            frames.append((parse(headline), parse(lead)))
         for name in topic["labels"]:
             key = topic.get("kind", "plain"), LABEL_NAMES.index(name)
             # A topic of weight 3 stands in the list three times.
             topics.setdefault(key, []).extend([frames] * topic.get("weight", 1))
-    datelines = [read(f"{{dateline_{label}}}") for label in range(4)]
-    tails = [read(f"{{tail_{label}}}") for label in range(4)]
-    return _Grammar(topics, read("{layout}"), datelines, tails)
+    datelines = [parse(f"{{dateline_{label}}}") for label in range(4)]
+    tails = [parse(f"{{tail_{label}}}") for label in range(4)]
+    return _Grammar(topics, parse("{layout}"), datelines, tails)
 
 
-class _Reader:
-    """Turn markup into parts, each word list once however often it is used."""
+class _MarkupParser:
+    """Parse markup into parts, each word list once however often it is used."""
 
     def __init__(self, lists: dict[str, str]) -> None:
         self.lists = lists
         self.options: dict[str, Sequence[_Parts]] = {}
 
-    def parts(self, text: str) -> _Parts:
+    def parse(self, text: str) -> _Parts:
         """Read one text, e.g. "Oil [rose|fell] {#1-9} percent"."""
         return self.alternatives(text)[0]
 
     def alternatives(self, text: str) -> Sequence[_Parts]:
         """Read "a|b|c"."""
         levels: list[list[_Parts]] = [[()]]  # one level for each open bracket
-        for piece in filter(None, _MARKUP.split(text)):
-            if piece == "|":
+        for token in filter(None, _MARKUP.split(text)):
+            if token == "|":
                 levels[-1].append(())
-            elif piece == "[":
+            elif token == "[":
                 levels.append([()])
-            elif piece == "]":
+            elif token == "]":
                 options = levels.pop()
                 levels[-1][-1] += (_Choice("", "", options),)
             else:
-                levels[-1][-1] += (self.slot(piece) if piece[0] == "{" else piece,)
+                levels[-1][-1] += (self.slot(token) if token[0] == "{" else token,)
         return levels[0]
 
-    def slot(self, piece: str) -> _Choice | _Number:
+    def slot(self, token: str) -> _Choice | _Number:
         """Read "{#3-40}", "{city}" or "{city.2}"."""
-        name = piece[1:-1]
+        name = token[1:-1]
         if name[0] == "#":
             low, high = name[1:].split("-")
             return _Number(name, float(low), float(high), len(low.partition(".")[2]))

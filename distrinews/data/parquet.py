@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from distrinews.data.csv_rows import Row, checked_text, reject, short
+from distrinews.data.csv_rows import Row, checked_text, reject, short_repr
 from distrinews.data.labels import LABEL_NAMES
 from distrinews.errors import DataError
 
@@ -57,7 +57,7 @@ def _load(paths: list[Path], split: str, name: str) -> Any:
     import pyarrow
     from datasets.exceptions import DatasetsError
 
-    shown = not datasets.are_progress_bars_disabled()
+    bars_enabled = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()  # half a second needs none
     try:
         # WHY not streaming=True, which needs no copy: pyarrow's reading threads then
@@ -77,25 +77,25 @@ def _load(paths: list[Path], split: str, name: str) -> Any:
             page="bad-data",
         ) from error
     finally:
-        if shown:
+        if bars_enabled:
             datasets.enable_progress_bars()
 
 
-def _checked_row(text: object, label: object, place: str) -> Row:
+def _checked_row(text: object, label: object, location: str) -> Row:
     if not isinstance(text, str):
         reject(
-            f"{place} has no text but {short(text)}.",
+            f"{location} has no text but {short_repr(text)}.",
             why="there is nothing to read.",
             fix="delete the row, or store text as strings.",
         )
     # WHY type() and not isinstance: True is an int too, and would pass for "Sports".
     if type(label) is not int or not 0 <= label < len(LABEL_NAMES):
         reject(
-            f"{place} has label {short(label)}, expected 0 to 3.",
+            f"{location} has label {short_repr(label)}, expected 0 to 3.",
             why="a label that no class has cannot be learned or scored.",
             fix=f"use 0 to 3 for {', '.join(LABEL_NAMES)}.",
         )
-    return Row(checked_text(text, place=place), label)
+    return Row(checked_text(text, location=location), label)
 
 
 def _check_columns(features: Mapping[str, object], name: str) -> None:

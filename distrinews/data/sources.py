@@ -21,7 +21,7 @@ from typing import Protocol
 
 from distrinews.data import newswire
 from distrinews.data.csv_rows import Row
-from distrinews.data.file_sources import HubSource, TableSource, check_request, digest
+from distrinews.data.file_sources import FileSource, HubSource, check_request, digest
 from distrinews.errors import DataError
 
 __all__ = [
@@ -92,7 +92,7 @@ def open_source(data: str, *, repaired: bool = True) -> Source:
     Args:
         data: `"newswire"`, `"ag_news"`, a CSV file (plain or `.gz`), or a folder with
             `train.csv` and `test.csv` (plain or `.gz`) or with parquet files as on
-            the Hub. A single file serves both splits; see `TableSource`.
+            the Hub. A single file serves both splits; see `FileSource`.
         repaired: Pass texts through `cleaning.repair`. False shows them as they are.
 
     Returns:
@@ -123,7 +123,7 @@ def open_source(data: str, *, repaired: bool = True) -> Source:
             f"{Path.cwd()}.",
             page="bad-data",
         )
-    return TableSource(data, repaired=repaired)
+    return FileSource(data, repaired=repaired)
 
 
 @dataclass(frozen=True)

@@ -49,30 +49,30 @@ class TokenTable:
         self.path, self.pad_id = path, pad_id
         mapped = pa.memory_map(str(path)).read_buffer()  # nothing is copied
         file = pa.ipc.open_file(pa.BufferReader(mapped))
-        numbers = range(file.num_record_batches)
-        # WHY the whole file as if it were tokens: a row's place in it is then a single
-        # number, and a batch is collected without asking which piece a row is in.
-        token = file.schema.field("input_ids").type.value_type
-        kind = np.dtype(token.to_pandas_dtype())
-        num_places = mapped.size // kind.itemsize
-        self._tokens = np.frombuffer(mapped, kind, count=num_places)
-        num_rows = sum(file.get_batch(i).num_rows for i in numbers)
-        known = np.empty(num_rows, dtype=_row_type(num_places))
-        done = 0
-        for i in numbers:
-            piece = file.get_batch(i)
-            ids, ends = piece.column(0).values, piece.column(0).offsets.to_numpy()
-            first = (ids.buffers()[1].address - mapped.address) // kind.itemsize
-            some = known[done : done + len(piece)]
-            some["start"] = first + ends[:-1].astype(np.int64)
-            some["length"] = np.diff(ends)
-            some["label"] = piece.column(1).to_numpy()
-            done += len(piece)
-        self._set_rows(known)
+        batch_numbers = range(file.num_record_batches)
+        # WHY the whole file as if it were tokens: a row's position is then a single
+        # number, and no batch has to ask in which record batch a row is.
+        token_type = file.schema.field("input_ids").type.value_type
+        dtype = np.dtype(token_type.to_pandas_dtype())
+        num_slots = mapped.size // dtype.itemsize
+        self._tokens = np.frombuffer(mapped, dtype, count=num_slots)
+        num_rows = sum(file.get_batch(i).num_rows for i in batch_numbers)
+        rows = np.empty(num_rows, dtype=_row_type(num_slots))
+        num_done = 0
+        for i in batch_numbers:
+            batch = file.get_batch(i)
+            ids, ends = batch.column(0).values, batch.column(0).offsets.to_numpy()
+            base = (ids.buffers()[1].address - mapped.address) // dtype.itemsize
+            chunk = rows[num_done : num_done + len(batch)]
+            chunk["start"] = base + ends[:-1].astype(np.int64)
+            chunk["length"] = np.diff(ends)
+            chunk["label"] = batch.column(1).to_numpy()
+            num_done += len(batch)
+        self._set_rows(rows)
 
-    def _set_rows(self, known: np.ndarray) -> None:
-        self._rows = known  # [N] of (start, length, label)
-        self.labels, self.lengths = known["label"], known["length"]
+    def _set_rows(self, rows: np.ndarray) -> None:
+        self._rows = rows  # [N] of (start, length, label)
+        self.labels, self.lengths = rows["label"], rows["length"]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -90,7 +90,7 @@ class TokenTable:
         table._set_rows(self._rows[:num_rows])
         return table
 
-    def with_last(self, rows: Sequence[int] | np.ndarray) -> TokenTable:
+    def with_rows_last(self, rows: Sequence[int] | np.ndarray) -> TokenTable:
         """Put some rows behind all others.
 
         Why: the rows to train on are then the first ones. To look up which row of the
@@ -106,16 +106,16 @@ class TokenTable:
         Note:
             Cost: 8 bytes a row, those of the table before when nobody needs it.
         """
-        aside = np.sort(np.asarray(rows))
-        known, begin = np.empty_like(self._rows), 0
+        last = np.sort(np.asarray(rows))
+        reordered, start = np.empty_like(self._rows), 0
         # WHY slice by slice: a mask or a list of row numbers would for a moment take
         # twice the memory of the table itself.
-        for moved, row in enumerate([*aside.tolist(), len(self)]):
-            known[begin - moved : row - moved] = self._rows[begin:row]
-            begin = row + 1
-        known[len(self) - len(aside) :] = self._rows[aside]
+        for num_moved, row in enumerate([*last.tolist(), len(self)]):
+            reordered[start - num_moved : row - num_moved] = self._rows[start:row]
+            start = row + 1
+        reordered[len(self) - len(last) :] = self._rows[last]
         table = copy.copy(self)
-        table._set_rows(known)
+        table._set_rows(reordered)
         return table
 
     def ids(self, row: int) -> np.ndarray:
@@ -145,33 +145,34 @@ class TokenTable:
         """
         # WHY no loop over rows: Python's work for each of them takes longer than all
         # the rest. See `datapath.collect_one_by_one`.
-        known = self._rows.take(rows)  # [B] of (start, length, label)
-        lengths = known["length"][:, None]  # [B, 1]
-        longest = int(lengths.max())
-        # For each place of the file the T tokens from there on; nothing is copied yet.
-        # Behind a short row they are those of its neighbour, and padding replaces them.
+        picked = self._rows.take(rows)  # [B] of (start, length, label)
+        lengths = picked["length"][:, None]  # [B, 1]
+        max_length = int(lengths.max())
+        # For each position in the file, the window of T tokens from there on; nothing
+        # is copied yet. Behind a short row are tokens of the next one; padding
+        # replaces them.
         # WHY T tokens as one item: the fewer steps between two rows, the more of them
         # the processor fetches at once. A million rows instead of ten thousand cost
         # 0.02 us a row more this way, and 0.04 us as an array [B, T] (numpy 2).
-        size = self._tokens.itemsize
-        num_runs = len(self._tokens) - longest + 1
-        run = np.dtype((np.void, longest * size))
-        runs = np.ndarray(num_runs, run, self._tokens, strides=(size,))
-        found = runs[known["start"]].view(self._tokens.dtype)  # [B * T]
-        input_ids = found.reshape(-1, longest).astype(np.int64)  # [B, T]
-        is_token = np.arange(longest, dtype=np.int16) < lengths  # [B, T]
+        itemsize = self._tokens.itemsize
+        num_windows = len(self._tokens) - max_length + 1
+        window = np.dtype((np.void, max_length * itemsize))
+        windows = np.ndarray(num_windows, window, self._tokens, strides=(itemsize,))
+        tokens = windows[picked["start"]].view(self._tokens.dtype)  # [B * T]
+        input_ids = tokens.reshape(-1, max_length).astype(np.int64)  # [B, T]
+        is_token = np.arange(max_length, dtype=np.int16) < lengths  # [B, T]
         input_ids[~is_token] = self.pad_id
         inputs = {
             "input_ids": torch.from_numpy(input_ids).to(device),
             "attention_mask": torch.from_numpy(is_token.astype(np.int64)).to(device),
         }
-        labels = torch.from_numpy(known["label"].astype(np.int64))
+        labels = torch.from_numpy(picked["label"].astype(np.int64))
         return inputs, labels.to(device)
 
 
-def _row_type(num_places: int) -> np.dtype:
-    """What is known of a row, side by side: one trip to memory finds all of it."""
-    # 4 bytes for the place of its first token; 8 if the file has too many for that.
-    start = np.promote_types(np.uint32, np.min_scalar_type(num_places))
-    fields = [("start", start), ("length", np.int16), ("label", np.int8)]
+def _row_type(num_slots: int) -> np.dtype:
+    """Start, length and label of a row, side by side: one memory access reads all."""
+    # 4 bytes for the position of its first token; 8 if the file is too large for that.
+    start_type = np.promote_types(np.uint32, np.min_scalar_type(num_slots))
+    fields = [("start", start_type), ("length", np.int16), ("label", np.int8)]
     return np.dtype(fields, align=True)

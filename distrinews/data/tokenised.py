@@ -40,13 +40,13 @@ if TYPE_CHECKING:  # WHY: transformers takes seconds to load; only its name is n
 
 __all__ = ["TokenTable", "cache_folder", "split_validation", "tokenise"]
 
-# Rows tokenised and written at a time: enough to be fast, few enough for flat memory.
-ROWS_PER_PIECE = 1000
+# Rows per record batch of the file: enough to be fast, few enough for flat memory.
+ROWS_PER_BATCH = 1000
 # Rows given to the tokenizer at a time. It notes far more than ids: 1,000 at a time
 # needed 13 MiB more than 100, and no less time.
 ROWS_PER_CALL = 100
 # Longer rows would not fit the 2 bytes that hold a length.
-LONGEST_ROW = 2**15 - 1
+MAX_ROW_LENGTH = 2**15 - 1
 
 
 def tokenise(
@@ -79,15 +79,21 @@ def tokenise(
         The file's name is a fingerprint of all that decides its content: data, rows,
         seed, cleaning version, tokenizer, maximum length. A change makes a new file.
     """
-    what = source.fingerprint(split, num_rows=num_rows, seed=seed)
+    fingerprint = source.fingerprint(split, num_rows=num_rows, seed=seed)
     # WHY without them: the tokenizer notes here how it was last asked to cut and pad.
     # Rank 0, which has just tokenised the first split, would look for the second one
     # under another name than the ranks that waited.
-    last_used = {"truncation": None, "padding": None}
-    pieces = json.loads(tokenizer.backend_tokenizer.to_str()) | last_used
+    unset = {"truncation": None, "padding": None}
+    tokenizer_state = json.loads(tokenizer.backend_tokenizer.to_str()) | unset
     schema = _schema(tokenizer)
-    parts = (what, pieces, tokenizer.model_max_length, str(schema), ROWS_PER_PIECE)
-    name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    key = (
+        fingerprint,
+        tokenizer_state,
+        tokenizer.model_max_length,
+        str(schema),
+        ROWS_PER_BATCH,
+    )
+    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
     path = cache_folder() / f"{split}-{name}.arrow"
     with dist.rank0_first():
         if not path.exists():
@@ -122,51 +128,54 @@ def split_validation(
         >>> len(train), sorted(row % 2 for row in validation)
         (16, [0, 0, 1, 1])
     """
-    wanted = min(1000, len(labels) // 20) if num_rows is None else num_rows
-    if not 0 < wanted < len(labels):
+    num_validation = min(1000, len(labels) // 20) if num_rows is None else num_rows
+    if not 0 < num_validation < len(labels):
         raise DataError(
-            f"{wanted} validation rows cannot be cut from {len(labels)} training rows.",
+            f"{num_validation} validation rows cannot be cut from "
+            f"{len(labels)} training rows.",
             why="the best epoch is judged on rows that were not trained on.",
             fix="--train-rows 100 or more, and --validation-rows below it.",
             page="bad-data",
         )
     # WHY arrays, and small ones: lists of a million rows would be a hundred megabytes.
-    classes = np.asarray(labels)
-    by_class = [(int(np.argmax(classes == k)), k) for k in np.unique(classes)]
-    dice = random.Random(seed)
-    places, candidates = [], []
+    class_of_row = np.asarray(labels)
+    by_class = [(int(np.argmax(class_of_row == k)), k) for k in np.unique(class_of_row)]
+    rng = random.Random(seed)
+    quantiles, candidates = [], []
     for _, label in sorted(by_class):  # in the order in which classes turn up
-        rows = np.flatnonzero(classes == label).astype(np.int32)
+        rows = np.flatnonzero(class_of_row == label).astype(np.int32)
         # Python's shuffle takes any sequence, and torch's or numpy's would be others.
-        dice.shuffle(rows)  # type: ignore[arg-type]
-        # Each row gets its place within its class, 0 to 1. The smallest places over
-        # all classes are a sample in which each class has its share.
-        first = rows[:wanted]
-        candidates.append(first)
-        places.append((np.arange(len(first)) + 0.5) / len(rows))
-    # By place; of equal places the smaller row comes first.
-    found = np.concatenate(candidates)
-    aside = np.sort(found[np.lexsort((found, np.concatenate(places)))[:wanted]])
-    every = np.arange(len(classes), dtype=np.int32)
-    return np.delete(every, aside), aside.tolist()
+        rng.shuffle(rows)  # type: ignore[arg-type]
+        # Each row gets its quantile within its class, 0 to 1. The smallest quantiles
+        # over all classes are a sample in which each class has its share.
+        smallest = rows[:num_validation]
+        candidates.append(smallest)
+        quantiles.append((np.arange(len(smallest)) + 0.5) / len(rows))
+    # By quantile; of equal quantiles the smaller row comes first.
+    rows = np.concatenate(candidates)
+    validation_rows = np.sort(
+        rows[np.lexsort((rows, np.concatenate(quantiles)))[:num_validation]]
+    )
+    all_rows = np.arange(len(class_of_row), dtype=np.int32)
+    return np.delete(all_rows, validation_rows), validation_rows.tolist()
 
 
-def _longest(tokenizer: PreTrainedTokenizerFast) -> int:
-    """After how many tokens texts are cut."""
-    return min(int(tokenizer.model_max_length), LONGEST_ROW)
+def _max_length(tokenizer: PreTrainedTokenizerFast) -> int:
+    """Number of tokens after which texts are cut."""
+    return min(int(tokenizer.model_max_length), MAX_ROW_LENGTH)
 
 
 def _schema(tokenizer: PreTrainedTokenizerFast) -> pa.Schema:
     """Describe the columns of a cache file."""
     # WHY 2 bytes a token where they do: half as much to fetch from memory.
-    large = len(tokenizer) > 2**16
-    kind = pa.int32() if large else pa.uint16()
+    needs_32_bits = len(tokenizer) > 2**16
+    token_type = pa.int32() if needs_32_bits else pa.uint16()
     # WHY room: `TokenTable.batch` looks at as many tokens of the last row as the
     # longest one has, and must not look beyond the file. Arrow repeats this text at
     # the file's end.
-    room = " " * (_longest(tokenizer) * kind.bit_width // 8)
-    columns = [("input_ids", pa.list_(kind)), ("label", pa.int8())]
-    return pa.schema(columns, metadata={"room": room})
+    padding = " " * (_max_length(tokenizer) * token_type.bit_width // 8)
+    columns = [("input_ids", pa.list_(token_type)), ("label", pa.int8())]
+    return pa.schema(columns, metadata={"room": padding})
 
 
 def _write(
@@ -175,15 +184,17 @@ def _write(
     tokenizer: PreTrainedTokenizerFast,
     schema: pa.Schema,
 ) -> None:
-    """Tokenise piece by piece, so that memory does not grow with the number of rows."""
+    """Tokenise batch by batch, so that memory does not grow with the number of rows."""
     with HugePageWriter(path) as sink, pa.ipc.new_file(sink, schema) as writer:
-        while piece := list(itertools.islice(rows, ROWS_PER_PIECE)):
+        while batch := list(itertools.islice(rows, ROWS_PER_BATCH)):
             ids: list[list[int]] = []
-            for some in range(0, len(piece), ROWS_PER_CALL):
-                texts = [row.text for row in piece[some : some + ROWS_PER_CALL]]
-                cut = tokenizer(texts, truncation=True, max_length=_longest(tokenizer))
-                ids += cut["input_ids"]
-            columns = [ids, [row.label for row in piece]]
+            for start in range(0, len(batch), ROWS_PER_CALL):
+                texts = [row.text for row in batch[start : start + ROWS_PER_CALL]]
+                encoded = tokenizer(
+                    texts, truncation=True, max_length=_max_length(tokenizer)
+                )
+                ids += encoded["input_ids"]
+            columns = [ids, [row.label for row in batch]]
             writer.write_batch(pa.record_batch(columns, schema=schema))
     # WHY: Arrow would keep some MiB to write more, and nothing more is written.
     pa.default_memory_pool().release_unused()

@@ -28,7 +28,7 @@ from typing import Any
 from distrinews.dist import failures, stacks
 from distrinews.errors import DistriNewsError
 from distrinews.system import console
-from distrinews.system.signals import cleanup_on_signal, signals_wait
+from distrinews.system.signals import cleanup_on_signal, defer_signals
 
 __all__ = ["exit_when_orphaned", "remember_failure_time", "run_ranks"]
 
@@ -73,12 +73,12 @@ def run_ranks(
     workers: list[Worker] = []
     if hasattr(signal, "pthread_sigmask"):
         # WHY now: the first process start would start this helper of multiprocessing,
-        # and doing so it lets Ctrl-C through again, whatever `signals_wait` says
+        # and doing so it lets Ctrl-C through again, whatever `defer_signals` says
         # (resource_tracker.py, seen in Python 3.11).
         resource_tracker.ensure_running()
     with cleanup_on_signal():
         try:
-            with _environment(env), signals_wait():
+            with _environment(env), defer_signals():
                 for rank in range(num_ranks):
                     receiver, sender = spawn.Pipe()
                     process = spawn.Process(
@@ -105,7 +105,7 @@ def _run_worker(
     # starter decides; ranks that also reacted would print a traceback each.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
-        # Undo what `signals_wait` let this process inherit: SIGTERM must end it.
+        # Undo what `defer_signals` let this process inherit: SIGTERM must end it.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     parent_connection = stacks.ParentConnection(sender)
     parent_connection.answer_requests()
@@ -125,9 +125,9 @@ def _run_worker(
         parent_connection.send(report)
         if isinstance(error, BrokenPipeError):
             # An orderly exit would complain about the closed output again.
-            console.leave(1)
+            console.exit_now(1)
         sys.exit(1)  # orderly: progress bars end their lines
-    console.leave(0)
+    console.exit_now(0)
 
 
 @contextlib.contextmanager
@@ -199,7 +199,7 @@ def _terminate(processes: Iterator[SpawnProcess]) -> None:
     """Ask, then force: after this no process is left."""
     # WHY hold signals back: a second, impatient Ctrl-C would break off this very loop
     # and leave the processes that it had not reached yet.
-    with signals_wait():
+    with defer_signals():
         alive = [process for process in processes if process.is_alive()]
         for process in alive:
             process.terminate()

@@ -2,9 +2,9 @@
 
 Promise: one thread runs the model. While it computes, what arrives waits in a bounded
 queue, and the next batch takes as much of it as a token budget allows. An item leaves
-the queue when its deadline passes or its caller goes away; one more than the queue can
-serve in time is refused at once, with the time after which to come back; one bad item
-never fails its neighbours.
+the queue when its deadline passes or its caller disconnects. Items that the queue
+cannot serve in time are rejected at once, with the time after which to try again. One
+bad item never fails its neighbours.
 
 Not here: HTTP (`apps/api.py`), the model
 (`distrinews.inference.classifier`). Nothing of this needs torch.
@@ -24,15 +24,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-__all__ = ["Batch", "Batcher", "ClosedError", "Limits", "OverloadedError", "Speed"]
+__all__ = [
+    "BatchStats",
+    "Batcher",
+    "ClosedError",
+    "Limits",
+    "OverloadedError",
+    "ThroughputEstimator",
+]
 
-# How much the newest batch counts in the measured speed. A fifth follows a change of
-# load within about ten batches, and one slow batch does not shut the door.
-NEWEST = 0.2
+# Weight of the newest batch in the moving average of the throughput. With a fifth, the
+# average follows a change of load within about ten batches, and a single slow batch
+# does not make the queue reject everybody.
+EMA_WEIGHT = 0.2
 
 
 class OverloadedError(Exception):
-    """There is no place now. Not the caller's mistake: it may come back.
+    """The queue is full. Not the caller's mistake: it may try again.
 
     Args:
         retry_after_s: When what waits now will have been served, by measured speed.
@@ -72,16 +80,16 @@ class Limits:
     deadline_s: float = 10.0
 
 
-class Speed:
-    """How fast batches are computed, measured as they come.
+class ThroughputEstimator:
+    """A moving average of the model's throughput, in tokens per second.
 
     Args:
-        limits: What full batches are, and what is too late.
+        limits: The size of a full batch, and the deadline.
 
     Examples:
-        >>> speed = Speed(Limits(max_batch_tokens=100))
-        >>> speed.learn(100, took_s=0.5)
-        >>> speed.seconds_for(400)
+        >>> throughput = ThroughputEstimator(Limits(max_batch_tokens=100))
+        >>> throughput.update(100, took_s=0.5)
+        >>> throughput.estimate_s(400)
         2.0
     """
 
@@ -89,20 +97,20 @@ class Speed:
         self._limits = limits
         self._tokens_per_s: float | None = None
 
-    def learn(self, num_tokens: int, *, took_s: float) -> None:
+    def update(self, num_tokens: int, *, took_s: float) -> None:
         """Take a batch into account.
 
         Args:
             num_tokens: Its tokens.
             took_s: What the model took for it.
         """
-        newest = num_tokens / max(took_s, 1e-6)
-        before = self._tokens_per_s or newest
+        tokens_per_s = num_tokens / max(took_s, 1e-6)
+        average = self._tokens_per_s or tokens_per_s
         # A small batch says little about how fast full ones are.
-        weight = NEWEST * min(1.0, num_tokens / self._limits.max_batch_tokens)
-        self._tokens_per_s = (1 - weight) * before + weight * newest
+        weight = EMA_WEIGHT * min(1.0, num_tokens / self._limits.max_batch_tokens)
+        self._tokens_per_s = (1 - weight) * average + weight * tokens_per_s
 
-    def seconds_for(self, num_tokens: int) -> float:
+    def estimate_s(self, num_tokens: int) -> float:
         """Expect how long tokens will take.
 
         Args:
@@ -113,10 +121,10 @@ class Speed:
         """
         return num_tokens / self._tokens_per_s if self._tokens_per_s else 0.0
 
-    def check_room(
+    def check_capacity(
         self, num_items: int, *, waiting: int, waiting_tokens: int, expected_s: float
     ) -> None:
-        """Refuse items that have no place.
+        """Reject items that do not fit into the queue.
 
         Args:
             num_items: How many are to come.
@@ -125,16 +133,16 @@ class Speed:
             expected_s: Until all that is here will be done.
 
         Raises:
-            OverloadedError: They have no place.
+            OverloadedError: The queue is full, or too slow for the deadline.
         """
-        # WHY half the deadline and not all of it: the measured speed is that of the
-        # past. What would wait longer is better refused now than answered too late.
-        # WHY only beyond a batch: what fits into the next one is always worth a try. A
-        # speed that was measured at single items is far too low; who refused by it
-        # would never see a full batch, and never learn better.
-        more_than_a_batch = waiting_tokens > self._limits.max_batch_tokens
-        too_long = more_than_a_batch and expected_s > self._limits.deadline_s / 2
-        if waiting + num_items > self._limits.max_waiting or too_long:
+        # WHY half the deadline and not all of it: the measured throughput is that of
+        # the past. Rejecting an item now is better than answering it too late.
+        # WHY only beyond a batch: an item that fits into the next batch is always worth
+        # a try. A throughput measured on single items is far too low; a queue that
+        # rejected items by it would never see a full batch, and never measure better.
+        exceeds_one_batch = waiting_tokens > self._limits.max_batch_tokens
+        too_slow = exceeds_one_batch and expected_s > self._limits.deadline_s / 2
+        if waiting + num_items > self._limits.max_waiting or too_slow:
             raise OverloadedError(min(expected_s, self._limits.deadline_s))
 
 
@@ -143,8 +151,8 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What one batch was like; for metrics.
+class BatchStats:
+    """Size and times of one batch; for metrics.
 
     Attributes:
         num_items: Items in it.
@@ -161,89 +169,93 @@ class Batch:
     num_failed: int
 
 
-@dataclass(eq=False)  # by identity: two equal texts are two places
-class _Place(Generic[Item, Answer]):
+@dataclass(eq=False)  # by identity: equal texts are separate items
+class _QueuedItem(Generic[Item, Answer]):
     """An item in the queue."""
 
     item: Item
     num_tokens: int
     # WHY an error arrives as a result: nobody may be left to fetch it, and asyncio
     # would then print it, and with it perhaps the text.
-    outcome: asyncio.Future[Answer | Exception]
-    came_s: float = field(default_factory=time.monotonic)
+    future: asyncio.Future[Answer | Exception]
+    enqueued_s: float = field(default_factory=time.monotonic)
 
 
 class Batcher(Generic[Item, Answer]):
     """A queue before one model thread. Use it from one event loop.
 
     Args:
-        work: Takes B items, returns B answers in their order. Runs on the thread.
-        size: Tokens of an item.
+        run_batch: Takes B items, returns B answers in their order. Runs on the
+            executor's thread.
+        count_tokens: Tokens of an item.
         limits: What to take on.
-        thread: A pool of one thread; None makes one. WHY one: a forward pass already
+        executor: A pool of one thread; None makes one. WHY one: a forward pass already
             uses all cores, two at a time would only wait for each other.
-        observe: Called with each finished batch.
+        on_batch: Called with the statistics of each finished batch.
 
     Examples:
-        >>> async def story():
-        ...     batcher = Batcher(lambda words: [w.upper() for w in words], size=len)
+        >>> async def main():
+        ...     batcher = Batcher(
+        ...         lambda words: [word.upper() for word in words], count_tokens=len
+        ...     )
         ...     async with contextlib.aclosing(batcher):
         ...         return await batcher.submit(["oil", "cup"])
-        >>> asyncio.run(story())
+        >>> asyncio.run(main())
         ['OIL', 'CUP']
     """
 
     def __init__(
         self,
-        work: Callable[[list[Item]], Sequence[Answer]],
+        run_batch: Callable[[list[Item]], Sequence[Answer]],
         *,
-        size: Callable[[Item], int],
+        count_tokens: Callable[[Item], int],
         limits: Limits | None = None,
-        thread: concurrent.futures.ThreadPoolExecutor | None = None,
-        observe: Callable[[Batch], None] = lambda batch: None,
+        executor: concurrent.futures.ThreadPoolExecutor | None = None,
+        on_batch: Callable[[BatchStats], None] = lambda batch: None,
     ) -> None:
         self.limits = limits or Limits()
-        self._work, self._size, self._observe = work, size, observe
-        self._owns_thread = thread is None
-        self._thread = thread or concurrent.futures.ThreadPoolExecutor(1, "model")
-        # A dict and not a deque: whoever leaves early leaves at once, from any place.
-        self._waiting: dict[_Place[Item, Answer], None] = {}
-        self._waiting_tokens = 0
-        self._computing: list[_Place[Item, Answer]] = []
-        self._computing_tokens = 0
+        self._run_batch, self._count_tokens = run_batch, count_tokens
+        self._on_batch = on_batch
+        self._owns_executor = executor is None
+        self._executor = executor or concurrent.futures.ThreadPoolExecutor(1, "model")
+        # A dict and not a deque: it removes an item from any position at once.
+        self._queue: dict[_QueuedItem[Item, Answer], None] = {}
+        self._queued_tokens = 0
+        self._running: list[_QueuedItem[Item, Answer]] = []
+        self._running_tokens = 0
         self._arrived = asyncio.Event()
         self._closed = False
         self._loop_task: asyncio.Task[None] | None = None
-        self._speed = Speed(self.limits)
+        self._throughput = ThroughputEstimator(self.limits)
         self._last_batch = (0, -math.inf)  # items, when it ended
 
     @property
     def num_waiting(self) -> int:
         """Items in the queue, those being computed not counted."""
-        return len(self._waiting)
+        return len(self._queue)
 
     @property
     def expected_wait_s(self) -> float:
-        """Seconds until all that is here now will be done, by measured speed."""
-        num_tokens = self._waiting_tokens + self._computing_tokens
-        return self._speed.seconds_for(num_tokens)
+        """Seconds until all that is here now will be done, by measured throughput."""
+        num_tokens = self._queued_tokens + self._running_tokens
+        return self._throughput.estimate_s(num_tokens)
 
-    def check_room(self, num_items: int = 1) -> None:
-        """Refuse now what `submit` would refuse later.
+    def check_capacity(self, num_items: int = 1) -> None:
+        """Reject now what `submit` would reject later.
 
         Args:
             num_items: How many items are to come.
 
         Raises:
-            OverloadedError: They have no place.
+            OverloadedError: They do not fit into the queue.
             ClosedError: The batcher takes nothing more.
         """
         if self._closed:
             raise ClosedError("the process is about to end")
-        self._speed.check_room(
+        self._throughput.check_capacity(
             num_items,
-            waiting=len(self._waiting),
-            waiting_tokens=self._waiting_tokens,
+            waiting=len(self._queue),
+            waiting_tokens=self._queued_tokens,
             expected_s=self.expected_wait_s,
         )
 
@@ -261,33 +273,34 @@ class Batcher(Generic[Item, Answer]):
             model failed, also when it was computed on its own.
 
         Raises:
-            OverloadedError: They have no place in the queue. Nothing was done.
+            OverloadedError: They do not fit into the queue. Nothing was done.
             ClosedError: The batcher takes nothing more. Nothing was done.
             TimeoutError: The deadline passed. What still waited left the queue.
         """
-        self.check_room(len(items))
+        self.check_capacity(len(items))
         loop = asyncio.get_running_loop()
         if self._loop_task is None:
-            self._loop_task = loop.create_task(self._serve(), name="batcher")
-        places: list[_Place[Item, Answer]] = [
-            _Place(item, self._size(item), loop.create_future()) for item in items
+            self._loop_task = loop.create_task(self._run(), name="batcher")
+        queued_items: list[_QueuedItem[Item, Answer]] = [
+            _QueuedItem(item, self._count_tokens(item), loop.create_future())
+            for item in items
         ]
-        for place in places:
-            self._waiting[place] = None
-            self._waiting_tokens += place.num_tokens
+        for queued in queued_items:
+            self._queue[queued] = None
+            self._queued_tokens += queued.num_tokens
         self._arrived.set()
         try:
             async with asyncio.timeout(self.limits.deadline_s):
-                return [await place.outcome for place in places]
-        finally:  # also when the caller was cancelled: its client went away
-            for place in places:
-                self._leave(place)
-                place.outcome.cancel()  # no effect on one that has an answer
+                return [await queued.future for queued in queued_items]
+        finally:  # also when the caller was cancelled: its client disconnected
+            for queued in queued_items:
+                self._remove(queued)
+                queued.future.cancel()  # no effect on one that has an answer
 
     async def drain(self) -> None:
         """Take nothing more, and wait until all that is here has its answer."""
         self._closed = True
-        while self._waiting or self._computing:
+        while self._queue or self._running:
             await asyncio.sleep(0.005)
 
     async def aclose(self) -> None:
@@ -297,40 +310,40 @@ class Batcher(Generic[Item, Answer]):
             self._loop_task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._loop_task
-        if self._owns_thread:
-            self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._owns_executor:
+            self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _leave(self, place: _Place[Item, Answer]) -> None:
-        if place in self._waiting:
-            del self._waiting[place]
-            self._waiting_tokens -= place.num_tokens
+    def _remove(self, queued: _QueuedItem[Item, Answer]) -> None:
+        if queued in self._queue:
+            del self._queue[queued]
+            self._queued_tokens -= queued.num_tokens
 
-    async def _serve(self) -> None:
-        """Batch after batch, as long as the process lives."""
+    async def _run(self) -> None:
+        """Run batch after batch, until the task is cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             await self._arrived.wait()
-            await self._let_more_arrive()
-            batch = self._take()
+            await self._wait_for_more()
+            batch = self._next_batch()
             if not batch:
                 self._arrived.clear()
                 continue
-            self._computing = batch
-            self._computing_tokens = sum(place.num_tokens for place in batch)
+            self._running = batch
+            self._running_tokens = sum(queued.num_tokens for queued in batch)
             began_s = time.monotonic()
-            items = [place.item for place in batch]
-            outcomes = await loop.run_in_executor(self._thread, self._compute, items)
-            self._settle(batch, outcomes, began_s=began_s)
+            items = [queued.item for queued in batch]
+            outcomes = await loop.run_in_executor(self._executor, self._compute, items)
+            self._finish_batch(batch, outcomes, began_s=began_s)
 
-    async def _let_more_arrive(self) -> None:
+    async def _wait_for_more(self) -> None:
         """After a batch, wait a moment for those it answered to ask again.
 
-        Why: they come back one by one within milliseconds. Who starts with the first
-        of them computes it alone while all the others wait.
+        Why: they come back one by one within milliseconds. A batch that starts with
+        the first of them computes it alone while all the others wait.
         """
         num_before, ended_s = self._last_batch
         until_s = ended_s + self.limits.max_wait_ms / 1000
-        while len(self._waiting) < num_before:
+        while len(self._queue) < num_before:
             left_s = until_s - time.monotonic()
             if left_s <= 0:  # so it is on an idle machine: the last batch is long ago
                 return
@@ -338,35 +351,35 @@ class Batcher(Generic[Item, Answer]):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._arrived.wait(), left_s)
 
-    def _take(self) -> list[_Place[Item, Answer]]:
+    def _next_batch(self) -> list[_QueuedItem[Item, Answer]]:
         """The oldest items, as many as the budget allows, one at least."""
-        batch: list[_Place[Item, Answer]] = []
+        batch: list[_QueuedItem[Item, Answer]] = []
         num_tokens = 0
-        for place in self._waiting:
-            num_tokens += place.num_tokens
+        for queued in self._queue:
+            num_tokens += queued.num_tokens
             full = num_tokens > self.limits.max_batch_tokens
             if batch and (full or len(batch) == self.limits.max_batch_items):
                 break
-            batch.append(place)
-        for place in batch:
-            self._leave(place)
+            batch.append(queued)
+        for queued in batch:
+            self._remove(queued)
         return batch
 
     def _compute(self, items: list[Item]) -> list[Answer | Exception]:
         """On the model thread: together, or one by one if that fails."""
-        outcome = self._attempt(items)
+        outcome = self._try_batch(items)
         if not isinstance(outcome, Exception):
             return outcome
         if len(items) == 1:
             return [outcome]
         # WHY: some item made the batch fail, and nobody knows which. On its own it can
         # only fail itself.
-        alone = [self._attempt([item]) for item in items]
-        return [one if isinstance(one, Exception) else one[0] for one in alone]
+        results = [self._try_batch([item]) for item in items]
+        return [r if isinstance(r, Exception) else r[0] for r in results]
 
-    def _attempt(self, items: list[Item]) -> list[Answer | Exception] | Exception:
+    def _try_batch(self, items: list[Item]) -> list[Answer | Exception] | Exception:
         try:
-            answers = list(self._work(items))
+            answers = list(self._run_batch(items))
         except Exception as error:  # the model may raise anything
             return error
         except BaseException as error:
@@ -377,26 +390,26 @@ class Batcher(Generic[Item, Answer]):
             return RuntimeError(f"{len(answers)} answers to {len(items)} items")
         return [*answers]
 
-    def _settle(
+    def _finish_batch(
         self,
-        batch: list[_Place[Item, Answer]],
+        batch: list[_QueuedItem[Item, Answer]],
         outcomes: list[Answer | Exception],
         *,
         began_s: float,
     ) -> None:
         """Hand out the answers and learn from the batch."""
         ended_s = time.monotonic()
-        self._computing, self._computing_tokens = [], 0
-        for place, outcome in zip(batch, outcomes, strict=True):
-            if not place.outcome.done():  # else its caller is gone
-                place.outcome.set_result(outcome)
-        told = Batch(
+        self._running, self._running_tokens = [], 0
+        for queued, outcome in zip(batch, outcomes, strict=True):
+            if not queued.future.done():  # else its caller has gone
+                queued.future.set_result(outcome)
+        stats = BatchStats(
             num_items=len(batch),
-            num_tokens=sum(place.num_tokens for place in batch),
+            num_tokens=sum(queued.num_tokens for queued in batch),
             model_s=ended_s - began_s,
-            waited_s=began_s - batch[0].came_s,
+            waited_s=began_s - batch[0].enqueued_s,
             num_failed=sum(isinstance(outcome, Exception) for outcome in outcomes),
         )
-        self._speed.learn(told.num_tokens, took_s=told.model_s)
+        self._throughput.update(stats.num_tokens, took_s=stats.model_s)
         self._last_batch = (len(batch), ended_s)
-        self._observe(told)
+        self._on_batch(stats)

@@ -18,14 +18,14 @@ from typing import Any
 from distrinews.errors import CheckpointError, ModelError
 from distrinews.system import files, manifest
 
-__all__ = ["CONFIG", "TOKENIZER", "WEIGHTS", "Bundle", "Identity", "find"]
+__all__ = ["CONFIG", "TOKENIZER", "WEIGHTS", "Bundle", "Identity", "open_bundle"]
 
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 WEIGHTS = "model.safetensors"
 TOKENIZER_CONFIG, FACTS = "tokenizer_config.json", "distrinews.json"
 # What an answer depends on; the manifest must vouch for each.
-NEEDED = {CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG}
+REQUIRED_FILES = {CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG}
 # Formats that run code when they are read.
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 
@@ -73,8 +73,8 @@ class Bundle:
         return Identity(_hub_name(self.folder) or name, self.digests[WEIGHTS], run_id)
 
 
-def find(folder: pathlib.Path | str) -> Bundle:
-    """Find an export, verify its files and read what they say of the model.
+def open_bundle(folder: pathlib.Path | str) -> Bundle:
+    """Open an export: verify its files and read what they say of the model.
 
     Args:
         folder: An export, or the run folder that holds it.
@@ -89,67 +89,72 @@ def find(folder: pathlib.Path | str) -> Bundle:
     Note:
         Cost: reads every file once, 0.1 s for 90 MB on a machine with SHA instructions.
     """
-    given = pathlib.Path(folder)
-    export = given / "export" if (given / "export").is_dir() else given
-    _check_kind(given, export)
-    digests = _verified(export)
+    path = pathlib.Path(folder)
+    root = path / "export" if (path / "export").is_dir() else path
+    _check_files(path, root)
+    digests = _verified(root)
     try:
-        config, tokens = (_table(export / name) for name in (CONFIG, TOKENIZER_CONFIG))
+        config, tokenizer_config = (
+            _read_object(root / name) for name in (CONFIG, TOKENIZER_CONFIG)
+        )
         names = {int(index): str(name) for index, name in config["id2label"].items()}
         labels = tuple(names[index] for index in range(len(names)))
-        longest = int(config.get("max_position_embeddings", 512))
+        position_limit = int(config.get("max_position_embeddings", 512))
         # WHY the smaller one: a tokenizer that was never told says 10**30.
-        max_length = min(longest, int(tokens.get("model_max_length", longest)))
+        max_length = min(
+            position_limit,
+            int(tokenizer_config.get("model_max_length", position_limit)),
+        )
         pad_id = int(config.get("pad_token_id") or 0)
-        facts = _table(export / FACTS) if FACTS in digests else {}
+        facts = _read_object(root / FACTS) if FACTS in digests else {}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ModelError(
-            f"{export} is no classifier that can be read: {error}.",
+            f"{root} is no classifier that can be read: {error}.",
             why="class names and the longest text are read from its JSON files.",
             fix="export again.",
             page="predict",
         ) from error
     if "auto_map" in config:
         raise ModelError(
-            f"{export} wants to run code of its own (auto_map in {CONFIG}).",
+            f"{root} wants to run code of its own (auto_map in {CONFIG}).",
             why="opening a model must not run what its author wrote.",
             fix="use a model of an architecture that transformers itself has.",
             page="predict",
         )
-    return Bundle(export, digests, labels, max_length, pad_id, facts)
+    return Bundle(root, digests, labels, max_length, pad_id, facts)
 
 
-def _check_kind(given: pathlib.Path, export: pathlib.Path) -> None:
-    """Raise ModelError where no export can be, with the reason."""
-    if (export / WEIGHTS).is_file() and (export / manifest.MANIFEST).is_file():
+def _check_files(path: pathlib.Path, root: pathlib.Path) -> None:
+    """Raise a ModelError if the folder holds no export, with the reason."""
+    if (root / WEIGHTS).is_file() and (root / manifest.MANIFEST).is_file():
         return
-    pickles = sorted(p.name for kind in PICKLES for p in export.glob(kind))
-    if pickles and not (export / WEIGHTS).is_file():
+    pickles = sorted(p.name for kind in PICKLES for p in root.glob(kind))
+    if pickles and not (root / WEIGHTS).is_file():
         raise ModelError(
-            f"{export} holds pickled weights only: {pickles[0]}.",
+            f"{root} holds pickled weights only: {pickles[0]}.",
             why="reading a pickle runs whatever code its author put there.",
             fix="fetch the model's safetensors, or export it with this library.",
             page="predict",
         )
-    if not (export / manifest.MANIFEST).is_file():
+    if not (root / manifest.MANIFEST).is_file():
         runs = sorted(pathlib.Path("runs").glob("*/export"))
         raise ModelError(
-            f"{given} holds no exported model.",
+            f"{path} holds no exported model.",
             why="a prediction needs weights, tokenizer and label names.",
             fix=f"--model {runs[-1].parent}" if runs else "train one: see the README",
             page="predict",
         )
 
 
-def _verified(export: pathlib.Path) -> dict[str, str]:
+def _verified(root: pathlib.Path) -> dict[str, str]:
     """The listed files' SHA-256 by name, each file checked."""
     try:
-        listed = manifest.verify(export, nothing_else=False)["files"]
+        listed = manifest.verify(root, strict=False)["files"]
         # WHY: without this, a manifest that lists no weights would vouch for any.
-        missing = sorted(NEEDED - listed.keys())
+        missing = sorted(REQUIRED_FILES - listed.keys())
         if missing:
             raise CheckpointError(
-                f"{export} lists no {missing}.",
+                f"{root} lists no {missing}.",
                 why="unlisted files could be anything.",
                 fix="export again.",
                 page="predict",
@@ -164,8 +169,8 @@ def _verified(export: pathlib.Path) -> dict[str, str]:
     return {name: str(entry["sha256"]) for name, entry in listed.items()}
 
 
-def _table(path: pathlib.Path) -> dict[str, Any]:
-    """A JSON file that holds a table."""
+def _read_object(path: pathlib.Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object."""
     value = files.read_json(path)
     if not isinstance(value, dict):
         raise ValueError(f"{path.name} holds no table")

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distrinews.errors import DistriNewsError, ModelError
-from distrinews.inference import bundle, engines, golden
-from distrinews.inference.bundle import Bundle, Identity
+from distrinews.inference import engines, golden
+from distrinews.inference.bundle import TOKENIZER, Bundle, Identity, open_bundle
 from distrinews.system import machine
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Classifier:
 
     Args:
         folder: An export, or the run folder that holds it; or one that
-            `exported.find` has verified already.
+            `bundle.open_bundle` has verified already.
         engine: What computes, a name in `engines.NAMES`.
         num_threads: Threads to compute with; None: torch's are left as they are, ONNX
             Runtime gets one for each core.
@@ -97,20 +97,18 @@ class Classifier:
     ) -> None:
         import tokenizers
 
-        self._exported = folder if isinstance(folder, Bundle) else bundle.find(folder)
-        self.folder = self._exported.folder
-        self.identity = self._exported.identity
-        self.labels = list(self._exported.labels)
+        self._bundle = folder if isinstance(folder, Bundle) else open_bundle(folder)
+        self.folder = self._bundle.folder
+        self.identity = self._bundle.identity
+        self.labels = list(self._bundle.labels)
         self.fallback_reason: str | None = None
         # WHY not transformers' tokenizer: this is the same one (tokenizer.json), and
         # importing transformers takes seconds and 100 MB.
-        self._tokens = tokenizers.Tokenizer.from_file(
-            str(self.folder / bundle.TOKENIZER)
-        )
-        self._tokens.no_padding()
-        self._tokens.enable_truncation(self._exported.max_length)
+        self._tokenizer = tokenizers.Tokenizer.from_file(str(self.folder / TOKENIZER))
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(self._bundle.max_length)
         self._engine = engines.load(
-            engine, self._exported, num_threads=num_threads, cache=cache
+            engine, self._bundle, num_threads=num_threads, cache=cache
         )
 
     @property
@@ -128,10 +126,10 @@ class Classifier:
         """The tokenizer as transformers opens it; loaded when first asked for."""
         from transformers import AutoTokenizer
 
-        fast: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(
+        tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(
             self.folder, local_files_only=True, trust_remote_code=False
         )
-        return fast
+        return tokenizer
 
     @property
     def net(self) -> PreTrainedModel:
@@ -176,8 +174,8 @@ class Classifier:
                 fix='text.encode("utf-8", "replace").decode("utf-8")',
                 page="predict",
             ) from None
-        found = self._tokens.encode(text)
-        return Encoded(tuple(found.ids), truncated=bool(found.overflowing))
+        encoding = self._tokenizer.encode(text)
+        return Encoded(tuple(encoding.ids), truncated=bool(encoding.overflowing))
 
     def predict_encoded(self, items: Sequence[Encoded]) -> list[Prediction]:
         """Classify texts that were encoded before.
@@ -193,10 +191,10 @@ class Classifier:
             return []
         logits = self._engine.logits([item.ids for item in items])  # [B, C]
         # WHY float64: four float32 probabilities may add up to 1.0000001.
-        powers = np.exp(
+        exponentials = np.exp(
             logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
         )  # [B, C]
-        scores = powers / powers.sum(axis=1, keepdims=True)
+        scores = exponentials / exponentials.sum(axis=1, keepdims=True)
         return [
             Prediction(
                 label=self.labels[int(row.argmax())],
@@ -219,12 +217,12 @@ class Classifier:
             ModelError: A text has no characters to judge.
         """
         items = []
-        for place, text in enumerate(texts):
+        for index, text in enumerate(texts):
             try:
                 items.append(self.encode(text))
             except ModelError as error:
-                which = f"text {place + 1} of {len(texts)}"
-                what = error.what.replace("the text", which)
+                position = f"text {index + 1} of {len(texts)}"
+                what = error.what.replace("the text", position)
                 more = {"why": error.why, "fix": error.fix, "page": error.page}
                 raise ModelError(what, **more) from None
         return self.predict_encoded(items)
@@ -234,9 +232,9 @@ class Classifier:
 
         Libraries choose their kernels and take their memory on the first call.
         """
-        longest = self._exported.max_length
+        longest = self._bundle.max_length
         for num_tokens in (min(16, longest), longest):
-            self._engine.logits([[self._exported.pad_id] * num_tokens])
+            self._engine.logits([[self._bundle.pad_id] * num_tokens])
 
 
 def open_best(
@@ -268,31 +266,31 @@ def open_best(
         Cost: the first start makes the ONNX model, some seconds. Later ones load it
         and answer the golden rows; torch is not imported.
     """
-    export = bundle.find(folder)
+    bundle = open_bundle(folder)
     choices = list(FASTEST_FIRST) if engine == "auto" else [engine, engines.REFERENCE]
     reasons: list[str] = []
-    if golden.FILE not in export.digests and engine in ("auto", *engines.NAMES):
+    if golden.FILE not in bundle.digests and engine in ("auto", *engines.NAMES):
         reasons = [
             "the export has no golden rows to check an engine with; export again"
         ]
         choices = [engines.REFERENCE]
     for name in dict.fromkeys(choices):
         try:
-            found = Classifier(
-                export, engine=name, num_threads=machine.num_cores(), cache=cache
+            classifier = Classifier(
+                bundle, engine=name, num_threads=machine.num_cores(), cache=cache
             )
-            answer = functools.partial(_scores, found)
-            problem = golden.problem(export, answer, tolerance=found.tolerance)
+            answer = functools.partial(_scores, classifier)
+            reason = golden.mismatch(bundle, answer, tolerance=classifier.tolerance)
         except DistriNewsError as error:
             if name == engines.REFERENCE or name not in engines.NAMES:
                 raise
-            problem = f"{error.what} Fix: {error.fix}"
-        if problem is None:
+            reason = f"{error.what} Fix: {error.fix}"
+        if reason is None:
             break
-        reasons.append(f"{name}: {problem}")
-    found.fallback_reason = "; ".join(reasons) or None
-    found.warm_up()
-    return found
+        reasons.append(f"{name}: {reason}")
+    classifier.fallback_reason = "; ".join(reasons) or None
+    classifier.warm_up()
+    return classifier
 
 
 def _scores(classifier: Classifier, texts: Sequence[str]) -> list[list[float]]:

@@ -38,7 +38,7 @@ __all__ = [
     "OnnxEngine",
     "TorchEngine",
     "load",
-    "micro_batches",
+    "batches_by_length",
 ]
 
 Logits = npt.NDArray[np.float32]
@@ -66,7 +66,9 @@ class Engine(Protocol):
         """Compute logits [B, C], in the order of the rows of token ids."""
 
 
-def micro_batches(lengths: Sequence[int], *, token_budget: int) -> Iterator[list[int]]:
+def batches_by_length(
+    lengths: Sequence[int], *, token_budget: int
+) -> Iterator[list[int]]:
     """Put rows of like length together, so that little is padded.
 
     Args:
@@ -74,19 +76,19 @@ def micro_batches(lengths: Sequence[int], *, token_budget: int) -> Iterator[list
         token_budget: Padded tokens of a batch; a longer row gets one of its own.
 
     Yields:
-        Places of rows; every row once, in batches of rising length.
+        Indices of rows; every row once, in batches of rising length.
 
     Examples:
-        >>> list(micro_batches([9, 2, 3, 9], token_budget=18))
+        >>> list(batches_by_length([9, 2, 3, 9], token_budget=18))
         [[1, 2], [0, 3]]
     """
     batch: list[int] = []
-    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
         # The rows are sorted: this one is the longest of its batch.
-        if batch and (len(batch) + 1) * lengths[place] > token_budget:
+        if batch and (len(batch) + 1) * lengths[index] > token_budget:
             yield batch
             batch = []
-        batch.append(place)
+        batch.append(index)
     if batch:
         yield batch
 
@@ -95,7 +97,7 @@ class TorchEngine:
     """The model as it was trained: torch, float32.
 
     Args:
-        exported: The export.
+        bundle: The export.
         num_threads: Threads of torch, for the whole process; None leaves them alone.
         token_budget: Padded tokens of one forward pass.
 
@@ -108,7 +110,7 @@ class TorchEngine:
 
     def __init__(
         self,
-        exported: Bundle,
+        bundle: Bundle,
         *,
         num_threads: int | None = None,
         token_budget: int = TOKEN_BUDGET,
@@ -120,10 +122,10 @@ class TorchEngine:
         logging.disable_progress_bar()
         if num_threads is not None:
             torch.set_num_threads(num_threads)
-        self.pad_id, self.token_budget = exported.pad_id, token_budget
+        self.pad_id, self.token_budget = bundle.pad_id, token_budget
         # WHY local_files_only: a mistyped path must not become a question to the Hub.
         self.net: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-            exported.folder,
+            bundle.folder,
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
@@ -139,11 +141,11 @@ class TorchEngine:
         Returns:
             float32 [B, C], in the order of the rows.
         """
-        found = np.zeros((len(rows), self.net.config.num_labels), np.float32)
+        logits = np.zeros((len(rows), self.net.config.num_labels), np.float32)
         lengths = [len(row) for row in rows]
-        for places in micro_batches(lengths, token_budget=self.token_budget):
-            found[places] = self._forward([rows[place] for place in places])
-        return found
+        for indices in batches_by_length(lengths, token_budget=self.token_budget):
+            logits[indices] = self._forward([rows[index] for index in indices])
+        return logits
 
     def _forward(self, rows: Sequence[Sequence[int]]) -> Logits:
         import torch
@@ -151,14 +153,14 @@ class TorchEngine:
         longest = max(len(row) for row in rows)
         ids = np.full((len(rows), longest), self.pad_id, np.int64)  # [B, T]
         mask = np.zeros_like(ids)  # [B, T]
-        for place, row in enumerate(rows):
-            ids[place, : len(row)] = row
-            mask[place, : len(row)] = 1
+        for index, row in enumerate(rows):
+            ids[index, : len(row)] = row
+            mask[index, : len(row)] = 1
         with torch.inference_mode():
-            found = self.net(
+            output = self.net(
                 input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask)
-            ).logits
-        logits: Logits = found.numpy()
+            )
+        logits: Logits = output.logits.numpy()
         return logits
 
 
@@ -203,7 +205,7 @@ class OnnxEngine:
         self._threads = concurrent.futures.ThreadPoolExecutor(
             num_threads,
             thread_name_prefix="engine",
-            initializer=machine.yield_to_other_threads,
+            initializer=machine.lower_thread_priority,
         )
 
     def logits(self, rows: Sequence[Sequence[int]]) -> Logits:
@@ -216,43 +218,46 @@ class OnnxEngine:
             float32 [B, C], in the order of the rows.
         """
         if len(rows) == 1:  # no other thread need wake up
-            return self._one(rows[0])[None]
+            return self._logits_of_row(rows[0])[None]
         # WHY the longest first: begun last, it would keep all other cores waiting.
-        left = collections.deque(
-            sorted(range(len(rows)), key=lambda place: -len(rows[place]))
+        pending = collections.deque(
+            sorted(range(len(rows)), key=lambda index: -len(rows[index]))
         )
         # WHY not a task a text: between two texts a thread would wait for the caller's
         # to take note, and both for Python's lock, which a server's event loop holds.
-        num = min(self._num_threads, len(rows))
-        tasks = [self._threads.submit(self._some, rows, left) for _ in range(num)]
+        num_workers = min(self._num_threads, len(rows))
+        tasks = [
+            self._threads.submit(self._run_worker, rows, pending)
+            for _ in range(num_workers)
+        ]
         concurrent.futures.wait(tasks)
-        found: dict[int, Logits] = {}
+        results: dict[int, Logits] = {}
         for task in tasks:
-            found |= task.result()
-        return np.stack([found[place] for place in range(len(rows))])
+            results |= task.result()
+        return np.stack([results[index] for index in range(len(rows))])
 
-    def _some(
-        self, rows: Sequence[Sequence[int]], left: collections.deque[int]
+    def _run_worker(
+        self, rows: Sequence[Sequence[int]], pending: collections.deque[int]
     ) -> dict[int, Logits]:
-        """Logits [C] of texts, by their places; takes one after the other."""
-        found: dict[int, Logits] = {}
+        """Compute pending rows until none is left; logits [C] by index."""
+        results: dict[int, Logits] = {}
         while True:
             try:
-                place = left.popleft()
+                index = pending.popleft()
             except IndexError:  # none is left
-                return found
-            found[place] = self._one(rows[place])
+                return results
+            results[index] = self._logits_of_row(rows[index])
 
-    def _one(self, row: Sequence[int]) -> Logits:
+    def _logits_of_row(self, row: Sequence[int]) -> Logits:
         """Logits [C] of one text."""
-        [found] = self._session.run(None, {"input_ids": np.array([row], np.int32)})
-        one: Logits = found[0]
-        return one
+        [outputs] = self._session.run(None, {"input_ids": np.array([row], np.int32)})
+        logits: Logits = outputs[0]
+        return logits
 
 
 def load(
     name: str,
-    export: Bundle,
+    bundle: Bundle,
     *,
     num_threads: int | None = None,
     cache: pathlib.Path | str | None = None,
@@ -261,7 +266,7 @@ def load(
 
     Args:
         name: A name in `NAMES`.
-        export: The export.
+        bundle: The export.
         num_threads: Threads to compute with; None: torch's are left alone, ONNX
             Runtime gets one for each core.
         cache: Where made models are kept; None: beside the export.
@@ -281,7 +286,7 @@ def load(
             page="engines",
         )
     if name == REFERENCE:
-        return TorchEngine(export, num_threads=num_threads)
+        return TorchEngine(bundle, num_threads=num_threads)
     onnx_export.check_installed("onnxruntime")
-    path = onnx_export.ensure(export, name, cache=cache)
+    path = onnx_export.ensure(bundle, name, cache=cache)
     return OnnxEngine(name, path, num_threads=num_threads or machine.num_cores())

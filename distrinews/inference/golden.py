@@ -20,7 +20,7 @@ from distrinews.errors import ModelError
 from distrinews.inference.bundle import Bundle
 from distrinews.system import files
 
-__all__ = ["FILE", "Golden", "problem", "read", "texts", "write"]
+__all__ = ["FILE", "Golden", "mismatch", "read", "texts", "write"]
 
 FILE = "golden.json"
 NUM_ROWS = 16  # four of each class
@@ -53,9 +53,9 @@ class Golden:
         """
         pairs = zip(self.scores, scores, strict=True)
         return max(
-            abs(one - other)
+            abs(recorded - actual)
             for row, other_row in pairs
-            for one, other in zip(row, other_row, strict=True)
+            for recorded, actual in zip(row, other_row, strict=True)
         )
 
 
@@ -86,11 +86,11 @@ def write(folder: pathlib.Path, golden: Golden) -> None:
     files.write_json(folder / FILE, {"rows": rows})
 
 
-def read(export: Bundle) -> Golden | None:
+def read(bundle: Bundle) -> Golden | None:
     """Read an export's golden rows.
 
     Args:
-        export: The export, verified.
+        bundle: The export, verified.
 
     Returns:
         The rows, or None where its manifest lists none: it was written before there
@@ -99,30 +99,30 @@ def read(export: Bundle) -> Golden | None:
     Raises:
         ModelError: They are there, and are none.
     """
-    if FILE not in export.digests:
+    if FILE not in bundle.digests:
         return None
     reason = "not one score for each class"
-    found = Golden([], [])
+    golden = Golden([], [])
     try:
-        rows = files.read_json(export.folder / FILE)["rows"]
-        found = Golden(
+        rows = files.read_json(bundle.folder / FILE)["rows"]
+        golden = Golden(
             [str(row["text"]) for row in rows],
             [[float(score) for score in row["scores"]] for row in rows],
         )
     except (OSError, ValueError, LookupError, TypeError) as error:
         reason = str(error)
-    if {len(row) for row in found.scores} != {len(export.labels)}:
+    if {len(row) for row in golden.scores} != {len(bundle.labels)}:
         raise ModelError(
-            f"the golden rows of {export.folder} cannot be read: {reason}.",
+            f"the golden rows of {bundle.folder} cannot be read: {reason}.",
             why="whether an engine is right on this machine could not be told.",
             fix="export again.",
             page="predict",
         )
-    return found
+    return golden
 
 
-def problem(
-    export: Bundle,
+def mismatch(
+    bundle: Bundle,
     answer: Callable[[Sequence[str]], Sequence[Sequence[float]]],
     *,
     tolerance: float,
@@ -130,7 +130,7 @@ def problem(
     """Say in what an engine misses the recorded scores.
 
     Args:
-        export: The export.
+        bundle: The export.
         answer: From N texts to their scores N x C.
         tolerance: How far a score may lie from the recorded one.
 
@@ -140,14 +140,14 @@ def problem(
     Raises:
         ModelError: The rows are there and cannot be read.
     """
-    known = read(export)
-    if known is None:
+    golden = read(bundle)
+    if golden is None:
         return None
-    gap = known.largest_difference(answer(known.texts))
+    difference = golden.largest_difference(answer(golden.texts))
     # WHY not the other way round: a score that is no number is no agreement.
-    if gap <= tolerance:
+    if difference <= tolerance:
         return None
     return (
-        f"its scores of the golden rows lie up to {gap:.3g} from the recorded ones; "
-        f"{tolerance:g} is allowed."
+        f"its scores of the golden rows lie up to {difference:.3g} from the recorded "
+        f"ones; {tolerance:g} is allowed."
     )

@@ -19,15 +19,17 @@ import tempfile
 from typing import Any
 
 from distrinews.errors import CheckpointError, ModelError, OutputError
-from distrinews.inference import bundle, onnx_graph
-from distrinews.inference.bundle import Bundle
+from distrinews.inference import onnx_graph
+from distrinews.inference.bundle import CONFIG, WEIGHTS, Bundle
 from distrinews.system import files, machine, manifest
 
 __all__ = ["ENGINES", "check_installed", "ensure", "file_name", "make"]
 
 ENGINES = ("onnx-float32", "onnx-int8")
 ORIGIN = "origin.json"
-RECIPE = 1  # raise it with any change of what is made: older models are made again
+RECIPE_VERSION = (
+    1  # raise it with any change of what is made: older models are made again
+)
 
 
 def file_name(engine: str) -> str:
@@ -69,12 +71,12 @@ def check_installed(*packages: str) -> None:
 
 
 def ensure(
-    export: Bundle, engine: str, *, cache: pathlib.Path | str | None = None
+    bundle: Bundle, engine: str, *, cache: pathlib.Path | str | None = None
 ) -> pathlib.Path:
     """Find an engine's model: in the export, in the cache, or make it now.
 
     Args:
-        export: The export.
+        bundle: The export.
         engine: A name in `ENGINES`.
         cache: Where made models are kept; None: beside the export or, where that
             cannot be written, in the user's cache.
@@ -91,70 +93,72 @@ def ensure(
         Cost: making int8 of 23M parameters takes some seconds, once.
     """
     name = file_name(engine)
-    if name in export.digests:
-        return export.folder / name
-    folders = [folder / engine for folder in _caches(export, cache)]
+    if name in bundle.digests:
+        return bundle.folder / name
+    folders = [folder / engine for folder in _cache_folders(bundle, cache)]
     for folder in folders:
-        if _is_intact(folder, export, engine):
+        if _is_intact(folder, bundle, engine):
             return folder / name
     for folder in folders[:-1]:
         try:
-            return _keep(folder, export, engine)
+            return _make_in(folder, bundle, engine)
         except OutputError as error:
             logging.getLogger(__name__).info("%s; trying the next place", error.what)
-    return _keep(folders[-1], export, engine)
+    return _make_in(folders[-1], bundle, engine)
 
 
-def _caches(export: Bundle, given: pathlib.Path | str | None) -> list[pathlib.Path]:
-    """Where made models may lie, first choice first."""
-    if given is not None:
-        return [pathlib.Path(given)]
-    own = machine.cache_folder() / "engines" / export.identity.sha256[:32]
+def _cache_folders(
+    bundle: Bundle, cache: pathlib.Path | str | None
+) -> list[pathlib.Path]:
+    """Folders for made models, first choice first."""
+    if cache is not None:
+        return [pathlib.Path(cache)]
+    user_cache = machine.cache_folder() / "engines" / bundle.identity.sha256[:32]
     # WHY not in the Hub's cache: its own tools would call our folder corrupt.
-    if export.folder.parent.name == "snapshots":
-        return [own]
-    return [export.folder.with_name(f"{export.folder.name}-engines"), own]
+    if bundle.folder.parent.name == "snapshots":
+        return [user_cache]
+    return [bundle.folder.with_name(f"{bundle.folder.name}-engines"), user_cache]
 
 
-def _origin(export: Bundle, engine: str) -> dict[str, Any]:
+def _origin(bundle: Bundle, engine: str) -> dict[str, Any]:
     """What a made model depends on."""
     return {
         "engine": engine,
-        "weights_sha256": export.identity.sha256,
-        "config_sha256": export.digests[bundle.CONFIG],
-        "recipe": RECIPE,
+        "weights_sha256": bundle.identity.sha256,
+        "config_sha256": bundle.digests[CONFIG],
+        "recipe": RECIPE_VERSION,
     }
 
 
-def _is_intact(folder: pathlib.Path, export: Bundle, engine: str) -> bool:
+def _is_intact(folder: pathlib.Path, bundle: Bundle, engine: str) -> bool:
     """Whether a kept model is there, undamaged, and of these weights."""
     try:
         listed = manifest.verify(folder)["files"]
-        told = files.read_json(folder / ORIGIN)
+        origin = files.read_json(folder / ORIGIN)
     except (CheckpointError, OSError, ValueError):
         return False
-    return file_name(engine) in listed and told == _origin(export, engine)
+    return file_name(engine) in listed and origin == _origin(bundle, engine)
 
 
-def _keep(folder: pathlib.Path, export: Bundle, engine: str) -> pathlib.Path:
-    """Make a model and give it its place."""
+def _make_in(folder: pathlib.Path, bundle: Bundle, engine: str) -> pathlib.Path:
+    """Make a model in a folder, atomically."""
     try:
         with files.atomic_folder(folder) as draft:
-            make(export, engine, path=draft / file_name(engine))
-            files.write_json(draft / ORIGIN, _origin(export, engine))
+            make(bundle, engine, path=draft / file_name(engine))
+            files.write_json(draft / ORIGIN, _origin(bundle, engine))
             manifest.write_manifest(draft)
     except OutputError:
         # Another process may have been faster, and taken the place.
-        if not _is_intact(folder, export, engine):
+        if not _is_intact(folder, bundle, engine):
             raise
     return folder / file_name(engine)
 
 
-def make(export: Bundle, engine: str, *, path: pathlib.Path) -> None:
+def make(bundle: Bundle, engine: str, *, path: pathlib.Path) -> None:
     """Write an engine's model.
 
     Args:
-        export: The export.
+        bundle: The export.
         engine: A name in `ENGINES`.
         path: The file to write.
 
@@ -165,16 +169,16 @@ def make(export: Bundle, engine: str, *, path: pathlib.Path) -> None:
     import onnx
     from safetensors.numpy import load_file
 
-    config = files.read_json(export.folder / bundle.CONFIG)
+    config = files.read_json(bundle.folder / CONFIG)
     is_known = config.get("model_type") == "distilbert"
     if not is_known or config.get("activation", "gelu") != "gelu":
         raise ModelError(
-            f"{export.folder} is a {config.get('model_type')}, not a DistilBERT.",
+            f"{bundle.folder} is a {config.get('model_type')}, not a DistilBERT.",
             why="the ONNX graph is written for DistilBERT only.",
             fix="use the engine torch-float32.",
             page="engines",
         )
-    graph = onnx_graph.build(load_file(export.folder / bundle.WEIGHTS), config)
+    graph = onnx_graph.build(load_file(bundle.folder / WEIGHTS), config)
     if engine == "onnx-float32":
         onnx.save(graph, path)
     else:
@@ -190,15 +194,15 @@ def _save_int8(graph: Any, path: pathlib.Path) -> None:
     from onnxruntime import quantization
 
     # WHY: it advises, on every call, a clean-up that this graph does not need.
-    noisy = logging.getLogger()
-    level = noisy.level
-    noisy.setLevel(logging.ERROR)
+    root_logger = logging.getLogger()
+    level = root_logger.level
+    root_logger.setLevel(logging.ERROR)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            whole = pathlib.Path(folder) / "float32.onnx"
-            onnx.save(graph, whole)
+            float32_path = pathlib.Path(folder) / "float32.onnx"
+            onnx.save(graph, float32_path)
             quantization.quantize_dynamic(
-                whole,
+                float32_path,
                 path,
                 weight_type=quantization.QuantType.QInt8,
                 op_types_to_quantize=["MatMul", "Attention", "Gather"],
@@ -207,4 +211,4 @@ def _save_int8(graph: Any, path: pathlib.Path) -> None:
                 extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
             )
     finally:
-        noisy.setLevel(level)
+        root_logger.setLevel(level)

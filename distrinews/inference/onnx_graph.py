@@ -57,7 +57,7 @@ def build(weights: Weights, config: Mapping[str, Any]) -> ModelProto:
     x = graph.add("Relu", graph.linear(x, "pre_classifier"))
     graph.add("Identity", graph.linear(x, "classifier"), output="logits")
     num_classes = len(weights["classifier.bias"])
-    made = helper.make_graph(
+    graph_proto = helper.make_graph(
         graph.nodes,
         "distilbert",
         [helper.make_tensor_value_info("input_ids", TensorProto.INT32, ["B", "T"])],
@@ -69,7 +69,7 @@ def build(weights: Weights, config: Mapping[str, Any]) -> ModelProto:
         [numpy_helper.from_array(value, name) for name, value in graph.tensors.items()],
     )
     versions = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
-    return helper.make_model(made, opset_imports=versions, ir_version=IR_VERSION)
+    return helper.make_model(graph_proto, opset_imports=versions, ir_version=IR_VERSION)
 
 
 class _Graph:
@@ -121,9 +121,9 @@ class _Graph:
 
 def _embed(graph: _Graph) -> str:
     """Word and position vectors, added and normalised."""
-    at = "distilbert.embeddings"
-    words = graph.weight(f"{at}.word_embeddings.weight")
-    positions = graph.weight(f"{at}.position_embeddings.weight")
+    prefix = "distilbert.embeddings"
+    words = graph.weight(f"{prefix}.word_embeddings.weight")
+    positions = graph.weight(f"{prefix}.position_embeddings.weight")
     num_tokens = graph.add("Shape", "input_ids", start=1, end=2)
     zero = graph.constant("0", [0])
     x = graph.add(
@@ -131,7 +131,7 @@ def _embed(graph: _Graph) -> str:
         graph.add("Gather", words, "input_ids"),
         graph.add("Slice", positions, zero, num_tokens, zero),
     )
-    scale, shift = (graph.weight(f"{at}.LayerNorm.{n}") for n in ("weight", "bias"))
+    scale, shift = (graph.weight(f"{prefix}.LayerNorm.{n}") for n in ("weight", "bias"))
     return graph.add("LayerNormalization", x, scale, shift, epsilon=EPSILON)
 
 
@@ -139,35 +139,39 @@ def _layer(
     graph: _Graph, x: str, layer: int, *, num_heads: int, first_only: bool
 ) -> str:
     """One transformer layer, [B, T, H] -> [B, T, H]."""
-    at = f"distilbert.transformer.layer.{layer}"
-    names = [f"{at}.attention.{part}_lin" for part in "qkv"]
+    prefix = f"distilbert.transformer.layer.{layer}"
+    names = [f"{prefix}.attention.{part}_lin" for part in "qkv"]
     biases = np.concatenate([graph.weights[f"{name}.bias"] for name in names])
-    seen = graph.add(
+    context = graph.add(
         "Attention",
         x,
         graph.matrix(*names),
-        graph.constant(f"{at}.attention.qkv.bias", biases),
+        graph.constant(f"{prefix}.attention.qkv.bias", biases),
         num_heads=num_heads,
     )
     if first_only:
         # WHY: the classifier reads the first token only. In the last layer the others
         # are looked at but need not be computed: an eighth of the model's work less.
         zero, one = graph.constant("0", [0]), graph.constant("1", [1])
-        seen, x = (graph.add("Slice", part, zero, one, one) for part in (seen, x))
-    seen = graph.add("MatMul", seen, graph.matrix(f"{at}.attention.out_lin"))
+        context, x = (graph.add("Slice", part, zero, one, one) for part in (context, x))
+    context = graph.add("MatMul", context, graph.matrix(f"{prefix}.attention.out_lin"))
     x = _add_and_norm(
-        graph, seen, x, bias=f"{at}.attention.out_lin", norm=f"{at}.sa_layer_norm"
+        graph,
+        context,
+        x,
+        bias=f"{prefix}.attention.out_lin",
+        norm=f"{prefix}.sa_layer_norm",
     )
-    inner = graph.add("MatMul", x, graph.matrix(f"{at}.ffn.lin1"))
-    inner = graph.add("BiasGelu", inner, graph.weight(f"{at}.ffn.lin1.bias"))
-    inner = graph.add("MatMul", inner, graph.matrix(f"{at}.ffn.lin2"))
+    inner = graph.add("MatMul", x, graph.matrix(f"{prefix}.ffn.lin1"))
+    inner = graph.add("BiasGelu", inner, graph.weight(f"{prefix}.ffn.lin1.bias"))
+    inner = graph.add("MatMul", inner, graph.matrix(f"{prefix}.ffn.lin2"))
     return _add_and_norm(
-        graph, inner, x, bias=f"{at}.ffn.lin2", norm=f"{at}.output_layer_norm"
+        graph, inner, x, bias=f"{prefix}.ffn.lin2", norm=f"{prefix}.output_layer_norm"
     )
 
 
-def _add_and_norm(graph: _Graph, new: str, x: str, *, bias: str, norm: str) -> str:
+def _add_and_norm(graph: _Graph, update: str, x: str, *, bias: str, norm: str) -> str:
     """Layer norm of `new + bias + x`."""
     names = (f"{norm}.weight", f"{norm}.bias", f"{bias}.bias")
     parts = [graph.weight(name) for name in names]
-    return graph.add("SkipLayerNormalization", new, x, *parts, epsilon=EPSILON)
+    return graph.add("SkipLayerNormalization", update, x, *parts, epsilon=EPSILON)

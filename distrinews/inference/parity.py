@@ -29,7 +29,7 @@ __all__ = ["Parity", "label_flips_when_batched", "measure"]
 
 Scores = npt.NDArray[np.float64]
 CHUNK = 256  # texts that one engine answers before it is the other's turn
-COMPANY = 32  # texts of a random batch
+RANDOM_BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,11 @@ class Parity:
         return "\n".join(f"| {a:30} | {b:>14} | {c:>14} |" for a, b, c in rows)
 
 
-def measure(export: Bundle, classifier: Classifier, *, rows: Sequence[Row]) -> Parity:
+def measure(bundle: Bundle, classifier: Classifier, *, rows: Sequence[Row]) -> Parity:
     """Let an engine and the reference answer the same texts.
 
     Args:
-        export: The export.
+        bundle: The export.
         classifier: It, opened with the engine to judge.
         rows: N texts with their labels.
 
@@ -113,41 +113,45 @@ def measure(export: Bundle, classifier: Classifier, *, rows: Sequence[Row]) -> P
     Raises:
         ModelError: A text cannot be judged.
     """
-    reference = Classifier(export)
+    reference = Classifier(bundle)
     items = [classifier.encode(row.text) for row in rows]
-    (mine, mine_s), (theirs, theirs_s) = _take_turns([classifier, reference], items)
+    (scores, seconds), (reference_scores, reference_seconds) = _take_turns(
+        [classifier, reference], items
+    )
     labels = np.array([row.label for row in rows])
-    gaps = abs(mine - theirs)  # [N, C]
-    flips, gap_in_company = label_flips_when_batched(classifier, items[: 4 * CHUNK])
-    name = classifier.engine_name
-    file = export.folder / WEIGHTS
-    if name != engines.REFERENCE:
-        file = onnx_export.ensure(export, name)
+    differences = abs(scores - reference_scores)  # [N, C]
+    flips, difference_when_batched = label_flips_when_batched(
+        classifier, items[: 4 * CHUNK]
+    )
+    engine_name = classifier.engine_name
+    file = bundle.folder / WEIGHTS
+    if engine_name != engines.REFERENCE:
+        file = onnx_export.ensure(bundle, engine_name)
     return Parity(
-        engine=name,
+        engine=engine_name,
         num_texts=len(rows),
-        label_agreement=float((mine.argmax(1) == theirs.argmax(1)).mean()),
-        largest_difference=float(gaps.max()),
-        mean_difference=float(gaps.mean()),
-        accuracy=float((mine.argmax(1) == labels).mean()),
-        reference_accuracy=float((theirs.argmax(1) == labels).mean()),
+        label_agreement=float((scores.argmax(1) == reference_scores.argmax(1)).mean()),
+        largest_difference=float(differences.max()),
+        mean_difference=float(differences.mean()),
+        accuracy=float((scores.argmax(1) == labels).mean()),
+        reference_accuracy=float((reference_scores.argmax(1) == labels).mean()),
         label_flips_in_company=flips,
-        largest_difference_in_company=gap_in_company,
-        golden_difference=_golden_difference(export, classifier),
+        largest_difference_in_company=difference_when_batched,
+        golden_difference=_golden_difference(bundle, classifier),
         tolerance=classifier.tolerance,
         num_bytes=file.stat().st_size,
-        reference_bytes=(export.folder / WEIGHTS).stat().st_size,
-        ms_per_text=1e3 * mine_s / len(rows),
-        reference_ms_per_text=1e3 * theirs_s / len(rows),
+        reference_bytes=(bundle.folder / WEIGHTS).stat().st_size,
+        ms_per_text=1e3 * seconds / len(rows),
+        reference_ms_per_text=1e3 * reference_seconds / len(rows),
     )
 
 
-def _golden_difference(export: Bundle, classifier: Classifier) -> float | None:
-    known = golden.read(export)
-    if known is None:
+def _golden_difference(bundle: Bundle, classifier: Classifier) -> float | None:
+    recorded = golden.read(bundle)
+    if recorded is None:
         return None
-    answers = classifier.predict(known.texts)
-    return known.largest_difference([list(a.scores.values()) for a in answers])
+    answers = classifier.predict(recorded.texts)
+    return recorded.largest_difference([list(a.scores.values()) for a in answers])
 
 
 def label_flips_when_batched(
@@ -166,28 +170,28 @@ def label_flips_when_batched(
     """
     alone = np.concatenate([_scores(classifier, [item]) for item in items])
     order = random.Random(seed).sample(range(len(items)), len(items))
-    together = np.zeros_like(alone)
-    for start in range(0, len(order), COMPANY):
-        group = order[start : start + COMPANY]
-        together[group] = _scores(classifier, [items[place] for place in group])
-    flips = float((alone.argmax(1) != together.argmax(1)).mean())
-    return flips, float(abs(alone - together).max())
+    batched = np.zeros_like(alone)
+    for start in range(0, len(order), RANDOM_BATCH_SIZE):
+        batch = order[start : start + RANDOM_BATCH_SIZE]
+        batched[batch] = _scores(classifier, [items[index] for index in batch])
+    flips = float((alone.argmax(1) != batched.argmax(1)).mean())
+    return flips, float(abs(alone - batched).max())
 
 
 def _take_turns(
     classifiers: Sequence[Classifier], items: Sequence[Encoded]
 ) -> list[tuple[Scores, float]]:
     """Scores [N, C] and seconds of each, a chunk of texts at a time."""
-    found: list[list[Scores]] = [[] for _ in classifiers]
+    scores: list[list[Scores]] = [[] for _ in classifiers]
     seconds = [0.0 for _ in classifiers]
     for classifier in classifiers:
         classifier.warm_up()
     for start in range(0, len(items), CHUNK):
-        for place, classifier in enumerate(classifiers):
+        for index, classifier in enumerate(classifiers):
             began_s = time.perf_counter()
-            found[place].append(_scores(classifier, items[start : start + CHUNK]))
-            seconds[place] += time.perf_counter() - began_s
-    return [(np.concatenate(f), s) for f, s in zip(found, seconds, strict=True)]
+            scores[index].append(_scores(classifier, items[start : start + CHUNK]))
+            seconds[index] += time.perf_counter() - began_s
+    return [(np.concatenate(f), s) for f, s in zip(scores, seconds, strict=True)]
 
 
 def _scores(classifier: Classifier, items: Sequence[Encoded]) -> Scores:

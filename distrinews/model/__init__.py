@@ -16,8 +16,8 @@ from distrinews.model.presets import (
     build,
     check,
     describe,
+    disable_progress_bars,
     load_tokenizer,
-    silence_library_bars,
 )
 
 __all__ = [
@@ -27,5 +27,5 @@ __all__ = [
     "check",
     "describe",
     "load_tokenizer",
-    "silence_library_bars",
+    "disable_progress_bars",
 ]

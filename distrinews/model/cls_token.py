@@ -27,10 +27,10 @@ from distrinews.errors import ModelError
 if TYPE_CHECKING:
     from transformers import DistilBertForSequenceClassification
 
-__all__ = ["FirstTokenBlock", "read_first_token_only"]
+__all__ = ["ClsTokenBlock", "compute_cls_token_only"]
 
 
-def read_first_token_only(net: DistilBertForSequenceClassification) -> None:
+def compute_cls_token_only(net: DistilBertForSequenceClassification) -> None:
     """Replace a classifier's last layer by one that computes only the first token.
 
     Why: nothing else of that layer reaches the logits, so nothing else has a gradient.
@@ -56,26 +56,26 @@ def read_first_token_only(net: DistilBertForSequenceClassification) -> None:
         >>> net = model.build("tiny", dropout=0.0, vocabulary_size=100)
         >>> ids = torch.arange(10).view(2, 5)
         >>> before = net(ids).logits
-        >>> read_first_token_only(net)
+        >>> compute_cls_token_only(net)
         >>> bool(torch.allclose(net(ids).logits, before, atol=1e-6))
         True
         >>> net.distilbert(ids)[0].shape
         torch.Size([2, 1, 64])
     """
-    kind = net.config._attn_implementation
-    if kind not in {"sdpa", "eager"}:
+    implementation = net.config._attn_implementation
+    if implementation not in {"sdpa", "eager"}:
         raise ModelError(
-            f"the model's attention is {kind!r}.",
+            f"the model's attention is {implementation!r}.",
             why="its mask has another form than the one that is read here.",
             fix='from_pretrained(..., attn_implementation="sdpa")',
             page="preset",
         )
     layers = net.distilbert.transformer.layer
-    if not isinstance(layers[-1], FirstTokenBlock):
-        layers[-1] = FirstTokenBlock(layers[-1])
+    if not isinstance(layers[-1], ClsTokenBlock):
+        layers[-1] = ClsTokenBlock(layers[-1])
 
 
-class FirstTokenBlock(nn.Module):
+class ClsTokenBlock(nn.Module):
     """A DistilBERT layer that answers for the first token alone.
 
     Args:
@@ -108,19 +108,23 @@ class FirstTokenBlock(nn.Module):
         """
         attention = self.attention
         num_rows, _num_tokens, width = hidden_states.shape
-        first = hidden_states[:, :1]  # [B, 1, D]
-        size = (num_rows, -1, attention.n_heads, attention.attention_head_size)
-        query = attention.q_lin(first).view(size).transpose(1, 2)  # [B, H, 1, D / H]
-        key = attention.k_lin(hidden_states).view(size).transpose(1, 2)
-        value = attention.v_lin(hidden_states).view(size).transpose(1, 2)
-        seen = F.scaled_dot_product_attention(
+        cls_state = hidden_states[:, :1]  # [B, 1, D]
+        head_shape = (num_rows, -1, attention.n_heads, attention.attention_head_size)
+        query = (
+            attention.q_lin(cls_state).view(head_shape).transpose(1, 2)
+        )  # [B, H, 1, D / H]
+        key = attention.k_lin(hidden_states).view(head_shape).transpose(1, 2)
+        value = attention.v_lin(hidden_states).view(head_shape).transpose(1, 2)
+        context = F.scaled_dot_product_attention(
             query,
             key,
             value,
             attn_mask=None if attention_mask is None else attention_mask[:, :, :1],
             dropout_p=attention.dropout.p if self.training else 0.0,
         )
-        joined = attention.out_lin(seen.transpose(1, 2).reshape(num_rows, 1, width))
-        looked: torch.Tensor = self.sa_layer_norm(joined + first)
-        state: torch.Tensor = self.output_layer_norm(self.ffn(looked) + looked)
+        projected = attention.out_lin(
+            context.transpose(1, 2).reshape(num_rows, 1, width)
+        )
+        attended: torch.Tensor = self.sa_layer_norm(projected + cls_state)
+        state: torch.Tensor = self.output_layer_norm(self.ffn(attended) + attended)
         return state

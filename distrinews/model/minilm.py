@@ -60,11 +60,11 @@ def folder() -> pathlib.Path:
     return pathlib.Path(spec.submodule_search_locations[0]) / "model"
 
 
-def load_weights(body: nn.Module) -> None:
-    """Copy the weights into a DistilBERT body; its outputs then equal BERT's.
+def load_weights(encoder: nn.Module) -> None:
+    """Copy the weights into a DistilBERT encoder; its outputs then equal BERT's.
 
     Args:
-        body: A `DistilBertModel` with 6 layers, 384 wide.
+        encoder: A `DistilBertModel` with 6 layers, 384 wide.
 
     Raises:
         ModelError: The weights are missing or do not fit. On this rank only.
@@ -90,7 +90,7 @@ def load_weights(body: nn.Module) -> None:
         + bert["embeddings.token_type_embeddings.weight"][0]
     )
     try:
-        body.load_state_dict(weights, strict=True)
+        encoder.load_state_dict(weights, strict=True)
     except RuntimeError as error:
         raise ModelError(
             f"the pretrained weights do not fit DistilBERT: {error}.",

@@ -41,15 +41,15 @@ __all__ = [
     "check",
     "describe",
     "load_tokenizer",
-    "silence_library_bars",
+    "disable_progress_bars",
 ]
 
 HUB_MODEL = "distilbert/distilbert-base-uncased"
 # WHY not all files: the repository also holds the weights in four other formats.
 HUB_FILES = ["*.json", "*.txt", "model.safetensors"]
 TINY_VOCABULARY = 4000
-LARGEST_ALPHABET = 1000  # rarer letters are unknown; an alphabet seldom has 100
-MARKS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+MAX_ALPHABET = 1000  # rarer letters are unknown; an alphabet seldom has 100
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 @dataclass(frozen=True)
@@ -133,19 +133,19 @@ def build(
     """
     from transformers import DistilBertForSequenceClassification
 
-    silence_library_bars()
+    disable_progress_bars()
     if preset == "distilbert":
         folder = hub.snapshot(
             HUB_MODEL,
             repo_type="model",
             allow_patterns=HUB_FILES,
         )
-        loaded: DistilBertForSequenceClassification = (
+        pretrained: DistilBertForSequenceClassification = (
             DistilBertForSequenceClassification.from_pretrained(
                 folder, config=_config(folder=folder, dropout=dropout)
             )
         )
-        return loaded.float()
+        return pretrained.float()
     if preset == "minilm":
         net = DistilBertForSequenceClassification(
             _config(dropout=dropout, dim=384, hidden_dim=1536, n_layers=6, n_heads=12)
@@ -164,7 +164,7 @@ def build(
     )
 
 
-def silence_library_bars() -> None:
+def disable_progress_bars() -> None:
     """Turn off the progress bars that transformers draws while it reads and writes.
 
     Why: every rank would draw them, over ours, for work of a tenth of a second.
@@ -197,11 +197,11 @@ def load_tokenizer(
     """
     from transformers import AutoTokenizer
 
-    inputs = ["input_ids", "attention_mask"]  # DistilBERT knows no token types
+    input_names = ["input_ids", "attention_mask"]  # DistilBERT knows no token types
     if preset == "tiny":
         # WHY in the constructor: what is set later is not saved with the tokenizer.
         return _train_vocabulary(
-            texts, model_max_length=max_length, model_input_names=inputs
+            texts, model_max_length=max_length, model_input_names=input_names
         )
     if preset == "minilm":
         folder = minilm.folder()
@@ -211,10 +211,10 @@ def load_tokenizer(
             repo_type="model",
             allow_patterns=HUB_FILES,
         )
-    fast: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(
-        folder, model_max_length=max_length, model_input_names=inputs
+    tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(
+        folder, model_max_length=max_length, model_input_names=input_names
     )
-    return fast
+    return tokenizer
 
 
 def describe(preset: str, *, net: torch.nn.Module) -> dict[str, object]:
@@ -240,23 +240,23 @@ def _config(
 ) -> DistilBertConfig:
     from transformers import DistilBertConfig
 
-    names = dict(enumerate(LABEL_NAMES))
-    shared = {
-        "id2label": names,
-        "label2id": {name: index for index, name in names.items()},
+    label_names = dict(enumerate(LABEL_NAMES))
+    options = {
+        "id2label": label_names,
+        "label2id": {name: index for index, name in label_names.items()},
         "dropout": dropout,
         "attention_dropout": dropout,
         "seq_classif_dropout": dropout,
     }
     if folder is not None:
         pretrained: DistilBertConfig = DistilBertConfig.from_pretrained(
-            folder, **shared
+            folder, **options
         )
         return pretrained
-    return DistilBertConfig(**shared, **sizes)
+    return DistilBertConfig(**options, **sizes)
 
 
-def _train_vocabulary(texts: Iterable[str], **saved: Any) -> PreTrainedTokenizerFast:
+def _train_vocabulary(texts: Iterable[str], **options: Any) -> PreTrainedTokenizerFast:
     """A WordPiece vocabulary of our own, like BERT's but small."""
     from tokenizers import BertWordPieceTokenizer
     from transformers import PreTrainedTokenizerFast
@@ -266,8 +266,8 @@ def _train_vocabulary(texts: Iterable[str], **saved: Any) -> PreTrainedTokenizer
     letters = Counter(
         letter for text in texts for letter in trainer.normalize(text) if letter != " "
     )
-    by_count = sorted(letters, key=lambda letter: (-letters[letter], letter))
-    alphabet = sorted(by_count[:LARGEST_ALPHABET])
+    by_frequency = sorted(letters, key=lambda letter: (-letters[letter], letter))
+    alphabet = sorted(by_frequency[:MAX_ALPHABET])
     trainer.train_from_iterator(
         texts,
         vocab_size=TINY_VOCABULARY,
@@ -277,19 +277,23 @@ def _train_vocabulary(texts: Iterable[str], **saved: Any) -> PreTrainedTokenizer
         # order of a hash table that differs from run to run, and decides ties by these
         # numbers (tokenizers 0.23): another vocabulary, another model, each time.
         # Special tokens are numbered first and in this order.
-        special_tokens=[*MARKS, *alphabet, *(f"##{letter}" for letter in alphabet)],
+        special_tokens=[
+            *SPECIAL_TOKENS,
+            *alphabet,
+            *(f"##{letter}" for letter in alphabet),
+        ],
         limit_alphabet=0,
     )
     # WHY a second one: letters are ordinary pieces in it, and only a vocabulary that is
     # given makes it put [CLS] and [SEP] around a text. DistilBERT judges a text by its
     # first token; one without a single known character would have none.
-    pieces = BertWordPieceTokenizer(trainer.get_vocab(), lowercase=True)
+    wordpiece = BertWordPieceTokenizer(trainer.get_vocab(), lowercase=True)
     return PreTrainedTokenizerFast(
-        tokenizer_object=pieces._tokenizer,
+        tokenizer_object=wordpiece._tokenizer,
         unk_token="[UNK]",
         sep_token="[SEP]",
         pad_token="[PAD]",
         cls_token="[CLS]",
         mask_token="[MASK]",
-        **saved,
+        **options,
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SIZES", "Size", "build", "gradient_bytes"]
 
-LONGEST = 512  # tokens, as the presets
+MAX_LENGTH = 512  # tokens, as the presets
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def build(name: str) -> DistilBertForSequenceClassification:
     return DistilBertForSequenceClassification(
         DistilBertConfig(
             vocab_size=size.vocabulary,
-            max_position_embeddings=LONGEST,
+            max_position_embeddings=MAX_LENGTH,
             n_layers=size.layers,
             dim=size.dim,
             hidden_dim=size.hidden_dim,

@@ -22,7 +22,7 @@ from typing import NoReturn
 
 from distrinews.errors import DistriNewsError, RankFailedError
 
-__all__ = ["INTERRUPTED_EXIT_CODE", "leave", "quiet_interrupts", "run"]
+__all__ = ["INTERRUPTED_EXIT_CODE", "exit_now", "quiet_interrupts", "run"]
 
 # 128 + SIGINT: what shells report for a program that Ctrl-C ended.
 INTERRUPTED_EXIT_CODE = 128 + signal.SIGINT
@@ -40,15 +40,17 @@ def quiet_interrupts() -> None:
         >>> sys.excepthook is not sys.__excepthook__
         True
     """
-    earlier = sys.excepthook
+    previous_hook = sys.excepthook
 
     def hook(
-        kind: type[BaseException], error: BaseException, trace: TracebackType | None
+        error_type: type[BaseException],
+        error: BaseException,
+        trace: TracebackType | None,
     ) -> None:
-        if not issubclass(kind, KeyboardInterrupt):
-            earlier(kind, error, trace)
+        if not issubclass(error_type, KeyboardInterrupt):
+            previous_hook(error_type, error, trace)
             return
-        _say("Interrupted.")
+        _print_on_rank0("Interrupted.")
         # WHY os._exit: after this hook Python would kill itself with SIGINT, which a
         # parent process sees as -2 and not as the 130 that scripts test for.
         os._exit(INTERRUPTED_EXIT_CODE)
@@ -64,7 +66,7 @@ def run(main: Callable[[], None]) -> NoReturn:
 
     Raises:
         SystemExit: With the exit code, unless a rank of torchrun's succeeded: it ends
-            by `leave`. On every rank; only rank 0 prints.
+            by `exit_now`. On every rank; only rank 0 prints.
         BrokenPipeError: Another pipe than our output broke: a crash like any other.
 
     Examples:
@@ -79,24 +81,24 @@ def run(main: Callable[[], None]) -> NoReturn:
         # WHY: what is still in the buffer would meet a closed pipe after our `except`.
         sys.stdout.flush()
     except DistriNewsError as error:
-        _say(_as_text(error))
+        _print_on_rank0(_as_text(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         # WHY: a second Ctrl-C while Python shuts down would kill it with SIGINT, and a
         # script would see -2 instead of 130.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _say("Interrupted. What had been saved before is intact.")
+        _print_on_rank0("Interrupted. What had been saved before is intact.")
         sys.exit(INTERRUPTED_EXIT_CODE)
     except BrokenPipeError:
         if not _output_is_closed():
             raise  # another pipe broke: a crash, and exit code 0 would hide it
     if "RANK" in os.environ:  # torchrun started this process
-        leave(0)
+        exit_now(0)
     sys.exit(0)
 
 
-def leave(code: int) -> NoReturn:
-    """End a rank whose story is over, without taking its libraries apart.
+def exit_now(code: int) -> NoReturn:
+    """End a rank that has finished, without taking its libraries apart.
 
     Why: torch's background threads may still run while an orderly exit unloads them.
     About one rank in a few hundred then died by SIGABRT ("terminate called without an
@@ -111,7 +113,7 @@ def leave(code: int) -> NoReturn:
             and what was printed is flushed.
 
     Examples:
-        >>> leave(0)  # doctest: +SKIP
+        >>> exit_now(0)  # doctest: +SKIP
     """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
@@ -135,11 +137,11 @@ def _output_is_closed() -> bool:
 def _as_text(error: DistriNewsError) -> str:
     """The error as the user sees it; a crash of a rank shows its traceback first."""
     notes = "".join(f"{note}\n" for note in getattr(error, "__notes__", []))
-    kind = "A rank failed" if isinstance(error, RankFailedError) else "Error"
-    return f"{notes}{kind}: {error}"
+    heading = "A rank failed" if isinstance(error, RankFailedError) else "Error"
+    return f"{notes}{heading}: {error}"
 
 
-def _say(text: str) -> None:
+def _print_on_rank0(text: str) -> None:
     """Print to standard error, once: under torchrun every rank runs this program."""
     if os.environ.get("RANK", "0") == "0":
         print(text, file=sys.stderr, flush=True)

@@ -32,8 +32,8 @@ __all__ = [
     "append_line",
     "atomic_file",
     "atomic_folder",
-    "clear_drafts",
-    "clear_output_errors",
+    "remove_drafts",
+    "translate_write_errors",
     "read_json",
     "remove_folder",
     "sha256",
@@ -47,7 +47,7 @@ CANNOT_FLUSH = {errno.EINVAL, errno.ENOTSUP}
 
 
 @contextlib.contextmanager
-def clear_output_errors(path: pathlib.Path) -> Generator[None, None, None]:
+def translate_write_errors(path: pathlib.Path) -> Generator[None, None, None]:
     """Turn the system's error while writing into one that says what to do.
 
     Args:
@@ -62,7 +62,7 @@ def clear_output_errors(path: pathlib.Path) -> Generator[None, None, None]:
         DistriNewsError: Raised inside the block; it passes unchanged.
 
     Examples:
-        >>> with clear_output_errors(pathlib.Path("runs")):
+        >>> with translate_write_errors(pathlib.Path("runs")):
         ...     raise OSError(28, "No space left ...")
         Traceback (most recent call last):
         ...
@@ -78,15 +78,15 @@ def clear_output_errors(path: pathlib.Path) -> Generator[None, None, None]:
         # rows from the Hub happens while a cache file is being written.
         raise
     except OSError as error:
-        _refuse(path, error.strerror or str(error))
+        _raise_output_error(path, error.strerror or str(error))
     except Exception as error:
         # safetensors (written in Rust) has its own error type for a full disk.
         if type(error).__name__ != "SafetensorError":
             raise
-        _refuse(path, str(error))
+        _raise_output_error(path, str(error))
 
 
-def _refuse(path: pathlib.Path, reason: str) -> NoReturn:
+def _raise_output_error(path: pathlib.Path, reason: str) -> NoReturn:
     raise OutputError(
         f"{path} could not be written: {reason}.",
         why="what had been saved before is intact; this write was undone.",
@@ -105,14 +105,14 @@ def atomic_file(path: pathlib.Path) -> Generator[pathlib.Path, None, None]:
     Yields:
         The path to write to.
     """
-    with clear_output_errors(path):
+    with translate_write_errors(path):
         _make_folder(path.parent)
-        draft = _other_name(path)
+        draft = _temporary_name(path)
         try:
             yield draft
-            _to_disk(draft)
+            _fsync(draft)
             _rename(draft, path)
-            _to_disk(path.parent)
+            _fsync(path.parent)
         finally:
             with contextlib.suppress(OSError):  # the first error is the one to tell
                 draft.unlink(missing_ok=True)
@@ -131,16 +131,16 @@ def atomic_folder(path: pathlib.Path) -> Generator[pathlib.Path, None, None]:
     Raises:
         OSError: Never leaves this function: it becomes an OutputError.
     """
-    with clear_output_errors(path):
+    with translate_write_errors(path):
         _make_folder(path.parent)
-        draft = _other_name(path)
+        draft = _temporary_name(path)
         draft.mkdir()
         try:
             yield draft
             for file in sorted(draft.rglob("*")):
-                _to_disk(file)
-            _to_disk(draft)
-            _put_in_place(draft, path)
+                _fsync(file)
+            _fsync(draft)
+            _replace_folder(draft, path)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
@@ -154,13 +154,13 @@ def remove_folder(path: pathlib.Path) -> None:
     Args:
         path: The folder. What cannot be removed stays, under another name.
     """
-    doomed = _other_name(path)
+    renamed = _temporary_name(path)
     with contextlib.suppress(OSError):
-        _rename(path, doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+        _rename(path, renamed)
+        shutil.rmtree(renamed, ignore_errors=True)
 
 
-def clear_drafts(folder: pathlib.Path) -> None:
+def remove_drafts(folder: pathlib.Path) -> None:
     """Clear up what writers left that were killed; nobody may be writing now.
 
     Args:
@@ -206,7 +206,7 @@ def read_json(path: pathlib.Path) -> Any:
     try:
         return json.loads(
             path.read_text(encoding="utf-8"),
-            object_pairs_hook=_table,
+            object_pairs_hook=_unique_keys,
             parse_float=_finite,
             parse_constant=_finite,
         )
@@ -238,7 +238,7 @@ def append_line(path: pathlib.Path, value: Any) -> None:
             file is as it was. On this rank only.
     """
     line = (json.dumps(value, ensure_ascii=False) + "\n").encode("utf-8")
-    with clear_output_errors(path), path.open("ab", buffering=0) as file:
+    with translate_write_errors(path), path.open("ab", buffering=0) as file:
         before = file.tell()
         try:
             if file.write(line) != len(line):  # the disk took a part
@@ -263,33 +263,33 @@ def sha256(path: pathlib.Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _other_name(path: pathlib.Path) -> pathlib.Path:
-    """What a file or folder is called until it is complete, and once it is doomed."""
+def _temporary_name(path: pathlib.Path) -> pathlib.Path:
+    """A name for a draft, or for a folder that is about to be removed."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
 
 
 def _make_folder(folder: pathlib.Path) -> None:
     """Make a folder and those above it, and have their names on the disk."""
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    for path in new:
-        _to_disk(path.parent)
+    for path in missing:
+        _fsync(path.parent)
 
 
-def _put_in_place(draft: pathlib.Path, path: pathlib.Path) -> None:
-    """Give a complete folder its name; what had it before goes only then."""
+def _replace_folder(draft: pathlib.Path, path: pathlib.Path) -> None:
+    """Rename a complete draft to `path`, and then remove the folder it replaces."""
     older = path.with_name(f"{draft.name}.older")
     if path.exists():
         _rename(path, older)
     try:
         # No system replaces a folder in one stroke. After a kill at this very place
-        # the older one has lost its name; `clear_drafts` gives it back.
+        # the older one has lost its name; `remove_drafts` gives it back.
         _rename(draft, path)
     except OSError:
         if older.exists():
             _rename(older, path)
         raise
-    _to_disk(path.parent)
+    _fsync(path.parent)
     shutil.rmtree(older, ignore_errors=True)
 
 
@@ -306,8 +306,8 @@ def _rename(source: pathlib.Path, target: pathlib.Path) -> None:
     os.replace(source, target)
 
 
-def _to_disk(path: pathlib.Path) -> None:
-    """Have the system write what it still holds in memory."""
+def _fsync(path: pathlib.Path) -> None:
+    """Flush a file or folder to disk."""
     # WHY: a rename may reach the disk before the bytes do. After a power cut the file
     # would have its name and no content. A folder is flushed for the names in it.
     is_folder = path.is_dir()
@@ -323,8 +323,8 @@ def _to_disk(path: pathlib.Path) -> None:
         os.close(handle)
 
 
-def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON table; Python's own would keep the last of two equal names."""
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a JSON object; Python's own parser keeps the last of two equal names."""
     table = dict(pairs)
     if len(table) != len(pairs):
         raise ValueError("a name stands twice in one table")

@@ -174,11 +174,11 @@ def _probe(url: str) -> str | None:
     """Ask for one small document; say what went wrong, or None."""
     outcome: list[str | None] = []
 
-    def ask() -> None:
+    def request() -> None:
         try:
-            with urllib.request.urlopen(url, timeout=PROBE_TIMEOUT_S) as answer:
+            with urllib.request.urlopen(url, timeout=PROBE_TIMEOUT_S) as response:
                 # WHY read it: the log-in page of a hotel network also says 200 OK.
-                json.load(answer)
+                json.load(response)
         except urllib.error.HTTPError as error:
             outcome.append(f"the Hub answered {error.code} {error.reason}")
         except urllib.error.URLError as error:
@@ -193,7 +193,7 @@ def _probe(url: str) -> str | None:
     # WHY a thread and not urlopen's timeout alone: that one bounds each single wait. A
     # dead name server or a server that sends a byte now and then would hold us longer.
     # WHY a daemon: one that still waits must not keep the program from ending.
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=request, daemon=True)
     thread.start()
     thread.join(_ANSWER_DEADLINE_S)
     return outcome[0] if outcome else f"no answer within {_ANSWER_DEADLINE_S:.0f} s"
@@ -202,13 +202,13 @@ def _probe(url: str) -> str | None:
 def _raise_unreachable(
     repo_id: str, repo_type: str, reason: str, cause: Exception | None = None
 ) -> NoReturn:
-    instead = "--data newswire" if repo_type == "dataset" else "--preset minilm"
-    kind = " --repo-type dataset" if repo_type == "dataset" else ""
+    alternative = "--data newswire" if repo_type == "dataset" else "--preset minilm"
+    flag = " --repo-type dataset" if repo_type == "dataset" else ""
     raise HubUnreachableError(
         f"cannot get {repo_type} {repo_id!r} from the Hugging Face Hub ({reason}).",
         why="nothing is cached on this machine, so there is nothing to train with.",
-        fix=f"{instead} needs no Hub. Or, on a machine with internet: "
-        f"hf download {repo_id}{kind}; copy its ~/.cache/huggingface here, then set "
+        fix=f"{alternative} needs no Hub. Or, on a machine with internet: "
+        f"hf download {repo_id}{flag}; copy its ~/.cache/huggingface here, then set "
         "HF_HOME to that folder and HF_HUB_OFFLINE=1.",
         page="hub-unreachable",
     ) from cause

@@ -35,11 +35,11 @@ __all__ = [
     "peak_memory_bytes",
     "program_start_s",
     "threads",
-    "yield_to_other_threads",
+    "lower_thread_priority",
 ]
 
 # A nice value: about a third of the weight of an ordinary thread.
-GIVES_WAY = 5
+NICE_INCREMENT = 5
 PACKAGES = (
     "distrinews",
     "torch",
@@ -70,21 +70,23 @@ def num_cores() -> int:
     if sys.platform == "linux":
         counts.append(len(os.sched_getaffinity(0)))
         with contextlib.suppress(OSError, ValueError):
-            quota, period = _cpu_limit().split()
+            quota, period = _cgroup_cpu_limit().split()
             counts.append(int(quota) // int(period))  # "max" is a ValueError: no limit
     with contextlib.suppress(ValueError, OverflowError):
         counts.append(int(float(os.environ.get("CPU_CORES", "none"))))
     return max(1, min(counts))
 
 
-def _cpu_limit() -> str:
-    """A container's CPU limit, as "microseconds of CPU" and "per period"."""
-    group = pathlib.Path("/sys/fs/cgroup")
+def _cgroup_cpu_limit() -> str:
+    """The CPU limit of our cgroup, as "microseconds of CPU" and "per period"."""
+    cgroup = pathlib.Path("/sys/fs/cgroup")
     try:
-        return (group / "cpu.max").read_text(encoding="utf-8")
+        return (cgroup / "cpu.max").read_text(encoding="utf-8")
     except FileNotFoundError:  # control groups of version 1 have two files
         names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-        quota, period = ((group / "cpu" / n).read_text(encoding="utf-8") for n in names)
+        quota, period = (
+            (cgroup / "cpu" / n).read_text(encoding="utf-8") for n in names
+        )
         return f"{quota} {period}".replace("-1", "max")
 
 
@@ -100,9 +102,9 @@ def cache_folder() -> pathlib.Path:
         ...     cache_folder().name
         'else'
     """
-    given = os.environ.get("DISTRINEWS_CACHE")
+    configured = os.environ.get("DISTRINEWS_CACHE")
     default = pathlib.Path.home() / ".cache" / "distrinews"
-    return pathlib.Path(given) if given else default
+    return pathlib.Path(configured) if configured else default
 
 
 def loopback_interface() -> str | None:
@@ -150,8 +152,8 @@ def peak_memory_bytes(device: torch.device | None = None) -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts KiB
 
 
-def yield_to_other_threads() -> None:
-    """Let the calling thread give way where others want its core.
+def lower_thread_priority() -> None:
+    """Lower the priority of the calling thread, so that others get its core first.
 
     Why: a server's event loop needs little of a core, but at once. Beside threads that
     compute without a pause it would wait for its turn at every step of every request.
@@ -162,8 +164,8 @@ def yield_to_other_threads() -> None:
     """
     if sys.platform == "linux":
         # WHY the process's own and more: one that runs under `nice` has others too.
-        number = os.getpriority(os.PRIO_PROCESS, os.getpid()) + GIVES_WAY
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), number)
+        niceness = os.getpriority(os.PRIO_PROCESS, os.getpid()) + NICE_INCREMENT
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
 
 
 @contextlib.contextmanager
@@ -253,6 +255,6 @@ def program_start_s() -> float:
         >>> program_start_s() < time.time()
         True
     """
-    starter = multiprocessing.parent_process()
-    pid = os.getpid() if starter is None or starter.pid is None else starter.pid
+    launcher = multiprocessing.parent_process()
+    pid = os.getpid() if launcher is None or launcher.pid is None else launcher.pid
     return psutil.Process(pid).create_time()

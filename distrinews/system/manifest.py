@@ -39,13 +39,13 @@ def write_manifest(folder: pathlib.Path) -> None:
     files.write_json(folder / MANIFEST, {"format": FORMAT, "files": entries})
 
 
-def verify(folder: pathlib.Path, *, nothing_else: bool = True) -> dict[str, Any]:
+def verify(folder: pathlib.Path, *, strict: bool = True) -> dict[str, Any]:
     """Make sure that each file of a folder is the one that its manifest names.
 
     Args:
         folder: A checkpoint or an export.
-        nothing_else: Whether further files are refused. An export may get some, such
-            as the `.gitattributes` of a model repository.
+        strict: Refuse files that the manifest does not list. An export may get some,
+            such as the `.gitattributes` of a model repository.
 
     Returns:
         The manifest.
@@ -61,17 +61,17 @@ def verify(folder: pathlib.Path, *, nothing_else: bool = True) -> dict[str, Any]
         # files, and one that lists nothing would find nothing wrong.
         try:
             if pathlib.PurePath(name).name != name or not path.is_file():
-                _refuse(folder, f"{name[:100]} is missing")
+                _raise_damaged(folder, f"{name[:100]} is missing")
             if path.stat().st_size != num_bytes:
-                _refuse(folder, f"{name} has another size")
+                _raise_damaged(folder, f"{name} has another size")
             if files.sha256(path) != digest:
-                _refuse(folder, f"{name} has another content")
+                _raise_damaged(folder, f"{name} has another content")
         except OSError as error:
-            _refuse(folder, f"{name[:100]} cannot be read ({error.strerror})")
+            _raise_damaged(folder, f"{name[:100]} cannot be read ({error.strerror})")
     listed = {name for name, _, _ in entries} | {MANIFEST}
     unlisted = sorted({path.name for path in folder.iterdir()} - listed)
-    if nothing_else and unlisted:
-        _refuse(folder, f"not listed in its manifest: {unlisted}")
+    if strict and unlisted:
+        _raise_damaged(folder, f"not listed in its manifest: {unlisted}")
     return manifest
 
 
@@ -88,14 +88,14 @@ def _read_manifest(
         known_format = manifest["format"] == FORMAT
     # WHY so many kinds: JSON can hold lists for tables and `Infinity` for a size.
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
-        _refuse(folder, f"{MANIFEST} is missing or unreadable")
+        _raise_damaged(folder, f"{MANIFEST} is missing or unreadable")
     if not known_format:
-        _refuse(folder, f"its format is not {FORMAT}")
+        _raise_damaged(folder, f"its format is not {FORMAT}")
     return dict(manifest), entries
 
 
-def _refuse(folder: pathlib.Path, reason: str) -> NoReturn:
-    """Say that a folder is not what was written."""
+def _raise_damaged(folder: pathlib.Path, reason: str) -> NoReturn:
+    """Raise the error of a damaged folder."""
     raise CheckpointError(
         f"{folder} is damaged: {reason}.",
         why="loading it would go on from other numbers than were saved.",

@@ -18,18 +18,18 @@ import threading
 from collections.abc import Generator
 from types import FrameType
 
-__all__ = ["cleanup_on_signal", "signals_wait"]
+__all__ = ["cleanup_on_signal", "defer_signals"]
 
 
 @contextlib.contextmanager
-def signals_wait() -> Generator[None, None, None]:
+def defer_signals() -> Generator[None, None, None]:
     """Hold Ctrl-C and SIGTERM back until the block ends.
 
     Yields:
         None. Windows has no such mask; there the block runs as it is.
 
     Examples:
-        >>> with signals_wait():
+        >>> with defer_signals():
         ...     started = ["rank 0", "rank 1"]  # never one without the other
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
@@ -38,8 +38,8 @@ def signals_wait() -> Generator[None, None, None]:
     # WHY block and not ignore: a blocked signal is delivered afterwards, an ignored one
     # is lost. New processes inherit the mask, so a Ctrl-C during their imports, before
     # `_run_worker`, prints no traceback either.
-    held_back = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held_back)
+    deferred = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, deferred)
     try:
         yield
     finally:
@@ -71,21 +71,23 @@ def cleanup_on_signal() -> Generator[None, None, None]:
         return
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     # WHY leave an ignored signal ignored: `nohup` and `&` in a script ask for that.
-    ours = [n for n, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+    handled = [
+        n for n, handler in before.items() if handler not in (signal.SIG_IGN, None)
+    ]
 
-    def leave(signum: int, frame: FrameType | None) -> None:
+    def handle(signum: int, frame: FrameType | None) -> None:
         # WHY only the first: a second, impatient Ctrl-C would break off the cleaning
         # up between two ranks. Windows cannot hold it back otherwise.
-        for number in ours:
+        for number in handled:
             signal.signal(number, signal.SIG_IGN)
         if signum == signal.SIGINT:
             raise KeyboardInterrupt
         sys.exit(128 + signum)
 
-    for number in ours:
-        signal.signal(number, leave)
+    for number in handled:
+        signal.signal(number, handle)
     try:
         yield
     finally:
-        for number in ours:
+        for number in handled:
             signal.signal(number, before[number])

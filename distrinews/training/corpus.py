@@ -149,7 +149,7 @@ def load(settings: TrainSettings) -> Splits:
             fix="--train-rows with a larger number, or a file with several classes.",
             page="bad-data",
         )
-    train = train.with_last(validation_rows)
+    train = train.with_rows_last(validation_rows)
     train_range = range(len(train_rows))
     validation_range = list(range(len(train_rows), len(train)))
     return Splits(

@@ -91,7 +91,7 @@ def write(
         OutputError: It could not be written. On this rank only.
     """
     card = CARD.format(**facts)
-    model.silence_library_bars()
+    model.disable_progress_bars()
     with files.atomic_folder(folder) as draft:
         net.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
@@ -150,7 +150,7 @@ def publish(
             )
         (draft / CARD_FILE).write_text(card, encoding="utf-8")
         checkpoint.write_manifest(draft)
-        bundle.find(draft)  # what cannot be opened must not be published
+        bundle.open_bundle(draft)  # what cannot be opened must not be published
 
 
 def _has_card(export: Bundle) -> bool:

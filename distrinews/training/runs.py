@@ -64,7 +64,7 @@ def begin(settings: TrainSettings, *, ranks: Ranks) -> Run:
     environment = machine.describe() | {"num_ranks": ranks.world_size}
     with dist.raise_together():
         if ranks.is_main:
-            with files.clear_output_errors(folder):
+            with files.translate_write_errors(folder):
                 folder.mkdir(parents=True, exist_ok=resume.is_resuming(settings))
             if not (folder / "settings.json").exists():
                 files.write_json(folder / "settings.json", settings.model_dump())

@@ -32,7 +32,7 @@ NUM_STARTS = 3
 START = """
 import json, sys, time
 import psutil
-from distrinews.inference import open_best
+from distrinews.inference.classifier import open_best
 best = open_best(sys.argv[1], engine=sys.argv[2], cache=sys.argv[3])
 process = psutil.Process()
 print(json.dumps({
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--test-rows", type=int)
     given = parser.parse_args()
-    export = bundle.find(given.export)
+    export = bundle.open_bundle(given.export)
     source = sources.open_source(given.data)
     rows = list(source.rows("test", num_rows=given.test_rows, seed=0))
     figures: dict[str, Any] = {"starts": starts(export.folder)}

@@ -29,10 +29,10 @@ class Api(litserve.LitAPI):
     def predict(self, texts: list[str]) -> list[dict[str, Any]]:
         """Classify a batch."""
         size = len(texts)
-        found: list[dict[str, Any]] = self.classify(
+        predictions: list[dict[str, Any]] = self.classify(
             texts, batch_size=size, truncation=True
         )
-        return found
+        return predictions
 
     def encode_response(self, output: dict[str, Any]) -> dict[str, Any]:
         """Give it back."""

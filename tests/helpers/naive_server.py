@@ -26,8 +26,8 @@ class Body(BaseModel):
 @app.post("/predict")
 def predict(body: Body) -> dict[str, Any]:
     """Classify one text."""
-    found: dict[str, Any] = classify(body.text, truncation=True)[0]
-    return found
+    prediction: dict[str, Any] = classify(body.text, truncation=True)[0]
+    return prediction
 
 
 if __name__ == "__main__":

@@ -72,15 +72,15 @@ class Served:
     def is_ready(self) -> bool:
         return self.get("/readyz").status_code == 200
 
-    def tell(self, *parts: bytes, pause_s: float = 0.0) -> bytes:
+    def exchange(self, *parts: bytes, pause_s: float = 0.0) -> bytes:
         """Send bytes; return all that comes back until the server closes."""
         address = ("127.0.0.1", self.port)
         with socket.create_connection(address, timeout=10) as connection:
-            heard = b""
+            response = b""
             with contextlib.suppress(ConnectionError):
                 for part in parts:
                     connection.sendall(part)
                     time.sleep(pause_s)
                 while part := connection.recv(65536):
-                    heard += part
-        return heard
+                    response += part
+        return response

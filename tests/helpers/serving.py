@@ -28,11 +28,11 @@ from distrinews.errors import ModelError
 from distrinews.inference.bundle import Identity
 from distrinews.inference.classifier import Encoded, Prediction
 
-__all__ = ["LABELS", "POISON", "FakeModel", "make_app", "opened", "play"]
+__all__ = ["LABELS", "POISON", "FakeModel", "make_app", "opened", "run"]
 
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 POISON = "poison"
-LONGEST = 64  # tokens, here words
+MAX_TOKENS = 64  # tokens, here words
 
 
 class FakeModel:
@@ -60,7 +60,7 @@ class FakeModel:
         # WHY the sum: it stands for the text, and is not the text.
         ids = (sum(map(ord, text)), *range(len(text.split()) - 1))
         poisoned = -1 if POISON in text else 0
-        return Encoded((ids[0], *ids[1:LONGEST], poisoned), len(ids) > LONGEST)
+        return Encoded((ids[0], *ids[1:MAX_TOKENS], poisoned), len(ids) > MAX_TOKENS)
 
     def predict_encoded(self, items: Sequence[Encoded]) -> list[Prediction]:
         self.batches.append(len(items))
@@ -92,27 +92,27 @@ async def opened(
     app: FastAPI, *, ready: bool = True
 ) -> AsyncGenerator[httpx.AsyncClient, None]:
     """Start an app in this process and talk to it, without a socket."""
-    told: Any = {"transport": httpx.ASGITransport(app=app), "base_url": "http://x"}
+    options: Any = {"transport": httpx.ASGITransport(app=app), "base_url": "http://x"}
     async with app.router.lifespan_context(app):
         while ready and app.state.service.state == "loading":
             await asyncio.sleep(0.001)
-        async with httpx.AsyncClient(**told) as client:
+        async with httpx.AsyncClient(**options) as client:
             yield client
 
 
-def play(
+def run(
     app: FastAPI,
-    story: Callable[[httpx.AsyncClient], Coroutine[Any, Any, Any]],
+    main: Callable[[httpx.AsyncClient], Coroutine[Any, Any, Any]],
     *,
     ready: bool = True,
 ) -> Any:
-    """Play a story with the app of one process."""
+    """Run a coroutine with a client of an app in this process."""
 
-    async def told() -> Any:
+    async def run_main() -> Any:
         async with asyncio.timeout(30), opened(app, ready=ready) as client:
-            return await story(client)
+            return await main(client)
 
-    return asyncio.run(told())
+    return asyncio.run(run_main())
 
 
 def main() -> None:
@@ -120,7 +120,9 @@ def main() -> None:
     import server
 
     port, seconds, *rest = sys.argv[1:]
-    settings = {name: float(value) for name, value in (one.split("=") for one in rest)}
+    settings = {
+        name: float(value) for name, value in (word.split("=") for word in rest)
+    }
     model, load_s = FakeModel(seconds=float(seconds)), settings.pop("load_s", 0.0)
     model.warm_up = lambda: time.sleep(load_s)  # type: ignore[method-assign]
     server.run(make_app(model, port=int(port), **settings))

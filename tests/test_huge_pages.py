@@ -19,11 +19,11 @@ pytestmark = pytest.mark.timeout(60)
 SIZE = 8 * HUGE_PAGE_BYTES + 12_345
 
 
-def pieces(seed: int) -> list[bytes]:
-    """Bytes in pieces of all sizes, some larger than a page."""
-    dice, whole = random.Random(seed), random.Random(seed + 1).randbytes(SIZE)
+def chunks(seed: int) -> list[bytes]:
+    """Bytes in chunks of all sizes, some larger than a page."""
+    rng, whole = random.Random(seed), random.Random(seed + 1).randbytes(SIZE)
     largest = HUGE_PAGE_BYTES * 3 // 2
-    cuts = sorted({0, SIZE, *(dice.randrange(SIZE) for _ in range(30))})
+    cuts = sorted({0, SIZE, *(rng.randrange(SIZE) for _ in range(30))})
     pairs = itertools.pairwise([*cuts, SIZE + largest])
     return [whole[a:b] for a, b in pairs]
 
@@ -31,16 +31,16 @@ def pieces(seed: int) -> list[bytes]:
 @pytest.mark.parametrize("seed", range(3))
 def test_the_file_holds_what_was_written(tmp_path: Path, seed: int) -> None:
     with HugePageWriter(tmp_path / "file") as file:
-        taken = [file.write(piece) for piece in pieces(seed)]
-    assert taken == [len(piece) for piece in pieces(seed)]
-    assert (tmp_path / "file").read_bytes() == b"".join(pieces(seed))
-    assert b"".join(pieces(seed)) != b"".join(pieces(seed + 1))  # negative control
+        num_written = [file.write(chunk) for chunk in chunks(seed)]
+    assert num_written == [len(chunk) for chunk in chunks(seed)]
+    assert (tmp_path / "file").read_bytes() == b"".join(chunks(seed))
+    assert b"".join(chunks(seed)) != b"".join(chunks(seed + 1))  # negative control
 
 
 def test_bytes_reach_the_file_in_whole_large_pages(tmp_path: Path) -> None:
     file = HugePageWriter(tmp_path / "file")
-    for piece in pieces(0):
-        file.write(piece)
+    for chunk in chunks(0):
+        file.write(chunk)
         assert (tmp_path / "file").stat().st_size % HUGE_PAGE_BYTES == 0
     file.close()
     assert (tmp_path / "file").stat().st_size == SIZE  # the rest, at the end
@@ -55,18 +55,18 @@ def test_a_full_disk_is_an_error_and_the_file_is_closed() -> None:
     assert file._file.closed
 
 
-def mapped_large(path: Path) -> int:
+def mapped_huge(path: Path) -> int:
     """Bytes of a file that this process has mapped in large pages."""
     view = np.frombuffer(pa.memory_map(str(path)).read_buffer(), np.uint8)
     view[::4096].sum()  # look at every page
-    found, counts = 0, False
+    num_bytes, counts = 0, False
     for line in Path("/proc/self/smaps").read_text("utf-8").splitlines():
         if line[:1].islower() or line[:1].isdigit():
             counts = line.endswith(str(path))
         elif line.startswith("FilePmdMapped:"):
-            found += counts * int(line.split()[1]) * 1024
+            num_bytes += counts * int(line.split()[1]) * 1024
     del view
-    return found
+    return num_bytes
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how it maps")
@@ -76,8 +76,8 @@ def test_the_system_maps_it_in_large_pages_where_it_can(tmp_path: Path) -> None:
         for _ in range(SIZE // 70_001):
             plain.write(bytes(70_001))
             file.write(bytes(70_001))
-    found = mapped_large(large)
-    if found == 0:
+    num_bytes = mapped_huge(large)
+    if num_bytes == 0:
         pytest.skip("this system or its file system maps files in small pages only")
-    assert found > SIZE / 2
-    assert mapped_large(small) == 0  # negative control
+    assert num_bytes > SIZE / 2
+    assert mapped_huge(small) == 0  # negative control

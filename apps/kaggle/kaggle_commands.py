@@ -24,13 +24,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-__all__ = ["Desk", "Done"]
+__all__ = ["Commands", "Done"]
 
 # A progress bar under torchrun is a line for each of its states: thousands an hour.
-BAR = re.compile(r"(\[rank \d+\] )?(\w[\w ]*: *(\d+)%\|.*)?")
-BAR_EVERY_S = 10.0
+PROGRESS_BAR = re.compile(r"(\[rank \d+\] )?(\w[\w ]*: *(\d+)%\|.*)?")
+PROGRESS_BAR_EVERY_S = 10.0
 # Asked of a process of its own: a CUDA context in this one would keep memory of GPU 0.
-QUESTION = """
+LIST_GPUS = """
 import json, torch
 gpus = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
 print(json.dumps([torch.cuda.get_device_name(number) for number in gpus]))
@@ -47,7 +47,7 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Desk:
+class Commands:
     """Where commands run, and where their files go.
 
     Attributes:
@@ -77,14 +77,14 @@ class Desk:
         Returns:
             One name a GPU.
         """
-        done = subprocess.run(
-            [self.python, "-c", QUESTION],
+        result = subprocess.run(
+            [self.python, "-c", LIST_GPUS],
             env=self._environment(),
             stdout=subprocess.PIPE,
             text=True,
             check=True,
         )
-        return list(json.loads(done.stdout.splitlines()[-1]))
+        return list(json.loads(result.stdout.splitlines()[-1]))
 
     def run(
         self,
@@ -123,24 +123,24 @@ class Desk:
             text = _follow(process, until)
             code = process.wait()
         finally:
-            _end(process)
+            _terminate(process)
         if check and code != 0:
             raise RuntimeError(f"the command above failed with exit code {code}.")
         return Done(code, text)
 
-    def break_off(self, *words: object, when: pathlib.Path) -> Done:
+    def run_until(self, *words: object, exists: pathlib.Path) -> Done:
         """Run a command and end it in its middle, as the end of a session does.
 
         Args:
             *words: The command.
-            when: As soon as this exists.
+            exists: End it as soon as this path exists.
 
         Returns:
             How it ended.
         """
-        done = self.run(*words, check=False, until=when.exists)
-        print(f"\nbroken off after {when.name}: exit code {done.code}")
-        return done
+        result = self.run(*words, check=False, until=exists.exists)
+        print(f"\nbroken off after {exists.name}: exit code {result.code}")
+        return result
 
     def _environment(self) -> dict[str, str]:
         """What commands see: this interpreter and this checkout before all others."""
@@ -149,42 +149,43 @@ class Desk:
             "PYTHONPATH": str(self.checkout),
         }
         for name, first in paths.items():
-            others = os.environ.get(name)
-            paths[name] = os.pathsep.join([first, others] if others else [first])
+            existing = os.environ.get(name)
+            paths[name] = os.pathsep.join([first, existing] if existing else [first])
         return {**os.environ, **paths, "PYTHONUNBUFFERED": "1"}
 
 
-class _Screen:
+class _OutputPrinter:
     """Prints a command's output as it comes, of progress bars only some states."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._pieces: list[str] = []
+        self._chunks: list[str] = []
         self._rest = ""
-        self._last_bar_s = -BAR_EVERY_S
+        self._last_bar_s = -PROGRESS_BAR_EVERY_S
         self.silent = False
 
     @property
     def text(self) -> str:
         """Everything that came, also what was not printed."""
-        return "".join(self._pieces)
+        return "".join(self._chunks)
 
-    def take(self, output: bytes, *, last: bool = False) -> None:
+    def feed(self, output: bytes, *, last: bool = False) -> None:
         """Print what is complete; with `last` also the rest."""
-        self._pieces.append(self._decoder.decode(output, final=last))
-        *lines, self._rest = re.split(r"[\r\n]", self._rest + self._pieces[-1])
+        self._chunks.append(self._decoder.decode(output, final=last))
+        *lines, self._rest = re.split(r"[\r\n]", self._rest + self._chunks[-1])
         if last and self._rest:
             lines.append(self._rest)
         for line in lines:
-            if not self.silent and self._is_news(line):
+            if not self.silent and self._should_print(line):
                 print(line, flush=True)
 
-    def _is_news(self, line: str) -> bool:
-        bar = BAR.fullmatch(line)
+    def _should_print(self, line: str) -> bool:
+        bar = PROGRESS_BAR.fullmatch(line)
         if bar is None:
             return True
         now_s = time.monotonic()
-        if not bar[2] or (bar[3] != "100" and now_s < self._last_bar_s + BAR_EVERY_S):
+        is_early = now_s < self._last_bar_s + PROGRESS_BAR_EVERY_S
+        if not bar[2] or (bar[3] != "100" and is_early):
             return False
         self._last_bar_s = now_s
         return True
@@ -196,24 +197,24 @@ def _follow(process: subprocess.Popen[bytes], until: Callable[[], bool] | None) 
         raise ValueError("the command was started without a pipe.")
     pipe = process.stdout.fileno()
     os.set_blocking(pipe, False)
-    screen = _Screen()
+    printer = _OutputPrinter()
     while True:
         ended = process.poll() is not None
         with contextlib.suppress(BlockingIOError):
-            while piece := os.read(pipe, 65536):
-                screen.take(piece)
+            while chunk := os.read(pipe, 65536):
+                printer.feed(chunk)
         if ended:
-            screen.take(b"", last=True)
-            return screen.text
-        if until is not None and not screen.silent and until():
+            printer.feed(b"", last=True)
+            return printer.text
+        if until is not None and not printer.silent and until():
             # WHY silent from here on: what torchrun says of the signal that we send is
             # a page of traceback.
-            screen.silent = True
+            printer.silent = True
             process.terminate()
         time.sleep(0.02)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _terminate(process: subprocess.Popen[bytes]) -> None:
     """End a command that still runs, because the reader interrupted its cell."""
     if process.poll() is None:
         process.terminate()  # torchrun passes it on to its ranks

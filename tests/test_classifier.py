@@ -100,8 +100,8 @@ def test_a_text_of_100000_characters_is_cut_where_training_cut_it(
     assert answer.truncated
     assert_same(plain(LONG, truncation=True), answer)
     # The cut is the tokenizer's, at MAX_LENGTH: what comes later changes nothing.
-    [other] = classifier.predict([LONG[:50_000] + "football " * 1000])
-    assert other.scores == pytest.approx(answer.scores, abs=1e-6)
+    [same_start] = classifier.predict([LONG[:50_000] + "football " * 1000])
+    assert same_start.scores == pytest.approx(answer.scores, abs=1e-6)
     [short] = classifier.predict(["chip maker opens a plant"])
     assert not short.truncated
     assert short.scores != pytest.approx(answer.scores, abs=1e-6)
@@ -144,11 +144,11 @@ def test_an_answer_does_not_depend_on_the_company_and_the_order_is_kept(
     many = (TEXTS * 7)[:40]  # more than one batch of 32
     together = classifier.predict(many)
     backwards = classifier.predict(many[::-1])[::-1]
-    for text, one, other in zip(many, together, backwards, strict=True):
+    for text, forward, backward in zip(many, together, backwards, strict=True):
         [alone] = classifier.predict([text])
-        for company in (one, other):
-            assert company.label == alone.label
-            assert company.scores == pytest.approx(alone.scores, abs=1e-5)
+        for batched in (forward, backward):
+            assert batched.label == alone.label
+            assert batched.scores == pytest.approx(alone.scores, abs=1e-5)
 
 
 def test_scores_add_up_to_1_and_the_label_has_the_highest(

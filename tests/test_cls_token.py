@@ -1,4 +1,4 @@
-"""Proofs for first_token: the same function, less work."""
+"""Proofs for cls_token: the same function, less work."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LABELS = torch.tensor([0, 1, 2, 3])
 
 
 def classifiers() -> tuple[nn.Module, nn.Module]:
-    """A model in double precision, and its copy with the short last layer."""
+    """A model in double precision, and a copy that computes only the [CLS] token."""
     torch.manual_seed(0)
     net = model.build("tiny", dropout=0.0, vocabulary_size=100).double()
-    short = copy.deepcopy(net)
-    cls_token.read_first_token_only(short)
-    return net, short
+    cls_only = copy.deepcopy(net)
+    cls_token.compute_cls_token_only(cls_only)
+    return net, cls_only
 
 
 def gradients(net: nn.Module, mask: torch.Tensor | None) -> dict[str, torch.Tensor]:
@@ -40,17 +40,19 @@ def gradients(net: nn.Module, mask: torch.Tensor | None) -> dict[str, torch.Tens
     return grads | {"logits": logits.detach()}
 
 
-def furthest(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
-    assert list(one) == list(other)
-    return max(float((one[name] - other[name]).abs().max()) for name in one)
+def max_difference(
+    left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]
+) -> float:
+    assert list(left) == list(right)
+    return max(float((left[name] - right[name]).abs().max()) for name in left)
 
 
 @pytest.mark.parametrize("mask", [MASK, None], ids=["padded", "no mask"])
 def test_logits_and_all_gradients_stay_the_same(mask: torch.Tensor | None) -> None:
-    net, short = classifiers()
-    whole, less = gradients(net, mask), gradients(short, mask)
+    net, cls_only = classifiers()
+    full, reduced = gradients(net, mask), gradients(cls_only, mask)
     # WHY not exact: the same sums over other shapes of matrices; float64 leaves 1e-16.
-    assert furthest(whole, less) < 1e-13
+    assert max_difference(full, reduced) < 1e-13
 
 
 @pytest.mark.parametrize(
@@ -65,10 +67,10 @@ def test_a_layer_that_forgets_a_part_is_found(
     forgotten: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Negative control of the comparison above."""
-    net, short = classifiers()
-    last = short.distilbert.transformer.layer[-1]
+    net, cls_only = classifiers()
+    last = cls_only.distilbert.transformer.layer[-1]
     monkeypatch.setattr(last, "forward", forgotten(last.forward))
-    assert furthest(gradients(net, MASK), gradients(short, MASK)) > 1e-6
+    assert max_difference(gradients(net, MASK), gradients(cls_only, MASK)) > 1e-6
 
 
 def test_five_sixths_of_the_last_layers_multiplications_are_gone() -> None:
@@ -88,15 +90,15 @@ def test_five_sixths_of_the_last_layers_multiplications_are_gone() -> None:
 
 
 def test_weights_keep_their_names_and_the_model_can_be_sent() -> None:
-    net, short = classifiers()
-    assert list(net.state_dict()) == list(short.state_dict())
-    cls_token.read_first_token_only(short)  # twice changes nothing
-    again = pickle.loads(pickle.dumps(short))
-    assert furthest(gradients(short, MASK), gradients(again, MASK)) == 0.0
+    net, cls_only = classifiers()
+    assert list(net.state_dict()) == list(cls_only.state_dict())
+    cls_token.compute_cls_token_only(cls_only)  # twice changes nothing
+    again = pickle.loads(pickle.dumps(cls_only))
+    assert max_difference(gradients(cls_only, MASK), gradients(again, MASK)) == 0.0
 
 
 def test_another_attention_is_refused() -> None:
     net, _ = classifiers()
     net.config._attn_implementation = "flash_attention_2"
     with pytest.raises(ModelError, match=r"(?s)flash_attention_2.*sdpa"):
-        cls_token.read_first_token_only(net)
+        cls_token.compute_cls_token_only(net)

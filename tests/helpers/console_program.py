@@ -1,4 +1,4 @@
-"""A program that ends in every way a program can. Run: python console_story.py WAY."""
+"""A program that ends in every way a program can. Run it with the name of one."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def interrupt_twice() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
-VARIANTS = {
-    way.__name__: way
-    for way in (
+ENDINGS = {
+    ending.__name__: ending
+    for ending in (
         well,
         well_but_dies_in_teardown,
         little,
@@ -95,4 +95,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "while_importing_crash":
         console.quiet_interrupts()
         crash()
-    console.run(VARIANTS[sys.argv[1]])
+    console.run(ENDINGS[sys.argv[1]])
