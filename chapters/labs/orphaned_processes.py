@@ -20,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-import time
 
 import psutil
 
@@ -29,9 +28,12 @@ from distrinews.course import labs
 
 STARTER = """
 import subprocess, sys
-rank = subprocess.Popen([sys.executable, "-c", sys.argv[1]])
-print(rank.pid, flush=True)
-rank.wait()
+subprocess.run([sys.executable, "-c", sys.argv[1]])
+"""
+TRAIN = """
+import os, time
+print(os.getpid(), flush=True)  # from now on it trains
+time.sleep(60)
 """
 
 
@@ -41,7 +43,6 @@ def still_there(code: str) -> bool:
     starter = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     rank = psutil.Process(int(starter.stdout.readline() if starter.stdout else ""))
     try:
-        time.sleep(1.0)
         starter.kill()
         starter.wait()
         psutil.wait_procs([rank], timeout=3.0)
@@ -52,16 +53,15 @@ def still_there(code: str) -> bool:
 
 
 def broken() -> bool:
-    return still_there("import time; time.sleep(60)  # trains")
+    return still_there(TRAIN)
 
 
 def fixed() -> bool:
-    return still_there("""
-import time
+    watch = """
 from distrinews.dist import spawn
 spawn.exit_when_orphaned(lambda: None)
-time.sleep(60)  # trains
-""")
+"""
+    return still_there(watch + TRAIN)
 
 
 def detect(ranks: dist.Ranks, got: bool) -> None:
