@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import pathlib
 import sys
 import tempfile
@@ -84,7 +85,8 @@ def test_a_broken_library_is_called_broken(number: str, tmp_path: pathlib.Path) 
     """Negative control: the verdict looks at what happened."""
     # WHY this file: every Python that starts imports it, spawned ranks included.
     (tmp_path / "sitecustomize.py").write_text(SABOTAGE[number], encoding="utf-8")
-    done = run(LESSONS[number], *QUICK[number], PYTHONPATH=str(tmp_path))
+    path = os.pathsep.join((str(tmp_path), str(ROOT)))
+    done = run(LESSONS[number], *QUICK[number], PYTHONPATH=path)
     assert done.out.splitlines()[-1] == "verdict: BROKEN", str(done)
 
 
