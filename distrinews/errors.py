@@ -71,9 +71,9 @@ class DistriNewsError(Exception):
 
 
 def _rebuild(
-    kind: type[DistriNewsError], what: str, why: str, fix: str, page: str
+    cls: type[DistriNewsError], what: str, why: str, fix: str, page: str
 ) -> DistriNewsError:
-    return kind(what, why=why, fix=fix, page=page)
+    return cls(what, why=why, fix=fix, page=page)
 
 
 class SettingsError(DistriNewsError, ValueError):
@@ -121,7 +121,7 @@ class LabError(DistriNewsError, ValueError):
 
 
 class ExerciseError(DistriNewsError, ValueError):
-    """An exercise was asked for that is not there, or a solution cannot be played."""
+    """An exercise was asked for that is not there, or a solution cannot be run."""
 
 
 class InterviewError(DistriNewsError, ValueError):

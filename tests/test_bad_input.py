@@ -42,9 +42,9 @@ def check_one_clear_error(done: Done, *says: str, page: str) -> None:
     assert len(re.findall(r"^Error: ", done.err, re.MULTILINE)) == 1, str(done)
     block = done.err[done.err.index("Error: ") :]
     shape = r"Error: .+\n  why:  .+\n  fix:  .+\n  more: troubleshooting/#(\S+)\n"
-    found = re.fullmatch(shape, block, re.DOTALL)
-    assert found, str(done)
-    assert found[1] == page, str(done)
+    match = re.fullmatch(shape, block, re.DOTALL)
+    assert match, str(done)
+    assert match[1] == page, str(done)
     for text in says:
         assert text in block, str(done)
     assert done.left == [], str(done)
@@ -121,7 +121,7 @@ def closed_port() -> int:
 
 
 NO_HUB = (("HF_ENDPOINT", f"http://127.0.0.1:{closed_port()}"), ("HF_HUB_OFFLINE", "0"))
-OFFLINE_WAYS = ("hf download", "HF_HOME", "HF_HUB_OFFLINE=1")
+OFFLINE_FIXES = ("hf download", "HF_HOME", "HF_HUB_OFFLINE=1")
 
 CASES = {
     "unknown preset": Case(typed("--preset", "huge"), ("--preset huge",), "settings"),
@@ -167,13 +167,13 @@ CASES = {
     "a file where the runs should be": Case(occupied, ("not a folder",), "output"),
     "Hub refuses, data": Case(
         typed("--data", "ag_news"),
-        ("fancyzhx/ag_news", "--data newswire", *OFFLINE_WAYS),
+        ("fancyzhx/ag_news", "--data newswire", *OFFLINE_FIXES),
         "hub-unreachable",
         NO_HUB,
     ),
     "Hub refuses, model": Case(
         typed("--preset", "distilbert"),
-        ("distilbert-base-uncased", "--preset minilm", *OFFLINE_WAYS),
+        ("distilbert-base-uncased", "--preset minilm", *OFFLINE_FIXES),
         "hub-unreachable",
         NO_HUB,
     ),
@@ -285,7 +285,7 @@ def test_a_hub_that_never_answers_costs_less_than_ten_seconds(
         )
         waited_s = time.monotonic() - asked[0]
     assert waited_s < 10, str(done)
-    check_one_clear_error(done, instead, *OFFLINE_WAYS, page="hub-unreachable")
+    check_one_clear_error(done, instead, *OFFLINE_FIXES, page="hub-unreachable")
 
 
 # --- Mistakes that only ranks can see -------------------------------------------
@@ -373,7 +373,8 @@ def test_on_a_full_disk_two_ranks_say_so_once_and_the_run_can_go_on(
 # --- Every message leads somewhere ----------------------------------------------
 
 
-FOLDERS = ("distrinews", "chapters", "apps")
+# The last holds commands that only a checkout has, such as `distrinews docs`.
+FOLDERS = ("distrinews", "chapters", "apps", "site_docs/_tools")
 
 
 def pages_in_the_code() -> set[str]:
@@ -399,8 +400,8 @@ def pages_in_the_code() -> set[str]:
 def anchors_of_the_page(*, by_hand: bool = False) -> set[str]:
     text = (ROOT / "site_docs" / "troubleshooting.md").read_text(encoding="utf-8")
     if by_hand:  # behind it stands the catalogue, whose troubles are torch's errors
-        text, found, _ = text.partition("<!-- troubles: begin -->")
-        assert found
+        text, marker, _ = text.partition("<!-- troubles: begin -->")
+        assert marker
     return set(re.findall(r"^#+ .+\{ ?#([\w-]+) ?\}\s*$", text, re.MULTILINE))
 
 

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -30,8 +31,8 @@ posix_only = pytest.mark.skipif(
 
 
 def variables(**more: str) -> dict[str, str]:
-    given = {**chapters.environment(), **more}
-    return {**os.environ, **{k: v for k, v in given.items() if v is not None}}
+    changed = {**chapters.environment(), **more}
+    return {**os.environ, **{k: v for k, v in changed.items() if v is not None}}
 
 
 def call(*words: object, stdin: bytes = b"", expect: int = 0, **env: str) -> Completed:
@@ -258,3 +259,85 @@ def test_the_installed_command_is_the_same_program() -> None:
         [command, "--version"], capture_output=True, timeout=60, check=True
     )
     assert done.stdout.decode().strip() == __version__
+
+
+# --- Commands that need the repository --------------------------------------------
+
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def package_alone(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A folder that holds the package and nothing else of the repository."""
+    folder = tmp_path_factory.mktemp("without_a_repository")
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "distrinews", folder / "distrinews", ignore=ignore)
+    return folder
+
+
+def call_from(
+    source: pathlib.Path, command: str, *, folder: pathlib.Path
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of the package that lies in `source`, in another folder."""
+    return subprocess.run(
+        [*CLI, *command.split()],
+        cwd=folder,
+        env=variables(PYTHONPATH=str(source), PYTHONUTF8="1"),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "missing", "code", "in_checkout"),
+    [
+        ("docs --help", "site_docs/_tools/docs_site.py is not in", 0, "--serve"),
+        (
+            "space build --model nowhere --out space --hardware cpu",
+            "apps/space/space.py is not in",
+            2,  # it goes further: it looks for the model
+            "--model nowhere: neither a folder nor a repository",
+        ),
+        ("lab list", "the labs are not here", 0, "mean_of_means"),
+        pytest.param(
+            *("lab check mean_of_means", "the labs are not here", 1, "right is 0.75"),
+            marks=pytest.mark.slow,
+        ),
+        ("exercise list", "the exercises are not here", 0, "tell_the_others"),
+        ("exercise start my_rows", "the exercises are not here", 0, "Edit `solve`"),
+    ],
+)
+def test_a_command_that_needs_the_repository_says_so_without_one(
+    command: str,
+    missing: str,
+    code: int,
+    in_checkout: str,
+    package_alone: pathlib.Path,
+    tmp_path: pathlib.Path,
+) -> None:
+    refused = call_from(package_alone, command, folder=tmp_path)
+    shape = r"Error: (.+)\n  why:  .+\n  fix:  (.+)\n  more: troubleshooting/#\S+\n"
+    match = re.fullmatch(shape, refused.stderr)
+    assert match, refused
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert match[1].startswith(missing)
+    assert "clone" in match[2]
+    assert list(tmp_path.iterdir()) == []
+    # Control: the same command in the checkout works, or goes further.
+    done = call_from(ROOT, command, folder=tmp_path)
+    assert done.returncode == code, done
+    assert in_checkout in done.stdout + done.stderr
+    assert missing not in done.stdout + done.stderr
+
+
+def test_the_package_alone_answers_what_needs_no_repository(
+    package_alone: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """Control: the copy of the test above is whole."""
+    for command in ("--version", "interview --list"):
+        done = call_from(package_alone, command, folder=tmp_path)
+        assert done.returncode == 0, done
+        assert done.stdout == call_from(ROOT, command, folder=tmp_path).stdout

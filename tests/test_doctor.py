@@ -34,8 +34,8 @@ FACTS: dict[str, Any] = {
 
 
 def check(name: str) -> list[Finding]:
-    [found] = [each for each in CHECKS if each.__name__ == f"_{name}"]
-    return found()
+    [function] = [check for check in CHECKS if check.__name__ == f"_{name}"]
+    return function()
 
 
 def levels(findings: list[Finding]) -> list[str]:
@@ -47,10 +47,10 @@ def levels(findings: list[Finding]) -> list[str]:
 
 def test_this_machine_is_sound_as_far_as_the_small_checks_see() -> None:
     """The control of all tests below: without their fault there is no finding."""
-    found = [finding for each in CHECKS for finding in each()]
-    assert [f for f in found if f.level == "problem"] == []
+    findings = [finding for check in CHECKS for finding in check()]
+    assert [f for f in findings if f.level == "problem"] == []
     assert {"python", "packages", "host name", "port", "cores", "folder"} <= {
-        f.name for f in found
+        f.name for f in findings
     }
 
 
@@ -59,8 +59,8 @@ def test_a_nonsensical_number_of_threads_is_a_problem(
     value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", value)
-    [found] = check("threads")
-    assert (found.level, found.page) == ("problem", "omp-one-thread")
+    [finding] = check("threads")
+    assert (finding.level, finding.page) == ("problem", "omp-one-thread")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert levels(check("threads")) == ["ok"]
 
@@ -70,9 +70,9 @@ def test_a_host_name_that_does_not_resolve_is_seen(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: name)
-    [found] = check("host_name")
-    assert (found.level, found.page) == ("warning", "unsupported-gloo-device")
-    assert "hosts file" in found.cure
+    [finding] = check("host_name")
+    assert (finding.level, finding.page) == ("warning", "unsupported-gloo-device")
+    assert "hosts file" in finding.cure
 
 
 def test_a_cure_can_be_typed_into_powershell_too(
@@ -82,7 +82,7 @@ def test_a_cure_can_be_typed_into_powershell_too(
     assert check("interface")[0].cure == "unset GLOO_SOCKET_IFNAME"
     monkeypatch.setattr(sys, "platform", "win32")
     assert check("interface")[0].cure == "Remove-Item Env:GLOO_SOCKET_IFNAME"
-    assert checks._set("A", "b") == '$env:A = "b"'
+    assert checks._set_command("A", "b") == '$env:A = "b"'
 
 
 def test_a_host_name_of_another_machine_is_seen(
@@ -90,16 +90,16 @@ def test_a_host_name_of_another_machine_is_seen(
 ) -> None:
     foreign = [(socket.AF_INET, 0, 0, "", ("192.0.2.7", 0))]  # an address for examples
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: foreign)
-    [found] = check("host_name")
-    assert (found.level, "192.0.2.7" in found.text) == ("warning", True)
+    [finding] = check("host_name")
+    assert (finding.level, "192.0.2.7" in finding.text) == ("warning", True)
 
 
 def test_an_interface_that_does_not_exist_is_a_problem(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nonsense")
-    [found] = check("interface")
-    assert (found.level, found.cure) == ("problem", "unset GLOO_SOCKET_IFNAME")
+    [finding] = check("interface")
+    assert (finding.level, finding.cure) == ("problem", "unset GLOO_SOCKET_IFNAME")
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", socket.if_nameindex()[0][1])
     assert levels(check("interface")) == ["ok"]
 
@@ -110,9 +110,9 @@ def test_a_taken_port_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         server.listen()
         port = server.getsockname()[1]
         monkeypatch.setattr(checks, "TORCHRUN_PORT", port)
-        [found] = check("port")
-        assert (found.level, found.page) == ("warning", "address-in-use")
-        assert str(port) in found.text
+        [finding] = check("port")
+        assert (finding.level, finding.page) == ("warning", "address-in-use")
+        assert str(port) in finding.text
     assert levels(check("port")) == ["ok"]
 
 
@@ -122,8 +122,8 @@ def test_a_tiny_shared_memory_is_seen(
     mount_or_skip(tmp_path, size="1m")
     try:
         monkeypatch.setattr(checks, "SHARED_MEMORY", tmp_path)
-        [found] = check("shared_memory")
-        assert (found.level, found.page) == ("warning", "dataloader-bus-error")
+        [finding] = check("shared_memory")
+        assert (finding.level, finding.page) == ("warning", "dataloader-bus-error")
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True, timeout=30)
 
@@ -134,8 +134,8 @@ def test_a_nearly_full_disk_is_a_problem(
     mount_or_skip(tmp_path, size="1m")
     try:
         monkeypatch.setenv("DISTRINEWS_CACHE", str(tmp_path / "new" / "cache"))
-        [found] = [f for f in check("folders") if f.text.startswith("cache")]
-        assert (found.level, found.page) == ("problem", "output")
+        [finding] = [f for f in check("folders") if f.text.startswith("cache")]
+        assert (finding.level, finding.page) == ("problem", "output")
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True, timeout=30)
 
@@ -145,9 +145,9 @@ def test_a_folder_without_the_right_to_write_is_a_problem(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("DISTRINEWS_CACHE", str(tmp_path / "file" / "cache"))
-    [found] = [f for f in check("folders") if f.text.startswith("cache")]
-    assert (found.level, found.page) == ("problem", "output")
-    assert "DISTRINEWS_CACHE" in found.cure
+    [finding] = [f for f in check("folders") if f.text.startswith("cache")]
+    assert (finding.level, finding.page) == ("problem", "output")
+    assert "DISTRINEWS_CACHE" in finding.cure
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]  # nothing was left
 
 
@@ -172,7 +172,7 @@ def test_a_package_or_python_outside_its_range_is_a_problem(
 ) -> None:
     assert levels([*check("packages"), *check("python")]) == ["ok", "ok"]
     wanted = (">=99", ["torch>=99", "not-a-package-at-all>=1", "psutil>=5.9"])
-    monkeypatch.setattr(checks, "_ranges", lambda: wanted)
+    monkeypatch.setattr(checks, "_required_versions", lambda: wanted)
     [packages], [python] = check("packages"), check("python")
     assert (packages.level, python.level) == ("problem", "problem")
     assert "torch" in packages.text
@@ -181,7 +181,7 @@ def test_a_package_or_python_outside_its_range_is_a_problem(
 
 
 def test_the_ranges_are_those_of_the_project() -> None:
-    python, packages = checks._ranges()
+    python, packages = checks._required_versions()
     # WHY parts: an installed package's own words may name them in another order.
     assert ">=3.11" in python.split(",")
     assert any(line.startswith("torch>=") for line in packages)
@@ -204,9 +204,9 @@ def test_a_t4s_emulated_bfloat16_is_not_taken_for_the_real_one() -> None:
 
 def test_two_ranks_that_failed_are_explained_by_the_catalogue() -> None:
     error = "RuntimeError: makeDeviceForHostname(): unsupported gloo device\n  why:  x"
-    found = judge_pair({"error": error})
-    assert (found.level, found.page) == ("problem", "unsupported-gloo-device")
-    assert found.text.startswith("RuntimeError: makeDevice")
+    finding = judge_pair({"error": error})
+    assert (finding.level, finding.page) == ("problem", "unsupported-gloo-device")
+    assert finding.text.startswith("RuntimeError: makeDevice")
     assert judge_pair({"sum": 3, "world_size": 2, "took_s": 1.0}).level == "ok"
     assert judge_pair({}).level == "problem"
     assert judge_pair({"sum": 4, "took_s": 1.0}).level == "problem"
@@ -240,14 +240,14 @@ def test_a_check_that_raises_or_never_answers_becomes_a_finding(
         return []
 
     monkeypatch.setattr(examination, "CHECKS_LIMIT_S", 0.5)
-    found = examination._look_at_all([
+    findings = examination._run_checks([
         broken,
         frozen,
         lambda: [Finding("x", "ok", "y")],
     ])
-    assert levels(found) == ["warning", "warning", "ok"]
-    assert "boom" in found[0].text
-    assert "no answer within" in found[1].text
+    assert levels(findings) == ["warning", "warning", "ok"]
+    assert "boom" in findings[0].text
+    assert "no answer within" in findings[1].text
 
 
 def test_a_probe_that_talks_nonsense_becomes_a_finding(
@@ -262,8 +262,8 @@ def test_a_probe_that_talks_nonsense_becomes_a_finding(
             raise KeyError("gloo")
 
     monkeypatch.setattr(examination, "_Probe", Nonsense)
-    [found] = examination.examine(())
-    assert (found.level, "gloo" in found.text) == ("problem", True)
+    [finding] = examination.examine(())
+    assert (finding.level, "gloo" in finding.text) == ("problem", True)
 
 
 def test_only_a_problem_makes_the_exit_code_1_and_json_holds_everything() -> None:
@@ -271,9 +271,9 @@ def test_only_a_problem_makes_the_exit_code_1_and_json_holds_everything() -> Non
     problem = Finding("cores", "problem", "none", "buy one", "omp-one-thread")
     assert examination.exit_code([warning]) == 0
     assert examination.exit_code([warning, problem]) == 1
-    told = json.loads(examination.describe([warning, problem], as_json=True))
-    assert told["exit_code"] == 1
-    assert told["findings"][1]["cure"] == "buy one"
+    report = json.loads(examination.describe([warning, problem], as_json=True))
+    assert report["exit_code"] == 1
+    assert report["findings"][1]["cure"] == "buy one"
     shown = examination.describe([warning, problem])
     assert "1 problem, 1 warning." in shown
     assert "more: troubleshooting/#address-in-use" in shown
@@ -288,32 +288,32 @@ def run_doctor(
     code = program.exit_code(timeout_s=2 * LIMIT_S)
     took_s = time.monotonic() - began_s
     assert "Traceback" not in program.err
-    told: dict[str, Any] = json.loads(program.out)
-    assert told["exit_code"] == code
+    report: dict[str, Any] = json.loads(program.out)
+    assert report["exit_code"] == code
     assert took_s < LIMIT_S, f"took {took_s:.1f} s"
     program.seconds_until_nothing_is_left(timeout_s=2)
     left = [n for n in program.temporary_files() if "pymp" not in n]
     assert left == []
     anchors = {e.slug for e in (*catalogue.read().own, *catalogue.read().troubles)}
-    for finding in told["findings"]:
+    for finding in report["findings"]:
         assert finding["level"] in {"ok", "warning", "problem"}
         if finding["level"] != "ok":
             assert finding["cure"], finding
             assert finding["page"] in anchors, finding
-    return told
+    return report
 
 
-def faulty(told: dict[str, Any]) -> set[str]:
-    return {f["name"] for f in told["findings"] if f["level"] == "problem"}
+def faulty(report: dict[str, Any]) -> set[str]:
+    return {f["name"] for f in report["findings"] if f["level"] == "problem"}
 
 
 @pytest.mark.slow
 def test_on_a_sound_machine_two_real_ranks_meet_and_nothing_is_left(
     start: Callable[..., Program],
 ) -> None:
-    told = run_doctor(start)
-    assert faulty(told) == set()
-    [pair] = [f for f in told["findings"] if f["name"] == "two ranks"]
+    report = run_doctor(start)
+    assert faulty(report) == set()
+    [pair] = [f for f in report["findings"] if f["name"] == "two ranks"]
     assert "1 + 2 = 3" in pair["text"]
 
 
@@ -334,9 +334,9 @@ def test_on_a_sound_machine_two_real_ranks_meet_and_nothing_is_left(
 def test_with_a_fault_the_doctor_ends_in_time_and_names_it(
     fault: dict[str, str], want: set[str] | None, start: Callable[..., Program]
 ) -> None:
-    told = run_doctor(start, **fault)
+    report = run_doctor(start, **fault)
     if want is not None:
-        assert faulty(told) == want
+        assert faulty(report) == want
 
 
 @pytest.mark.slow
@@ -344,8 +344,8 @@ def test_with_a_fault_the_doctor_ends_in_time_and_names_it(
 def test_without_write_access_to_this_folder_the_doctor_says_so(
     start: Callable[..., Program],
 ) -> None:
-    told = run_doctor(start, cwd=pathlib.Path("/proc"))
-    assert faulty(told) == {"folder"}
+    report = run_doctor(start, cwd=pathlib.Path("/proc"))
+    assert faulty(report) == {"folder"}
 
 
 def in_namespace(*command: str) -> subprocess.CompletedProcess[str]:
@@ -369,11 +369,11 @@ def test_a_broken_host_name_and_a_tiny_shared_memory_are_warnings_not_failures()
     began_s = time.monotonic()
     done = in_namespace(*DOCTOR)
     assert time.monotonic() - began_s < LIMIT_S
-    found = {f["name"]: f for f in json.loads(done.stdout)["findings"]}
+    by_name = {f["name"]: f for f in json.loads(done.stdout)["findings"]}
     assert done.returncode == 0, done.stdout
-    assert found["host name"]["level"] == "warning"
-    assert found["memory"]["level"] == "warning"
-    assert found["two ranks"]["level"] == "ok"
+    assert by_name["host name"]["level"] == "warning"
+    assert by_name["memory"]["level"] == "warning"
+    assert by_name["two ranks"]["level"] == "ok"
 
 
 @pytest.mark.slow
@@ -385,28 +385,28 @@ def test_without_torch_the_doctor_reports_that_and_lives(
     (tmp_path / "torch" / "__init__.py").write_text(broken, encoding="utf-8")
     root = pathlib.Path(__file__).resolve().parents[1]
     path = os.pathsep.join((str(tmp_path), str(root)))
-    told = run_doctor(start, PYTHONPATH=path)
-    assert "torch" in faulty(told)
-    assert any("a DLL of torch" in f["text"] for f in told["findings"])
+    report = run_doctor(start, PYTHONPATH=path)
+    assert "torch" in faulty(report)
+    assert any("a DLL of torch" in f["text"] for f in report["findings"])
 
 
 @pytest.mark.slow
 def test_a_probe_that_never_answers_is_ended_and_leaves_nothing(
     start: Callable[..., Program], tmp_path: pathlib.Path
 ) -> None:
-    story = tmp_path / "story.py"
-    story.write_text(
+    script = tmp_path / "script.py"
+    script.write_text(
         "from distrinews.doctor import examination\n"
         "examination.PROBE_LIMIT_S = examination.PAIR_LIMIT_S = 1.0\n"
         "print(examination.describe(examination.examine(()), as_json=True))\n",
         encoding="utf-8",
     )
     root = pathlib.Path(__file__).resolve().parents[1]
-    program = start(story, env={"PYTHONPATH": str(root)})
+    program = start(script, env={"PYTHONPATH": str(root)})
     assert program.exit_code(timeout_s=LIMIT_S) == 0
-    told = json.loads(program.out)
-    assert faulty(told) & {"torch", "two ranks"}
-    assert any("within" in f["text"] for f in told["findings"])
+    report = json.loads(program.out)
+    assert faulty(report) & {"torch", "two ranks"}
+    assert any("within" in f["text"] for f in report["findings"])
     program.seconds_until_nothing_is_left(timeout_s=5)
 
 

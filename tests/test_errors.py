@@ -19,13 +19,13 @@ def make(kind: type[DistriNewsError]) -> DistriNewsError:
 
 
 def test_every_error_class_of_the_module_is_public() -> None:
-    found = {
+    classes = {
         name
         for name, value in vars(errors).items()
         if inspect.isclass(value) and issubclass(value, Exception)
     }
-    assert found == set(errors.__all__)
-    assert len(found) >= 10
+    assert classes == set(errors.__all__)
+    assert len(classes) >= 10
 
 
 @pytest.mark.parametrize("kind", KINDS)

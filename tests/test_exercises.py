@@ -8,7 +8,7 @@ import re
 import psutil
 import pytest
 import torch
-from helpers.exercise_story import judge_all
+from helpers.exercise_program import check_all
 
 from distrinews import dist
 from distrinews.cli import exercise_commands
@@ -34,11 +34,11 @@ EASY = "tell_the_others"
 HANGS = "had already left"
 
 
-def play(name: str, path: pathlib.Path) -> tuple[bool, str]:
+def grade(name: str, path: pathlib.Path) -> tuple[bool, str]:
     """As `exercise check` does it."""
-    played = exercise_commands.grade(ExerciseSheet.read(name), path, echo=False)
-    assert played.took_s < exercise_commands.LIMIT_S, "a check must end within a minute"
-    return exercise_commands.is_right(played), exercise_commands.reason(played)
+    result = exercise_commands.grade(ExerciseSheet.read(name), path, echo=False)
+    assert result.took_s < exercise_commands.LIMIT_S, "a check must end within a minute"
+    return exercise_commands.is_right(result), exercise_commands.reason(result)
 
 
 @pytest.mark.slow
@@ -47,22 +47,22 @@ def test_ours_passes_and_each_typical_wrong_one_fails_with_its_own_reason(
     name: str, tmp_path: pathlib.Path
 ) -> None:
     sheet = ExerciseSheet.read(name)
-    told = {
+    reasons = {
         path: why for path, why in wrong_solutions(name).items() if HANGS not in why
     }
-    paths = [sheet.solution, *told]
-    exercise = exercises._load(str(sheet.check), "exercise_check").EXERCISE
+    paths = [sheet.solution, *reasons]
+    exercise = exercises._load_module(str(sheet.check), "exercise_check").EXERCISE
     dist.launch(
-        judge_all,
+        check_all,
         *(str(sheet.check), [str(path) for path in paths], tmp_path),
         num_ranks=exercise.num_ranks,
         timeout_s=exercises.START_TIMEOUT_S,
     )
-    said = [(tmp_path / f"{i}.txt").read_text("utf-8") for i in range(len(paths))]
-    assert said[0] == "", "ours is rejected"
-    for path, reason in zip(told, said[1:], strict=True):
+    rejections = [(tmp_path / f"{i}.txt").read_text("utf-8") for i in range(len(paths))]
+    assert rejections[0] == "", "ours is rejected"
+    for path, reason in zip(reasons, rejections[1:], strict=True):
         assert reason, f"{path.stem} passes"
-        assert re.search(told[path], reason), f"{path.stem}: {reason}"
+        assert re.search(reasons[path], reason), f"{path.stem}: {reason}"
 
 
 @pytest.mark.slow
@@ -74,27 +74,27 @@ def test_ours_passes_and_each_typical_wrong_one_fails_with_its_own_reason(
 def test_a_wrong_solution_is_rejected_on_the_command_line_also_if_it_hangs(
     name: str, path: pathlib.Path, why: str
 ) -> None:
-    passed, reason = play(name, path)
+    passed, reason = grade(name, path)
     assert not passed
     assert re.search(why, reason), reason
     left = [
-        one.cmdline()
-        for one in psutil.process_iter()
-        if one.status() != psutil.STATUS_ZOMBIE and "perform" in one.cmdline()
+        process.cmdline()
+        for process in psutil.process_iter()
+        if process.status() != psutil.STATUS_ZOMBIE and "run-check" in process.cmdline()
     ]
     assert not left
 
 
 @pytest.mark.slow
 def test_our_solution_passes_on_the_command_line() -> None:
-    passed, reason = play(EASY, ExerciseSheet.read(EASY).solution)
+    passed, reason = grade(EASY, ExerciseSheet.read(EASY).solution)
     assert passed, reason
 
 
 @pytest.mark.slow
 def test_an_exercise_that_nobody_solved_yet_is_not_passed() -> None:
     """Negative control: a check that is content with anything would pass it."""
-    passed, reason = play(EASY, ExerciseSheet.read(EASY).path)
+    passed, reason = grade(EASY, ExerciseSheet.read(EASY).path)
     assert not passed
     assert "write it here" in reason
 
@@ -112,29 +112,29 @@ def test_every_exercise_has_a_check_a_solution_and_its_own_wrong_ones() -> None:
     assert len(set(whys)) == len(whys), "two wrong solutions share their reason"
 
 
-def alone(folder: pathlib.Path, solve: object) -> exercises.Stage:
+def alone(folder: pathlib.Path, solve: object) -> exercises.Harness:
     module = type(exercises)("solution")
     module.solve = solve  # type: ignore[attr-defined]
-    return exercises.Stage(Ranks(0, 0, 1, torch.device("cpu")), module, folder)
+    return exercises.Harness(Ranks(0, 0, 1, torch.device("cpu")), module, folder)
 
 
-def test_a_stage_rejects_what_is_wrong_and_says_what_is_right(
+def test_a_harness_rejects_what_is_wrong_and_says_what_is_right(
     tmp_path: pathlib.Path,
 ) -> None:
-    stage = alone(tmp_path, lambda _, value: value + 1)
-    got, seen = stage.run(torch.tensor([1.0, 2.0]))
-    stage.expect("the sum", got, want=torch.tensor([2.0, 3.0]))
-    assert seen.calls() == seen.num_bytes == 0
+    harness = alone(tmp_path, lambda _, value: value + 1)
+    got, trace = harness.run(torch.tensor([1.0, 2.0]))
+    harness.expect("the sum", got, want=torch.tensor([2.0, 3.0]))
+    assert trace.calls() == trace.num_bytes == 0
     with pytest.raises(
         RejectedError, match=r"the sum: \[2, 3\] on rank 0; right is \[2, 4\]"
     ):
-        stage.expect("the sum", got, want=torch.tensor([2.0, 4.0]))
-    stage.at_most("calls", 2, limit=2, why="")
+        harness.expect("the sum", got, want=torch.tensor([2.0, 4.0]))
+    harness.at_most("calls", 2, limit=2, why="")
     with pytest.raises(RejectedError, match="calls: 3; the target is 2"):
-        stage.at_most("calls", 3, limit=2, why="")
-    stage.reject_if(False, "never said")
+        harness.at_most("calls", 3, limit=2, why="")
+    harness.reject_if(False, "never said")
     with pytest.raises(RejectedError, match="because"):
-        stage.reject_if(True, "because")
+        harness.reject_if(True, "because")
 
 
 def promising(promised: str) -> object:
@@ -181,17 +181,17 @@ def test_what_was_promised_is_taken(
 def test_a_phase_that_a_check_marks_is_in_the_picture_and_no_collective(
     tmp_path: pathlib.Path,
 ) -> None:
-    stage = alone(tmp_path, lambda _, work: work())
+    harness = alone(tmp_path, lambda _, work: work())
 
     def work() -> int:
-        with stage.phase("compute"):
+        with harness.phase("compute"):
             return 3
 
-    got, seen = stage.run(work)
-    assert (got, seen.events) == (3, [])
+    got, trace = harness.run(work)
+    assert (got, trace.events) == (3, [])
     [event] = timeline.read(tmp_path / "records" / "01")[0]
     assert (event.kind, event.name) == ("phase", "compute")
-    with stage.phase("afterwards"):  # nobody records any more
+    with harness.phase("afterwards"):  # nobody records any more
         pass
 
 
@@ -240,12 +240,12 @@ def test_progress_is_kept_in_a_file_and_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    progress = exercise_commands.Progress(exercise_commands.OWN)
+    progress = exercise_commands.Progress(exercise_commands.FOLDER)
     exercise_commands._list(progress)
     assert f"0 of {len(exercise_names())} passed" in capsys.readouterr().out
     progress.note(EASY, passed="2031-05-06")
     exercise_commands._hint(ExerciseSheet.read(EASY), progress)
-    again = exercise_commands.Progress(exercise_commands.OWN)
+    again = exercise_commands.Progress(exercise_commands.FOLDER)
     assert again.passed(EASY)
     assert again.hints(EASY) == 1
     exercise_commands._list(again)

@@ -195,7 +195,9 @@ def test_measured_numbers_are_those_of_the_committed_files() -> None:
     known = interview_cards.numbers()
     results = SITE / "benchmarks" / "results"
     scaling = json.loads((results / "scaling.json").read_text("utf-8"))["figures"]
-    alone, two = (scaling[way]["median_ms"] for way in ("one_process", "strong"))
+    alone, two = (
+        scaling[variant]["median_ms"] for variant in ("one_process", "strong")
+    )
     assert known["cpu_one_ms"] == f"{alone:.0f} ms"
     assert known["cpu_speedup"] == f"{alone / two:.2f} x"
 
@@ -355,12 +357,12 @@ def test_anki_itself_takes_every_card_once(tmp_path: pathlib.Path) -> None:
     collection = pytest.importorskip("anki.collection", reason=needs)
     cards = collection.Collection(str(tmp_path / "cards.anki2"))
     path = str(SITE / "interview" / "distrinews-anki.txt")
-    told = cards.get_csv_metadata(path=path, delimiter=None)
-    assert list(told.column_labels) == list(interview_cards.COLUMNS)
+    metadata = cards.get_csv_metadata(path=path, delimiter=None)
+    assert list(metadata.column_labels) == list(interview_cards.COLUMNS)
     request = importlib.import_module("anki.import_export_pb2").ImportCsvRequest
-    first = cards.import_csv(request(path=path, metadata=told)).log
+    first = cards.import_csv(request(path=path, metadata=metadata)).log
     assert len(first.new) == len(CARDS)
-    again = cards.import_csv(request(path=path, metadata=told)).log
+    again = cards.import_csv(request(path=path, metadata=metadata)).log
     assert not again.new  # who takes the file once more has no card twice
     assert len(cards.find_cards("deck:DistriNews::*")) == len(CARDS)
     note = cards.get_note(cards.find_notes("tag:seniors")[0])
@@ -415,7 +417,7 @@ def answers(*words: str) -> tuple[list[str], object]:
     return seen, ask
 
 
-def chosen(count: int) -> list[interview_commands.Asked]:
+def chosen(count: int) -> list[interview_commands.GroupedCard]:
     return [(GROUPS[0], card) for card in GROUPS[0].cards[:count]]
 
 
@@ -425,12 +427,12 @@ def test_a_card_that_was_not_known_comes_again_until_it_is(
     progress = Progress(tmp_path / "interview.json")
     _, ask = answers("", "n", "", "y", "", "n", "", "y")
     interview_commands.drill(chosen(2), progress, ask=ask)  # type: ignore[arg-type]
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     first, second = (card for _, card in chosen(2))
-    start = " ".join(told.split())
-    assert start.count(" ".join(first.question.split())) == 3
-    assert start.count(" ".join(second.question.split())) == 1
-    assert "2 of 2 known" in told
+    words = " ".join(output.split())
+    assert words.count(" ".join(first.question.split())) == 3
+    assert words.count(" ".join(second.question.split())) == 1
+    assert "2 of 2 known" in output
     kept = json.loads((tmp_path / "interview.json").read_text("utf-8"))
     assert kept[first.id]["times"] == 3
     assert Progress(progress.path).knew(second.id) is True
@@ -454,9 +456,9 @@ def test_the_answer_comes_after_enter_and_more_on_d_and_f(
             Progress(tmp_path / "interview.json"),
             ask=ask,  # type: ignore[arg-type]
         )
-        told = " ".join(capsys.readouterr().out.split())
-        assert " ".join(shown.split()) in told
-        assert " ".join(hidden.split()) not in told
+        output = " ".join(capsys.readouterr().out.split())
+        assert " ".join(shown.split()) in output
+        assert " ".join(hidden.split()) not in output
     assert not (tmp_path / "interview.json").exists()  # nothing was answered
 
 
@@ -552,39 +554,39 @@ def in_terminal(*typed: tuple[str, bytes], folder: pathlib.Path) -> tuple[int, s
     """Run the cards in a real terminal: (what to wait for, what to type) in turn."""
     import pty
 
-    ours, theirs = pty.openpty()
+    terminal, program_side = pty.openpty()
     words = ("interview", "--group", "basics")
     started = subprocess.Popen(
         [sys.executable, "-m", "distrinews", *words],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
+        stdin=program_side,
+        stdout=program_side,
+        stderr=program_side,
         start_new_session=True,
         preexec_fn=_take_terminal,
     )
-    os.close(theirs)
+    os.close(program_side)
     shown = ""
     try:
         for wanted, keys in typed:
             before = len(shown)
             while wanted not in shown[before:]:
-                shown += os.read(ours, 4096).decode()
-            os.write(ours, keys)
+                shown += os.read(terminal, 4096).decode()
+            os.write(terminal, keys)
         while True:
             try:
-                told = os.read(ours, 4096).decode()
+                output = os.read(terminal, 4096).decode()
             except OSError:  # the other side is closed
                 break
-            if not told:
+            if not output:
                 break
-            shown += told
+            shown += output
         return started.wait(timeout=30), shown
     finally:
         started.kill()
         started.wait()
-        os.close(ours)
+        os.close(terminal)
 
 
 def _take_terminal() -> None:

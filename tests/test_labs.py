@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import json
 import os
 import pathlib
 import re
@@ -24,6 +23,7 @@ from distrinews.cli import lab_commands
 from distrinews.course import labs, sheets
 from distrinews.course.lab_process import Finished
 from distrinews.course.sheets import LABS, LabSheet
+from distrinews.doctor import catalogue
 from distrinews.errors import LabError, WrongResultError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -44,7 +44,7 @@ CORE = (
     "unfinished_reduction",
 )
 TORCHRUN = {"child_failed_error", "local_rank_argument"}
-STATES = ("broken", "fixed")
+VERSIONS = ("broken", "fixed")
 Start = Callable[..., Program]
 
 
@@ -56,7 +56,7 @@ def finished(program: Program) -> Finished:
     return Finished(code, program.out + program.err, 0.0)
 
 
-def proves(name: str, state: str, start: Start) -> None:
+def proves(name: str, version: str, start: Start) -> None:
     """The broken version shows exactly its symptom, the fixed one does not."""
     if name in TORCHRUN and sys.platform == "win32":
         pytest.skip("torchrun does not work with the official Windows wheels")
@@ -65,39 +65,39 @@ def proves(name: str, state: str, start: Start) -> None:
     if name == "device_count_as_world_size" and torch.cuda.device_count() > 1:
         pytest.skip("as many GPUs as ranks: right by luck")
     sheet = LabSheet.read(name)
-    played = finished(start(sheet.path, state))
-    ended = labs.ENDED in played.text.splitlines()
-    if state == "fixed":
-        assert played.code == 0, played.text
-        assert lab_commands.is_right(played), played.text
-        assert not re.search(sheet.symptom, played.text), played.text
+    result = finished(start(sheet.path, version))
+    ended = labs.ENDED in result.text.splitlines()
+    if version == "fixed":
+        assert result.code == 0, result.text
+        assert lab_commands.is_right(result), result.text
+        assert not re.search(sheet.symptom, result.text), result.text
         return
-    assert played.code in (1, 2), played.text
-    assert lab_commands.shows_symptom(sheet, played), played.text
+    assert result.code in (1, 2), result.text
+    assert lab_commands.shows_symptom(sheet, result), result.text
     if sheet.is_silent:
         assert ended, "a silent bug raises nothing"
-        assert "Traceback" not in played.text
+        assert "Traceback" not in result.text
 
 
 @pytest.mark.labs
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", CORE)
 def test_a_core_lab_breaks_as_it_says_and_its_cure_cures(
-    name: str, state: str, start: Start
+    name: str, version: str, start: Start
 ) -> None:
-    proves(name, state, start)
+    proves(name, version, start)
 
 
 @pytest.mark.labs
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", sorted(set(NAMES) - set(CORE)))
 def test_a_lab_breaks_as_it_says_and_its_cure_cures(
-    name: str, state: str, start: Start
+    name: str, version: str, start: Start
 ) -> None:
-    proves(name, state, start)
+    proves(name, version, start)
 
 
 # --- What the files say ---------------------------------------------------------
@@ -143,11 +143,7 @@ def test_the_captured_output_is_this_labs_and_names_no_machine(name: str) -> Non
 
 
 def test_every_lab_belongs_to_an_entry_of_the_catalogue() -> None:
-    catalogue = ROOT / "distrinews" / "troubles.json"
-    if not catalogue.exists():
-        pytest.skip("the catalogue is not here yet")
-    troubles = json.loads(catalogue.read_text(encoding="utf-8"))["troubles"]
-    slugs = {entry["slug"] for entry in troubles}
+    slugs = {trouble.slug for trouble in catalogue.read().troubles}
     assert {name.replace("_", "-") for name in NAMES} <= slugs
 
 
@@ -212,7 +208,7 @@ NOT_NUMBERS = {  # their detectors compare models over ranks, or with another mo
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - NOT_NUMBERS))
-def test_a_detector_refuses_what_no_story_returns(name: str) -> None:
+def test_a_detector_refuses_what_no_version_returns(name: str) -> None:
     """Negative control: no lab is passed by returning just anything."""
     from distrinews import dist
 
@@ -258,9 +254,9 @@ def test_list_names_every_lab_without_loading_torch() -> None:
 
 def test_a_mistyped_name_gets_a_suggestion() -> None:
     with pytest.raises(LabError, match="Did you mean uneven_batches"):
-        lab_commands.run("unevn-batches")
+        lab_commands.run_broken("unevn-batches")
     with pytest.raises(LabError) as caught:
-        lab_commands.run("qqqq")
+        lab_commands.run_broken("qqqq")
     assert "Did you mean" not in caught.value.what
 
 
@@ -278,7 +274,7 @@ def test_a_file_that_is_not_there_is_named() -> None:
         lab_commands.check("mean_of_means", file="nowhere.py")
 
 
-def learners_copy(folder: pathlib.Path, story: str) -> pathlib.Path:
+def learners_copy(folder: pathlib.Path, body: str) -> pathlib.Path:
     """A copy of a lab in which `broken` is the learner's own."""
     source = (LABS / "group_not_initialized.py").read_text(encoding="utf-8")
     old = next(
@@ -289,7 +285,7 @@ def learners_copy(folder: pathlib.Path, story: str) -> pathlib.Path:
     assert old is not None
     copy = folder / "my_fix.py"
     # A detector that is content with everything must not help.
-    text = source.replace(old, f"def broken() -> float:\n    {story}")
+    text = source.replace(old, f"def broken() -> float:\n    {body}")
     text = text.replace("want=1.5", "want=got")
     copy.write_text(text, encoding="utf-8")
     return copy
@@ -297,7 +293,7 @@ def learners_copy(folder: pathlib.Path, story: str) -> pathlib.Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("story", "code", "says"),
+    ("body", "code", "says"),
     [
         ("return dist.sum_over_ranks(1.5)", 0, "passed: group_not_initialized"),
         ("return 3.0", 1, "failed: group_not_initialized: not right"),
@@ -307,9 +303,9 @@ def learners_copy(folder: pathlib.Path, story: str) -> pathlib.Path:
     ],
 )
 def test_check_judges_a_copy_by_the_labs_own_detector(
-    story: str, code: int, says: str, start: Start, tmp_path: pathlib.Path
+    body: str, code: int, says: str, start: Start, tmp_path: pathlib.Path
 ) -> None:
-    copy = learners_copy(tmp_path, story)
+    copy = learners_copy(tmp_path, body)
     done = command(start, "check", "group_not_initialized", "--file", copy)
     assert done.code == code, done.text
     assert says in done.text
@@ -345,8 +341,8 @@ def test_a_program_that_never_ends_is_stopped_with_what_it_started(
         'code += \'subprocess.Popen([sys.executable, "-c", '
         '"import time; time.sleep(60)"])\\n\'\n'
         "code += 'time.sleep(60)'\n"
-        "played = lab_process.play(('-c', code), limit_s=2.0)\n"
-        "print(played.code, played.took_s < 30.0, played.text)\n",
+        "result = lab_process.run(('-c', code), limit_s=2.0)\n"
+        "print(result.code, result.took_s < 30.0, result.text)\n",
         encoding="utf-8",
     )
     done = finished(start(script))

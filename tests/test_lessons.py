@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import pathlib
 import sys
 import tempfile
@@ -84,7 +85,8 @@ def test_a_broken_library_is_called_broken(number: str, tmp_path: pathlib.Path) 
     """Negative control: the verdict looks at what happened."""
     # WHY this file: every Python that starts imports it, spawned ranks included.
     (tmp_path / "sitecustomize.py").write_text(SABOTAGE[number], encoding="utf-8")
-    done = run(LESSONS[number], *QUICK[number], PYTHONPATH=str(tmp_path))
+    path = os.pathsep.join((str(tmp_path), str(ROOT)))
+    done = run(LESSONS[number], *QUICK[number], PYTHONPATH=path)
     assert done.out.splitlines()[-1] == "verdict: BROKEN", str(done)
 
 
@@ -120,12 +122,13 @@ def test_chapter_02_shows_what_each_rank_held_before_and_after() -> None:
 
 def test_chapter_03_measures_and_writes_what_balance_gains() -> None:
     done = lesson("03")
-    told = json.loads(written("03").read_text(encoding="utf-8"))
-    shuffled, length = told["batches"]["shuffled"], told["batches"]["length"]
+    results = json.loads(written("03").read_text(encoding="utf-8"))
+    batches = results["batches"]
+    shuffled, length = batches["shuffled"], batches["length"]
     assert shuffled["num_rows"] == length["num_rows"] == 480
     assert length["padding_share"] < 0.5 * shuffled["padding_share"]
     want = length["samples_per_s"] / shuffled["samples_per_s"]
-    assert told["ratio"] == pytest.approx(want)
+    assert results["ratio"] == pytest.approx(want)
     assert f"balanced by length: {want:.2f}x" in done.out
     # Seven rows for rank 0 and seven for rank 1, of thirteen: row 0 is counted twice.
     assert f"{12 / 14:.4f}, exact {12 / 13:.4f}" in done.out
@@ -133,16 +136,16 @@ def test_chapter_03_measures_and_writes_what_balance_gains() -> None:
 
 def test_chapter_04_writes_the_ladder() -> None:
     assert lesson("04").code == 0
-    told = json.loads(written("04").read_text(encoding="utf-8"))
+    results = json.loads(written("04").read_text(encoding="utf-8"))
     names = {"naive", "flat", "bucketed", "overlapped", "torch_ddp"}
-    assert names <= told["rungs"].keys()
-    for row in told["rungs"].values():
+    assert names <= results["rungs"].keys()
+    for row in results["rungs"].values():
         assert row["max_abs_diff"] == 0.0
         assert row["median_ms"] > 0
         assert row["ratio_to_ddp"] > 0
-    assert told["rungs"]["torch_ddp"]["ratio_to_ddp"] == 1.0
-    assert told["environment"]["packages"]["torch"]
-    assert told["num_ranks"] == 2
+    assert results["rungs"]["torch_ddp"]["ratio_to_ddp"] == 1.0
+    assert results["environment"]["packages"]["torch"]
+    assert results["num_ranks"] == 2
 
 
 @pytest.mark.parametrize(
@@ -163,7 +166,7 @@ def test_a_wrong_flag_is_named(words: tuple[str, ...], says: str) -> None:
 
 def test_the_committed_ladder_keeps_the_promised_figures() -> None:
     path = ROOT / "site_docs" / "benchmarks" / "results" / "sync_ladder.json"
-    told = json.loads(path.read_text(encoding="utf-8"))
-    assert told["settings"]["preset"] == "minilm"
-    assert told["rungs"]["overlapped"]["ratio_to_ddp"] <= 1.03
-    assert all(row["max_abs_diff"] == 0.0 for row in told["rungs"].values())
+    results = json.loads(path.read_text(encoding="utf-8"))
+    assert results["settings"]["preset"] == "minilm"
+    assert results["rungs"]["overlapped"]["ratio_to_ddp"] <= 1.03
+    assert all(row["max_abs_diff"] == 0.0 for row in results["rungs"].values())

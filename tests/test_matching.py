@@ -21,6 +21,7 @@ from distrinews.doctor.matching import match
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TEXTS = ROOT / "tests" / "data" / "tracebacks"
+TROUBLES = ROOT / "distrinews" / "doctor" / "troubles.json"
 CLI = (sys.executable, "-m", "distrinews", "doctor", "match")
 # Troubles that a single command shows.
 COMMANDS = sorted((ROOT / "site_docs" / "_tools" / "captured").glob("*.txt"))
@@ -31,13 +32,13 @@ ESCAPES = set("bsSdw.()[]{}*+?|\\/^$'\"`-<>@")
 
 @functools.cache
 def texts(name: str) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = json.loads((TEXTS / name).read_text("utf-8"))
-    return told
+    cases: list[dict[str, Any]] = json.loads((TEXTS / name).read_text("utf-8"))
+    return cases
 
 
 def best(text: str) -> str | None:
-    found = match(text)
-    return found[0].entry.slug if found else None
+    matches = match(text)
+    return matches[0].entry.slug if matches else None
 
 
 def wrong(name: str) -> list[tuple[str | None, str | None, str]]:
@@ -88,10 +89,10 @@ def captured() -> Iterator[tuple[str, str]]:
 
 
 def test_every_labs_output_finds_its_entry() -> None:
-    found = [(slug, best(text)) for slug, text in captured()]
-    assert [each for each in found if each[0] != each[1]] == []
+    best_slugs = [(slug, best(text)) for slug, text in captured()]
+    assert [each for each in best_slugs if each[0] != each[1]] == []
     labs = list((ROOT / "chapters" / "labs" / "captured").glob("*.txt"))
-    assert len(found) == len(labs + COMMANDS), "run troubleshooting_page.py"
+    assert len(best_slugs) == len(labs + COMMANDS), "run troubleshooting_page.py"
 
 
 @pytest.mark.slow
@@ -134,10 +135,10 @@ def test_the_pages_figures_are_these() -> None:
 
 def test_without_its_rules_no_text_would_be_recognised() -> None:
     """Negative control: the figures come from the rules, not from the search."""
-    told = json.loads((ROOT / "distrinews" / "troubles.json").read_text("utf-8"))
-    for trouble in told["troubles"]:
+    content = json.loads(TROUBLES.read_text("utf-8"))
+    for trouble in content["troubles"]:
         trouble["patterns"] = [{"weight": 90, "all": ["no text says this"]}]
-    empty = Catalogue.model_validate(told)
+    empty = Catalogue.model_validate(content)
     for each in texts("known.json"):
         assert match(each["text"], catalogue=empty) == []
 
@@ -192,8 +193,8 @@ def test_when_nothing_matches_it_says_so() -> None:
 def test_a_huge_log_is_searched_in_seconds_and_its_end_is_read() -> None:
     noise = "step 17 loss 0.25 rank 1 epoch 3 DDP gradient wait\n" * 200_000  # 10 MB
     began_s = time.monotonic()
-    found = match(noise + "RuntimeError: Duplicate GPU detected : rank 0 and rank 1")
-    assert found[0].entry.slug == "duplicate-gpu"
+    matches = match(noise + "RuntimeError: Duplicate GPU detected : rank 0 and rank 1")
+    assert matches[0].entry.slug == "duplicate-gpu"
     assert time.monotonic() - began_s < 20
 
 
@@ -218,8 +219,8 @@ def test_the_command_prints_the_cure_or_says_that_nothing_matches() -> None:
     assert unknown.returncode == 1
     assert "Nothing in the catalogue matches" in unknown.stdout
     assert known.stderr == unknown.stderr == ""
-    told = json.loads(call("Duplicate GPU detected", "--json").stdout)
-    assert [each["slug"] for each in told["matches"]] == ["duplicate-gpu"]
+    report = json.loads(call("Duplicate GPU detected", "--json").stdout)
+    assert [each["slug"] for each in report["matches"]] == ["duplicate-gpu"]
     assert json.loads(call("nothing", "--json").stdout) == {"matches": []}
 
 
@@ -263,20 +264,20 @@ def test_the_command_loads_no_torch() -> None:
 def patterns() -> list[str]:
     known = catalogue.read()
     rules = [rule for trouble in known.troubles for rule in trouble.rules]
-    found = [p for rule in rules for p in (*rule.all, *rule.none)]
-    return [*found, *(pattern for pattern, _ in known.tidy)]
+    regexes = [p for rule in rules for p in (*rule.all, *rule.none)]
+    return [*regexes, *(pattern for pattern, _ in known.tidy)]
 
 
 def foreign(pattern: str) -> list[str]:
     """What in a regular expression another language may read differently."""
-    found = re.findall(r"\(\?(?!:)", pattern)  # look-around, named groups, flags
-    found += re.findall(r"[*+?}]\+", pattern)  # possessive repeats
+    syntax = re.findall(r"\(\?(?!:)", pattern)  # look-around, named groups, flags
+    syntax += re.findall(r"[*+?}]\+", pattern)  # possessive repeats
     escapes = re.findall(r"\\(u[0-9a-f]{4}|.)", pattern)
-    found += [e for e in escapes if len(e) == 1 and e not in ESCAPES]
+    syntax += [e for e in escapes if len(e) == 1 and e not in ESCAPES]
     # An opening brace that is no repeat is literal in one and an error in the other.
     plain = re.sub(r"\\.", "", pattern)
-    found += re.findall(r"\{(?![0-9]+,?[0-9]*\})", plain)
-    return found
+    syntax += re.findall(r"\{(?![0-9]+,?[0-9]*\})", plain)
+    return syntax
 
 
 def test_the_rules_keep_to_what_both_languages_read_alike() -> None:
@@ -321,9 +322,9 @@ import fs from "node:fs";
 import { match } from "./match.model.mjs";
 const [catalogue, texts] = process.argv.slice(2).map(
   (path) => JSON.parse(fs.readFileSync(path, "utf-8")));
-const told = texts.map((text) => match(text, catalogue));
+const matches = texts.map((text) => match(text, catalogue));
 console.log(JSON.stringify(
-  told.map((one) => one.map((m) => [m.entry.slug, m.weight, m.reason]))));
+  matches.map((list) => list.map((m) => [m.entry.slug, m.weight, m.reason]))));
 """
 
 
@@ -339,9 +340,13 @@ def test_a_program_in_javascript_gives_the_same_answers(tmp_path: pathlib.Path) 
     (tmp_path / "texts.json").write_text(json.dumps(pasted), encoding="utf-8")
     (tmp_path / "match.mjs").write_text(JAVASCRIPT, encoding="utf-8")
     shutil.copy(MODEL, tmp_path / "match.model.mjs")
-    data = ROOT / "distrinews" / "troubles.json"
     done = subprocess.run(
-        (node, str(tmp_path / "match.mjs"), str(data), str(tmp_path / "texts.json")),
+        (
+            node,
+            str(tmp_path / "match.mjs"),
+            str(TROUBLES),
+            str(tmp_path / "texts.json"),
+        ),
         capture_output=True,
         text=True,
         timeout=60,

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import self_check_pages as pages
 import torch
-from helpers import self_check_story
-from helpers.self_check_story import Answer, printed
+from helpers import self_check_program
+from helpers.self_check_program import Answer, printed
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DistributedSampler
@@ -33,8 +33,8 @@ pytestmark = pytest.mark.timeout(300)
 
 
 QUESTIONS: list[dict[str, Any]] = pages.questions()
-BY_ID = {one["id"]: one for one in QUESTIONS}
-CODES = {one["id"]: one["code"] for one in QUESTIONS if "code" in one}
+BY_ID = {question["id"]: question for question in QUESTIONS}
+CODES = {q["id"]: q["code"] for q in QUESTIONS if "code" in q}
 
 
 # --- Answers that one process finds -------------------------------------------------
@@ -122,30 +122,30 @@ def measured(*, one_ms: float, strong_ms: float, weak_ms: float) -> dict[str, An
 
     alone = {"rows": 32, "tokens": 640, "threads": [2]}
     both = alone | {"threads": [1, 1], "gradient_bytes": [4]}
-    told = {"one_process": step(one_ms), "strong": step(strong_ms)}
-    told |= {"strong_unsynced": step(strong_ms)}
-    told |= {"weak": step(weak_ms), "weak_unsynced": step(weak_ms)}
+    times = {"one_process": step(one_ms), "strong": step(strong_ms)}
+    times |= {"strong_unsynced": step(strong_ms)}
+    times |= {"weak": step(weak_ms), "weak_unsynced": step(weak_ms)}
     work = {"one_process": alone, "strong": both, "weak": both | {"rows": 64}}
-    return scaling.figures(told, workload=work)
+    return scaling.figures(times, workload=work)
 
 
 def efficiency() -> float:
-    found = measured(one_ms=600.0, strong_ms=400.0, weak_ms=600.0)
-    return 100 * float(found["strong"]["efficiency"])
+    figures = measured(one_ms=600.0, strong_ms=400.0, weak_ms=600.0)
+    return 100 * float(figures["strong"]["efficiency"])
 
 
 def limit() -> float:
-    found = measured(one_ms=160.0, strong_ms=100.0, weak_ms=160.0)
-    return 1 / float(found["strong"]["serial_fraction"])
+    figures = measured(one_ms=160.0, strong_ms=100.0, weak_ms=160.0)
+    return 1 / float(figures["strong"]["serial_fraction"])
 
 
 def weak() -> float:
-    found = measured(one_ms=500.0, strong_ms=500.0, weak_ms=640.0)
-    return float(found["weak"]["speedup"])
+    figures = measured(one_ms=500.0, strong_ms=500.0, weak_ms=640.0)
+    return float(figures["weak"]["speedup"])
 
 
 def exposed() -> float:
-    told = step_model.predict(
+    step = step_model.predict(
         step_model.Compute(0.0, 0.075, 0.0, 0.5, 0.0),  # 0.3 s of forward and backward
         step_model.Link(0.0, 1000.0),
         buckets=[(1 / 3, 120), (2 / 3, 120), (1.0, 120)],
@@ -153,8 +153,8 @@ def exposed() -> float:
         rows=2,
         tokens=4,
     )
-    assert told.backward_s == pytest.approx(0.3)
-    return 1000 * told.exposed_s
+    assert step.backward_s == pytest.approx(0.3)
+    return 1000 * step.exposed_s
 
 
 def run_alone(name: str) -> Callable[[], Answer]:
@@ -193,11 +193,11 @@ TOGETHER = {
 
 
 def behind_rank_0(_: Path) -> str:
-    """Play each choice; return the one that ends well."""
+    """Run each choice; return the one that ends well."""
     ends = []
     for which in "abc":
         try:
-            dist.launch(self_check_story.one_sided, which, num_ranks=2, timeout_s=1.5)
+            dist.launch(self_check_program.one_sided, which, num_ranks=2, timeout_s=1.5)
         except RankFailedError:
             continue
         ends.append(which)
@@ -231,11 +231,11 @@ def local_rank_of_rank_6(folder: Path) -> float:
         for number in range(2)
     ]
     try:
-        assert [one.wait(timeout=120) for one in machines] == [0, 0]
+        assert [machine.wait(timeout=120) for machine in machines] == [0, 0]
     finally:
-        for one in machines:
-            one.kill()
-            one.wait()
+        for machine in machines:
+            machine.kill()
+            machine.wait()
     return float((folder / "rank-6").read_text(encoding="utf-8"))
 
 
@@ -248,18 +248,18 @@ APART: dict[str, Callable[[Path], Answer]] = {
 # --- The proofs ---------------------------------------------------------------------
 
 
-def same(answer: Answer, found: Answer) -> bool:
+def same(answer: Answer, computed: Answer) -> bool:
     """Whether a run says what the page says; numbers to the digits of the answer."""
-    if isinstance(answer, str) or isinstance(found, str):
-        return answer == found
+    if isinstance(answer, str) or isinstance(computed, str):
+        return answer == computed
     digits = len(repr(answer).partition(".")[2].rstrip("0"))
-    return not math.isnan(found) and round(found, digits) == answer
+    return not math.isnan(computed) and round(computed, digits) == answer
 
 
 def unproven(asked: Iterable[Mapping[str, Any]]) -> set[str]:
     """Questions whose answer nothing computes."""
     proven = {*ALONE, *APART, *(name for ids in TOGETHER.values() for name in ids)}
-    return {one["id"] for one in asked} - proven
+    return {question["id"] for question in asked} - proven
 
 
 def test_every_question_has_a_function_that_finds_its_answer() -> None:
@@ -270,8 +270,8 @@ def test_every_question_has_a_function_that_finds_its_answer() -> None:
 
 @pytest.mark.parametrize("name", ALONE)
 def test_an_answer_is_what_one_process_computes(name: str) -> None:
-    found = ALONE[name]()
-    assert same(BY_ID[name]["answer"], found), found
+    computed = ALONE[name]()
+    assert same(BY_ID[name]["answer"], computed), computed
 
 
 @pytest.mark.slow
@@ -280,42 +280,49 @@ def test_an_answer_is_what_real_ranks_compute(num_ranks: int, tmp_path: Path) ->
     ids = TOGETHER[num_ranks]
     for name in set(ids) & set(CODES):
         assert BY_ID[name]["num_ranks"] == num_ranks
-    found = self_check_story.on_ranks(
+    computed = self_check_program.on_ranks(
         ids, codes=CODES, num_ranks=num_ranks, folder=tmp_path
     )
     for name in ids:
-        assert same(BY_ID[name]["answer"], found[name]), (name, found[name])
+        assert same(BY_ID[name]["answer"], computed[name]), (name, computed[name])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", APART)
 def test_an_answer_is_what_processes_show(name: str, tmp_path: Path) -> None:
-    found = APART[name](tmp_path)
-    assert same(BY_ID[name]["answer"], found), found
+    computed = APART[name](tmp_path)
+    assert same(BY_ID[name]["answer"], computed), computed
 
 
 @pytest.mark.parametrize("name", ALONE)
 def test_another_answer_would_be_found_out(name: str) -> None:
     """Negative control: a comparison that is content with anything would pass it."""
-    answer, found = BY_ID[name]["answer"], ALONE[name]()
+    answer, computed = BY_ID[name]["answer"], ALONE[name]()
     others = [answer + "0"] if isinstance(answer, str) else [answer + 1, answer * 1.1]
     if "choices" in BY_ID[name]:
         others = [letter for letter in "abcd" if letter != answer]
-    assert not any(same(other, found) for other in others)
+    assert not any(same(other, computed) for other in others)
     assert not same(1.0, math.nan)
 
 
 def test_each_chapter_asks_five_questions_of_several_kinds() -> None:
     assert len(BY_ID) == len(QUESTIONS) == 30
     for number in range(1, 7):
-        own = [one for one in QUESTIONS if one["id"].startswith(f"{number:02}_")]
+        own = [
+            question
+            for question in QUESTIONS
+            if question["id"].startswith(f"{number:02}_")
+        ]
         assert len(own) == 5
-        assert len({one["chapter"] for one in own}) == 1
-        kinds = {"choices" if "choices" in one else "code" in one for one in own}
+        assert len({question["chapter"] for question in own}) == 1
+        kinds = {
+            "choices" if "choices" in question else "code" in question
+            for question in own
+        }
         assert len(kinds) >= 2
-        for one in own:
-            letters = "abcd"[: len(one.get("choices", "abcd"))]
-            assert "choices" not in one or one["answer"] in letters
+        for question in own:
+            letters = "abcd"[: len(question.get("choices", "abcd"))]
+            assert "choices" not in question or question["answer"] in letters
 
 
 def test_the_pages_hold_the_questions_as_the_file_has_them() -> None:
@@ -327,7 +334,7 @@ def test_the_pages_hold_the_questions_as_the_file_has_them() -> None:
         if "<!-- self-check" in text:
             order = ["## Keep these sentences", "## Check yourself", "## The whole"]
             assert sorted(order, key=text.index) == order
-    assert shown == {one["chapter"] for one in QUESTIONS}
+    assert shown == {question["chapter"] for question in QUESTIONS}
 
 
 def test_a_changed_answer_makes_its_page_stale() -> None:
@@ -335,6 +342,7 @@ def test_a_changed_answer_makes_its_page_stale() -> None:
     page = ROOT / "site_docs" / "learn" / "process-group.md"
     text = page.read_text("utf-8")
     changed = [
-        one | {"answer": 13} if one["answer"] == 12 else one for one in QUESTIONS
+        question | {"answer": 13} if question["answer"] == 12 else question
+        for question in QUESTIONS
     ]
     assert pages.render(text, asked=changed) != text

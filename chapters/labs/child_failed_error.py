@@ -33,7 +33,7 @@ def main():
     raise ValueError("row 7 has no label")
 main()
 """
-    return told_the_cause(script)
+    return summary_names_cause(script)
 
 
 def fixed() -> bool:
@@ -44,12 +44,12 @@ def main():
     raise ValueError("row 7 has no label")
 main()
 """
-    return told_the_cause(script)
+    return summary_names_cause(script)
 
 
-def told_the_cause(script: str) -> bool:
+def summary_names_cause(script: str) -> bool:
     launcher = ("-m", "torch.distributed.run", *LAUNCHED)
-    text = labs.run_script(script, through=launcher).text
+    text = labs.run_script(script, launcher=launcher).text
     return "row 7" in text.partition("Root Cause")[2]  # the summary at the end
 
 

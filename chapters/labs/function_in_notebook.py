@@ -35,14 +35,14 @@ raise SystemExit(process.exitcode)
 
 def broken() -> int:
     # Like a notebook, `python -c` has no file that a new process could import.
-    return lab_process.play(("-c", CELL + START)).code
+    return lab_process.run(("-c", CELL + START)).code
 
 
 def fixed() -> int:
     # %%writefile cell.py, and then import from it.
     (labs.folder() / "cell.py").write_text(CELL, encoding="utf-8")
     code = "from cell import train\n" + START
-    return lab_process.play(("-c", code), cwd=labs.folder()).code
+    return lab_process.run(("-c", code), cwd=labs.folder()).code
 
 
 def detect(ranks: dist.Ranks, got: int) -> None:

@@ -65,7 +65,7 @@ def detect(ranks: dist.Ranks, got: nn.Module) -> None:
     whole, optimizer = start()
     steps(whole, optimizer, 6)  # never interrupted
     pairs = zip(got.parameters(), whole.parameters(), strict=True)
-    equal = all(torch.equal(resumed, one) for resumed, one in pairs)
+    equal = all(torch.equal(resumed, undisturbed) for resumed, undisturbed in pairs)
     labs.expect("the same weights as without the interruption", equal, want=True)
 
 

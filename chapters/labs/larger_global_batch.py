@@ -25,10 +25,10 @@ NUM_ROWS = 640
 
 
 def rows_and_steps(per_rank: int, ranks: dist.Ranks) -> list[int]:
-    rows = dist.sum_over_ranks(per_rank)
+    rows_per_step = dist.sum_over_ranks(per_rank)
     if ranks.is_main:
-        print(f"{per_rank} rows per rank, {NUM_ROWS // rows} steps per epoch")
-    return [rows, NUM_ROWS // rows]
+        print(f"{per_rank} rows per rank, {NUM_ROWS // rows_per_step} steps per epoch")
+    return [rows_per_step, NUM_ROWS // rows_per_step]
 
 
 def broken(ranks: dist.Ranks) -> list[int]:

@@ -32,7 +32,7 @@ parser.add_argument("--local_rank", type=int)
 print("local rank", parser.parse_args().local_rank)
 """
     launcher = ("-m", "torch.distributed.launch", *LAUNCHED)
-    return labs.run_script(script, through=launcher).code
+    return labs.run_script(script, launcher=launcher).code
 
 
 def fixed() -> int:
@@ -41,7 +41,7 @@ import os
 print("local rank", os.environ["LOCAL_RANK"])
 """
     launcher = ("-m", "torch.distributed.run", *LAUNCHED)
-    return labs.run_script(script, through=launcher).code
+    return labs.run_script(script, launcher=launcher).code
 
 
 def detect(ranks: dist.Ranks, got: int) -> None:

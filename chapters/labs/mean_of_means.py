@@ -22,16 +22,20 @@ RIGHT = ([True, True, True], [False])  # what the model answered, by rank
 
 
 def broken(ranks: dist.Ranks) -> float:
-    mine = RIGHT[ranks.rank]
-    accuracy = dist.sum_over_ranks(sum(mine) / len(mine)) / ranks.world_size
+    local_right = RIGHT[ranks.rank]
+    accuracy = (
+        dist.sum_over_ranks(sum(local_right) / len(local_right)) / ranks.world_size
+    )
     if ranks.is_main:
         print(f"accuracy over all ranks {accuracy:.4f}")
     return accuracy
 
 
 def fixed(ranks: dist.Ranks) -> float:
-    mine = RIGHT[ranks.rank]
-    accuracy = dist.sum_over_ranks(sum(mine)) / dist.sum_over_ranks(len(mine))
+    local_right = RIGHT[ranks.rank]
+    accuracy = dist.sum_over_ranks(sum(local_right)) / dist.sum_over_ranks(
+        len(local_right)
+    )
     if ranks.is_main:
         print(f"accuracy over all ranks {accuracy:.4f}")
     return accuracy

@@ -27,21 +27,21 @@ from distrinews import dist
 from distrinews.course import labs
 
 
-def story(num_threads: int, ranks: dist.Ranks) -> int:
+def sum_threads(num_threads: int, ranks: dist.Ranks) -> int:
     torch.set_num_threads(num_threads)
-    together = dist.sum_over_ranks(torch.get_num_threads())
+    total = dist.sum_over_ranks(torch.get_num_threads())
     if ranks.is_main:
         print(f"{num_threads} threads in each rank, {os.cpu_count()} cores")
-    return together
+    return total
 
 
 def broken(ranks: dist.Ranks) -> int:
     # What a rank takes that was not started by torchrun, which would set 1.
-    return story(os.cpu_count() or 1, ranks)
+    return sum_threads(os.cpu_count() or 1, ranks)
 
 
 def fixed(ranks: dist.Ranks) -> int:
-    return story(max(1, (os.cpu_count() or 1) // ranks.world_size), ranks)
+    return sum_threads(max(1, (os.cpu_count() or 1) // ranks.world_size), ranks)
 
 
 def detect(ranks: dist.Ranks, got: int) -> None:

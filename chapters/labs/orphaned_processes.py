@@ -4,7 +4,7 @@ Symptom   "a rank is left behind: True", said by the detector. In daily life: me
           GPU or port are still taken after Ctrl-C or a crash.
 Cause     A process that is killed by force cannot end those that it started, and nobody
           else does.
-Fix       Each rank watches its parent and ends with it (`processes.exit_when_orphaned`;
+Fix       Each rank watches its parent and ends with it (`spawn.exit_when_orphaned`;
           `dist.launch` does it). Leftovers: `ps`, and kill by id.
 Detector  The process table, three seconds later.
 Look at   Who is the parent of a process whose parent is gone?
@@ -20,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-import time
 
 import psutil
 
@@ -29,9 +28,12 @@ from distrinews.course import labs
 
 STARTER = """
 import subprocess, sys
-rank = subprocess.Popen([sys.executable, "-c", sys.argv[1]])
-print(rank.pid, flush=True)
-rank.wait()
+subprocess.run([sys.executable, "-c", sys.argv[1]])
+"""
+TRAIN = """
+import os, time
+print(os.getpid(), flush=True)  # from now on it trains
+time.sleep(60)
 """
 
 
@@ -39,10 +41,8 @@ def still_there(code: str) -> bool:
     """Kill a starter by force; say whether what it started is there 3 s later."""
     command = [sys.executable, "-c", STARTER, code]
     starter = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    told = starter.stdout.readline() if starter.stdout else ""
-    rank = psutil.Process(int(told))
+    rank = psutil.Process(int(starter.stdout.readline() if starter.stdout else ""))
     try:
-        time.sleep(1.0)
         starter.kill()
         starter.wait()
         psutil.wait_procs([rank], timeout=3.0)
@@ -53,16 +53,15 @@ def still_there(code: str) -> bool:
 
 
 def broken() -> bool:
-    return still_there("import time; time.sleep(60)  # trains")
+    return still_there(TRAIN)
 
 
 def fixed() -> bool:
-    return still_there("""
-import time
-from distrinews import processes
-processes.exit_when_orphaned(lambda: None)
-time.sleep(60)  # trains
-""")
+    watch = """
+from distrinews.dist import spawn
+spawn.exit_when_orphaned(lambda: None)
+"""
+    return still_there(watch + TRAIN)
 
 
 def detect(ranks: dist.Ranks, got: bool) -> None:

@@ -41,7 +41,7 @@ def measure(what: str, *, arguments: Sequence[str]) -> None:
     """Measure something on this machine, or compare two measurements.
 
     Args:
-        what: A name in `command_line.MEASUREMENTS`.
+        what: A name in `distrinews.cli.parser.MEASUREMENTS`.
         arguments: The measurement's flags, or the files.
 
     Raises:
@@ -49,24 +49,24 @@ def measure(what: str, *, arguments: Sequence[str]) -> None:
         ResultError: A file is not usable.
         SetupError: A library to compare with is not installed.
     """
-    apart: dict[str, Callable[[Sequence[str]], None]] = {
+    handlers: dict[str, Callable[[Sequence[str]], None]] = {
         "calibrate": _calibrate,
         "check": _check,
         "compare": _compare,
         "data": _data,
         "predict": _predict,
     }
-    if what in apart:
-        apart[what](arguments)
+    if what in handlers:
+        handlers[what](arguments)
     else:
-        _together(what, arguments)
+        _run_on_ranks(what, arguments)
 
 
 def _compare(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="distrinews benchmark compare")
     parser.add_argument("files", nargs=2, type=pathlib.Path, metavar="FILE.json")
-    given = parser.parse_args(arguments)
-    print(timing.draw_table(results.compare(*given.files)))
+    args = parser.parse_args(arguments)
+    print(timing.draw_table(results.compare(*args.files)))
 
 
 def _check(arguments: Sequence[str]) -> None:
@@ -89,7 +89,7 @@ def _data(arguments: Sequence[str]) -> None:
     datapath.run(settings)
 
 
-def _together(what: str, arguments: Sequence[str]) -> None:
+def _run_on_ranks(what: str, arguments: Sequence[str]) -> None:
     """What several ranks measure, with flags that derive from chapter 06's."""
     kinds: dict[str, tuple[type[BenchmarkSettings], Any]] = {
         "averaging": (BenchmarkSettings, averaging),

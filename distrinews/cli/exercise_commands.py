@@ -3,7 +3,7 @@
 Promise: a solution is judged by real processes, the picture shows what it really did,
 and what was passed stays passed: progress is a file beside the learner's own files.
 
-Not here: playing (`distrinews.course.exercises`), the exercises' own words
+Not here: running a check (`distrinews.course.exercises`), the exercises' own words
 (`distrinews.course.sheets`). This module loads no torch.
 
 Guide: learn/exercises.
@@ -20,18 +20,19 @@ import tempfile
 from typing import Any
 
 from distrinews.cli import lab_commands
-from distrinews.course.lab_process import Finished, play
+from distrinews.course import lab_process
+from distrinews.course.lab_process import Finished
 from distrinews.course.sheets import ExerciseSheet, exercise_names
 from distrinews.errors import ExerciseError, RejectedError, ResultError
 from distrinews.system import files
 from distrinews.tracing import render, timeline
 
-__all__ = ["LIMIT_S", "Progress", "check", "grade", "reason", "serve"]
+__all__ = ["LIMIT_S", "Progress", "check", "grade", "reason", "run"]
 
 LIMIT_S = 60.0  # a check that takes longer is stopped, and nothing of it is left
-OWN = pathlib.Path("my_exercises")
-# How a hang's message names a rank that stands in a check.
-LEFT = re.compile(r"(rank \d+) is at \(\w+\.py:\d+ in check\)")
+FOLDER = pathlib.Path("my_exercises")  # of the learner's files
+# How a hang's message names a rank that waits in a check.
+WAITS_IN_CHECK = re.compile(r"(rank \d+) is at \(\w+\.py:\d+ in check\)")
 PASSED = "-- the check finds nothing wrong --"  # `exercises.PASSED`, without torch
 
 
@@ -48,9 +49,9 @@ class Progress:
 
     def __init__(self, folder: pathlib.Path) -> None:
         self.path = folder / "progress.json"
-        self._told: dict[str, dict[str, Any]] = {}
+        self._exercises: dict[str, dict[str, Any]] = {}
         if self.path.is_file():
-            self._told = files.read_json(self.path)
+            self._exercises = files.read_json(self.path)
 
     def passed(self, name: str) -> bool:
         """Say whether an exercise was passed.
@@ -61,7 +62,7 @@ class Progress:
         Returns:
             Whether a check of it has ever passed.
         """
-        return "passed" in self._told.get(name, {})
+        return "passed" in self._exercises.get(name, {})
 
     def hints(self, name: str) -> int:
         """Count the hints that were read.
@@ -72,7 +73,7 @@ class Progress:
         Returns:
             0 to 3.
         """
-        return int(self._told.get(name, {}).get("hints", 0))
+        return int(self._exercises.get(name, {}).get("hints", 0))
 
     def note(self, name: str, **facts: Any) -> None:
         """Write down facts about an exercise.
@@ -84,15 +85,15 @@ class Progress:
         Raises:
             OSError: It could not be written, as the OutputError that names the cure.
         """
-        self._told.setdefault(name, {}).update(facts)
-        files.write_json(self.path, self._told)
+        self._exercises.setdefault(name, {}).update(facts)
+        files.write_json(self.path, self._exercises)
 
 
-def serve(given: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Do what the command line asks for.
 
     Args:
-        given: `act`, and what it needs: `name`, `file`.
+        args: `act`, and what it needs: `name`, `file`.
 
     Returns:
         The exit code.
@@ -100,29 +101,29 @@ def serve(given: argparse.Namespace) -> int:
     Raises:
         ExerciseError: No such exercise or file, or no checkout.
     """
-    progress = Progress(OWN)
-    if given.act == "list":
+    progress = Progress(FOLDER)
+    if args.act == "list":
         return _list(progress)
-    if given.act == "perform":
-        return _perform(given)
-    sheet = ExerciseSheet.read(given.name)
-    if given.act == "start":
+    if args.act == "run-check":
+        return _run_check(args)
+    sheet = ExerciseSheet.read(args.name)
+    if args.act == "start":
         return _start(sheet)
-    if given.act == "hint":
+    if args.act == "hint":
         return _hint(sheet, progress)
-    if given.act == "solution":
+    if args.act == "solution":
         return _show_solution(sheet, progress)
-    return check(sheet, file=given.file, progress=progress)
+    return check(sheet, file=args.file, progress=progress)
 
 
-def _perform(given: argparse.Namespace) -> int:
-    """Play a solution; only here is it known which hint could help."""
+def _run_check(args: argparse.Namespace) -> int:
+    """Run a check; only here is the exercise's name known, for the hint's command."""
     from distrinews.course import exercises
 
     try:
-        exercises.perform(given.check, given.solution, given.folder)
+        exercises.run_check(args.check, args.solution, args.folder)
     except RejectedError as error:
-        error.args = (str(error).replace("NAME", pathlib.Path(given.check).stem),)
+        error.args = (str(error).replace("NAME", pathlib.Path(args.check).stem),)
         raise
     return 0
 
@@ -146,16 +147,16 @@ def _list(progress: Progress) -> int:
 
 def _start(sheet: ExerciseSheet) -> int:
     """Copy the task into the learner's folder; never over what is there."""
-    own = OWN / sheet.path.name
-    if own.exists():
-        print(f"{own.as_posix()} is there already; nothing was changed.")
+    target = FOLDER / sheet.path.name
+    if target.exists():
+        print(f"{target.as_posix()} is there already; nothing was changed.")
     else:
-        with files.translate_write_errors(own):
-            OWN.mkdir(exist_ok=True)
-            shutil.copyfile(sheet.path, own)
+        with files.translate_write_errors(target):
+            FOLDER.mkdir(exist_ok=True)
+            shutil.copyfile(sheet.path, target)
     print(f"{sheet.title}\n\nTask      {sheet.fields['Task']}")
     print(f"Target    {sheet.fields['Target']}\n")
-    print(f"Edit `solve` in {own.as_posix()}, then\n")
+    print(f"Edit `solve` in {target.as_posix()}, then\n")
     print(f"    python -m distrinews exercise check {sheet.name}")
     return 0
 
@@ -196,7 +197,7 @@ def check(sheet: ExerciseSheet, *, file: str | None, progress: Progress) -> int:
     Raises:
         ExerciseError: There is no such file.
     """
-    path = OWN / sheet.path.name if file is None else pathlib.Path(file)
+    path = FOLDER / sheet.path.name if file is None else pathlib.Path(file)
     if not path.is_file():
         raise ExerciseError(
             f"{path} is no file.",
@@ -204,17 +205,17 @@ def check(sheet: ExerciseSheet, *, file: str | None, progress: Progress) -> int:
             fix=f"python -m distrinews exercise start {sheet.name}",
             page="exercises",
         )
-    picture = OWN / f"{path.stem}.html"
-    played = grade(sheet, path.resolve(), picture=picture)
+    picture = FOLDER / f"{path.stem}.html"
+    result = grade(sheet, path.resolve(), picture=picture)
     if picture.is_file():
         print(f"\npicture: {picture.as_posix()}: what each rank did, and when")
-    if is_right(played):
+    if is_right(result):
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
         progress.note(sheet.name, passed=today)
-        print(f"\npassed: {sheet.name}, {played.took_s:.0f} s")
+        print(f"\npassed: {sheet.name}, {result.took_s:.0f} s")
         print(f"Compare: python -m distrinews exercise solution {sheet.name}")
         return 0
-    print(f"\nrejected: {reason(played)}")
+    print(f"\nrejected: {reason(result)}")
     print(f"Stuck? python -m distrinews exercise hint {sheet.name}")
     return 1
 
@@ -226,7 +227,7 @@ def grade(
     picture: pathlib.Path | None = None,
     echo: bool = True,
 ) -> Finished:
-    """Play a solution before its check, with a limit.
+    """Check a solution in processes of its own, with a limit.
 
     Args:
         sheet: Of the exercise.
@@ -240,15 +241,15 @@ def grade(
     with tempfile.TemporaryDirectory(
         prefix="distrinews-exercise-", ignore_cleanup_errors=True
     ) as folder:
-        played = play(
-            ("-m", "distrinews", "exercise", "perform")
+        result = lab_process.run(
+            ("-m", "distrinews", "exercise", "run-check")
             + (str(sheet.check), str(path), folder),
             echo=echo,
             limit_s=LIMIT_S,
         )
         if picture is not None:
             _draw(pathlib.Path(folder) / "records", picture, title=sheet.title)
-    return played
+    return result
 
 
 def _draw(records: pathlib.Path, picture: pathlib.Path, *, title: str) -> None:
@@ -257,36 +258,36 @@ def _draw(records: pathlib.Path, picture: pathlib.Path, *, title: str) -> None:
     if not runs:
         return
     try:
-        told = timeline.read(runs[-1])
+        events = timeline.read(runs[-1])
     except ResultError:  # killed before it began
         return
-    verdict = timeline.diagnose(told, world_size=max(told, default=0) + 1)
-    render.write_html(told, picture, title=title, verdict=verdict)
+    verdict = timeline.diagnose(events, world_size=max(events, default=0) + 1)
+    render.write_html(events, picture, title=title, verdict=verdict)
 
 
-def is_right(played: Finished) -> bool:
+def is_right(result: Finished) -> bool:
     """Whether a check ended well.
 
     Args:
-        played: How it ended.
+        result: How it ended.
 
     Returns:
         True only if it said so, and the exit code does, too.
     """
-    return played.code == 0 and PASSED in played.text.splitlines()
+    return result.code == 0 and PASSED in result.text.splitlines()
 
 
-def reason(played: Finished) -> str:
+def reason(result: Finished) -> str:
     """Find the line that says why a solution was rejected.
 
     Args:
-        played: How it ended.
+        result: How it ended.
 
     Returns:
         The check's message, or the last line of the output.
     """
-    told = lab_commands.reason(played)
-    if not told.startswith(lab_commands.TOLD):
-        return told
+    line = lab_commands.reason(result)
+    if not line.startswith(lab_commands.ERROR_PREFIXES):
+        return line
     # A rank that waits for the others in the check has left the solution.
-    return LEFT.sub(r"\1 had already left `solve`", told.partition(": ")[2])
+    return WAITS_IN_CHECK.sub(r"\1 had already left `solve`", line.partition(": ")[2])

@@ -26,12 +26,12 @@ from distrinews.course.interview_cards import Card, Group, paragraphs
 from distrinews.errors import InterviewError
 from distrinews.system import files
 
-__all__ = ["PROGRESS", "Progress", "drill", "in_order", "serve", "told"]
+__all__ = ["PROGRESS", "Progress", "card_text", "drill", "in_order", "run"]
 
 PROGRESS = pathlib.Path("my_exercises") / "interview.json"
 WIDTH = 80  # characters a line
 MENU = "[d] deeper  [f] follow-up  did you know it? [y] yes  [n] no  [q] quit: "
-Asked = tuple[Group, Card]
+GroupedCard = tuple[Group, Card]
 
 
 class Progress:
@@ -89,28 +89,28 @@ def _read(path: pathlib.Path) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError):
         cards = None
     # WHY the fields, too: a file that an editor spoilt must not be overwritten.
-    sound = isinstance(cards, dict) and all(
-        isinstance(one, dict)
-        and isinstance(one.get("knew"), bool)
-        and type(one.get("times")) is int
-        for one in cards.values()
+    is_valid = isinstance(cards, dict) and all(
+        isinstance(card, dict)
+        and isinstance(card.get("knew"), bool)
+        and type(card.get("times")) is int
+        for card in cards.values()
     )
-    if not sound:
+    if not is_valid:
         raise InterviewError(
             f"{path.as_posix()} is not a file of answers.",
             why="which cards you know cannot be told, and writing would destroy it.",
             fix=f"repair or rename {path.as_posix()}; without it you begin anew.",
             page="interview",
         )
-    found: dict[str, dict[str, Any]] = cards
-    return found
+    checked: dict[str, dict[str, Any]] = cards
+    return checked
 
 
-def serve(given: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Do what the command line asks for.
 
     Args:
-        given: `group`, `level`, `shuffle`, `seed`, `list`, `anki`.
+        args: `group`, `level`, `shuffle`, `seed`, `list`, `anki`.
 
     Returns:
         The exit code.
@@ -121,19 +121,19 @@ def serve(given: argparse.Namespace) -> int:
         OSError: A file could not be written, as the OutputError that names the cure.
     """
     groups = interview_cards.read()
-    if given.anki is not None:
-        interview_cards.write_anki(given.anki, groups)
-        print(f"{given.anki.as_posix()}: {_count(groups)} cards. In Anki: File, Import")
+    if args.anki is not None:
+        interview_cards.write_anki(args.anki, groups)
+        print(f"{args.anki.as_posix()}: {_count(groups)} cards. In Anki: File, Import")
         return 0
-    chosen = _choose(groups, given)
+    chosen = _choose(groups, args)
     progress = Progress(PROGRESS)
-    if given.list:
+    if args.list:
         return _list(chosen, progress)
-    if given.shuffle or given.seed is not None:
-        random.Random(given.seed).shuffle(chosen)
+    if args.shuffle or args.seed is not None:
+        random.Random(args.seed).shuffle(chosen)
     # WHY both: whoever sends the output to a file would wait for a prompt unseen.
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        print("\n\n".join(told(group, card) for group, card in chosen))
+        print("\n\n".join(card_text(group, card) for group, card in chosen))
         return 0
     drill(in_order(chosen, progress), progress)
     return 0
@@ -143,26 +143,26 @@ def _count(groups: Sequence[Group]) -> int:
     return sum(len(group.cards) for group in groups)
 
 
-def _choose(groups: Sequence[Group], given: argparse.Namespace) -> list[Asked]:
+def _choose(groups: Sequence[Group], args: argparse.Namespace) -> list[GroupedCard]:
     """The cards of a group, of a level, of both; all without a choice."""
-    found = [
+    chosen = [
         (group, card)
         for group in groups
-        if given.group in (None, group.name)
+        if args.group in (None, group.name)
         for card in group.cards
-        if given.level in (None, card.level)
+        if args.level in (None, card.level)
     ]
-    if not found:
+    if not chosen:
         raise InterviewError(
-            f"no card of group {given.group} has level {given.level}.",
+            f"no card of group {args.group} has level {args.level}.",
             why="there is nothing to ask.",
-            fix=f"python -m distrinews interview --group {given.group} --list",
+            fix=f"python -m distrinews interview --group {args.group} --list",
             page="interview",
         )
-    return found
+    return chosen
 
 
-def _list(chosen: Sequence[Asked], progress: Progress) -> int:
+def _list(chosen: Sequence[GroupedCard], progress: Progress) -> int:
     """A line for each card, and how far one is."""
     marks = {None: "new", True: "known", False: "again"}
     width = max(len(card.id) for _, card in chosen)
@@ -175,7 +175,7 @@ def _list(chosen: Sequence[Asked], progress: Progress) -> int:
     return 0
 
 
-def in_order(chosen: Sequence[Asked], progress: Progress) -> list[Asked]:
+def in_order(chosen: Sequence[GroupedCard], progress: Progress) -> list[GroupedCard]:
     """Put first what was not known, then what was never asked, then the rest.
 
     Args:
@@ -185,12 +185,12 @@ def in_order(chosen: Sequence[Asked], progress: Progress) -> list[Asked]:
     Returns:
         The same cards; those of one kind in the order in which they came.
     """
-    places = {False: 0, None: 1, True: 2}
-    return sorted(chosen, key=lambda one: places[progress.knew(one[1].id)])
+    priority = {False: 0, None: 1, True: 2}
+    return sorted(chosen, key=lambda item: priority[progress.knew(item[1].id)])
 
 
 def drill(
-    chosen: Sequence[Asked],
+    chosen: Sequence[GroupedCard],
     progress: Progress,
     *,
     ask: Callable[[str], str] = input,
@@ -205,13 +205,13 @@ def drill(
     Raises:
         OSError: An answer could not be written, as the OutputError that names the cure.
     """
-    waiting = collections.deque(chosen)
-    right: set[str] = set()
+    remaining = collections.deque(chosen)
+    known: set[str] = set()
     print(f"{len(chosen)} cards. Answer aloud, then look. Ctrl-C or q ends.")
-    while waiting:
-        group, card = waiting.popleft()
-        print(f"\n--- {group.title}, {card.level}; {len(waiting)} more after this")
-        print(_wrapped(card.question))
+    while remaining:
+        group, card = remaining.popleft()
+        print(f"\n--- {group.title}, {card.level}; {len(remaining)} more after this")
+        print(_wrap(card.question))
         try:
             knew = _ask(card, ask)
         except EOFError:  # Ctrl-D
@@ -220,33 +220,33 @@ def drill(
             break
         progress.note(card.id, knew=knew)
         if knew:
-            right.add(card.id)
+            known.add(card.id)
         else:
-            waiting.append((group, card))
-    print(f"\n{len(right)} of {len(chosen)} known; kept in {progress.path.as_posix()}")
+            remaining.append((group, card))
+    print(f"\n{len(known)} of {len(chosen)} known; kept in {progress.path.as_posix()}")
 
 
 def _ask(card: Card, ask: Callable[[str], str]) -> bool | None:
     """Show one card step by step: whether it was known, None to stop."""
     if ask("\n[Enter] ").strip().lower() == "q":
         return None
-    print(_wrapped(card.short))
-    print(_wrapped(f"Our model: {card.number}"))
+    print(_wrap(card.short))
+    print(_wrap(f"Our model: {card.number}"))
     while True:
         answer = ask(f"\n{MENU}").strip().lower()
         if answer in {"y", "n", "q"}:
             return {"y": True, "n": False}.get(answer)
         if answer == "d":
-            print(_wrapped(card.deep))
-            print(_wrapped(f"Read: {card.page}\n\nShown by {card.claim}"))
+            print(_wrap(card.deep))
+            print(_wrap(f"Read: {card.page}\n\nShown by {card.claim}"))
         elif answer == "f":
-            print(_wrapped(card.follow_up))
+            print(_wrap(card.follow_up))
             if ask("\n[Enter] ").strip().lower() == "q":
                 return None
-            print(_wrapped(card.follow_up_answer))
+            print(_wrap(card.follow_up_answer))
 
 
-def told(group: Group, card: Card) -> str:
+def card_text(group: Group, card: Card) -> str:
     """Write a whole card.
 
     Args:
@@ -258,7 +258,7 @@ def told(group: Group, card: Card) -> str:
 
     Examples:
         >>> group = interview_cards.read()[0]
-        >>> told(group, group.cards[0]).splitlines()[0]
+        >>> card_text(group, group.cards[0]).splitlines()[0]
         '--- Processes and collectives, junior: step'
     """
     parts = (
@@ -270,11 +270,11 @@ def told(group: Group, card: Card) -> str:
         f"Say: {card.follow_up_answer}",
         f"Read: {card.page}\n\nShown by {card.claim}",
     )
-    head = f"--- {group.title}, {card.level}: {card.id}"
-    return "\n".join([head, *map(_wrapped, parts)])
+    heading = f"--- {group.title}, {card.level}: {card.id}"
+    return "\n".join([heading, *map(_wrap, parts)])
 
 
-def _wrapped(text: str) -> str:
+def _wrap(text: str) -> str:
     """Paragraphs in lines of a terminal, with a blank line before them."""
     lines = (
         # WHY no breaks: `--max-restarts` must stay one word.

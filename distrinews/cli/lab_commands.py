@@ -3,7 +3,7 @@
 Promise: `run` and `fix` show what really happens; `check` judges a learner's version by
 the lab's own detector, whatever else the learner changed in the copy.
 
-Not here: what a lab is and how it is played (`distrinews.course.labs`), what its file
+Not here: what a lab is and how it runs (`distrinews.course.labs`), what its file
 says (`distrinews.course.sheets`). This module loads no torch, so that a list or a
 mistyped name is answered at once.
 
@@ -20,7 +20,8 @@ import platform
 import re
 from collections.abc import Sequence
 
-from distrinews.course.lab_process import Finished, play
+from distrinews.course import lab_process
+from distrinews.course.lab_process import Finished
 from distrinews.course.sheets import LABS, LabSheet, difference, lab_names
 from distrinews.errors import LabError
 from distrinews.system import checkout
@@ -32,20 +33,22 @@ __all__ = [
     "list_labs",
     "normalised",
     "run",
-    "serve",
+    "run_broken",
 ]
 
-# The line by which a lab says that its detector was content (`labs.NOTHING_WRONG`).
-CONTENT = "-- the detector finds nothing wrong --"
+# The line by which a lab says that its detector was content.
+NOTHING_WRONG = (
+    "-- the detector finds nothing wrong --"  # `labs.NOTHING_WRONG`, without torch
+)
 # How the library begins the line that says what failed.
-TOLD = ("A rank failed: ", "Error: ")
+ERROR_PREFIXES = ("A rank failed: ", "Error: ")
 
 
-def serve(given: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Do what the command line asks for.
 
     Args:
-        given: `act`, and what it needs: `name`, `names`, `file`.
+        args: `act`, and what it needs: `name`, `names`, `file`.
 
     Returns:
         The exit code.
@@ -53,13 +56,13 @@ def serve(given: argparse.Namespace) -> int:
     Raises:
         LabError: No such lab, or no checkout.
     """
-    if given.act == "list":
+    if args.act == "list":
         return list_labs()
-    if given.act == "capture":
-        return capture(given.names)
-    if given.act == "check":
-        return check(given.name, file=given.file)
-    return run(given.name) if given.act == "run" else fix(given.name)
+    if args.act == "capture":
+        return capture(args.names)
+    if args.act == "check":
+        return check(args.name, file=args.file)
+    return run_broken(args.name) if args.act == "run" else fix(args.name)
 
 
 def list_labs() -> int:
@@ -80,8 +83,8 @@ def list_labs() -> int:
     return 0
 
 
-def run(name: str) -> int:
-    """Play the broken version and say what to look at.
+def run_broken(name: str) -> int:
+    """Run the broken version and say what to look at.
 
     Args:
         name: Of the lab.
@@ -90,50 +93,52 @@ def run(name: str) -> int:
         0 if the symptom appeared, as it should; else 1.
     """
     sheet = LabSheet.read(name)
-    print(f"{sheet.title}\n{_shown(sheet.path)}, `broken`; {sheet.fields['Takes']}\n")
-    played = play((str(sheet.path), "broken"))
-    if not shows_symptom(sheet, played):
+    print(
+        f"{sheet.title}\n{_relative(sheet.path)}, `broken`; {sheet.fields['Takes']}\n"
+    )
+    result = lab_process.run((str(sheet.path), "broken"))
+    if not shows_symptom(sheet, result):
         print(f"\nThe symptom did not appear: {sheet.fields['Symptom']}")
         return 1
     print(
         f"\nLook at   {sheet.fields['Look at']}\nQuestion  {sheet.fields['Question']}"
     )
     print(
-        f"Next      cp {_shown(sheet.path)} my_fix.py, edit `broken` in it, then\n"
+        f"Next      cp {_relative(sheet.path)} my_fix.py, edit `broken` in it, then\n"
         f"          python -m distrinews lab check {name} --file my_fix.py\n"
         f"  more: troubleshooting/#{name.replace('_', '-')}"
     )
     return 0
 
 
-def shows_symptom(sheet: LabSheet, played: Finished) -> bool:
+def shows_symptom(sheet: LabSheet, result: Finished) -> bool:
     """Whether the output shows the lab's symptom.
 
     Args:
         sheet: Of the lab.
-        played: How a story ended.
+        result: How a version ended.
 
     Returns:
         True if the symptom is there and the detector was not content.
     """
-    found = re.search(sheet.symptom, played.text) is not None
-    return found and not is_right(played)
+    has_symptom = re.search(sheet.symptom, result.text) is not None
+    return has_symptom and not is_right(result)
 
 
-def is_right(played: Finished) -> bool:
-    """Whether a story ended well and its detector was content.
+def is_right(result: Finished) -> bool:
+    """Whether a version ended well and its detector was content.
 
     Args:
-        played: How it ended.
+        result: How it ended.
 
     Returns:
         True only if both.
     """
-    return played.code == 0 and CONTENT in played.text.splitlines()
+    return result.code == 0 and NOTHING_WRONG in result.text.splitlines()
 
 
 def fix(name: str) -> int:
-    """Show what the fixed version changes, and play it.
+    """Show what the fixed version changes, and run it.
 
     Args:
         name: Of the lab.
@@ -145,8 +150,8 @@ def fix(name: str) -> int:
     print(f"{sheet.title}\n\nCause     {sheet.fields['Cause']}")
     print(f"Fix       {sheet.fields['Fix']}\n")
     print("\n".join(difference(sheet)) + "\n")
-    played = play((str(sheet.path), "fixed"))
-    right = is_right(played)
+    result = lab_process.run((str(sheet.path), "fixed"))
+    right = is_right(result)
     print(f"\nConcept   {sheet.fields['Concept']}\nSource    {sheet.fields['Source']}")
     return 0 if right else 1
 
@@ -170,53 +175,54 @@ def check(name: str, *, file: str | None) -> int:
         raise LabError(
             f"{file} is no file.",
             why="there is nothing to check.",
-            fix=f"cp {_shown(sheet.path)} my_fix.py",
+            fix=f"cp {_relative(sheet.path)} my_fix.py",
             page="labs",
         )
-    played = play((str(path), "broken", "--judge", str(sheet.path)))
-    if is_right(played):
-        print(f"\npassed: {name}, {played.took_s:.0f} s")
+    result = lab_process.run((str(path), "broken", "--judge", str(sheet.path)))
+    if is_right(result):
+        print(f"\npassed: {name}, {result.took_s:.0f} s")
         return 0
-    same = shows_symptom(sheet, played)
+    same = shows_symptom(sheet, result)
     print(f"\nfailed: {name}: {'the symptom is still there' if same else 'not right'}")
-    print(f"reason: {reason(played)}")
+    print(f"reason: {reason(result)}")
     return 1
 
 
-def reason(played: Finished) -> str:
-    """Find the line that says why a story failed.
+def reason(result: Finished) -> str:
+    """Find the line that says why a version failed.
 
     Args:
-        played: How it ended.
+        result: How it ended.
 
     Returns:
         The library's message, or the last line of the output.
     """
-    lines = [line for line in played.text.splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith(TOLD)]
-    return (told or lines or [f"it printed nothing; exit code {played.code}"])[-1]
+    lines = [line for line in result.text.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith(ERROR_PREFIXES)]
+    return (errors or lines or [f"it printed nothing; exit code {result.code}"])[-1]
 
 
-def capture(chosen: Sequence[str]) -> int:
+def capture(names: Sequence[str]) -> int:
     """Write what the broken versions print to chapters/labs/captured. For developers.
 
     Args:
-        chosen: Names of labs; none: all.
+        names: Of labs; none: all.
 
     Returns:
         0 if every symptom appeared; a lab without it is not written.
     """
     failed = 0
-    for name in chosen or lab_names():
+    for name in names or lab_names():
         sheet = LabSheet.read(name)
-        played = play((str(sheet.path), "broken"), echo=False)
-        seen = shows_symptom(sheet, played)
-        print(f"{name}: {'written' if seen else 'NO SYMPTOM'}, {played.took_s:.1f} s")
-        if not seen:
+        result = lab_process.run((str(sheet.path), "broken"), echo=False)
+        has_symptom = shows_symptom(sheet, result)
+        status = "written" if has_symptom else "NO SYMPTOM"
+        print(f"{name}: {status}, {result.took_s:.1f} s")
+        if not has_symptom:
             failed += 1
-            print(played.text)
+            print(result.text)
             continue
-        text = f"{_versions()}\n{normalised(played.text)}"
+        text = f"{_versions()}\n{normalised(result.text)}"
         target = LABS / "captured" / f"{name}.txt"
         target.parent.mkdir(exist_ok=True)
         target.write_text(text, encoding="utf-8", newline="\n")
@@ -264,5 +270,5 @@ def normalised(text: str) -> str:
     return text
 
 
-def _shown(path: pathlib.Path) -> str:
+def _relative(path: pathlib.Path) -> str:
     return path.relative_to(checkout.ROOT).as_posix()

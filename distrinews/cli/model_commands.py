@@ -26,7 +26,7 @@ from distrinews.dist import Ranks
 from distrinews.errors import SettingsError
 from distrinews.inference import bundle, onnx_export, parity
 from distrinews.inference.classifier import Classifier
-from distrinews.metrics.evaluation import evaluate as count_answers
+from distrinews.metrics.evaluation import evaluate as evaluate_model
 from distrinews.system import files, machine
 from distrinews.training import export as publishing
 
@@ -61,81 +61,81 @@ def _lines() -> Iterator[str]:
             yield text
 
 
-def evaluate(given: argparse.Namespace) -> None:
+def evaluate(args: argparse.Namespace) -> None:
     """Print a model's exact figures on test rows, as JSON.
 
     Args:
-        given: `model`, `data`, `test_rows`, `seed`, `num_ranks`, `raw`, `json`.
+        args: `model`, `data`, `test_rows`, `seed`, `num_ranks`, `raw`, `json`.
 
     Raises:
         DistriNewsError: Model or data are missing or malformed.
     """
-    if given.data == "newswire" and given.test_rows is None:
-        given.test_rows = NEWSWIRE_ROWS["test"]
-    sources.open_source(given.data, repaired=not given.raw).check()
-    dist.launch(_evaluate_rank, given, num_ranks=given.num_ranks)
+    if args.data == "newswire" and args.test_rows is None:
+        args.test_rows = NEWSWIRE_ROWS["test"]
+    sources.open_source(args.data, repaired=not args.raw).check()
+    dist.launch(_evaluate_rank, args, num_ranks=args.num_ranks)
 
 
-def _evaluate_rank(ranks: Ranks, given: argparse.Namespace) -> None:
+def _evaluate_rank(ranks: Ranks, args: argparse.Namespace) -> None:
     """One rank's part; the counts are added up, so any number of ranks agrees."""
     with dist.raise_together():
-        classifier = Classifier(given.model)
+        classifier = Classifier(args.model)
     table = tokenised.tokenise(
-        sources.open_source(given.data, repaired=not given.raw),
+        sources.open_source(args.data, repaired=not args.raw),
         "test",
         tokenizer=classifier.tokenizer,
-        num_rows=given.test_rows,
-        seed=given.seed,
+        num_rows=args.test_rows,
+        seed=args.seed,
     )
     net = classifier.net.to(ranks.device)
-    tally = count_answers(net, table, ranks, title="evaluate")
+    metrics = evaluate_model(net, table, ranks, title="evaluate")
     with dist.raise_together():
-        if ranks.is_main and given.json:
-            files.write_json(given.json, tally.as_dict())
+        if ranks.is_main and args.json:
+            files.write_json(args.json, metrics.as_dict())
     if ranks.is_main:
-        print(json.dumps(tally.as_dict(), indent=1))
+        print(json.dumps(metrics.as_dict(), indent=1))
 
 
-def export(given: argparse.Namespace) -> None:
+def export(args: argparse.Namespace) -> None:
     """Make a model for other engines, compare them, write a model repository's folder.
 
     Args:
-        given: `model`, `engine` (a list or None), `out`, `hub`, `data`, `test_rows`,
+        args: `model`, `engine` (a list or None), `out`, `hub`, `data`, `test_rows`,
             `report`.
 
     Raises:
-        SettingsError: Neither engine nor folder is given. Other kinds of
+        SettingsError: Neither engine nor folder is args. Other kinds of
             DistriNewsError: model or data are missing, or cannot be written.
     """
-    if not given.engine and not given.hub:
+    if not args.engine and not args.hub:
         raise SettingsError(
-            "neither --engine nor --hub is given.",
+            "neither --engine nor --hub is args.",
             why="there would be nothing to do: the run has an export already.",
             fix="--engine onnx-int8, or --hub FOLDER.",
             page="engines",
         )
-    source = sources.open_source(given.data)
-    found = bundle.open_bundle(given.model)
+    source = sources.open_source(args.data)
+    model_bundle = bundle.open_bundle(args.model)
     parities = []
-    for name in given.engine or ():
+    for name in args.engine or ():
         source.check()
-        rows = list(source.rows("test", num_rows=given.test_rows, seed=0))
-        classifier = Classifier(found, engine=name, num_threads=machine.num_cores())
-        parities.append(parity.measure(found, classifier, rows=rows))
+        rows = list(source.rows("test", num_rows=args.test_rows, seed=0))
+        classifier = Classifier(
+            model_bundle, engine=name, num_threads=machine.num_cores()
+        )
+        parities.append(parity.measure(model_bundle, classifier, rows=rows))
         print(parities[-1].as_table(), end="\n\n", flush=True)
-        if given.out:
-            made = onnx_export.ensure(found, name)
-            with files.atomic_file(given.out / made.name) as draft:
-                shutil.copyfile(made, draft)
-    if given.report:
-        figures = {told.engine: told.as_dict() for told in parities}
-        settings = {"data": source.description, "model": found.identity.id}
-        told = results.build_record(
+        if args.out:
+            onnx_file = onnx_export.ensure(model_bundle, name)
+            with files.atomic_file(args.out / onnx_file.name) as draft:
+                shutil.copyfile(onnx_file, draft)
+    if args.report:
+        figures = {result.engine: result.as_dict() for result in parities}
+        settings = {"data": source.description, "model": model_bundle.identity.id}
+        record = results.build_record(
             "parity", figures=figures, settings=settings, num_ranks=1
         )
-        results.write(given.report, told)
-    if given.hub:
-        publishing.publish(found, out=given.hub, parities=parities)
-        print(
-            f"{given.hub} is ready. To put it online: hf upload USER/NAME {given.hub}"
-        )
+        results.write(args.report, record)
+    if args.hub:
+        publishing.publish(model_bundle, out=args.hub, parities=parities)
+        print(f"{args.hub} is ready. To put it online: hf upload USER/NAME {args.hub}")

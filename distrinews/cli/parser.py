@@ -1,4 +1,4 @@
-"""The words after `python -m distrinews`: each command's arguments, and who answers.
+"""Subcommands of `python -m distrinews`, their arguments and handlers.
 
 Promise: `--help` and a mistyped word answer at once, because a command loads what it
 needs only when it runs; the doctor never loads torch, which may be what is broken.
@@ -36,16 +36,16 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    given = parser().parse_args(arguments)
-    answer: Callable[[argparse.Namespace], int | None] = given.answer
-    return answer(given) or 0
+    args = parser().parse_args(arguments)
+    handler: Callable[[argparse.Namespace], int | None] = args.handler
+    return handler(args) or 0
 
 
 def parser() -> argparse.ArgumentParser:
     """Every command with its arguments; the reference is written from it.
 
     Returns:
-        The parser; what it parses has `answer`, the function to call.
+        The parser; what it parses has `handler`, the function to call.
 
     Examples:
         >>> parser().parse_args(["doctor", "match", "error.txt"]).what
@@ -57,18 +57,12 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", required=True)
-    for add in (
+    for add_command in (
         *(_add_predict, _add_evaluate, _add_export, _add_space),
-        *(
-            _add_doctor,
-            _add_lab,
-            _add_exercise,
-            _add_interview,
-            _add_benchmark,
-            _add_docs,
-        ),
+        *(_add_doctor, _add_lab, _add_exercise, _add_interview),
+        *(_add_benchmark, _add_docs),
     ):
-        add(commands)
+        add_command(commands)
     return top
 
 
@@ -78,23 +72,23 @@ def parser() -> argparse.ArgumentParser:
 def _add_predict(commands: Any) -> None:
     about = "label and probabilities for texts, one line each"
     predict = commands.add_parser("predict", help=about)
-    predict.set_defaults(answer=_predict)
+    predict.set_defaults(handler=_predict)
     predict.add_argument("--model", required=True, help=MODEL)
     predict.add_argument(
         "texts", nargs="*", help="headlines; none: one per line of standard input"
     )
 
 
-def _predict(given: argparse.Namespace) -> None:
+def _predict(args: argparse.Namespace) -> None:
     from distrinews.cli import model_commands
 
-    model_commands.predict(given.model, texts=given.texts)
+    model_commands.predict(args.model, texts=args.texts)
 
 
 def _add_evaluate(commands: Any) -> None:
     about = "exact accuracy of a model on test rows, over N ranks"
     evaluate = commands.add_parser("evaluate", help=about)
-    evaluate.set_defaults(answer=_evaluate)
+    evaluate.set_defaults(handler=_evaluate)
     evaluate.add_argument("--model", required=True, help=MODEL)
     evaluate.add_argument("--data", default="newswire", help="as in chapter 05")
     evaluate.add_argument("--test-rows", type=int, help="rows [default: all]")
@@ -106,16 +100,16 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--json", type=pathlib.Path, help="also write it here")
 
 
-def _evaluate(given: argparse.Namespace) -> None:
+def _evaluate(args: argparse.Namespace) -> None:
     from distrinews.cli import model_commands
 
-    model_commands.evaluate(given)
+    model_commands.evaluate(args)
 
 
 def _add_export(commands: Any) -> None:
     about = "a model for another engine, or the folder of a model repository"
     export = commands.add_parser("export", help=about)
-    export.set_defaults(answer=_export)
+    export.set_defaults(handler=_export)
     export.add_argument("--model", required=True, help=MODEL)
     export.add_argument(
         "--engine",
@@ -136,10 +130,10 @@ def _add_export(commands: Any) -> None:
     export.add_argument("--report", type=pathlib.Path, help="also write it as JSON")
 
 
-def _export(given: argparse.Namespace) -> None:
+def _export(args: argparse.Namespace) -> None:
     from distrinews.cli import model_commands
 
-    model_commands.export(given)
+    model_commands.export(args)
 
 
 def _add_space(commands: Any) -> None:
@@ -147,7 +141,7 @@ def _add_space(commands: Any) -> None:
     build = space.add_subparsers(dest="what", required=True).add_parser(
         "build", help="make the folder of a Space, to be pushed as it is"
     )
-    build.set_defaults(answer=_space)
+    build.set_defaults(handler=_space)
     build.add_argument(
         "--model",
         required=True,
@@ -160,10 +154,10 @@ def _add_space(commands: Any) -> None:
     )
 
 
-def _space(given: argparse.Namespace) -> None:
+def _space(args: argparse.Namespace) -> None:
     from distrinews.system import checkout
 
-    checkout.load("apps/space/space.py").make(given)
+    checkout.load("apps/space/space.py").make(args)
 
 
 # --- Trouble ----------------------------------------------------------------------
@@ -172,7 +166,7 @@ def _space(given: argparse.Namespace) -> None:
 def _add_doctor(commands: Any) -> None:
     about = "look at this machine, or find the cure for a pasted error"
     doctor = commands.add_parser("doctor", help=about)
-    doctor.set_defaults(answer=_doctor)
+    doctor.set_defaults(handler=_doctor)
     doctor.add_argument(
         "what",
         nargs="?",
@@ -186,18 +180,18 @@ def _add_doctor(commands: Any) -> None:
     doctor.add_argument("--json", action="store_true", help="for programs")
 
 
-def _doctor(given: argparse.Namespace) -> int:
+def _doctor(args: argparse.Namespace) -> int:
     """The exit code: 0 if this machine is fit, or the pasted text is known."""
-    if given.what == "match":
+    if args.what == "match":
         from distrinews.doctor import matching
 
-        found = matching.match(matching.pasted(given.path))
-        print(matching.describe(found, as_json=given.json))
-        return int(not found)
+        matches = matching.match(matching.read_text(args.path))
+        print(matching.describe(matches, as_json=args.json))
+        return int(not matches)
     from distrinews.doctor import examination
 
     findings = examination.examine()
-    print(examination.describe(findings, as_json=given.json))
+    print(examination.describe(findings, as_json=args.json))
     return examination.exit_code(findings)
 
 
@@ -206,7 +200,7 @@ def _doctor(given: argparse.Namespace) -> int:
 
 def _add_lab(commands: Any) -> None:
     lab = commands.add_parser("lab", help="DDP's classic failures, safely: break, fix")
-    lab.set_defaults(answer=_lab)
+    lab.set_defaults(handler=_lab)
     acts = lab.add_subparsers(dest="act", required=True)
     acts.add_parser("list", help="names, silent or loud, seconds")
     for act, about in (
@@ -220,16 +214,16 @@ def _add_lab(commands: Any) -> None:
     capture.add_argument("names", nargs="*", help="none: all")
 
 
-def _lab(given: argparse.Namespace) -> int:
+def _lab(args: argparse.Namespace) -> int:
     from distrinews.cli import lab_commands
 
-    return lab_commands.serve(given)
+    return lab_commands.run(args)
 
 
 def _add_exercise(commands: Any) -> None:
     about = "write pieces of distributed training; real processes grade them"
     exercise = commands.add_parser("exercise", help=about)
-    exercise.set_defaults(answer=_exercise)
+    exercise.set_defaults(handler=_exercise)
     acts = exercise.add_subparsers(dest="act", required=True, metavar="ACT")
     acts.add_parser("list", help="names, levels, what you have passed")
     for act, about in (
@@ -243,15 +237,15 @@ def _add_exercise(commands: Any) -> None:
         "--file", help="your solution [default: my_exercises/NAME.py]"
     )
     # WHY without help: `check` runs it in a process of its own, nobody types it.
-    perform = acts.add_parser("perform")
-    for word in ("check", "solution", "folder"):
-        perform.add_argument(word)
+    run_check = acts.add_parser("run-check")
+    for name in ("check", "solution", "folder"):
+        run_check.add_argument(name)
 
 
-def _exercise(given: argparse.Namespace) -> int:
+def _exercise(args: argparse.Namespace) -> int:
     from distrinews.cli import exercise_commands
 
-    return exercise_commands.serve(given)
+    return exercise_commands.run(args)
 
 
 def _add_interview(commands: Any) -> None:
@@ -259,7 +253,7 @@ def _add_interview(commands: Any) -> None:
 
     about = "questions about DDP as cards, with answers to say aloud"
     interview = commands.add_parser("interview", help=about)
-    interview.set_defaults(answer=_interview)
+    interview.set_defaults(handler=_interview)
     interview.add_argument(
         "--group", choices=interview_cards.GROUPS, help="only these [default: all]"
     )
@@ -274,10 +268,10 @@ def _add_interview(commands: Any) -> None:
     )
 
 
-def _interview(given: argparse.Namespace) -> int:
+def _interview(args: argparse.Namespace) -> int:
     from distrinews.cli import interview_commands
 
-    return interview_commands.serve(given)
+    return interview_commands.run(args)
 
 
 # --- Measuring, and the guide ------------------------------------------------------
@@ -288,17 +282,17 @@ def _add_benchmark(commands: Any) -> None:
     benchmark = commands.add_parser(
         "benchmark", help="measure, or compare two measurements", add_help=False
     )
-    benchmark.set_defaults(answer=_benchmark)
+    benchmark.set_defaults(handler=_benchmark)
     benchmark.add_argument(
         "what", choices=MEASUREMENTS, help="--help after it lists its flags"
     )
     benchmark.add_argument("flags", nargs=argparse.REMAINDER)
 
 
-def _benchmark(given: argparse.Namespace) -> None:
+def _benchmark(args: argparse.Namespace) -> None:
     from distrinews.cli import benchmark_commands
 
-    benchmark_commands.measure(given.what, arguments=given.flags)
+    benchmark_commands.measure(args.what, arguments=args.flags)
 
 
 def _add_docs(commands: Any) -> None:
@@ -306,11 +300,11 @@ def _add_docs(commands: Any) -> None:
     docs = commands.add_parser(
         "docs", help="build this guide, look at it", add_help=False, prefix_chars=" "
     )
-    docs.set_defaults(answer=_docs)
+    docs.set_defaults(handler=_docs)
     docs.add_argument("flags", nargs="*")
 
 
-def _docs(given: argparse.Namespace) -> None:
+def _docs(args: argparse.Namespace) -> None:
     from distrinews.system import checkout
 
-    checkout.load("site_docs/_tools/docs_site.py").build(given.flags)
+    checkout.load("site_docs/_tools/docs_site.py").build(args.flags)

@@ -1,6 +1,6 @@
 """What a solution returned and did, and whether that is what was asked for.
 
-Not here: playing it and rejecting it (`distrinews.course.exercises`).
+Not here: running it and rejecting it (`distrinews.course.exercises`).
 
 Guide: learn/exercises.
 """
@@ -15,11 +15,11 @@ import torch
 
 from distrinews.tracing import timeline
 
-__all__ = ["Seen", "same", "shown", "unlike_promised"]
+__all__ = ["CallTrace", "format_value", "return_type_error", "same"]
 
 
 @dataclass(frozen=True)
-class Seen:
+class CallTrace:
     """What one call of the solution did on this rank.
 
     Attributes:
@@ -40,7 +40,7 @@ class Seen:
             How often this rank called it. Messages to one rank count under their name.
 
         Examples:
-            >>> Seen([], 0.0).calls()
+            >>> CallTrace([], 0.0).calls()
             0
         """
         return sum(
@@ -54,7 +54,7 @@ class Seen:
         return sum(event.num_bytes for event in self.events)
 
 
-def unlike_promised(solve: Callable[..., Any], got: Any) -> str:
+def return_type_error(solve: Callable[..., Any], got: Any) -> str:
     """Say why a value is not of the kind that its function's annotation names.
 
     Why: a check would fail somewhere in its own code, or say "7 on rank 0; right is 7"
@@ -69,24 +69,24 @@ def unlike_promised(solve: Callable[..., Any], got: Any) -> str:
 
     Examples:
         >>> def solve() -> float: ...
-        >>> unlike_promised(solve, torch.tensor(7.0))
+        >>> return_type_error(solve, torch.tensor(7.0))
         '`solve` promises `float` and returns a tensor: `.item()` takes the number out.'
-        >>> unlike_promised(solve, 7.0)
+        >>> return_type_error(solve, 7.0)
         ''
     """
-    kind = getattr(solve, "__annotations__", {}).get("return", "None")
-    promised = str(kind.__name__ if isinstance(kind, type) else kind)
+    annotation = getattr(solve, "__annotations__", {}).get("return", "None")
+    promised = str(annotation.__name__ if isinstance(annotation, type) else annotation)
     if isinstance(got, Exception) or "None" in promised:
         return ""
-    said = f"`solve` promises `{promised}` and returns "
+    prefix = f"`solve` promises `{promised}` and returns "
     if got is None:
-        return f"{said}nothing: is a `return` missing?"
+        return f"{prefix}nothing: is a `return` missing?"
     if isinstance(got, torch.Tensor) and promised in {"float", "int"}:
-        return f"{said}a tensor: `.item()` takes the number out."
+        return f"{prefix}a tensor: `.item()` takes the number out."
     if isinstance(got, torch.Tensor) and promised.startswith("list["):
-        return f"{said}a tensor: `.tolist()` makes a list of it."
+        return f"{prefix}a tensor: `.tolist()` makes a list of it."
     if promised.startswith("tuple[") and not isinstance(got, tuple | list):
-        return f"{said}one {type(got).__name__}."
+        return f"{prefix}one {type(got).__name__}."
     return ""
 
 
@@ -122,7 +122,7 @@ def same(got: Any, want: Any) -> bool:
     return bool(got == want)
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Write a value for a message: short, tensors as lists.
 
     Args:
@@ -132,12 +132,12 @@ def shown(value: Any) -> str:
         One line.
 
     Examples:
-        >>> shown(torch.arange(10.0)), shown(1 / 3)
+        >>> format_value(torch.arange(10.0)), format_value(1 / 3)
         ('[0, 1, 2, 3, 4, 5, 6, 7, ...]', '0.33333')
     """
     if isinstance(value, torch.Tensor):
         value = value.tolist()
     if isinstance(value, list | tuple):
-        told = [shown(one) for one in value[:8]] + ["..."] * (len(value) > 8)
-        return "[" + ", ".join(told) + "]"
+        parts = [format_value(item) for item in value[:8]]
+        return "[" + ", ".join(parts + ["..."] * (len(value) > 8)) + "]"
     return f"{value:.5g}" if isinstance(value, float) else str(value)

@@ -1,13 +1,13 @@
-"""An exercise: what a solution is asked to do, played by real processes and judged.
+"""An exercise: what a solution is asked to do, run by real processes and judged.
 
 Promise: the judgement never hangs and never depends on the solution's own messages. A
 solution may call too many collectives, too few, or on the wrong rank: ranks compare
 what they saw through files, not through the group that the solution may have put out
 of step.
 
-A check (`chapters/exercises/checks/NAME.py`) holds `check(stage)` and an `Exercise`. It
-calls the solution through `Stage.run`, which records every collective, and says what
-is not right with `Stage.expect`, `Stage.at_most` and `Stage.reject_if`.
+A check (`chapters/exercises/checks/NAME.py`) holds `check(harness)` and an `Exercise`.
+It calls the solution through `Harness.run`, which records every collective, and says
+what is not right with `Harness.expect`, `Harness.at_most` and `Harness.reject_if`.
 
 Not here: finding exercises, showing and grading them
 (`distrinews.cli.exercise_commands`).
@@ -32,12 +32,17 @@ import torch
 import torch.distributed as torch_dist
 
 from distrinews import dist
-from distrinews.course.exercise_values import Seen, same, shown, unlike_promised
+from distrinews.course.exercise_values import (
+    CallTrace,
+    format_value,
+    return_type_error,
+    same,
+)
 from distrinews.errors import ExerciseError, RejectedError
 from distrinews.tracing import timeline
 from distrinews.tracing.recorder import Recorder, recording
 
-__all__ = ["PASSED", "Exercise", "Stage", "perform"]
+__all__ = ["PASSED", "Exercise", "Harness", "run_check"]
 
 # The line by which a check says that it has nothing to say.
 PASSED = "-- the check finds nothing wrong --"
@@ -47,22 +52,22 @@ START_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Exercise:
-    """One task: how many ranks play it and who judges.
+    """One task: how many ranks run it, and the check that judges it.
 
     Attributes:
-        check: Called as `check(stage)` on every rank; raises through `stage`.
+        check: Called as `check(harness)` on every rank; rejects through `harness`.
         num_ranks: W.
         timeout_s: How long a collective of the solution waits for the other ranks.
     """
 
-    check: Callable[[Stage], None]
+    check: Callable[[Harness], None]
     num_ranks: int = 2
     timeout_s: float = 4.0
 
 
 @dataclass
-class Stage:
-    """Where a solution is played: one for each rank.
+class Harness:
+    """Runs a solution and compares what it did with what was asked, on one rank.
 
     Attributes:
         ranks: Who this process is.
@@ -73,8 +78,8 @@ class Stage:
     ranks: dist.Ranks
     solution: ModuleType
     folder: pathlib.Path
-    _meetings: int = field(default=0, init=False)
-    _runs: int = field(default=0, init=False)
+    _num_gathers: int = field(default=0, init=False)
+    _num_runs: int = field(default=0, init=False)
     _recorder: Recorder | None = field(default=None, init=False)
 
     def run(
@@ -82,8 +87,8 @@ class Stage:
         *args: Any,
         watch: torch.nn.Module | None = None,
         catch: tuple[type[Exception], ...] = (),
-        **words: Any,
-    ) -> tuple[Any, Seen]:
+        **kwargs: Any,
+    ) -> tuple[Any, CallTrace]:
         """Call `solve(ranks, ...)` on this rank; wait until every rank's has ended.
 
         Every rank must call it.
@@ -91,8 +96,8 @@ class Stage:
         Args:
             *args: Passed on.
             watch: A DDP wrapper among them, whose buckets shall be seen, too.
-            catch: Errors that a solution may raise; such a one is what is returned.
-            **words: Passed on.
+            catch: Errors that a solution may raise; such an error is returned.
+            **kwargs: Passed on.
 
         Returns:
             What it returned, and what it did.
@@ -101,23 +106,23 @@ class Stage:
             RejectedError: Some rank returned another kind of thing than `solve`
                 promises. On every rank.
         """
-        self._runs += 1
-        records = self.folder / "records" / f"{self._runs:02}"
+        self._num_runs += 1
+        records = self.folder / "records" / f"{self._num_runs:02}"
         with recording(records, self.ranks) as recorder:
             self._recorder = recorder
             if watch is not None:
                 recorder.watch(watch)
             began_s = time.perf_counter()
             try:
-                got = self.solution.solve(self.ranks, *args, **words)
+                got = self.solution.solve(self.ranks, *args, **kwargs)
             except catch as error:
                 got = error
             seconds = time.perf_counter() - began_s
-        self.wait_for_the_others_solutions_to_end()
-        odd = unlike_promised(self.solution.solve, got)
-        self.reject_if(bool(odd), odd)
-        own = timeline.read(records)[self.ranks.rank]
-        return got, Seen([e for e in own if e.kind != "phase"], seconds)
+        self.wait_for_other_ranks()
+        error_text = return_type_error(self.solution.solve, got)
+        self.reject_if(bool(error_text), error_text)
+        events = timeline.read(records)[self.ranks.rank]
+        return got, CallTrace([e for e in events if e.kind != "phase"], seconds)
 
     def phase(self, name: str) -> contextlib.AbstractContextManager[None]:
         """Mark a block of computing that a check does within `solve`, for the picture.
@@ -132,11 +137,15 @@ class Stage:
             return contextlib.nullcontext()
         return self._recorder.phase(name)
 
-    def wait_for_the_others_solutions_to_end(self) -> None:
-        """Meet here. A hang names this place: the solution's rank ended too early."""
-        self.together(None)
+    def wait_for_other_ranks(self) -> None:
+        """Wait until the solution has returned on every rank.
 
-    def together(self, value: Any) -> list[Any]:
+        Every rank must call it. If another rank's solution hangs, the error says that
+        this rank had already left `solve`.
+        """
+        self.gather_objects(None)
+
+    def gather_objects(self, value: Any) -> list[Any]:
         """Gather a value of each rank, without the process group.
 
         Every rank must call it.
@@ -147,20 +156,20 @@ class Stage:
         Returns:
             The values, by rank.
         """
-        self._meetings += 1
+        self._num_gathers += 1
         # WHY a rename: the others must never read half of it.
-        own = self._place(self.ranks.rank)
-        draft = own.with_suffix(".draft")
+        path = self._gather_path(self.ranks.rank)
+        draft = path.with_suffix(".draft")
         draft.write_bytes(pickle.dumps(value))
-        draft.rename(own)
-        everyone = [self._place(rank) for rank in range(self.ranks.world_size)]
-        while not all(path.exists() for path in everyone):
+        draft.rename(path)
+        paths = [self._gather_path(rank) for rank in range(self.ranks.world_size)]
+        while not all(path.exists() for path in paths):
             time.sleep(0.005)  # ends: the launcher ends all ranks when one has failed
         # Only this process and its siblings wrote here, a moment ago.
-        return [pickle.loads(path.read_bytes()) for path in everyone]
+        return [pickle.loads(path.read_bytes()) for path in paths]
 
-    def _place(self, rank: int) -> pathlib.Path:
-        return self.folder / f"meeting-{self._meetings:04}-{rank}.pickle"
+    def _gather_path(self, rank: int) -> pathlib.Path:
+        return self.folder / f"gather-{self._num_gathers:04}-{rank}.pickle"
 
     def reject_if(self, bad: bool, reason: str) -> None:
         """Reject the solution on every rank if it is bad on any.
@@ -175,9 +184,9 @@ class Stage:
         Raises:
             RejectedError: On every rank.
         """
-        for told in self.together(reason if bad else None):
-            if told is not None:
-                _reject(told)
+        for rank_reason in self.gather_objects(reason if bad else None):
+            if rank_reason is not None:
+                _reject(rank_reason)
 
     def expect(self, what: str, got: Any, *, want: Any, why: str = "") -> None:
         """Reject unless every rank holds the right value.
@@ -193,14 +202,18 @@ class Stage:
         Raises:
             RejectedError: Some rank holds something else. On every rank.
         """
-        everyone = self.together((shown(got), shown(want), same(got, want)))
-        if all(right for _, _, right in everyone):
+        results = self.gather_objects((
+            format_value(got),
+            format_value(want),
+            same(got, want),
+        ))
+        if all(is_right for _, _, is_right in results):
             return
-        held = ", ".join(
-            f"{value} on rank {rank}" for rank, (value, _, _) in enumerate(everyone)
+        values_by_rank = ", ".join(
+            f"{value} on rank {rank}" for rank, (value, _, _) in enumerate(results)
         )
-        wanted = " / ".join(dict.fromkeys(value for _, value, _ in everyone))
-        _reject(f"{what}: {held}; right is {wanted}." + f" {why}" * bool(why))
+        wanted = " / ".join(dict.fromkeys(value for _, value, _ in results))
+        _reject(f"{what}: {values_by_rank}; right is {wanted}." + f" {why}" * bool(why))
 
     def at_most(self, what: str, value: float, *, limit: float, why: str) -> None:
         """Reject if some rank is above the target.
@@ -216,12 +229,12 @@ class Stage:
         Raises:
             RejectedError: On every rank.
         """
-        most = max(self.together(value))
-        told, target = _number(most), _number(limit)
+        most = max(self.gather_objects(value))
+        measured, target = _number(most), _number(limit)
         if self.ranks.is_main:
-            print(f"{what}: {told}; target: at most {target}", flush=True)
+            print(f"{what}: {measured}; target: at most {target}", flush=True)
         if most > limit:
-            _reject(f"{what}: {told}; the target is {target}. {why}")
+            _reject(f"{what}: {measured}; the target is {target}. {why}")
 
 
 def _number(value: float) -> str:
@@ -237,21 +250,21 @@ def _reject(what: str) -> NoReturn:
     )
 
 
-def perform(check: str, solution: str, folder: str) -> None:
-    """Play a solution before a check, in processes of its own.
+def run_check(check: str, solution: str, folder: str) -> None:
+    """Check a solution in processes of its own.
 
     Args:
         check: The check's file.
         solution: The learner's file.
-        folder: For records and meetings.
+        folder: For records and for values that ranks exchange.
 
     Raises:
         ExerciseError: The solution has no `solve`, or cannot be imported.
         RejectedError: It does not do what was asked.
     """
-    exercise: Exercise = _load(check, "exercise_check").EXERCISE
+    exercise: Exercise = _load_module(check, "exercise_check").EXERCISE
     dist.launch(
-        _act,
+        _run_rank,
         *(check, solution, folder),
         num_ranks=exercise.num_ranks,
         timeout_s=START_TIMEOUT_S,
@@ -259,25 +272,25 @@ def perform(check: str, solution: str, folder: str) -> None:
     print(PASSED, flush=True)
 
 
-def _act(ranks: dist.Ranks, check: str, solution: str, folder: str) -> None:
-    """One rank: load both files, let the check look."""
-    exercise = _prepare(check, ranks)
-    exercise.check(Stage(ranks, _solution(solution), pathlib.Path(folder)))
+def _run_rank(ranks: dist.Ranks, check: str, solution: str, folder: str) -> None:
+    """One rank: load both files, run the check."""
+    exercise = _load_exercise(check, ranks)
+    exercise.check(Harness(ranks, _load_solution(solution), pathlib.Path(folder)))
 
 
-def _prepare(check: str, ranks: dist.Ranks) -> Exercise:
+def _load_exercise(check: str, ranks: dist.Ranks) -> Exercise:
     """Load a check; from now on collectives wait only as long as it says."""
-    exercise: Exercise = _load(check, "exercise_check").EXERCISE
+    exercise: Exercise = _load_module(check, "exercise_check").EXERCISE
     if ranks.world_size > 1:
         # There is no public way to change a group's timeout (torch 2.13). WHY not from
         # the start: see START_TIMEOUT_S.
-        shorter: Any = torch_dist.distributed_c10d._set_pg_timeout
-        shorter(timedelta(seconds=exercise.timeout_s))
+        set_timeout: Any = torch_dist.distributed_c10d._set_pg_timeout
+        set_timeout(timedelta(seconds=exercise.timeout_s))
     return exercise
 
 
-def _solution(path: str) -> ModuleType:
-    module = _load(path, "solution")
+def _load_solution(path: str) -> ModuleType:
+    module = _load_module(path, "solution")
     if not callable(getattr(module, "solve", None)):
         raise ExerciseError(
             f"{path} has no function `solve`.",
@@ -288,7 +301,7 @@ def _solution(path: str) -> ModuleType:
     return module
 
 
-def _load(path: str, name: str) -> ModuleType:
+def _load_module(path: str, name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ExerciseError(

@@ -52,7 +52,6 @@ HEADERS = (
     "#tags column:5",
 )
 
-
 GROUPS = ("basics", "gradients", "data", "speed", "failures", "seniors")
 LEVELS = ("junior", "senior", "staff")
 HERE = pathlib.Path(__file__).resolve().parent
@@ -89,11 +88,11 @@ class Card:
     proof: str
     number: str
 
-    def filled(self, known: Mapping[str, str]) -> Card:
+    def filled(self, values: Mapping[str, str]) -> Card:
         """Put the numbers in.
 
         Args:
-            known: Name -> number with its unit.
+            values: Name -> number with its unit.
 
         Returns:
             The card without braces.
@@ -101,8 +100,8 @@ class Card:
         Raises:
             KeyError: A number has another name.
         """
-        told = {f.name: getattr(self, f.name).format_map(known) for f in fields(self)}
-        return Card(**told)
+        texts = {f.name: getattr(self, f.name).format_map(values) for f in fields(self)}
+        return Card(**texts)
 
     @property
     def lab(self) -> str | None:
@@ -150,22 +149,22 @@ def read(*, raw: bool = False) -> list[Group]:
         >>> sum(len(group.cards) for group in groups) >= 60
         True
     """
-    known = None if raw else numbers()
-    return [_group(name, known) for name in GROUPS]
+    values = None if raw else numbers()
+    return [_read_group(name, values) for name in GROUPS]
 
 
-def _group(name: str, known: Mapping[str, str] | None) -> Group:
+def _read_group(name: str, values: Mapping[str, str] | None) -> Group:
     path = HERE / f"interview_{name}.toml"
-    told: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    cards = [Card(**_tidy(one)) for one in told["card"]]
-    if known is not None:
-        cards = [card.filled(known) for card in cards]
-    return Group(name, told["title"], told["about"], tuple(cards))
+    content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    cards = [Card(**_joined_lines(card)) for card in content["card"]]
+    if values is not None:
+        cards = [card.filled(values) for card in cards]
+    return Group(name, content["title"], content["about"], tuple(cards))
 
 
-def _tidy(told: Mapping[str, str]) -> dict[str, str]:
+def _joined_lines(card: Mapping[str, str]) -> dict[str, str]:
     """Each paragraph on one line, paragraphs a blank line apart."""
-    return {name: "\n\n".join(paragraphs(text)) for name, text in told.items()}
+    return {name: "\n\n".join(paragraphs(text)) for name, text in card.items()}
 
 
 def numbers() -> dict[str, str]:
@@ -178,8 +177,8 @@ def numbers() -> dict[str, str]:
         >>> numbers()["distilbert_gradients"]
         '268 MB'
     """
-    told: dict[str, str] = files.read_json(NUMBERS)
-    return told
+    values: dict[str, str] = files.read_json(NUMBERS)
+    return values
 
 
 def paragraphs(text: str) -> list[str]:
@@ -215,7 +214,7 @@ def anki_text(groups: Sequence[Group]) -> str:
     lines = list(HEADERS)
     for group in groups:
         for card in group.cards:
-            front = f"{_shown(card.question)}<br><i>{group.title}, {card.level}</i>"
+            front = f"{_as_html(card.question)}<br><i>{group.title}, {card.level}</i>"
             lines.append(
                 "\t".join((
                     f"distrinews-{card.id}",
@@ -238,14 +237,17 @@ def _back(card: Card) -> str:
         ("Shown by", card.claim),
     ]
     return "<hr>".join(
-        "<br><br>".join([f"<b>{_shown(head)}</b>", *map(_shown, paragraphs(told))])
-        for head, told in parts
+        "<br><br>".join([
+            f"<b>{_as_html(heading)}</b>",
+            *map(_as_html, paragraphs(text)),
+        ])
+        for heading, text in parts
     )
 
 
-def _shown(told: str) -> str:
+def _as_html(text: str) -> str:
     """As HTML; what stands in backticks as code."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(told))
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
 def write_anki(path: pathlib.Path, groups: Sequence[Group]) -> None:

@@ -21,7 +21,7 @@ import psutil
 
 from distrinews.system.signals import cleanup_on_signal
 
-__all__ = ["LAUNCHER_VARIABLES", "Finished", "play"]
+__all__ = ["LAUNCHER_VARIABLES", "Finished", "run"]
 
 # After this a program is stopped by force.
 LIMIT_S = 120.0
@@ -37,8 +37,8 @@ class Finished:
     took_s: float
 
 
-def play(
-    words: tuple[str, ...],
+def run(
+    arguments: tuple[str, ...],
     *,
     cwd: pathlib.Path | None = None,
     echo: bool = True,
@@ -47,7 +47,7 @@ def play(
     """Run Python with these arguments; whatever it does, nothing of it is left.
 
     Args:
-        words: After the interpreter.
+        arguments: After the interpreter.
         cwd: Working folder.
         echo: Print its output as it comes.
         limit_s: After this it is stopped by force.
@@ -62,23 +62,25 @@ def play(
         cleanup_on_signal(),
         tempfile.TemporaryDirectory(
             prefix="distrinews-lab-", ignore_cleanup_errors=True
-        ) as own,
+        ) as temporary,
     ):
-        log = pathlib.Path(own) / "output.txt"
+        log = pathlib.Path(temporary) / "output.txt"
         # WHY a file and not a pipe: a process that was left behind would keep a pipe
         # open, and reading it to its end would wait for that process.
-        with log.open("wb") as sink:
+        with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, *words],
+                [sys.executable, *arguments],
                 stdin=subprocess.DEVNULL,
-                stdout=sink,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
-                env=_environment(own),
+                env=_clean_environment(temporary),
                 start_new_session=True,  # so that all of it can be stopped
             )
         try:
-            ended = _follow(process, log, deadline_s=began_s + limit_s, echo=echo)
+            ended = _wait_and_echo(
+                process, log, deadline_s=began_s + limit_s, echo=echo
+            )
         finally:
             _stop(process)
         text = log.read_text(encoding="utf-8", errors="replace")
@@ -87,11 +89,13 @@ def play(
     return Finished(process.returncode, text, time.monotonic() - began_s)
 
 
-def _environment(temporary: str) -> dict[str, str]:
+def _clean_environment(temporary: str) -> dict[str, str]:
     # The debug variables would change what torch says.
-    left_out = {*LAUNCHER_VARIABLES, "TORCH_DISTRIBUTED_DEBUG", "TORCH_CPP_LOG_LEVEL"}
-    kept = {name: value for name, value in os.environ.items() if name not in left_out}
-    return kept | {
+    removed = {*LAUNCHER_VARIABLES, "TORCH_DISTRIBUTED_DEBUG", "TORCH_CPP_LOG_LEVEL"}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in removed
+    }
+    return environment | {
         "TMPDIR": temporary,
         "TEMP": temporary,
         "PYTHONUNBUFFERED": "1",
@@ -99,7 +103,7 @@ def _environment(temporary: str) -> dict[str, str]:
     }
 
 
-def _follow(
+def _wait_and_echo(
     process: subprocess.Popen[bytes],
     log: pathlib.Path,
     *,
@@ -107,14 +111,14 @@ def _follow(
     echo: bool,
 ) -> bool:
     """Wait for the end, showing the output as it grows; say whether it came."""
-    with log.open(encoding="utf-8", errors="replace") as lines:
+    with log.open(encoding="utf-8", errors="replace") as output:
         running = True
         while running and time.monotonic() < deadline_s:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.1)
                 running = False
             if echo:
-                print(lines.read(), end="", flush=True)
+                print(output.read(), end="", flush=True)
     return not running
 
 

@@ -1,12 +1,13 @@
 """A lab: a classic failure of DDP, broken on purpose, with its detector and its cure.
 
-Promise: the failure is real. Real processes run the broken story; what a learner sees
-is what torch says, or nothing at all where the bug is silent, and then what the
+Promise: the failure is real. Real processes run the broken version; a learner sees
+what torch says, or nothing at all where the bug is silent, and then what the
 detector says. A hang ends after seconds and names who waited where. Nothing is left
 behind: no process, no port, no file.
 
-A lab file (`chapters/labs/NAME.py`) holds two stories, `broken` and `fixed`, and a
-`detect` that judges what a story returned. `Lab.main` plays one of them.
+A lab file (`chapters/labs/NAME.py`) holds two versions of a program, `broken` and
+`fixed`, and a `detect` that checks what a version returned. `Lab.main` runs one of
+them.
 
 Offered here, written next door: the model and the rows (`distrinews.course.lab_rows`).
 
@@ -33,7 +34,7 @@ from typing import Any
 import torch.distributed as torch_dist
 
 from distrinews import dist
-from distrinews.course.lab_process import LAUNCHER_VARIABLES, Finished, play
+from distrinews.course.lab_process import LAUNCHER_VARIABLES, Finished, run
 from distrinews.course.lab_rows import (
     gradient_norm,
     loss_on,
@@ -67,34 +68,34 @@ FOLDER_VARIABLE = "DISTRINEWS_LAB_FOLDER"
 # torch in every rank, and a lab must not call that a hang.
 START_TIMEOUT_S = 90.0
 
-
-Story = Callable[..., Any]
+# One version of a lab's program: `broken` or `fixed`.
+Version = Callable[..., Any]
 
 
 @dataclass(frozen=True)
 class Lab:
-    """One failure: the stories, the detector, and what is seen when it strikes.
+    """One failure: both versions, the detector, and what is seen when it strikes.
 
     Attributes:
-        broken: The story with the bug. With ranks it is called as `broken(ranks)` in
-            each of them, else as `broken()`.
-        fixed: The same story without it.
-        detect: Called as `detect(ranks, got)` with what the story returned, on every
-            rank; may hold collectives. Raises when the story's promise is broken.
+        broken: The version with the bug. With ranks it is called as `broken(ranks)`
+            in each of them, else as `broken()`.
+        fixed: The same program without the bug.
+        detect: Called as `detect(ranks, got)` with what a version returned, on every
+            rank; may hold collectives. Raises when the result is wrong.
         symptom: Regular expression: what is found in the output when the bug strikes.
-        num_ranks: Processes; 0 for a story that starts its processes itself.
-        timeout_s: How long a collective of the story waits for the other ranks.
+        num_ranks: Processes; 0 for a version that starts its processes itself.
+        timeout_s: How long a collective of the lab waits for the other ranks.
     """
 
-    broken: Story
-    fixed: Story
+    broken: Version
+    fixed: Version
     detect: Callable[[dist.Ranks, Any], None]
     symptom: str
     num_ranks: int = 2
     timeout_s: float = 4.0
 
     def main(self) -> None:
-        """Play the story that the arguments name, under the detector."""
+        """Run the version that the arguments name, then let the detector check it."""
         console.quiet_interrupts()
         parser = argparse.ArgumentParser()
         parser.add_argument(
@@ -103,64 +104,67 @@ class Lab:
         parser.add_argument(
             "--judge", help="the lab whose detector looks [default: this file's]"
         )
-        given = parser.parse_args()
-        story: Story = getattr(self, given.story)
-        judge = given.judge or os.path.abspath(sys.argv[0])
-        console.run(lambda: self._play(story, judge))
+        args = parser.parse_args()
+        version: Version = getattr(self, args.story)
+        judge = args.judge or os.path.abspath(sys.argv[0])
+        console.run(lambda: self._run(version, judge))
 
-    def _play(self, story: Story, judge: str) -> None:
+    def _run(self, version: Version, judge: str) -> None:
         for name in LAUNCHER_VARIABLES:
             os.environ.pop(name, None)
         with (
             cleanup_on_signal(),
-            tempfile.TemporaryDirectory(prefix="distrinews-lab-") as own,
+            tempfile.TemporaryDirectory(prefix="distrinews-lab-") as shared,
         ):
-            os.environ[FOLDER_VARIABLE] = own
+            os.environ[FOLDER_VARIABLE] = shared
             # torch makes this folder when DDP is built (2.13), and leaves it there.
-            os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.path.join(own, "inductor")
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.path.join(shared, "inductor")
             if self.num_ranks == 0:
-                _judge(story(), judge, dist.current())
+                _detect(version(), judge, dist.current())
                 return
             dist.launch(
-                _act,
-                *(story, judge, self.timeout_s),
+                _run_rank,
+                *(version, judge, self.timeout_s),
                 num_ranks=self.num_ranks,
                 timeout_s=START_TIMEOUT_S,
             )
 
 
-def _act(ranks: dist.Ranks, story: Story, judge: str, timeout_s: float) -> None:
-    """One rank: play the story, wait for the others, let the detector look."""
+def _run_rank(
+    ranks: dist.Ranks, version: Version, judge: str, timeout_s: float
+) -> None:
+    """One rank: run the version, wait for the other ranks, run the detector."""
     if ranks.world_size > 1:
         # There is no public way to change a group's timeout (torch 2.13). WHY not from
         # the start: see START_TIMEOUT_S.
-        shorter: Any = torch_dist.distributed_c10d._set_pg_timeout
-        shorter(timedelta(seconds=timeout_s))
-    got = story(ranks)
+        set_timeout: Any = torch_dist.distributed_c10d._set_pg_timeout
+        set_timeout(timedelta(seconds=timeout_s))
+    got = version(ranks)
     at_the_end_of_its_story(ranks)
-    _judge(got, judge, ranks)
+    _detect(got, judge, ranks)
 
 
+# The name is printed: a hang's message says that a rank is "in" this function.
 def at_the_end_of_its_story(ranks: dist.Ranks) -> None:
     """Wait for the other ranks, without a collective.
 
-    Why: a rank that ended its story too early must not meet the others' collectives
-    with those of the detector. It waits here, and a hang names this place.
+    Why: the collectives of the detector must not match those of a rank that still runs
+    its version. A rank that returned too early waits here, and a hang names this place.
 
     Args:
         ranks: Who this process is.
     """
     (folder() / f"ended-{ranks.rank}").touch()
-    everyone = [folder() / f"ended-{rank}" for rank in range(ranks.world_size)]
-    while not all(file.exists() for file in everyone):
+    markers = [folder() / f"ended-{rank}" for rank in range(ranks.world_size)]
+    while not all(marker.exists() for marker in markers):
         time.sleep(0.02)
 
 
-def _judge(got: Any, judge: str, ranks: dist.Ranks) -> None:
-    """Let the lab's detector look at what the story returned."""
+def _detect(got: Any, judge: str, ranks: dist.Ranks) -> None:
+    """Let the lab's detector check what a version returned."""
     if ranks.is_main:
         print(ENDED, flush=True)
-    if got is None:  # the same on every rank: they play the same story
+    if got is None:  # the same on every rank: they run the same version
         raise LabError(
             "the story returned nothing.",
             why="the detector looks at what a story returns.",
@@ -236,15 +240,15 @@ def expect(what: str, got: Any, *, want: Any) -> None:
           fix:  edit `broken` in a copy of the lab until its check passes.
           more: troubleshooting/#labs
     """
-    everyone = dist.gather_objects((got, want, _same(got, want)))
-    if all(right for _, _, right in everyone):
+    values = dist.gather_objects((got, want, _same(got, want)))
+    if all(is_right for _, _, is_right in values):
         return
-    held = ", ".join(
-        f"{_text(value)} on rank {rank}" for rank, (value, _, _) in enumerate(everyone)
+    values_by_rank = ", ".join(
+        f"{_text(value)} on rank {rank}" for rank, (value, _, _) in enumerate(values)
     )
-    wanted = " / ".join(dict.fromkeys(_text(value) for _, value, _ in everyone))
+    wanted = " / ".join(dict.fromkeys(_text(value) for _, value, _ in values))
     raise WrongResultError(
-        f"{what}: {held}; right is {wanted}.",
+        f"{what}: {values_by_rank}; right is {wanted}.",
         why="a program may end well and be wrong: compare it with what is known.",
         fix="edit `broken` in a copy of the lab until its check passes.",
         page="labs",
@@ -266,17 +270,17 @@ def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def run_script(text: str, *arguments: str, through: tuple[str, ...] = ()) -> Finished:
+def run_script(text: str, *arguments: str, launcher: tuple[str, ...] = ()) -> Finished:
     """Run a script of its own, as a learner would type it; its output is shown.
 
     Args:
         text: The script.
         *arguments: Its own arguments.
-        through: What stands between Python and the script, e.g. `("-m", "torchrun")`.
+        launcher: What stands between Python and the script, e.g. `("-m", "torchrun")`.
 
     Returns:
         Exit code and output.
     """
     script = folder() / "train.py"
     script.write_text(text, encoding="utf-8")
-    return play((*through, str(script), *arguments), cwd=folder())
+    return run((*launcher, str(script), *arguments), cwd=folder())

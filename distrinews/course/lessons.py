@@ -140,14 +140,14 @@ def show(title: str, ranks: Ranks, **columns: object) -> None:
         broadcast                    before              after
           rank 0                     [1, 1]              nobody
     """
-    everyone = dist.gather_objects({n: _as_text(v) for n, v in columns.items()})
+    rows = dist.gather_objects({n: _as_text(v) for n, v in columns.items()})
     if not ranks.is_main:
         return
-    widths = {n: max(20, *(len(told[n]) + 2 for told in everyone)) for n in columns}
+    widths = {n: max(20, *(len(row[n]) + 2 for row in rows)) for n in columns}
     names = "".join(name.ljust(widths[name]) for name in columns)
     print(f"{title:29}{names}".rstrip())
-    for rank, told in enumerate(everyone):
-        values = "".join(told[name].ljust(widths[name]) for name in columns)
+    for rank, row in enumerate(rows):
+        values = "".join(row[name].ljust(widths[name]) for name in columns)
         print(f"  {f'rank {rank}':27}{values}".rstrip())
 
 

@@ -106,11 +106,11 @@ class LabSheet:
         title, fields = labelled_lines(ast.get_docstring(tree) or "")
         missing = [label for label in LAB_FIELDS if not fields.get(label)]
         symptoms = [
-            ast.literal_eval(word.value)
+            ast.literal_eval(keyword.value)
             for node in ast.walk(tree)
             if isinstance(node, ast.Call)
-            for word in node.keywords
-            if word.arg == "symptom"
+            for keyword in node.keywords
+            if keyword.arg == "symptom"
         ]
         if missing or len(symptoms) != 1:
             raise LabError(
@@ -131,8 +131,8 @@ def lab_names() -> list[str]:
     Raises:
         LabError: This is no checkout of the repository.
     """
-    found = sorted(path.stem for path in LABS.glob("*.py"))
-    if not found:
+    names = sorted(path.stem for path in LABS.glob("*.py"))
+    if not names:
         raise LabError(
             "the labs are not here.",
             why="they are files to edit, and come with the repository, not with the "
@@ -141,7 +141,7 @@ def lab_names() -> list[str]:
             "python -m distrinews lab list",
             page="labs",
         )
-    return found
+    return names
 
 
 def difference(sheet: LabSheet) -> list[str]:
@@ -263,11 +263,11 @@ def wrong_solutions(name: str) -> dict[pathlib.Path, str]:
         File -> regular expression that the reason for its rejection must match: the
         field `Rejected` of its docstring.
     """
-    found = {}
+    reasons = {}
     for path in sorted((EXERCISES / "wrong").glob(f"{name}__*.py")):
         about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        found[path] = labelled_lines(about)[1]["Rejected"]
-    return found
+        reasons[path] = labelled_lines(about)[1]["Rejected"]
+    return reasons
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
@@ -284,8 +284,8 @@ def did_you_mean(name: str, known: Sequence[str]) -> str:
         >>> did_you_mean("missing-barier", ["missing_barrier", "wrong_seed"])
         ' Did you mean missing_barrier?'
     """
-    near = difflib.get_close_matches(name.replace("-", "_"), known, cutoff=0.5)
-    return f" Did you mean {' or '.join(near)}?" if near else ""
+    matches = difflib.get_close_matches(name.replace("-", "_"), known, cutoff=0.5)
+    return f" Did you mean {' or '.join(matches)}?" if matches else ""
 
 
 def labelled_lines(about: str) -> tuple[str, dict[str, str]]:

@@ -59,26 +59,26 @@ class TensorWatch(TorchDispatchMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run an operation; count what it made."""
-        given = {id(one.untyped_storage()) for one in _tensors((args, kwargs))}
+        inputs = {id(tensor.untyped_storage()) for tensor in _tensors((args, kwargs))}
         result = func(*args, **(kwargs or {}))
-        for one in _tensors(result):
-            storage = one.untyped_storage()
-            if id(storage) not in given | self._known:
+        for tensor in _tensors(result):
+            storage = tensor.untyped_storage()
+            if id(storage) not in inputs | self._known:
                 self._count(storage)
         return result
 
     def _count(self, storage: torch.UntypedStorage) -> None:
-        name, num_bytes = id(storage), storage.nbytes()
-        self._known.add(name)
+        key, num_bytes = id(storage), storage.nbytes()
+        self._known.add(key)
         self.bytes += num_bytes
         self.peak_bytes = max(self.peak_bytes, self.bytes)
         # The Python object lives as long as the storage does (torch keeps it).
-        weakref.finalize(storage, self._forget, name, num_bytes)
+        weakref.finalize(storage, self._forget, key, num_bytes)
 
-    def _forget(self, name: int, num_bytes: int) -> None:
-        self._known.discard(name)
+    def _forget(self, key: int, num_bytes: int) -> None:
+        self._known.discard(key)
         self.bytes -= num_bytes
 
 
-def _tensors(told: Any) -> list[torch.Tensor]:
-    return [one for one in tree_leaves(told) if isinstance(one, torch.Tensor)]
+def _tensors(tree: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]

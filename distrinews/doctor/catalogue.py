@@ -113,7 +113,7 @@ class Trouble(_Frozen):
     sources: tuple[str, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _is_honest(self) -> Trouble:
+    def _reproduced_means_captured(self) -> Trouble:
         if self.reproduced != (self.captured is not None):
             raise ValueError(f"{self.slug}: reproduced means that output was captured")
         return self
@@ -161,11 +161,11 @@ class Catalogue(_Frozen):
     troubles: tuple[Trouble, ...]
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Catalogue:
+    def _is_consistent(self) -> Catalogue:
         slugs = [e.slug for e in self.own] + [e.slug for e in self.troubles]
-        twice = sorted({slug for slug in slugs if slugs.count(slug) > 1})
-        if twice:
-            raise ValueError(f"anchors that stand twice: {twice}")
+        duplicates = sorted({slug for slug in slugs if slugs.count(slug) > 1})
+        if duplicates:
+            raise ValueError(f"anchors that stand twice: {duplicates}")
         for trouble in self.troubles:
             if trouble.group not in self.groups:
                 raise ValueError(f"{trouble.slug}: no group {trouble.group!r}")
@@ -190,9 +190,9 @@ class Catalogue(_Frozen):
             >>> read().trouble("no-set-epoch").silent
             True
         """
-        for found in self.troubles:
-            if found.slug == slug:
-                return found
+        for trouble in self.troubles:
+            if trouble.slug == slug:
+                return trouble
         raise KeyError(slug)
 
 

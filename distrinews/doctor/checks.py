@@ -36,7 +36,7 @@ ENOUGH_SHARED_BYTES = 128 * MIB
 # A run's checkpoints and the cache of tokenised rows; and what hardly lasts a minute.
 ENOUGH_DISK_BYTES = 2 * 2**30
 LEAST_DISK_BYTES = 200 * MIB
-# torchrun takes it where the rendezvous is static and no port was given. torch 2.13
+# torchrun takes it where the rendezvous is static and no port was threads. torch 2.13
 # does so for several machines only: on one machine it looks for a free port by itself,
 # as --standalone does; older versions need that flag. Many scripts set it by hand.
 TORCHRUN_PORT = 29500
@@ -45,20 +45,20 @@ NOTEBOOK_VARIABLES = ("JPY_PARENT_PID", "KAGGLE_KERNEL_RUN_TYPE", "COLAB_RELEASE
 LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 
 
-def _set(name: str, value: str) -> str:
+def _set_command(name: str, value: str) -> str:
     """What to type to set a variable: PowerShell and the others disagree."""
     windows = sys.platform == "win32"
     return f'$env:{name} = "{value}"' if windows else f"export {name}={value}"
 
 
-def _unset(name: str) -> str:
+def _unset_command(name: str) -> str:
     windows = sys.platform == "win32"
     return f"Remove-Item Env:{name}" if windows else f"unset {name}"
 
 
 def _python() -> list[Finding]:
     version = platform.python_version()
-    wanted = _ranges()[0]
+    wanted = _required_versions()[0]
     bits = 64 if sys.maxsize > 2**32 else 32
     if bits == 32 or not _fits(version, wanted):
         cure = f"install a 64-bit Python {wanted or 'from python.org'}"
@@ -67,19 +67,21 @@ def _python() -> list[Finding]:
     return [Finding("python", "ok", f"{version}, {bits} bit")]
 
 
-def _ranges() -> tuple[str, list[str]]:
+def _required_versions() -> tuple[str, list[str]]:
     """The ranges for Python and the packages: as installed, or of a checkout."""
     try:
-        about = importlib.metadata.metadata("distrinews")
+        metadata = importlib.metadata.metadata("distrinews")
     except importlib.metadata.PackageNotFoundError:
         project = checkout.ROOT / "pyproject.toml"
         if not project.is_file():
             return "", []
-        told = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
-        return told["requires-python"], told["dependencies"]
-    needed = about.get_all("Requires-Dist") or []
+        content = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+        return content["requires-python"], content["dependencies"]
+    packages = metadata.get_all("Requires-Dist") or []
     # WHY without those behind a semicolon: an extra is another page's business.
-    return about["Requires-Python"] or "", [line for line in needed if ";" not in line]
+    return metadata["Requires-Python"] or "", [
+        line for line in packages if ";" not in line
+    ]
 
 
 def _fits(version: str, wanted: str) -> bool:
@@ -94,7 +96,7 @@ def _fits(version: str, wanted: str) -> bool:
 
 def _packages() -> list[Finding]:
     wrong = []
-    for line in _ranges()[1]:
+    for line in _required_versions()[1]:
         name = re.split(r"[^A-Za-z0-9._-]", line)[0]
         try:
             version = importlib.metadata.version(name)
@@ -110,14 +112,14 @@ def _packages() -> list[Finding]:
 
 
 def _notebook() -> list[Finding]:
-    found = [name for name in NOTEBOOK_VARIABLES if name in os.environ]
-    if not found:
+    variables = [name for name in NOTEBOOK_VARIABLES if name in os.environ]
+    if not variables:
         return [Finding("notebook", "ok", "no, an ordinary program")]
     return [
         Finding(
             "notebook",
             "warning",
-            f"yes ({found[0]} is set): a cell's function cannot become a rank",
+            f"yes ({variables[0]} is set): a cell's function cannot become a rank",
             "run scripts from a cell: !python chapters/05_ddp_training.py",
             "function-in-notebook",
         )
@@ -125,12 +127,12 @@ def _notebook() -> list[Finding]:
 
 
 def _launcher() -> list[Finding]:
-    found = [name for name in LAUNCHER_VARIABLES if name in os.environ]
-    if not found:
+    variables = [name for name in LAUNCHER_VARIABLES if name in os.environ]
+    if not variables:
         return [Finding("launcher", "ok", "no variables of a launcher are set")]
-    listed = " ".join(found)
-    text = f"{listed} set: every program takes itself for a rank and waits for others"
-    cure = "; ".join(_unset(name) for name in found)
+    names = " ".join(variables)
+    text = f"{names} set: every program takes itself for a rank and waits for others"
+    cure = "; ".join(_unset_command(name) for name in variables)
     return [Finding("launcher", "problem", text, cure, "setup")]
 
 
@@ -140,7 +142,7 @@ def _host_name() -> list[Finding]:
     cure = f"add the line '127.0.0.1 {name or 'localhost'}' to the hosts file"
     if sys.platform != "win32":  # there gloo finds the loopback by address
         loopback = "lo0" if sys.platform == "darwin" else "lo"
-        cure += f", or: {_set('GLOO_SOCKET_IFNAME', loopback)}"
+        cure += f", or: {_set_command('GLOO_SOCKET_IFNAME', loopback)}"
     if not name or not name.isascii():
         text = f"{name!r} is no name that gloo can look up"
         return [Finding("host name", "warning", text, cure, page)]
@@ -167,7 +169,7 @@ def _interface() -> list[Finding]:
     if not missing:
         return [Finding("network", "ok", f"GLOO_SOCKET_IFNAME={wanted} exists")]
     text = f"GLOO_SOCKET_IFNAME={wanted}, but there is only {', '.join(sorted(names))}"
-    cure = _unset("GLOO_SOCKET_IFNAME")
+    cure = _unset_command("GLOO_SOCKET_IFNAME")
     return [Finding("network", "problem", text, cure, "unsupported-gloo-device")]
 
 
@@ -196,22 +198,31 @@ def _threads() -> list[Finding]:
 
     logical = psutil.cpu_count() or 1
     cores = psutil.cpu_count(logical=False) or logical
-    given = os.environ.get("OMP_NUM_THREADS")
+    threads = os.environ.get("OMP_NUM_THREADS")
     page = "omp-one-thread"
-    if given is None:
+    if threads is None:
         text = f"{cores} cores, {logical} hardware threads; ranks share them equally"
         return [Finding("cores", "ok", text)]
-    cure = _unset("OMP_NUM_THREADS") + "  (each rank then gets its share of the cores)"
-    if not given.isascii() or not given.isdigit() or int(given) < 1:
-        text = f"OMP_NUM_THREADS={given!r} is no number of threads"
+    cure = (
+        _unset_command("OMP_NUM_THREADS")
+        + "  (each rank then gets its share of the cores)"
+    )
+    if not threads.isascii() or not threads.isdigit() or int(threads) < 1:
+        text = f"OMP_NUM_THREADS={threads!r} is no number of threads"
         return [Finding("cores", "problem", text, cure, page)]
-    if int(given) > 8 * logical:
-        text = f"OMP_NUM_THREADS={given} on {logical} hardware threads: starting fails"
+    if int(threads) > 8 * logical:
+        text = (
+            f"OMP_NUM_THREADS={threads} on {logical} hardware threads: starting fails"
+        )
         return [Finding("cores", "problem", text, cure, page)]
-    if int(given) > cores:
-        text = f"OMP_NUM_THREADS={given} per rank on {cores} cores: they fight for them"
+    if int(threads) > cores:
+        text = (
+            f"OMP_NUM_THREADS={threads} per rank on {cores} cores: they fight for them"
+        )
         return [Finding("cores", "warning", text, cure, page)]
-    return [Finding("cores", "ok", f"{cores} cores, OMP_NUM_THREADS={given} per rank")]
+    return [
+        Finding("cores", "ok", f"{cores} cores, OMP_NUM_THREADS={threads} per rank")
+    ]
 
 
 def _shared_memory() -> list[Finding]:
@@ -227,36 +238,40 @@ def _shared_memory() -> list[Finding]:
 
 def _folders() -> list[Finding]:
     """Space and the right to write, where runs, caches and temporary files go."""
-    found = []
+    findings = []
     cache = os.environ.get("DISTRINEWS_CACHE") or "~/.cache/distrinews"
-    places = {"here": pathlib.Path(), "cache": pathlib.Path(cache).expanduser()}
+    folders = {"here": pathlib.Path(), "cache": pathlib.Path(cache).expanduser()}
     cures = {
         "here": "cd to a folder of your own, or: --runs-dir FOLDER",
-        "cache": _set("DISTRINEWS_CACHE", "FOLDER"),
-        "temporary": _set("TEMP" if sys.platform == "win32" else "TMPDIR", "FOLDER"),
+        "cache": _set_command("DISTRINEWS_CACHE", "FOLDER"),
+        "temporary": _set_command(
+            "TEMP" if sys.platform == "win32" else "TMPDIR", "FOLDER"
+        ),
     }
     try:
-        places["temporary"] = pathlib.Path(tempfile.gettempdir())
+        folders["temporary"] = pathlib.Path(tempfile.gettempdir())
     except OSError as error:
         text = f"there is no usable folder for temporary files: {error.strerror}"
-        found.append(Finding("folder", "problem", text, cures["temporary"], "output"))
-    for name, place in places.items():
-        found.append(_folder(name, place, cure=cures[name]))
-    return found
+        findings.append(
+            Finding("folder", "problem", text, cures["temporary"], "output")
+        )
+    for name, folder in folders.items():
+        findings.append(_folder(name, folder, cure=cures[name]))
+    return findings
 
 
-def _folder(name: str, place: pathlib.Path, *, cure: str) -> Finding:
-    here = place.absolute()
+def _folder(name: str, folder: pathlib.Path, *, cure: str) -> Finding:
+    existing = folder.absolute()
     try:
-        while not here.exists() and here != here.parent:
-            here = here.parent  # the rest would be made there
-        with tempfile.TemporaryFile(dir=here) as file:
+        while not existing.exists() and existing != existing.parent:
+            existing = existing.parent  # the rest would be made there
+        with tempfile.TemporaryFile(dir=existing) as file:
             file.write(b"x")
-        free = shutil.disk_usage(here).free
+        free = shutil.disk_usage(existing).free
     except OSError as error:
-        text = f"{name}: cannot write to {here}: {error.strerror or error}"
+        text = f"{name}: cannot write to {existing}: {error.strerror or error}"
         return Finding("folder", "problem", text, cure, "output")
-    text = f"{name}: {free / 2**30:.1f} GiB free in {here}"
+    text = f"{name}: {free / 2**30:.1f} GiB free in {existing}"
     if free < ENOUGH_DISK_BYTES:
         level: Level = "problem" if free < LEAST_DISK_BYTES else "warning"
         return Finding("folder", level, text, f"free some space, or {cure}", "output")

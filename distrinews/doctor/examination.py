@@ -35,7 +35,7 @@ CHECKS_LIMIT_S = 8.0
 PROBE_LIMIT_S = 26.0
 PAIR_LIMIT_S = 20.0
 # How long a probe that was told to end may take to end its ranks.
-FAREWELL_S = 3.0
+TERMINATE_TIMEOUT_S = 3.0
 
 
 def examine(checks: Sequence[Callable[[], list[Finding]]] = CHECKS) -> list[Finding]:
@@ -54,12 +54,12 @@ def examine(checks: Sequence[Callable[[], list[Finding]]] = CHECKS) -> list[Find
         >>> examine()  # doctest: +SKIP
     """
     with _Probe() as probe:  # runs while we look at the rest
-        found = _look_at_all(checks)
+        findings = _run_checks(checks)
         try:
-            found += probe.findings()
+            findings += probe.findings()
         except Exception as error:  # whatever it was, the rest is worth telling
-            found.append(_torch_failed(f"{type(error).__name__}: {error}"))
-    return found
+            findings.append(_torch_failed(f"{type(error).__name__}: {error}"))
+    return findings
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
@@ -95,12 +95,12 @@ def describe(findings: Sequence[Finding], *, as_json: bool = False) -> str:
         No problem, no warning.
     """
     if as_json:
-        told = {
+        report = {
             "distrinews": __version__,
             "exit_code": exit_code(findings),
             "findings": [asdict(finding) for finding in findings],
         }
-        return json.dumps(told, indent=1)
+        return json.dumps(report, indent=1)
     lines = []
     for finding in findings:
         lines.append(f"{finding.level:8} {finding.name:10} {finding.text}")
@@ -112,19 +112,19 @@ def describe(findings: Sequence[Finding], *, as_json: bool = False) -> str:
         sum(finding.level == level for finding in findings)
         for level in ("problem", "warning")
     )
-    counted = f"{_count(problems, 'problem')}, {_count(warnings, 'warning')}."
-    return "\n".join([*lines, "", counted[0].upper() + counted[1:]])
+    summary = f"{_count(problems, 'problem')}, {_count(warnings, 'warning')}."
+    return "\n".join([*lines, "", summary[0].upper() + summary[1:]])
 
 
 def _count(number: int, word: str) -> str:
     return f"{number or 'no'} {word}{'s' if number > 1 else ''}"
 
 
-def _look_at_all(checks: Sequence[Callable[[], list[Finding]]]) -> list[Finding]:
+def _run_checks(checks: Sequence[Callable[[], list[Finding]]]) -> list[Finding]:
     """Run the checks side by side, and give up on those that do not answer."""
     answers: dict[int, list[Finding]] = {}
 
-    def ask(number: int, check: Callable[[], list[Finding]]) -> None:
+    def run_check(number: int, check: Callable[[], list[Finding]]) -> None:
         try:
             answers[number] = check()
         except Exception as error:  # a check may fail; the doctor may not
@@ -133,7 +133,7 @@ def _look_at_all(checks: Sequence[Callable[[], list[Finding]]]) -> list[Finding]
 
     # WHY daemons: a name server that never answers must not keep this program alive.
     threads = [
-        threading.Thread(target=ask, args=(number, check), daemon=True)
+        threading.Thread(target=run_check, args=(number, check), daemon=True)
         for number, check in enumerate(checks)
     ]
     for thread in threads:
@@ -141,11 +141,11 @@ def _look_at_all(checks: Sequence[Callable[[], list[Finding]]]) -> list[Finding]
     deadline_s = time.monotonic() + CHECKS_LIMIT_S
     for thread in threads:
         thread.join(max(0.0, deadline_s - time.monotonic()))
-    silent = f"no answer within {CHECKS_LIMIT_S:.0f} s"
-    found: list[Finding] = []
+    no_answer = f"no answer within {CHECKS_LIMIT_S:.0f} s"
+    findings: list[Finding] = []
     for number, check in enumerate(checks):
-        found += answers.get(number, [_unknown(check, silent)])
-    return found
+        findings += answers.get(number, [_unknown(check, no_answer)])
+    return findings
 
 
 def _unknown(check: Callable[[], list[Finding]], text: str) -> Finding:
@@ -159,7 +159,7 @@ class _Probe:
     def __enter__(self) -> _Probe:
         self._began_s = time.monotonic()
         self._lines: queue.Queue[str | None] = queue.Queue()
-        self._told: list[dict[str, Any]] = []
+        self._records: list[dict[str, Any]] = []
         self._error = ""
         try:
             # WHY stderr is merged: a crash before the first line says why only there.
@@ -174,10 +174,10 @@ class _Probe:
         except OSError as error:
             self._process, self._error = None, f"could not be started: {error}"
             return self
-        threading.Thread(target=self._listen, daemon=True).start()
+        threading.Thread(target=self._read_lines, daemon=True).start()
         return self
 
-    def _listen(self) -> None:
+    def _read_lines(self) -> None:
         if self._process is not None and self._process.stdout is not None:
             with contextlib.suppress(OSError, ValueError):  # closed when we give up
                 for line in self._process.stdout:
@@ -188,38 +188,38 @@ class _Probe:
         """What torch can do and how the two ranks did."""
         if self._process is None:
             return [_torch_failed(self._error)]
-        deadline_s, other = self._began_s + PROBE_LIMIT_S, []
+        deadline_s, other_lines = self._began_s + PROBE_LIMIT_S, []
         while True:
             try:
                 wait_s = max(0.01, deadline_s - time.monotonic())
                 line = self._lines.get(timeout=wait_s)
             except queue.Empty:
-                return self._given_up()
+                return self._timed_out()
             if line is None:
                 break
             try:
-                self._told.append(dict(json.loads(line)))
+                self._records.append(dict(json.loads(line)))
             except (ValueError, TypeError):  # a warning of torch's, or a last cry
-                other.append(line.rstrip())
+                other_lines.append(line.rstrip())
                 continue
-            if len(self._told) == 1:  # torch is there; now the ranks' time runs
+            if len(self._records) == 1:  # torch is there; now the ranks' time runs
                 deadline_s = min(deadline_s, time.monotonic() + PAIR_LIMIT_S)
-        return self._judge("\n".join(other[-30:]))
+        return self._judge("\n".join(other_lines[-30:]))
 
-    def _judge(self, other: str) -> list[Finding]:
-        if not self._told or "torch" not in self._told[0]:
-            told = self._told[-1].get("error", "") if self._told else ""
-            return [_torch_failed(told or other or "it ended without a word")]
-        facts, *rest = self._told
+    def _judge(self, other_output: str) -> list[Finding]:
+        if not self._records or "torch" not in self._records[0]:
+            error = self._records[-1].get("error", "") if self._records else ""
+            return [_torch_failed(error or other_output or "it ended without a word")]
+        facts, *rest = self._records
         pair: dict[str, Any] = {}
-        for told in rest:
-            pair |= told
-        if not pair and other:
-            pair = {"error": other}
+        for record in rest:
+            pair |= record
+        if not pair and other_output:
+            pair = {"error": other_output}
         return [*judge_torch(facts), judge_pair(pair)]
 
-    def _given_up(self) -> list[Finding]:
-        if not self._told:
+    def _timed_out(self) -> list[Finding]:
+        if not self._records:
             return [_torch_failed(f"did not load within {PROBE_LIMIT_S:.0f} s")]
         text = (
             f"two processes did not meet within {PAIR_LIMIT_S:.0f} s: a firewall, a "
@@ -227,7 +227,7 @@ class _Probe:
         )
         cure = "close other programs and VPNs, then: python -m distrinews doctor"
         pair = Finding("two ranks", "problem", text, cure, "rank-hung")
-        return [*judge_torch(self._told[0]), pair]
+        return [*judge_torch(self._records[0]), pair]
 
     def __exit__(self, *_: object) -> None:
         if self._process is None or self._process.poll() is not None:
@@ -236,7 +236,7 @@ class _Probe:
         # it cannot, and they notice only a moment later that it is gone.
         self._process.terminate()
         try:
-            self._process.wait(FAREWELL_S)
+            self._process.wait(TERMINATE_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

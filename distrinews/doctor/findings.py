@@ -50,48 +50,49 @@ def judge_torch(facts: dict[str, Any]) -> list[Finding]:
     """Say what torch's answers mean.
 
     Args:
-        facts: What `doctor_probe.torch_facts` returned.
+        facts: What `distrinews.doctor.probe.torch_facts` returned.
 
     Returns:
         Findings about torch, its backends, libuv and GPUs.
 
     Examples:
-        >>> told = {"torch": "2.13.0", "distributed": True, "gloo": True, "nccl": False}
-        >>> [f.text for f in judge_torch({**told, "libuv": True, "gpus": []})][:2]
+        >>> facts = {"torch": "2.13.0", "distributed": True, "gloo": True}
+        >>> facts |= {"nccl": False, "libuv": True, "gpus": []}
+        >>> [finding.text for finding in judge_torch(facts)][:2]
         ['2.13.0', 'gloo (CPU)']
     """
     if not (facts["distributed"] and facts["gloo"]):
         text = f"{facts['torch']} was built without distributed support for the CPU"
         return [Finding("torch", "problem", text, INSTALL, "machine")]
     backends = "gloo (CPU), nccl (NVIDIA GPUs)" if facts["nccl"] else "gloo (CPU)"
-    found = [
+    findings = [
         Finding("torch", "ok", str(facts["torch"])),
         Finding("backends", "ok", backends),
     ]
     if not facts["libuv"]:
         text = "torch was built without libuv: torchrun does not work here"
         cure = "start chapters with python, not torchrun: they start their ranks"
-        found.append(Finding("libuv", "warning", text, cure, "no-libuv-on-windows"))
-    return found + _judge_gpus(facts["gpus"])
+        findings.append(Finding("libuv", "warning", text, cure, "no-libuv-on-windows"))
+    return findings + _judge_gpus(facts["gpus"])
 
 
 def _judge_gpus(gpus: list[dict[str, Any]]) -> list[Finding]:
     if not gpus:
         return [Finding("gpus", "ok", "none: ranks compute on the CPU, that is enough")]
-    found = [Finding("gpus", "ok", ", ".join(gpu["name"] for gpu in gpus))]
+    findings = [Finding("gpus", "ok", ", ".join(gpu["name"] for gpu in gpus))]
     slow = sorted({gpu["name"] for gpu in gpus if not gpu["bf16_native"]})
     if slow:
         text = f"bfloat16 is only emulated on {', '.join(slow)}: slow"
         cure = "train in float32, as this course does"
-        found.append(Finding("bfloat16", "warning", text, cure, "bf16-emulated"))
-    return found
+        findings.append(Finding("bfloat16", "warning", text, cure, "bf16-emulated"))
+    return findings
 
 
-def judge_pair(told: dict[str, Any]) -> Finding:
+def judge_pair(record: dict[str, Any]) -> Finding:
     """Say how the two real ranks did.
 
     Args:
-        told: What the probe printed about them: sum and took_s, or error.
+        record: What the probe printed about them: sum and took_s, or error.
 
     Returns:
         The finding; of a failure with the cure of the entry that its text matches.
@@ -100,17 +101,17 @@ def judge_pair(told: dict[str, Any]) -> Finding:
         >>> judge_pair({"sum": 3, "world_size": 2, "took_s": 4.5}).text
         'two processes added up 1 + 2 = 3 in 4.5 s'
     """
-    if told.get("sum") == 3 and "took_s" in told:
-        text = f"two processes added up 1 + 2 = 3 in {told['took_s']} s"
+    if record.get("sum") == 3 and "took_s" in record:
+        text = f"two processes added up 1 + 2 = 3 in {record['took_s']} s"
         return Finding("two ranks", "ok", text)
     # WHY here: a machine without pydantic is what this module shall report.
     from distrinews.doctor.matching import match
 
-    error = str(told.get("error", f"they ended without a result: {told}"))
+    error = str(record.get("error", f"they ended without a result: {record}"))
     page, cure = "rank-failed", "python -m distrinews.doctor.probe  (shows all of it)"
-    if known := match(error):
-        page = known[0].entry.slug
-        cure = getattr(known[0].entry, "cure", cure)
+    if matches := match(error):
+        page = matches[0].entry.slug
+        cure = getattr(matches[0].entry, "cure", cure)
     # The last line that says what happened, not our own why, fix and more.
     lines = [line for line in error.splitlines() if line and not line.startswith("  ")]
     return Finding("two ranks", "problem", lines[-1][:200], cure, page)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from distrinews.doctor.catalogue import Catalogue, OwnError, Rule, Trouble, read
 from distrinews.errors import SettingsError
 
-__all__ = ["Match", "describe", "match", "pasted"]
+__all__ = ["Match", "describe", "match", "read_text"]
 
 # The part of a log that is looked at: its beginning and its end.
 MAX_CHARACTERS = 200_000
@@ -60,7 +60,7 @@ class Match:
         return "likely" if self.weight >= LIKELY else "a guess"
 
 
-def pasted(path: pathlib.Path | None) -> str:
+def read_text(path: pathlib.Path | None) -> str:
     """Read the text to look at: UTF-8, or what Windows' PowerShell writes.
 
     Args:
@@ -74,7 +74,7 @@ def pasted(path: pathlib.Path | None) -> str:
     """
     if path is not None:
         try:
-            return _decoded(path.read_bytes())
+            return _decode(path.read_bytes())
         except OSError as error:
             raise SettingsError(
                 f"{path} cannot be read: {error.strerror}.",
@@ -85,14 +85,16 @@ def pasted(path: pathlib.Path | None) -> str:
     if sys.stdin.isatty():
         key = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
         print(f"Paste the text, then a new line and {key}:", file=sys.stderr)
-    return _decoded(sys.stdin.buffer.read())
+    return _decode(sys.stdin.buffer.read())
 
 
-def _decoded(text: bytes) -> str:
+def _decode(text: bytes) -> str:
     # WHY UTF-16, too: the PowerShell that comes with Windows redirects into it.
-    marked = text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    wide = marked and text.count(0) > len(text) // 4  # else it only begins like that
-    return text.decode("utf-16" if wide else "utf-8-sig", errors="replace")
+    has_mark = text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    is_utf16 = (
+        has_mark and text.count(0) > len(text) // 4
+    )  # else it only begins like that
+    return text.decode("utf-16" if is_utf16 else "utf-8-sig", errors="replace")
 
 
 def match(text: str, *, catalogue: Catalogue | None = None) -> list[Match]:
@@ -113,22 +115,25 @@ def match(text: str, *, catalogue: Catalogue | None = None) -> list[Match]:
         >>> match("ZeroDivisionError: division by zero")
         []
     """
-    known = catalogue or read()
+    catalogue = catalogue or read()
     half = MAX_CHARACTERS // 2
     if len(text) > MAX_CHARACTERS:
         text = f"{text[:half]}\n{text[-half:]}"
-    for pattern, replacement in known.tidy:
+    for pattern, replacement in catalogue.tidy:
         text = re.sub(pattern, replacement, text)
-    found = [*_troubles(text, known.troubles), *_own_errors(text, known.own)]
+    matches = [
+        *_match_troubles(text, catalogue.troubles),
+        *_match_own_errors(text, catalogue.own),
+    ]
     # WHY stable: among equals the catalogue's order decides, in every language.
-    return sorted(found, key=lambda each: -each.weight)
+    return sorted(matches, key=lambda match: -match.weight)
 
 
-def describe(found: Sequence[Match], *, as_json: bool = False) -> str:
+def describe(matches: Sequence[Match], *, as_json: bool = False) -> str:
     """Write the matches down, for a person or for a program.
 
     Args:
-        found: What `match` returned.
+        matches: What `match` returned.
         as_json: For a program.
 
     Returns:
@@ -140,14 +145,14 @@ def describe(found: Sequence[Match], *, as_json: bool = False) -> str:
         Nothing in the catalogue matches this text.
     """
     if as_json:
-        return json.dumps({"matches": [_as_dict(each) for each in found]}, indent=1)
-    if not found:
+        return json.dumps({"matches": [_as_dict(match) for match in matches]}, indent=1)
+    if not matches:
         return (
             "Nothing in the catalogue matches this text.\n"
             "Paste the whole traceback, from the first line of the rank that failed "
             "first.\nIf it was whole: this trouble is not a known one of DDP."
         )
-    best, *others = found
+    best, *others = matches
     lines = [f"{best.entry.title}  ({best.sure}, {best.weight} of 100)"]
     parts = {"found": best.reason} | {
         name: getattr(best.entry, name, "") for name in ("cause", "cure", "prevention")
@@ -160,37 +165,37 @@ def describe(found: Sequence[Match], *, as_json: bool = False) -> str:
         lines.append(f"  try it: python -m distrinews lab run {lab}")
     lines.append(f"  more: troubleshooting/#{best.entry.slug}")
     if others:
-        names = ", ".join(f"#{each.entry.slug} ({each.sure})" for each in others[:4])
+        names = ", ".join(f"#{match.entry.slug} ({match.sure})" for match in others[:4])
         lines.append(f"  less likely: {names}")
     return "\n".join(lines)
 
 
-def _as_dict(each: Match) -> dict[str, object]:
-    told: dict[str, object] = {
-        "slug": each.entry.slug,
-        "title": each.entry.title,
-        "sure": each.sure,
-        "weight": each.weight,
-        "found": each.reason,
-        "page": f"troubleshooting/#{each.entry.slug}",
+def _as_dict(match: Match) -> dict[str, object]:
+    record: dict[str, object] = {
+        "slug": match.entry.slug,
+        "title": match.entry.title,
+        "sure": match.sure,
+        "weight": match.weight,
+        "found": match.reason,
+        "page": f"troubleshooting/#{match.entry.slug}",
     }
     names = ("cause", "cure", "prevention", "lab")
-    return told | {name: getattr(each.entry, name, None) for name in names}
+    return record | {name: getattr(match.entry, name, None) for name in names}
 
 
-def _troubles(text: str, troubles: Iterable[Trouble]) -> list[Match]:
+def _match_troubles(text: str, troubles: Iterable[Trouble]) -> list[Match]:
     """Each trouble by its surest rule that holds."""
-    found = []
+    matches = []
     for trouble in troubles:
         for rule in trouble.rules:
-            reason = _holds(rule, text)
+            reason = _matched_part(rule, text)
             if reason:
-                found.append(Match(trouble, rule.weight, reason))
+                matches.append(Match(trouble, rule.weight, reason))
                 break
-    return found
+    return matches
 
 
-def _holds(rule: Rule, text: str) -> str:
+def _matched_part(rule: Rule, text: str) -> str:
     """The part of the text that fulfils a rule, or an empty string."""
     if any(_search(pattern, text) for pattern in rule.none):
         return ""
@@ -215,11 +220,11 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE | re.ASCII)
 
 
-def _own_errors(text: str, own: Iterable[OwnError]) -> list[Match]:
+def _match_own_errors(text: str, own: Iterable[OwnError]) -> list[Match]:
     """The library's own errors say themselves where to read on."""
-    named = {found.group(1): found for found in OWN_ERROR.finditer(text)}
+    anchors = {anchor.group(1): anchor for anchor in OWN_ERROR.finditer(text)}
     return [
-        Match(error, error.weight, named[error.slug].group())
+        Match(error, error.weight, anchors[error.slug].group())
         for error in own
-        if error.slug in named
+        if error.slug in anchors
     ]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["add_up", "main", "torch_facts"]
 
 # How long the two ranks wait for each other in a collective.
-PATIENCE_S = 15.0
+TIMEOUT_S = 15.0
 # A probe started from a launcher's rank would take itself for that rank.
 LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 
@@ -71,15 +71,15 @@ def _has_libuv() -> bool:
 def _gpus() -> list[dict[str, Any]]:
     import torch
 
-    found = []
+    gpus = []
     for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         with torch.cuda.device(number):
             # WHY the argument: by default torch also counts emulation, and a T4 then
             # "supports" a format that it computes in software, slowly.
             native = torch.cuda.is_bf16_supported(including_emulation=False)
         name = torch.cuda.get_device_name(number)
-        found.append({"name": name, "bf16_native": bool(native)})
-    return found
+        gpus.append({"name": name, "bf16_native": bool(native)})
+    return gpus
 
 
 def add_up(ranks: Ranks) -> None:
@@ -101,7 +101,7 @@ def add_up(ranks: Ranks) -> None:
     total = dist.sum_over_ranks(ranks.rank + 1)
     if ranks.is_main:
         size, device = ranks.world_size, ranks.device.type
-        _tell({"sum": int(total), "world_size": size, "device": device})
+        _print_json({"sum": int(total), "world_size": size, "device": device})
 
 
 def main() -> None:
@@ -112,21 +112,21 @@ def main() -> None:
     # is a finding of its own, and must not bring this process down.
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
-        _tell(torch_facts())
+        _print_json(torch_facts())
         from distrinews import dist
 
         began_s = time.monotonic()
-        dist.launch(add_up, num_ranks=2, timeout_s=PATIENCE_S)
-        _tell({"took_s": round(time.monotonic() - began_s, 1)})
+        dist.launch(add_up, num_ranks=2, timeout_s=TIMEOUT_S)
+        _print_json({"took_s": round(time.monotonic() - began_s, 1)})
     except Exception as error:  # every kind: telling it is what this process is for
         notes = "".join(f"{note}\n" for note in getattr(error, "__notes__", []))
-        _tell({"error": f"{notes}{type(error).__name__}: {error}"})
+        _print_json({"error": f"{notes}{type(error).__name__}: {error}"})
         sys.exit(1)
 
 
-def _tell(told: dict[str, Any]) -> None:
+def _print_json(record: dict[str, Any]) -> None:
     with contextlib.suppress(OSError):  # nobody listens any more
-        print(json.dumps(told), flush=True)
+        print(json.dumps(record), flush=True)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def record() -> None:
         with tempfile.TemporaryDirectory() as folder:
             # WHY no check of the exit code: one of them is rejected, and shall be.
             subprocess.run(
-                (sys.executable, "-m", "distrinews", "exercise", "perform")
+                (sys.executable, "-m", "distrinews", "exercise", "run-check")
                 + (str(ROOT / CHECK), str(ROOT / solution), folder),
                 check=False,
                 timeout=120,

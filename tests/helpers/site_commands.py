@@ -57,7 +57,7 @@ def problem(command: str) -> str:
         A sentence; empty if the command exists with these arguments.
     """
     # WHY not posix: a Windows path keeps its backslashes.
-    words = [one.strip("\"'") for one in shlex.split(command, posix=False)]
+    words = [word.strip("\"'") for word in shlex.split(command, posix=False)]
     while words and VARIABLE.fullmatch(words[0]):
         words = words[1:]
     if not words:
@@ -141,9 +141,9 @@ def _distrinews(words: Sequence[str]) -> str:
     import reference_flags
     from docs_site import DocsSettings
 
-    said = _silently(lambda: parser.parser().parse_args(list(words)))
-    if said or len(words) < 2:
-        return said
+    error = _silently(lambda: parser.parser().parse_args(list(words)))
+    if error or len(words) < 2:
+        return error
     if words[0] == "docs":
         return _silently(lambda: parse(DocsSettings, about="", arguments=words[1:]))
     if words[0] == "benchmark" and words[1] in reference_flags.MEASUREMENTS:
@@ -157,14 +157,14 @@ def _distrinews(words: Sequence[str]) -> str:
 def _named(kind: str, name: str) -> str:
     """Whether there is such a lab or exercise."""
     folder = ROOT / "chapters" / {"lab": "labs", "exercise": "exercises"}[kind]
-    there = list(folder.rglob(f"{name}.py")) or name.isupper() or name.startswith("-")
-    return "" if there else f"there is no {kind} {name}"
+    exists = list(folder.rglob(f"{name}.py")) or name.isupper() or name.startswith("-")
+    return "" if exists else f"there is no {kind} {name}"
 
 
 def _pip(words: Sequence[str]) -> str:
     """Whether the extras of our own package exist."""
-    told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    known = set(told["project"]["optional-dependencies"])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    known = set(project["project"]["optional-dependencies"])
     for word in words:
         extras = re.search(r"^(?:\.|distrinews)\[([^\]]+)\]", word)
         lost = set(extras[1].split(",")) - known if extras else set()
@@ -175,12 +175,12 @@ def _pip(words: Sequence[str]) -> str:
 
 def _silently(call: Callable[[], object]) -> str:
     """What a parser says against its arguments; nothing if it takes them."""
-    said = io.StringIO()
+    output = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+        with contextlib.redirect_stderr(output), contextlib.redirect_stdout(output):
             call()
     except DistriNewsError as error:
         return error.what
-    except SystemExit as left:
-        return "" if left.code in {0, None} else said.getvalue().splitlines()[-1]
+    except SystemExit as exit_:
+        return "" if exit_.code in {0, None} else output.getvalue().splitlines()[-1]
     return ""

@@ -16,36 +16,38 @@ def loss_of(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
     return loss
 
 
-def check(stage: exercises.Stage) -> None:
+def check(harness: exercises.Harness) -> None:
     torch.manual_seed(0)
     net = nn.Linear(5, 3)
     batches = torch.randn(2, 4, 6, 5)  # [W, micro-batches, rows, numbers]
-    twin = copy.deepcopy(net)
-    loss_of(twin, batches.flatten(0, 2)).backward()
+    reference = copy.deepcopy(net)
+    loss_of(reference, batches.flatten(0, 2)).backward()
     model = DistributedDataParallel(net)
-    _, seen = stage.run(model, list(batches[stage.ranks.rank]), loss_of, watch=model)
-    got, want = net.weight.grad, twin.weight.grad
+    _, trace = harness.run(
+        model, list(batches[harness.ranks.rank]), loss_of, watch=model
+    )
+    got, want = net.weight.grad, reference.weight.grad
     if got is None or want is None:
         got = want = torch.zeros(1)
-        stage.reject_if(True, "there is no gradient.")
+        harness.reject_if(True, "there is no gradient.")
     ratio = float((got * want).sum() / want.square().sum())
-    stage.reject_if(
-        abs(ratio - 4) < 1e-3 and seen.calls() > 0,
+    harness.reject_if(
+        abs(ratio - 4) < 1e-3 and trace.calls() > 0,
         "the gradient is 4 times too large: `.grad` adds up, and nobody divides by the "
         "number of micro-batches.",
     )
-    spread = stage.together(got)
-    stage.reject_if(
-        not torch.equal(spread[0], spread[1]),
+    gradients = harness.gather_objects(got)
+    harness.reject_if(
+        not torch.equal(gradients[0], gradients[1]),
         "the ranks hold different gradients: the last backward did not average.",
     )
-    stage.expect("gradient by that of one process", ratio, want=1.0)
-    stage.reject_if(
+    harness.expect("gradient by that of one process", ratio, want=1.0)
+    harness.reject_if(
         not torch.allclose(got, want, atol=1e-6), "some numbers of it differ."
     )
-    stage.at_most(
+    harness.at_most(
         "all-reduces",
-        seen.calls(),
+        trace.calls(),
         limit=1,
         why="The ranks met in more than one backward.",
     )

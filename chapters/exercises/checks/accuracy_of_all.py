@@ -11,21 +11,21 @@ LABELS = ([0, 1, 2], [3, 0], [0, 1])
 PADDING = ([False] * 3, [False] * 2, [False, True])  # 4 of 6 real rows are right
 
 
-def check(stage: exercises.Stage) -> None:
-    rank = stage.ranks.rank
+def check(harness: exercises.Harness) -> None:
+    rank = harness.ranks.rank
     predicted, labels = torch.tensor(PREDICTED[rank]), torch.tensor(LABELS[rank])
-    got, seen = stage.run(predicted, labels, torch.tensor(PADDING[rank]))
-    stage.reject_if(
+    got, trace = harness.run(predicted, labels, torch.tensor(PADDING[rank]))
+    harness.reject_if(
         isinstance(got, float) and abs(got - 5 / 7) < 1e-6,
         "5 of 7: the filled-up row is counted, and it is right.",
     )
-    stage.expect("accuracy over all real rows", got, want=4 / 6)
-    stage.at_most(
-        "collectives", seen.calls(), limit=1, why="Two counts fit into one tensor."
+    harness.expect("accuracy over all real rows", got, want=4 / 6)
+    harness.at_most(
+        "collectives", trace.calls(), limit=1, why="Two counts fit into one tensor."
     )
-    stage.at_most(
+    harness.at_most(
         "bytes given to them",
-        seen.num_bytes,
+        trace.num_bytes,
         limit=16,
         why="Counts are enough; nobody needs the predictions.",
     )

@@ -24,14 +24,14 @@ def build(rank: int, drift: str) -> nn.Module:
     return net
 
 
-def check(stage: exercises.Stage) -> None:
+def check(harness: exercises.Harness) -> None:
     drifts = ("none", "one weight, by a hair", "two weights swapped", "a buffer")
     for drift in drifts:
-        got, seen = stage.run(build(stage.ranks.rank, drift))
-        stage.expect(f"equal, with drift: {drift}", got, want=drift == "none")
-        stage.at_most(
+        got, trace = harness.run(build(harness.ranks.rank, drift))
+        harness.expect(f"equal, with drift: {drift}", got, want=drift == "none")
+        harness.at_most(
             "bytes given to collectives",
-            seen.num_bytes,
+            trace.num_bytes,
             limit=64,
             why="A hash says as much as the model.",
         )

@@ -20,47 +20,50 @@ def whole_batch_gradients(
     net: nn.Module, parts: list[tuple[torch.Tensor, torch.Tensor]]
 ) -> list[torch.Tensor]:
     """What one process computes from the rows of all ranks."""
-    inputs, labels = (torch.cat(both) for both in zip(*parts, strict=True))
-    twin = copy.deepcopy(net)
-    F.cross_entropy(twin(inputs), labels).backward()
-    return [one.grad for one in twin.parameters() if one.grad is not None]
+    inputs, labels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    reference = copy.deepcopy(net)
+    F.cross_entropy(reference(inputs), labels).backward()
+    return [p.grad for p in reference.parameters() if p.grad is not None]
 
 
-def check(stage: exercises.Stage) -> None:
+def check(harness: exercises.Harness) -> None:
     net = build()
     net.get_parameter("0.bias").requires_grad_(False)
     parts = [
         (torch.randn(5, 6, generator=g), torch.randint(3, (5,), generator=g))
         for g in (torch.Generator().manual_seed(k) for k in range(3))
     ]
-    inputs, labels = parts[stage.ranks.rank]
+    inputs, labels = parts[harness.ranks.rank]
     F.cross_entropy(net(inputs), labels).backward()
-    weights = [one.detach().clone() for one in net.parameters()]
-    stage.run(net)
-    now = [one.detach() for one in net.parameters()]
-    stage.reject_if(
-        not all(torch.equal(*both) for both in zip(weights, now, strict=True)),
+    weights = [param.detach().clone() for param in net.parameters()]
+    harness.run(net)
+    weights_now = [param.detach() for param in net.parameters()]
+    harness.reject_if(
+        not all(torch.equal(*pair) for pair in zip(weights, weights_now, strict=True)),
         "a parameter has changed: gradients are averaged, the optimizer does the rest.",
     )
-    got = [one.grad for one in net.parameters() if one.grad is not None]
+    got = [p.grad for p in net.parameters() if p.grad is not None]
     want = whole_batch_gradients(net, parts)
-    stage.reject_if(
+    harness.reject_if(
         len(got) != len(want),
         f"{len(got)} parameters have a gradient, not {len(want)}: a frozen one has "
         "none on any rank, and the optimizer must not move it.",
     )
     pairs = zip(got, want, strict=True)
-    stage.reject_if(
-        all(torch.allclose(mine, 3 * right, atol=1e-6) for mine, right in pairs),
+    harness.reject_if(
+        all(
+            torch.allclose(averaged, 3 * right, atol=1e-6) for averaged, right in pairs
+        ),
         "the gradients are 3 times too large: all_reduce adds up, and a learning rate "
         "would have to change with the number of ranks.",
     )
     names = [name for name, param in net.named_parameters() if param.requires_grad]
-    for name, mine, right in zip(names, got, want, strict=True):
-        first, wanted = mine.flatten()[:3], right.flatten()[:3]
-        stage.expect(f"gradient of {name}, first numbers", first, want=wanted)
-        stage.reject_if(
-            not torch.allclose(mine, right, atol=1e-6), f"gradient of {name} differs."
+    for name, averaged, right in zip(names, got, want, strict=True):
+        got_first, want_first = averaged.flatten()[:3], right.flatten()[:3]
+        harness.expect(f"gradient of {name}, first numbers", got_first, want=want_first)
+        harness.reject_if(
+            not torch.allclose(averaged, right, atol=1e-6),
+            f"gradient of {name} differs.",
         )
 
 

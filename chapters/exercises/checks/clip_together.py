@@ -11,22 +11,22 @@ from distrinews.course import exercises
 OWN = (([9.0, 0.0], [0.0, 0.0]), ([-3.0, 0.0], [0.0, 8.0]))
 
 
-def check(stage: exercises.Stage) -> None:
+def check(harness: exercises.Harness) -> None:
     for max_norm, factor in ((1.0, 0.2), (10.0, 1.0)):
         net = nn.ParameterList([nn.Parameter(torch.zeros(2)) for _ in range(2)])
-        for param, own in zip(net, OWN[stage.ranks.rank], strict=True):
+        for param, own in zip(net, OWN[harness.ranks.rank], strict=True):
             param.grad = torch.tensor(own)
-        _, seen = stage.run(net, max_norm)
+        _, trace = harness.run(net, max_norm)
         grads = [param.grad for param in net if param.grad is not None]
-        got = [round(float(one), 4) for one in torch.cat(grads)]
-        stage.expect(
+        got = [round(float(value), 4) for value in torch.cat(grads)]
+        harness.expect(
             f"gradient after clipping to {max_norm:g}",
             got,
             want=[3.0 * factor, 0.0, 0.0, 4.0 * factor],
             why="Its norm is that of the averaged gradient, over all parameters.",
         )
-        stage.at_most(
-            "collectives", seen.calls(), limit=1, why="The norm needs no message."
+        harness.at_most(
+            "collectives", trace.calls(), limit=1, why="The norm needs no message."
         )
 
 

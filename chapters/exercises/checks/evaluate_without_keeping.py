@@ -13,40 +13,40 @@ NUM_BATCHES = (40, 50)
 LIMIT_BYTES = 2_000_000  # some 8 batches of logits
 
 
-def check(stage: exercises.Stage) -> None:
+def check(harness: exercises.Harness) -> None:
     torch.manual_seed(0)
     net = nn.Linear(16, CLASSES)
-    every = [
+    batches = [
         (torch.randn(ROWS, 16), torch.randint(CLASSES, (ROWS,)))
         for _ in range(sum(NUM_BATCHES))
     ]
-    for inputs, labels in every[::3]:  # some answers shall be right
+    for inputs, labels in batches[::3]:  # some answers shall be right
         with torch.no_grad():
             labels.copy_(net(inputs).argmax(dim=1))
-    inputs, labels = (torch.cat(one) for one in zip(*every, strict=True))
+    inputs, labels = (torch.cat(tensors) for tensors in zip(*batches, strict=True))
     with torch.no_grad():
         logits = net(inputs)
     loss = F.cross_entropy(logits.double(), labels).item()
     accuracy = (logits.argmax(dim=1) == labels).double().mean().item()
     first = NUM_BATCHES[0]
-    mine = every[:first] if stage.ranks.is_main else every[first:]
+    local_batches = batches[:first] if harness.ranks.is_main else batches[first:]
     graphs: list[bool] = []
     net.register_forward_hook(lambda *_: graphs.append(torch.is_grad_enabled()))
     with tensor_memory.TensorWatch() as watch:
-        got, seen = stage.run(net, mine)
-    stage.expect(
+        got, trace = harness.run(net, local_batches)
+    harness.expect(
         "mean loss and accuracy",
-        [round(float(one), 4) for one in got],
+        [round(float(value), 4) for value in got],
         want=[round(loss, 4), round(accuracy, 4)],
         why="Sums and counts add up over ranks; means do not.",
     )
-    stage.at_most(
-        "collectives", seen.calls(), limit=1, why="All sums fit into one tensor."
+    harness.at_most(
+        "collectives", trace.calls(), limit=1, why="All sums fit into one tensor."
     )
-    stage.at_most(
-        "bytes given to them", seen.num_bytes, limit=64, why="Sums are enough."
+    harness.at_most(
+        "bytes given to them", trace.num_bytes, limit=64, why="Sums are enough."
     )
-    stage.at_most(
+    harness.at_most(
         "bytes of tensors alive at once",
         watch.peak_bytes,
         limit=LIMIT_BYTES,

@@ -13,23 +13,25 @@ CASES = (
 )
 
 
-def check(stage: exercises.Stage) -> None:
+def check(harness: exercises.Harness) -> None:
     for num_bytes, cap, want in CASES:
-        got, seen = stage.run(list(num_bytes), cap)
-        stage.at_most("collectives", seen.calls(), limit=0, why="All know the model.")
+        got, trace = harness.run(list(num_bytes), cap)
+        harness.at_most(
+            "collectives", trace.calls(), limit=0, why="All know the model."
+        )
         sent = sorted(n for bucket in got for n in bucket)
-        stage.reject_if(
+        harness.reject_if(
             sent != list(range(len(num_bytes))),
             f"gradients {sent} travel, of {len(num_bytes)}: each must, once.",
         )
         full = [b for b in got if len(b) > 1 and sum(num_bytes[n] for n in b) > cap]
-        stage.reject_if(bool(full), f"bucket {full} is larger than the cap, {cap}.")
-        stage.reject_if(
+        harness.reject_if(bool(full), f"bucket {full} is larger than the cap, {cap}.")
+        harness.reject_if(
             len(num_bytes) > 1 and 0 in got[0] and len(got) > 1,
             "the first bucket waits for parameter 0, whose gradient comes last: "
             "nothing travels during backward.",
         )
-        stage.expect(f"buckets of {num_bytes} under {cap}", got, want=want)
+        harness.expect(f"buckets of {num_bytes} under {cap}", got, want=want)
 
 
 EXERCISE = exercises.Exercise(check=check)

@@ -11,18 +11,18 @@ TIMES_S = ([2.0, 1.0, 1.0], [1.0, 2.0, 3.0], [1.0, 1.0, 2.0])
 LOST = 1 - 14 / 21
 
 
-def check(stage: exercises.Stage) -> None:
-    times = torch.tensor(TIMES_S[stage.ranks.rank], dtype=torch.float64)
-    (who, lost), seen = stage.run(times)
-    stage.expect("slowest rank", who, want=1)
-    stage.reject_if(
+def check(harness: exercises.Harness) -> None:
+    times = torch.tensor(TIMES_S[harness.ranks.rank], dtype=torch.float64)
+    (slowest, lost), trace = harness.run(times)
+    harness.expect("slowest rank", slowest, want=1)
+    harness.reject_if(
         abs(lost - (1 - 14 / 18)) < 1e-6,
         "22 % would be lost if only the slowest rank's sum counted; but the others "
         "wait in every step for that step's slowest.",
     )
-    stage.expect("share of time spent waiting", lost, want=LOST)
-    stage.at_most(
-        "collectives", seen.calls(), limit=1, why="One tensor holds them all."
+    harness.expect("share of time spent waiting", lost, want=LOST)
+    harness.at_most(
+        "collectives", trace.calls(), limit=1, why="One tensor holds them all."
     )
 
 

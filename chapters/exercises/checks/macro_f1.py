@@ -12,21 +12,21 @@ LABELS = ([0, 1, 1, 1, 2], [1, 1, 3])
 MACRO_F1 = (2 / 3 + 3 / 4 + 1 + 2 / 3) / 4
 
 
-def check(stage: exercises.Stage) -> None:
-    rank = stage.ranks.rank
-    got, seen = stage.run(torch.tensor(PREDICTED[rank]), torch.tensor(LABELS[rank]))
-    stage.reject_if(
+def check(harness: exercises.Harness) -> None:
+    rank = harness.ranks.rank
+    got, trace = harness.run(torch.tensor(PREDICTED[rank]), torch.tensor(LABELS[rank]))
+    harness.reject_if(
         isinstance(got, float) and abs(got - 6 / 8) < 1e-6,
         "that is the accuracy (micro F1): the classes' F1 are averaged, not the rows.",
     )
-    stage.expect(
+    harness.expect(
         "macro F1 over all rows",
         got,
         want=MACRO_F1,
         why="The mean of the ranks' F1 is another number.",
     )
-    stage.at_most(
-        "collectives", seen.calls(), limit=1, why="All counts fit into one tensor."
+    harness.at_most(
+        "collectives", trace.calls(), limit=1, why="All counts fit into one tensor."
     )
 
 

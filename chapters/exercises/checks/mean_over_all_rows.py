@@ -10,20 +10,20 @@ ROWS = ([4.0], [1.0, 3.0], [2.0, 2.0, 6.0, 0.0, 6.0])  # 24 over 8 rows: 3
 MEAN_OF_MEANS = (4.0 + 2.0 + 3.2) / 3
 
 
-def check(stage: exercises.Stage) -> None:
-    losses = torch.tensor(ROWS[stage.ranks.rank])
-    got, seen = stage.run(losses)
-    stage.reject_if(
+def check(harness: exercises.Harness) -> None:
+    losses = torch.tensor(ROWS[harness.ranks.rank])
+    got, trace = harness.run(losses)
+    harness.reject_if(
         isinstance(got, float) and abs(got - MEAN_OF_MEANS) < 1e-4,
         f"{got:.4g} is not the mean of all rows, which is 3: a mean of means gives a "
         "rank with one row as much weight as one with five."
         if isinstance(got, float)
         else "",
     )
-    stage.expect("mean loss over all rows", got, want=3.0)
-    stage.at_most(
+    harness.expect("mean loss over all rows", got, want=3.0)
+    harness.at_most(
         "collectives",
-        seen.calls(),
+        trace.calls(),
         limit=1,
         why="Sum and count can travel in one tensor: each call waits for every rank.",
     )

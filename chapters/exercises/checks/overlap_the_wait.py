@@ -49,57 +49,57 @@ class SlowWork(torch_dist.Work):
         return self._arrived
 
 
-def check(stage: exercises.Stage) -> None:
-    begun: list[SlowWork] = []
+def check(harness: exercises.Harness) -> None:
+    works: list[SlowWork] = []
     calls: list[float] = []
 
-    def slowly(tensor: torch.Tensor, *args: Any, **words: Any) -> SlowWork | None:
-        in_background = words.pop("async_op", False)
+    def slowly(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> SlowWork | None:
+        in_background = kwargs.pop("async_op", False)
 
         def travel() -> torch.Tensor:
             # WHY a copy: nobody shall find half a sum, but the old numbers till then.
             value = tensor.clone()
             time.sleep(TRAVELS_S)
-            send(value, *args, **words)
+            send(value, *args, **kwargs)
             return tensor.copy_(value)
 
-        begun.append(SlowWork(travel))
+        works.append(SlowWork(travel))
         if in_background:
-            return begun[-1]
-        begun[-1].wait()
+            return works[-1]
+        works[-1].wait()
         return None
 
     def compute() -> float:
-        with stage.phase("compute"):
+        with harness.phase("compute"):
             calls.append(time.perf_counter())
             time.sleep(COMPUTES_S)
-        return 42.0 + stage.ranks.rank
+        return 42.0 + harness.ranks.rank
 
-    values = torch.tensor([1.0, 10.0]) * (1 + stage.ranks.rank)
+    values = torch.tensor([1.0, 10.0]) * (1 + harness.ranks.rank)
     torch_dist.all_reduce = slowly
     try:
-        (total, own), seen = stage.run(values, compute)
+        (total, own), trace = harness.run(values, compute)
         # WHY a copy at once: a sum that arrives after `solve` has returned is too late.
         total = total.clone()
     finally:
         torch_dist.all_reduce = send
-        for work in begun:  # nothing may travel when the next solution begins
+        for work in works:  # nothing may travel when the next solution begins
             work.wait()
-    stage.reject_if(len(calls) != 1, f"compute() was called {len(calls)} times.")
-    stage.expect("what compute() returned", own, want=42.0 + stage.ranks.rank)
-    stage.expect(
+    harness.reject_if(len(calls) != 1, f"compute() was called {len(calls)} times.")
+    harness.expect("what compute() returned", own, want=42.0 + harness.ranks.rank)
+    harness.expect(
         "the sum",
         total,
         want=torch.tensor([3.0, 30.0]),
         why="Before wait() returns, the tensor holds what it held before.",
     )
-    stage.at_most(
-        "all-reduces", seen.calls(), limit=1, why="One sum needs one all-reduce."
+    harness.at_most(
+        "all-reduces", trace.calls(), limit=1, why="One sum needs one all-reduce."
     )
-    [began_s] = [one.start_s for one in seen.events if one.kind == "collective"]
-    stage.at_most(
+    [began_s] = [event.start_s for event in trace.events if event.kind == "collective"]
+    harness.at_most(
         "seconds of the slowest rank",
-        round(seen.seconds, 2),
+        round(trace.seconds, 2),
         limit=LIMIT_S,
         why="The all-reduce begins after compute(): nothing travels meanwhile."
         if began_s > COMPUTES_S / 2

@@ -5,8 +5,8 @@ from __future__ import annotations
 from distrinews.course import exercises
 
 
-def check(stage: exercises.Stage) -> None:
-    rank = stage.ranks.rank
+def check(harness: exercises.Harness) -> None:
+    rank = harness.ranks.rank
     for failing in ((), (0,), (1,), (0, 1)):
 
         def load(failing: tuple[int, ...] = failing) -> int:
@@ -14,18 +14,20 @@ def check(stage: exercises.Stage) -> None:
                 raise ValueError(f"rank {rank} cannot read")
             return 10 + rank
 
-        got, seen = stage.run(load, catch=(ValueError,))
+        got, trace = harness.run(load, catch=(ValueError,))
         raised = isinstance(got, ValueError)
         if failing:
-            stage.reject_if(
+            harness.reject_if(
                 not raised,
                 f"load failed on ranks {list(failing)}, and rank {rank} went on as if "
                 "nothing had happened.",
             )
         else:
-            stage.reject_if(raised, "it raises although load() worked everywhere.")
-            stage.expect("what load() returned", got, want=10 + rank)
-        stage.at_most("collectives", seen.calls(), limit=1, why="One vote is enough.")
+            harness.reject_if(raised, "it raises although load() worked everywhere.")
+            harness.expect("what load() returned", got, want=10 + rank)
+        harness.at_most(
+            "collectives", trace.calls(), limit=1, why="One vote is enough."
+        )
 
 
 EXERCISE = exercises.Exercise(check=check)

@@ -8,20 +8,22 @@ from distrinews.course import exercises
 LOSSES = ([4.0, 1.0, 1.0, 1.0, 0.0], [2.0, 3.0, 2.0, 3.0, 0.0])
 
 
-def check(stage: exercises.Stage) -> None:
-    got, seen = stage.run(list(LOSSES[stage.ranks.rank]))
-    everyone = stage.together(got)
-    stage.reject_if(
-        len(set(everyone)) > 1,
-        f"the ranks stop in epochs {everyone}: the one that trains on waits for ever.",
+def check(harness: exercises.Harness) -> None:
+    got, trace = harness.run(list(LOSSES[harness.ranks.rank]))
+    epochs = harness.gather_objects(got)
+    harness.reject_if(
+        len(set(epochs)) > 1,
+        f"the ranks stop in epochs {epochs}: the one that trains on waits for ever.",
     )
-    stage.reject_if(
+    harness.reject_if(
         got == 2, "all stop in epoch 2: that is what rank 0's own losses say."
     )
-    stage.expect("epoch in which training stops", got, want=3)
-    stage.at_most("collectives", seen.calls(), limit=4, why="One an epoch is enough.")
-    got, _ = stage.run([3.0, 2.0, 1.0])
-    stage.expect("epochs, if none is worse", got, want=3)
+    harness.expect("epoch in which training stops", got, want=3)
+    harness.at_most(
+        "collectives", trace.calls(), limit=4, why="One an epoch is enough."
+    )
+    got, _ = harness.run([3.0, 2.0, 1.0])
+    harness.expect("epochs, if none is worse", got, want=3)
 
 
 EXERCISE = exercises.Exercise(check=check)

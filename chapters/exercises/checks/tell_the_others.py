@@ -7,25 +7,27 @@ import torch
 from distrinews.course import exercises
 
 
-def check(stage: exercises.Stage) -> None:
+def check(harness: exercises.Harness) -> None:
     for secret in (7.0, -2.5):
-        value = torch.tensor(secret if stage.ranks.is_main else 99.0 + stage.ranks.rank)
-        got, seen = stage.run(value)
-        stage.expect("what rank 0 decided", got, want=secret)
-    stage.at_most(
+        value = torch.tensor(
+            secret if harness.ranks.is_main else 99.0 + harness.ranks.rank
+        )
+        got, trace = harness.run(value)
+        harness.expect("what rank 0 decided", got, want=secret)
+    harness.at_most(
         "collectives on the busiest rank",
-        seen.calls(),
+        trace.calls(),
         limit=1,
         why="One operation goes from one rank to all.",
     )
-    stage.reject_if(
-        seen.calls("broadcast_object_list") > 0,
+    harness.reject_if(
+        trace.calls("broadcast_object_list") > 0,
         "it sends an object: pickled bytes, and their number before them. A tensor "
         "travels as it is.",
     )
-    stage.at_most(
+    harness.at_most(
         "bytes given to them",
-        seen.num_bytes,
+        trace.num_bytes,
         limit=4,
         why="A float32 has four.",
     )

@@ -7,29 +7,29 @@ import torch
 from distrinews.course import exercises
 
 
-def check(stage: exercises.Stage) -> None:
+def check(harness: exercises.Harness) -> None:
     drawn: list[tuple[torch.Tensor, torch.Tensor]] = []
     for seed in (3, 3, 4):
         torch.manual_seed(1000 + len(drawn))  # what came before must not matter
-        (layer, mask), seen = stage.run(seed)
-        stage.at_most("collectives", seen.calls(), limit=0, why="Seeds are enough.")
-        everyone = stage.together((layer.weight.detach(), mask))
-        stage.reject_if(
-            not torch.equal(everyone[0][0], everyone[1][0]),
+        (layer, mask), trace = harness.run(seed)
+        harness.at_most("collectives", trace.calls(), limit=0, why="Seeds are enough.")
+        drawn_by_rank = harness.gather_objects((layer.weight.detach(), mask))
+        harness.reject_if(
+            not torch.equal(drawn_by_rank[0][0], drawn_by_rank[1][0]),
             "the ranks start from different weights: averaging gradients never makes "
             "them equal.",
         )
-        stage.reject_if(
-            torch.equal(everyone[0][1], everyone[1][1]),
+        harness.reject_if(
+            torch.equal(drawn_by_rank[0][1], drawn_by_rank[1][1]),
             "both ranks drop the same numbers: half of the noise is lost.",
         )
         drawn.append((layer.weight.detach().clone(), mask.clone()))
     (first, mask), (again, same), (other, _) = drawn
-    stage.reject_if(
+    harness.reject_if(
         not (torch.equal(first, again) and torch.equal(mask, same)),
         "a second run with the same seed gives other numbers.",
     )
-    stage.reject_if(
+    harness.reject_if(
         torch.equal(first, other),
         "another seed gives the same weights: it is not used.",
     )

@@ -9,10 +9,10 @@ from distrinews import dist
 
 
 def solve(ranks: dist.Ranks, scores: torch.Tensor) -> torch.Tensor:
-    mine = torch.tensor([len(scores)])
-    lengths = [torch.empty_like(mine) for _ in range(ranks.world_size)]
-    torch_dist.all_gather(lengths, mine)
-    sizes = [int(one) for one in lengths]
+    length = torch.tensor([len(scores)])
+    lengths = [torch.empty_like(length) for _ in range(ranks.world_size)]
+    torch_dist.all_gather(lengths, length)
+    sizes = [int(length) for length in lengths]
     padded = scores.new_zeros(max(sizes))
     padded[: len(scores)] = scores
     parts = [torch.empty_like(padded) for _ in sizes]

@@ -15,6 +15,6 @@ def solve(ranks: dist.Ranks, predicted: torch.Tensor, labels: torch.Tensor) -> f
     torch_dist.all_reduce(cells)  # int64: counts, exact on every rank
     matrix = cells.reshape(NUM_CLASSES, NUM_CLASSES).double()  # rows: true classes
     right = matrix.diagonal()
-    told = matrix.sum(dim=0) + matrix.sum(dim=1)  # 2 TP + FP + FN
-    f1 = torch.where(told > 0, 2 * right / told.clamp(min=1), 0.0)
+    denominator = matrix.sum(dim=0) + matrix.sum(dim=1)  # 2 TP + FP + FN
+    f1 = torch.where(denominator > 0, 2 * right / denominator.clamp(min=1), 0.0)
     return f1.mean().item()

@@ -11,5 +11,5 @@ def solve(ranks: dist.Ranks, num_rows: int, seed: int, epoch: int) -> list[int]:
     # WHY not the rank in the seed: the ranks must deal from one and the same deck.
     generator = torch.Generator().manual_seed(seed + epoch)
     order = torch.randperm(num_rows, generator=generator)
-    mine: list[int] = order[ranks.rank :: ranks.world_size].tolist()
-    return mine
+    local_rows: list[int] = order[ranks.rank :: ranks.world_size].tolist()
+    return local_rows

@@ -14,7 +14,7 @@ def solve(
     ranks: dist.Ranks, values: torch.Tensor, compute: Callable[[], float]
 ) -> tuple[torch.Tensor, float]:
     work = torch_dist.all_reduce(values, async_op=True)
-    own = compute()
+    computed = compute()
     if work is not None:  # None only for a rank outside the group
         work.wait()  # only now may anybody read `values`
-    return values, own
+    return values, computed

@@ -11,15 +11,15 @@ from distrinews import dist
 
 
 def solve(ranks: dist.Ranks, load: Callable[[], int]) -> int:
-    value, problem = 0, None
+    value, failure = 0, None
     try:
         value = load()
     except ValueError as error:
-        problem = error
-    failed = torch.tensor(int(problem is not None))
+        failure = error
+    failed = torch.tensor(int(failure is not None))
     torch_dist.all_reduce(failed)  # every rank, whatever happened to it
-    if problem is not None:
-        raise problem
+    if failure is not None:
+        raise failure
     if failed > 0:
         raise ValueError(f"{int(failed)} other rank(s) could not load")
     return value

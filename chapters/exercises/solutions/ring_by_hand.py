@@ -13,16 +13,17 @@ def solve(ranks: dist.Ranks, values: torch.Tensor) -> None:
     right, left = (rank + 1) % size, (rank - 1) % size
     chunks = values.chunk(size)  # views: what is written into them is in `values`
 
-    def pass_on(gives: int, takes: int, *, add: bool) -> None:
-        come = torch.empty_like(chunks[takes % size])
+    def exchange(send_index: int, receive_index: int, *, add: bool) -> None:
+        target = chunks[receive_index % size]
+        received = torch.empty_like(target)
         # WHY isend: were all to send first and wait for it, nobody would receive.
-        going = torch_dist.isend(chunks[gives % size].clone(), dst=right)
-        torch_dist.recv(come, src=left)
-        if going is not None:
-            going.wait()
-        chunks[takes % size].copy_(come + chunks[takes % size] if add else come)
+        work = torch_dist.isend(chunks[send_index % size].clone(), dst=right)
+        torch_dist.recv(received, src=left)
+        if work is not None:
+            work.wait()
+        target.copy_(received + target if add else received)
 
     for step in range(size - 1):  # reduce-scatter: sums grow on their way round
-        pass_on(rank - step, rank - step - 1, add=True)
+        exchange(rank - step, rank - step - 1, add=True)
     for step in range(size - 1):  # all-gather: complete sums travel on
-        pass_on(rank + 1 - step, rank - step, add=False)
+        exchange(rank + 1 - step, rank - step, add=False)

@@ -12,12 +12,12 @@ from distrinews import dist
 def solve(ranks: dist.Ranks, model: nn.Module) -> None:
     tensors = list(model.state_dict().values())  # parameters and buffers, no copies
     for is_float in (True, False):
-        part = [one for one in tensors if one.is_floating_point() == is_float]
-        if not part:
+        group = [tensor for tensor in tensors if tensor.is_floating_point() == is_float]
+        if not group:
             continue  # the same on every rank
-        flat = torch.cat([one.flatten() for one in part])
+        flat = torch.cat([tensor.flatten() for tensor in group])
         torch_dist.broadcast(flat, src=0)
-        pieces = flat.split([one.numel() for one in part])
+        parts = flat.split([tensor.numel() for tensor in group])
         with torch.no_grad():
-            for one, piece in zip(part, pieces, strict=True):
-                one.copy_(piece.view_as(one))
+            for tensor, part in zip(group, parts, strict=True):
+                tensor.copy_(part.view_as(tensor))

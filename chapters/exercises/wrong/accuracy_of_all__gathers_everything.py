@@ -17,12 +17,12 @@ def solve(
     labels: torch.Tensor,
     is_padding: torch.Tensor,
 ) -> float:
-    mine = torch.full((2, 3), -1)
+    local_rows = torch.full((2, 3), -1)
     real = ~is_padding
-    mine[0, : int(real.sum())] = predicted[real]
-    mine[1, : int(real.sum())] = labels[real]
-    parts = [torch.empty_like(mine) for _ in range(ranks.world_size)]
-    torch_dist.all_gather(parts, mine)
-    both = torch.cat(parts, dim=1)
-    both = both[:, both[0] >= 0]
-    return (both[0] == both[1]).double().mean().item()
+    local_rows[0, : int(real.sum())] = predicted[real]
+    local_rows[1, : int(real.sum())] = labels[real]
+    parts = [torch.empty_like(local_rows) for _ in range(ranks.world_size)]
+    torch_dist.all_gather(parts, local_rows)
+    all_rows = torch.cat(parts, dim=1)
+    all_rows = all_rows[:, all_rows[0] >= 0]
+    return (all_rows[0] == all_rows[1]).double().mean().item()

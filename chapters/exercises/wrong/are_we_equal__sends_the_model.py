@@ -15,9 +15,9 @@ from distrinews import dist
 def solve(ranks: dist.Ranks, model: nn.Module) -> bool:
     same = True
     for value in model.state_dict().values():
-        theirs = value.clone()
-        torch_dist.broadcast(theirs, src=0)
-        same = same and torch.equal(theirs, value)
+        value_of_rank_0 = value.clone()
+        torch_dist.broadcast(value_of_rank_0, src=0)
+        same = same and torch.equal(value_of_rank_0, value)
     all_same = torch.tensor(int(same))
     torch_dist.all_reduce(all_same, op=torch_dist.ReduceOp.MIN)
     return bool(all_same)

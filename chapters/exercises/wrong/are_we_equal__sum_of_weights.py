@@ -14,7 +14,7 @@ from distrinews import dist
 
 def solve(ranks: dist.Ranks, model: nn.Module) -> bool:
     tensors = model.state_dict().values()
-    total = torch.stack([one.double().sum() for one in tensors]).sum()
+    total = torch.stack([tensor.double().sum() for tensor in tensors]).sum()
     least, most = total.clone(), total.clone()
     torch_dist.all_reduce(least, op=torch_dist.ReduceOp.MIN)
     torch_dist.all_reduce(most, op=torch_dist.ReduceOp.MAX)

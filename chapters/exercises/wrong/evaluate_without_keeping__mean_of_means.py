@@ -18,13 +18,13 @@ def solve(
     model: nn.Module,
     batches: list[tuple[torch.Tensor, torch.Tensor]],
 ) -> tuple[float, float]:
-    told = torch.zeros(2, dtype=torch.float64)
+    means = torch.zeros(2, dtype=torch.float64)
     with torch.no_grad():
         for inputs, labels in batches:
             logits = model(inputs)
             right = (logits.argmax(dim=1) == labels).double().mean()
-            told += torch.stack([F.cross_entropy(logits, labels).double(), right])
-    told /= len(batches)
-    torch_dist.all_reduce(told)
-    told /= ranks.world_size
-    return told[0].item(), told[1].item()
+            means += torch.stack([F.cross_entropy(logits, labels).double(), right])
+    means /= len(batches)
+    torch_dist.all_reduce(means)
+    means /= ranks.world_size
+    return means[0].item(), means[1].item()

@@ -16,7 +16,7 @@ def solve(ranks: dist.Ranks, step_s: torch.Tensor) -> tuple[int, float]:
     total[ranks.rank] = step_s.sum()
     torch_dist.all_reduce(total)
     paid = 0.0
-    for one in step_s.clone():
-        torch_dist.all_reduce(one, op=torch_dist.ReduceOp.MAX)
-        paid += ranks.world_size * one.item()
+    for slowest_s in step_s.clone():
+        torch_dist.all_reduce(slowest_s, op=torch_dist.ReduceOp.MAX)
+        paid += ranks.world_size * slowest_s.item()
     return int(total.argmax()), 1 - (total.sum() / paid).item()

@@ -18,5 +18,5 @@ def solve(ranks: dist.Ranks, scores: torch.Tensor) -> torch.Tensor:
     padded[: len(scores)] = scores
     parts = [torch.empty_like(padded) for _ in range(ranks.world_size)]
     torch_dist.all_gather(parts, padded)
-    together = torch.cat(parts)
-    return together[together != 0]
+    gathered = torch.cat(parts)
+    return gathered[gathered != 0]

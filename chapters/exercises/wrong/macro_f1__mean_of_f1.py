@@ -14,7 +14,7 @@ from distrinews import dist
 def solve(ranks: dist.Ranks, predicted: torch.Tensor, labels: torch.Tensor) -> float:
     cells = torch.bincount(labels * 4 + predicted, minlength=16)
     matrix = cells.reshape(4, 4).double()
-    told = matrix.sum(dim=0) + matrix.sum(dim=1)
-    f1 = (2 * matrix.diagonal() / told.clamp(min=1)).mean()
+    denominator = matrix.sum(dim=0) + matrix.sum(dim=1)
+    f1 = (2 * matrix.diagonal() / denominator.clamp(min=1)).mean()
     torch_dist.all_reduce(f1)
     return (f1 / ranks.world_size).item()

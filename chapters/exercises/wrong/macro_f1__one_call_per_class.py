@@ -13,10 +13,10 @@ from distrinews import dist
 
 def solve(ranks: dist.Ranks, predicted: torch.Tensor, labels: torch.Tensor) -> float:
     f1 = []
-    for one in range(4):
-        right = ((predicted == one) & (labels == one)).sum()
-        told = (predicted == one).sum() + (labels == one).sum()
+    for label in range(4):
+        right = ((predicted == label) & (labels == label)).sum()
+        denominator = (predicted == label).sum() + (labels == label).sum()
         torch_dist.all_reduce(right)
-        torch_dist.all_reduce(told)
-        f1.append((2 * right / told.clamp(min=1)).item())
+        torch_dist.all_reduce(denominator)
+        f1.append((2 * right / denominator.clamp(min=1)).item())
     return sum(f1) / len(f1)

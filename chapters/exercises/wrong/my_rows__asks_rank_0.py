@@ -15,5 +15,5 @@ def solve(ranks: dist.Ranks, num_rows: int, seed: int, epoch: int) -> list[int]:
     generator = torch.Generator().manual_seed(seed + epoch)
     order = torch.randperm(num_rows, generator=generator)
     torch_dist.broadcast(order, src=0)
-    mine: list[int] = order[ranks.rank :: ranks.world_size].tolist()
-    return mine
+    local_rows: list[int] = order[ranks.rank :: ranks.world_size].tolist()
+    return local_rows

@@ -13,5 +13,5 @@ from distrinews import dist
 def solve(ranks: dist.Ranks, num_rows: int, seed: int, epoch: int) -> list[int]:
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(num_rows, generator=generator)
-    mine: list[int] = order[ranks.rank :: ranks.world_size].tolist()
-    return mine
+    local_rows: list[int] = order[ranks.rank :: ranks.world_size].tolist()
+    return local_rows

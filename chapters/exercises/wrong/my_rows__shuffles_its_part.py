@@ -14,5 +14,5 @@ def solve(ranks: dist.Ranks, num_rows: int, seed: int, epoch: int) -> list[int]:
     size = num_rows // ranks.world_size
     generator = torch.Generator().manual_seed(seed + epoch)
     order = torch.randperm(size, generator=generator) + ranks.rank * size
-    mine: list[int] = order.tolist()
-    return mine
+    local_rows: list[int] = order.tolist()
+    return local_rows

@@ -16,6 +16,6 @@ from distrinews import dist
 def solve(
     ranks: dist.Ranks, values: torch.Tensor, compute: Callable[[], float]
 ) -> tuple[torch.Tensor, float]:
-    own = compute()
+    computed = compute()
     torch_dist.all_reduce(values)
-    return values, own
+    return values, computed

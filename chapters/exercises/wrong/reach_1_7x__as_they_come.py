@@ -11,8 +11,8 @@ from distrinews import dist
 def solve(
     ranks: dist.Ranks, lengths: list[int], per_rank_batch_size: int
 ) -> list[list[int]]:
-    mine = list(range(ranks.rank, len(lengths), ranks.world_size))
+    local_rows = list(range(ranks.rank, len(lengths), ranks.world_size))
     return [
-        mine[first : first + per_rank_batch_size]
-        for first in range(0, len(mine), per_rank_batch_size)
+        local_rows[first : first + per_rank_batch_size]
+        for first in range(0, len(local_rows), per_rank_batch_size)
     ]

@@ -13,8 +13,8 @@ def solve(
 ) -> list[list[int]]:
     by_length = sorted(range(len(lengths)), key=lambda row: lengths[row])
     half = len(by_length) // ranks.world_size
-    mine = by_length[ranks.rank * half : (ranks.rank + 1) * half]
+    local_rows = by_length[ranks.rank * half : (ranks.rank + 1) * half]
     return [
-        mine[first : first + per_rank_batch_size]
-        for first in range(0, len(mine), per_rank_batch_size)
+        local_rows[first : first + per_rank_batch_size]
+        for first in range(0, len(local_rows), per_rank_batch_size)
     ]

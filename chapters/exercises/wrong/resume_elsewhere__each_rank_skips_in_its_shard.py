@@ -20,6 +20,6 @@ def solve(
 ) -> list[list[int]]:
     order = torch.randperm(num_rows, generator=torch.Generator().manual_seed(seed))
     share = global_batch_size // ranks.world_size
-    mine = order[ranks.rank :: ranks.world_size]
-    read = num_steps * (global_batch_size // 2)  # by each of the two ranks before
-    return [part.tolist() for part in mine[read:].split(share)]
+    local_rows = order[ranks.rank :: ranks.world_size]
+    num_read = num_steps * (global_batch_size // 2)  # by each of the two ranks before
+    return [part.tolist() for part in local_rows[num_read:].split(share)]

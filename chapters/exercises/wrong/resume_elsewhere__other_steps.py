@@ -22,5 +22,7 @@ def solve(
     share = global_batch_size // ranks.world_size
     left = order[num_steps * global_batch_size :]
     size = len(left) // ranks.world_size
-    mine = left[ranks.rank * size : (ranks.rank + 1) * size]
-    return [part.tolist() for part in mine.split(share)] if len(mine) else []
+    local_rows = left[ranks.rank * size : (ranks.rank + 1) * size]
+    return (
+        [part.tolist() for part in local_rows.split(share)] if len(local_rows) else []
+    )

@@ -15,10 +15,13 @@ def solve(ranks: dist.Ranks, values: torch.Tensor) -> None:
     rank, size = ranks.rank, ranks.world_size
     chunks = values.chunk(size)
     for step in range(size - 1):
-        gives, takes = chunks[(rank - step) % size], chunks[(rank - step - 1) % size]
-        come = torch.empty_like(takes)
-        going = torch_dist.isend(gives.clone(), dst=(rank + 1) % size)
-        torch_dist.recv(come, src=(rank - 1) % size)
-        if going is not None:
-            going.wait()
-        takes += come
+        sent_chunk, summed_chunk = (
+            chunks[(rank - step) % size],
+            chunks[(rank - step - 1) % size],
+        )
+        received = torch.empty_like(summed_chunk)
+        work = torch_dist.isend(sent_chunk.clone(), dst=(rank + 1) % size)
+        torch_dist.recv(received, src=(rank - 1) % size)
+        if work is not None:
+            work.wait()
+        summed_chunk += received

@@ -16,10 +16,10 @@ def solve(ranks: dist.Ranks, values: torch.Tensor) -> None:
     left = (ranks.rank - 1) % ranks.world_size
     passing = values.clone()
     for _ in range(ranks.world_size - 1):
-        come = torch.empty_like(passing)
-        going = torch_dist.isend(passing, dst=right)
-        torch_dist.recv(come, src=left)
-        if going is not None:
-            going.wait()
-        values += come
-        passing = come
+        received = torch.empty_like(passing)
+        work = torch_dist.isend(passing, dst=right)
+        torch_dist.recv(received, src=left)
+        if work is not None:
+            work.wait()
+        values += received
+        passing = received

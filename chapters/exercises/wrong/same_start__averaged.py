@@ -12,7 +12,7 @@ from distrinews import dist
 
 
 def solve(ranks: dist.Ranks, model: nn.Module) -> None:
-    for one in model.state_dict().values():
-        torch_dist.all_reduce(one)
-        if one.is_floating_point():
-            one /= ranks.world_size
+    for tensor in model.state_dict().values():
+        torch_dist.all_reduce(tensor)
+        if tensor.is_floating_point():
+            tensor /= ranks.world_size

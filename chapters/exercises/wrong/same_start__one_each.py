@@ -12,5 +12,5 @@ from distrinews import dist
 
 
 def solve(ranks: dist.Ranks, model: nn.Module) -> None:
-    for one in model.state_dict().values():
-        torch_dist.broadcast(one, src=0)
+    for tensor in model.state_dict().values():
+        torch_dist.broadcast(tensor, src=0)

@@ -14,9 +14,9 @@ from distrinews import dist
 
 def solve(ranks: dist.Ranks, model: nn.Module) -> None:
     params = list(model.parameters())
-    flat = torch.cat([one.detach().flatten() for one in params])
+    flat = torch.cat([param.detach().flatten() for param in params])
     torch_dist.broadcast(flat, src=0)
-    pieces = flat.split([one.numel() for one in params])
+    parts = flat.split([param.numel() for param in params])
     with torch.no_grad():
-        for one, piece in zip(params, pieces, strict=True):
-            one.copy_(piece.view_as(one))
+        for param, part in zip(params, parts, strict=True):
+            param.copy_(part.view_as(param))

@@ -12,6 +12,6 @@ from distrinews import dist
 
 
 def solve(ranks: dist.Ranks, value: torch.Tensor) -> float:
-    told = [value.item()]
-    torch_dist.broadcast_object_list(told, src=0)
-    return told[0]
+    objects = [value.item()]
+    torch_dist.broadcast_object_list(objects, src=0)
+    return objects[0]

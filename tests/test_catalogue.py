@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import pathlib
@@ -15,11 +16,17 @@ from distrinews.doctor import catalogue
 from distrinews.doctor.catalogue import Catalogue
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-FILE = ROOT / "distrinews" / "troubles.json"
+FILE = ROOT / "distrinews" / "doctor" / "troubles.json"
 # `module.name` or `torch.a.b`, as the texts write them in backticks.
 CODE = re.compile(r"`([^`]+)`")
 OURS = re.compile(r"(?<![.\w])([a-z_]+)\.([A-Za-z_]+)\b")
 TORCH = re.compile(r"\b(?:torch|torch_dist)(?:\.[A-Za-z_0-9]+)+")
+# What the texts write before a dot that is no module of ours: a reader's variables,
+# and other packages. torch's names are looked up by TORCH.
+THEIRS = {
+    *("autograd", "datasets", "mp", "os", "torch", "torch_dist", "x"),
+    *("ddp_model", "loss", "model", "p", "param", "ranks", "sampler", "scaler"),
+}
 # A page's anchor where our code names one.
 PAGE = re.compile(r"""page=\(?\s*["']([^"'#/]+)["']""")
 
@@ -111,8 +118,23 @@ def texts() -> list[tuple[str, str]]:
     ]
 
 
-def our_modules() -> set[str]:
-    return {path.stem for path in (ROOT / "distrinews").glob("*.py")}
+@functools.cache
+def our_modules() -> dict[str, list[str]]:
+    """The last part of a dotted name -> modules and packages of ours that have it."""
+    modules: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "distrinews").rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        dotted = ".".join(parts).removesuffix(".__init__")
+        modules.setdefault(dotted.rpartition(".")[2], []).append(dotted)
+    return modules
+
+
+def is_ours(module: str, name: str) -> bool:
+    """Whether some module of ours with this short name has the name."""
+    return any(
+        hasattr(importlib.import_module(dotted), name)
+        for dotted in our_modules()[module]
+    )
 
 
 def missing_names(text: str) -> set[str]:
@@ -121,9 +143,9 @@ def missing_names(text: str) -> set[str]:
     for code in CODE.findall(text):
         for module, name in OURS.findall(code):
             # A path (`chapters/x.py`) or somebody else's `model.module` is no claim.
-            if module not in our_modules() - {"model"} or name in {"py", "json"}:
+            if module in THEIRS or name in {"py", "json"}:
                 continue
-            if not hasattr(importlib.import_module(f"distrinews.{module}"), name):
+            if module not in our_modules() or not is_ours(module, name):
                 missing.add(f"{module}.{name}")
         for dotted in TORCH.findall(code):
             names = dotted.replace("torch_dist", "torch.distributed").split(".")
@@ -148,6 +170,9 @@ def test_a_function_that_does_not_exist_would_be_seen() -> None:
     assert missing_names("call `sync.average_everything()`") == {
         "sync.average_everything"
     }
+    # A module that was renamed, under its old name and its new one.
+    assert missing_names("`trace.recording`") == {"trace.recording"}
+    assert missing_names("`recorder.recording` and `model.parameters()`") == set()
     assert missing_names("call `torch.nn.parallel.Wrong(x)`") == {
         "torch.nn.parallel.Wrong"
     }

@@ -9,22 +9,22 @@ from distrinews.course import exercises
 from distrinews.errors import DistriNewsError
 
 
-def judge_all(
+def check_all(
     ranks: dist.Ranks, check: str, solutions: list[str], folder: pathlib.Path
 ) -> None:
     """Write what the check says of each solution; empty: nothing is wrong with it.
 
     Only for solutions that every rank leaves: one that hangs takes the others along.
     """
-    exercise = exercises._prepare(check, ranks)
+    exercise = exercises._load_exercise(check, ranks)
     for number, path in enumerate(solutions):
-        own = folder / str(number)
-        own.mkdir(exist_ok=True)
-        told = ""
+        own_folder = folder / str(number)
+        own_folder.mkdir(exist_ok=True)
+        reason = ""
         try:
-            stage = exercises.Stage(ranks, exercises._solution(path), own)
-            exercise.check(stage)
+            solution = exercises._load_solution(path)
+            exercise.check(exercises.Harness(ranks, solution, own_folder))
         except DistriNewsError as error:  # the same on every rank
-            told = error.what
+            reason = error.what
         if ranks.is_main:
-            (folder / f"{number}.txt").write_text(told, encoding="utf-8")
+            (folder / f"{number}.txt").write_text(reason, encoding="utf-8")

@@ -25,11 +25,13 @@ Answer = float | str
 
 def find(ranks: Ranks, ids: tuple[str, ...], codes: dict[str, str], out: Path) -> None:
     """Answer some questions on all ranks; rank 0 writes what it found."""
-    found: dict[str, Any] = {}
+    answers: dict[str, Any] = {}
     for name in ids:
-        found[name] = printed(codes[name], ranks) if name in codes else BY[name](ranks)
+        answers[name] = (
+            printed(codes[name], ranks) if name in codes else BY[name](ranks)
+        )
     if ranks.is_main:
-        out.write_text(json.dumps(found), encoding="utf-8")
+        out.write_text(json.dumps(answers), encoding="utf-8")
 
 
 def printed(code: str, ranks: Ranks | None = None) -> str:
@@ -37,10 +39,10 @@ def printed(code: str, ranks: Ranks | None = None) -> str:
     names: dict[str, Any] = {}
     if ranks is not None:
         names = {"rank": ranks.rank, "torch": torch, "torch_dist": torch_dist, "nn": nn}
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
         exec(code, names)
-    return said.getvalue().strip()
+    return output.getvalue().strip()
 
 
 def ring_megabytes(ranks: Ranks) -> float:
@@ -103,8 +105,8 @@ def what_two_seeds_make_equal(ranks: Ranks) -> str:
     weights = nn.Linear(4, 4).weight.tolist()
     training.seed_dropout(7, ranks=ranks)
     mask = (torch.rand(64) < 0.5).tolist()
-    told = dist.gather_objects((weights, mask))
-    equal = [one == other for one, other in zip(*told, strict=True)]
+    by_rank = dist.gather_objects((weights, mask))
+    equal = [first == second for first, second in zip(*by_rank, strict=True)]
     return {(1, 1): "a", (1, 0): "b", (0, 1): "c", (0, 0): "d"}[equal[0], equal[1]]
 
 
@@ -112,13 +114,13 @@ def counted_step(net: nn.Module, inputs: torch.Tensor) -> tuple[int, int, int]:
     """Rows of the forward, weights that the optimizer changes, rows of the backward."""
     optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
     outputs = net(inputs)
-    seen: list[torch.Tensor] = []
-    outputs.register_hook(seen.append)
-    before = torch.cat([one.detach().flatten().clone() for one in net.parameters()])
+    gradients: list[torch.Tensor] = []
+    outputs.register_hook(gradients.append)
+    before = torch.cat([p.detach().flatten().clone() for p in net.parameters()])
     outputs.sum().backward()
     optimizer.step()
-    after = torch.cat([one.detach().flatten() for one in net.parameters()])
-    return len(outputs), int((after != before).sum()), len(seen[0])
+    after = torch.cat([p.detach().flatten() for p in net.parameters()])
+    return len(outputs), int((after != before).sum()), len(gradients[0])
 
 
 def what_stays_whole(ranks: Ranks) -> str:
@@ -163,5 +165,5 @@ def on_ranks(
     """Start ranks that answer these questions."""
     out = folder / f"answers-of-{num_ranks}.json"
     dist.launch(find, tuple(ids), codes, out, num_ranks=num_ranks, timeout_s=30)
-    told: dict[str, Answer] = json.loads(out.read_text(encoding="utf-8"))
-    return told
+    answers: dict[str, Answer] = json.loads(out.read_text(encoding="utf-8"))
+    return answers
