@@ -22,7 +22,7 @@ from distrinews.system import console
 console.quiet_interrupts()  # before the slow imports: Ctrl-C ends them quietly
 
 from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel as DDP
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from distrinews import dist, model, sync, training
@@ -50,11 +50,12 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
         training.seed_dropout(settings.seed, ranks=ranks)  # ... and different dropout
         replica = net
         if ranks.world_size > 1:
-            # WHY device_ids only on GPUs: a CPU replica has no device number.
             gpu = [ranks.device.index] if ranks.device.type == "cuda" else None
             # WHY bucket views: gradients live in DDP's communication buffers, and not
             # also in a copy of their own: 4 bytes per parameter less.
-            replica = DDP(net, device_ids=gpu, gradient_as_bucket_view=True)
+            replica = DistributedDataParallel(
+                net, device_ids=gpu, gradient_as_bucket_view=True
+            )
     report.print_summary(run, net=net, splits=splits)
     # --8<-- [end:same-start]
 
@@ -94,8 +95,7 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
         # 4. The pause: validate at the end of an epoch, save a checkpoint --------
         if plan.is_epoch_end(run.step):
             with run.phase("validation"):
-                # WHY not `replica`: ranks may hold different numbers of batches here,
-                # and DDP's forward may hold a collective.
+                # WHY not `replica`: its forward may communicate, and batch counts differ.
                 rows = splits.validation_rows
                 validation = evaluate(net, splits.train, ranks, rows=rows)
             run.log_validation(validation, patience=settings.patience)

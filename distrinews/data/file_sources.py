@@ -26,7 +26,6 @@ from distrinews.data import csv_rows
 from distrinews.data.cleaning import CLEANING_VERSION, repair
 from distrinews.data.csv_rows import Row
 from distrinews.data.labels import LABEL_NAMES
-from distrinews.data.parquet import read_parquet
 from distrinews.errors import DataError
 from distrinews.system import hub
 
@@ -178,6 +177,8 @@ class FileSource:
     def _read(self, split: str) -> Iterator[Row]:
         files = self._files(split)
         if files[0].suffix == ".parquet":
+            from distrinews.data.parquet import read_parquet
+
             return read_parquet(files, split=split)
         return csv_rows.read_csv(files[0])
 

@@ -19,7 +19,6 @@ from distrinews import dist, model
 from distrinews.data.labels import LABEL_NAMES
 from distrinews.metrics import ClassificationMetrics, evaluation
 from distrinews.system import files, machine
-from distrinews.training import export
 from distrinews.training.corpus import Splits
 from distrinews.training.runs import Run
 
@@ -121,6 +120,9 @@ def _export(
     }
     with dist.raise_together():
         if run.ranks.is_main:
+            # WHY here: only rank 0 needs the engines, and only at the end.
+            from distrinews.training import export
+
             export.write(
                 run.export_folder, net=net, tokenizer=splits.tokenizer, facts=facts
             )
