@@ -50,6 +50,7 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
         training.seed_dropout(settings.seed, ranks=ranks)  # ... and different dropout
         replica = net
         if ranks.world_size > 1:
+            # WHY device_ids only on GPUs: a CPU replica has no device number.
             gpu = [ranks.device.index] if ranks.device.type == "cuda" else None
             # WHY bucket views: gradients live in DDP's communication buffers, and not
             # also in a copy of their own: 4 bytes per parameter less.
@@ -66,7 +67,6 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
     scheduler = training.build_scheduler(optimizer, settings=settings, plan=plan)
     state = TrainingState(net, optimizer, scheduler, sampler)  # decides the next step
     run.restore(state)  # with --resume
-
     while run.step < plan.last_step and not run.stopped_early:
         # --8<-- [start:one-gradient]
         # 3. One gradient --------------------------------------------------------
@@ -95,7 +95,7 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
         # 4. The pause: validate at the end of an epoch, save a checkpoint --------
         if plan.is_epoch_end(run.step):
             with run.phase("validation"):
-                # WHY not `replica`: its forward may communicate, and batch counts differ.
+                # WHY not `replica`: its forward may communicate; batch counts differ.
                 rows = splits.validation_rows
                 validation = evaluate(net, splits.train, ranks, rows=rows)
             run.log_validation(validation, patience=settings.patience)
