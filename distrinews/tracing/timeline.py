@@ -50,7 +50,7 @@ def read(folder: pathlib.Path) -> dict[int, list[Event]]:
     """Read the records of all ranks.
 
     Args:
-        folder: What `trace.recording` wrote to.
+        folder: What `recorder.recording` wrote to.
 
     Returns:
         Rank -> events in the order of their beginnings. A rank that never began to

@@ -36,7 +36,7 @@ MAX_TOKENS = 64  # tokens, here words
 
 
 class FakeModel:
-    """Judges a text by its length; has the interface of `inference.Classifier`.
+    """Judges a text by its length; has the interface of `classifier.Classifier`.
 
     Args:
         seconds: What a batch takes.

@@ -14,7 +14,7 @@ export function corners(figures) {
   );
 }
 
-// distrinews.bench.costmodel.predictions.computing, for rows of the one length that the data names.
+// distrinews.bench.costmodel.predictions.gpu_compute, for rows of the one length that the data names.
 export function computing(chosen, gradientBytes) {
   const weights = gradientBytes.reduce((a, b) => a + b, 0) / 4;
   return {
