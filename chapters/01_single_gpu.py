@@ -27,7 +27,7 @@ from distrinews import dist, model, training
 from distrinews.checkpoint import TrainingState
 from distrinews.config.flags import parse
 from distrinews.config.settings import TrainSettings
-from distrinews.metrics.evaluation import evaluate
+from distrinews.metrics import evaluate
 from distrinews.training import corpus, report, resume, runs
 
 

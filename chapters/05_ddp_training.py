@@ -29,7 +29,7 @@ from distrinews import dist, model, sync, training
 from distrinews.checkpoint import TrainingState
 from distrinews.config.flags import parse
 from distrinews.config.settings import DistributedSettings
-from distrinews.metrics.evaluation import evaluate
+from distrinews.metrics import evaluate
 from distrinews.training import corpus, report, resume, runs
 
 
