@@ -235,13 +235,13 @@ def anchors(page: pathlib.Path) -> set[str]:
     text = page.read_text(encoding="utf-8")
     if "This page is being written." in text:
         return TEMPLATE
-    found = set()
+    names = set()
     for title, name in re.findall(
         r"^#+ (.+?)(?:\s*\{ ?#([\w-]+) ?\})?$", text, re.MULTILINE
     ):
         plain = re.sub(r"[^\w\s-]", "", title).strip().lower()
-        found.add(name or re.sub(r"[-\s]+", "-", plain))
-    return found
+        names.add(name or re.sub(r"[-\s]+", "-", plain))
+    return names
 
 
 def lost_link(target: str) -> str:
