@@ -355,8 +355,8 @@ def test_with_another_number_of_ranks_dropout_goes_on_from_the_seed(
 ) -> None:
     made = Trainer(ALONE)
     before = torch.get_rng_state()
-    two = dist.Ranks(1, local_rank=1, world_size=2, device=ALONE.device)
-    monkeypatch.setattr(dist, "current", lambda: two)
+    second_rank = dist.Ranks(1, local_rank=1, world_size=2, device=ALONE.device)
+    monkeypatch.setattr(dist, "current", lambda: second_rank)
     checkpoint.load_training(two_checkpoints / "step-00000010", made.training_state())
     assert torch.equal(torch.get_rng_state(), before)
     monkeypatch.undo()  # negative control: alone, as it was saved

@@ -183,8 +183,8 @@ def test_rank_0_goes_first_and_the_others_find_its_file(facts: Facts) -> None:
 
 def test_without_rank0_first_the_others_come_too_early(facts: Facts) -> None:
     """Negative control: the order above is made by `rank0_first`, not by luck."""
-    found = [fact["orders"]["found_unordered"] for fact in facts]
-    assert found == [True] + [False] * (len(facts) - 1)
+    file_was_there = [fact["orders"]["found_unordered"] for fact in facts]
+    assert file_was_there == [True] + [False] * (len(facts) - 1)
 
 
 def test_rank_0s_failure_is_raised_on_all_before_the_others_enter(
@@ -420,11 +420,11 @@ def test_ranks_that_wait_for_each_other_in_different_places_are_all_named(
     assert program.exit_code(timeout_s=40) == 1
     lines = PROGRAM.read_text(encoding="utf-8").splitlines()
     at = next(i for i, line in enumerate(lines) if "def miss_each_other" in line) + 1
-    places = "; ".join(
+    stacks = "; ".join(
         f"rank {rank} (dist_program.py:{at + below} in miss_each_other)"
         for rank, below in ((0, 3), (1, 5))
     )
-    assert f"ranks waited for each other in different places: {places}" in program.err
+    assert f"ranks waited for each other in different places: {stacks}" in program.err
     program.seconds_until_nothing_is_left(timeout_s=0.5)
 
 

@@ -1,9 +1,9 @@
 """Proofs that need GPUs: nccl, a GPU a rank, and what CPUs cannot show.
 
-Each proof is one story for two kinds of device. On "cpu" (gloo) it runs in CI, so that
-its code is executed before anybody spends GPU hours on it; on "cuda" (nccl) it runs
-with as many ranks as there are GPUs: `python -m pytest -m gpu tests/test_gpu.py`. The
-Kaggle notebook does that in a cell.
+Each proof has the same code for both kinds of device. On "cpu" (gloo) it runs in CI, so
+that its code is executed before anybody spends GPU hours on it; on "cuda" (nccl) it
+runs with as many ranks as there are GPUs: `python -m pytest -m gpu
+tests/test_gpu.py`. The Kaggle notebook does that in a cell.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def launch(fn: Callable[..., None], *args: Any, device: str, **options: Any) -> 
     dist.launch(fn, *args, num_ranks=NUM_RANKS[device], **options)
 
 
-def told_by(folder: pathlib.Path, device: str) -> list[Any]:
+def results_of(folder: pathlib.Path, device: str) -> list[Any]:
     """What each rank left for us, by rank."""
     return [torch.load(folder / f"{rank}.pt") for rank in range(NUM_RANKS[device])]
 
@@ -77,7 +77,7 @@ def describe(ranks: Ranks, out: pathlib.Path) -> None:
     torch_dist.all_reduce(number)
     on_gpu = ranks.device.type == "cuda"
     group = torch_dist.distributed_c10d._get_default_group()
-    told = {
+    facts = {
         "local_rank": ranks.local_rank,
         "device": str(ranks.device),
         "current": torch.cuda.current_device() if on_gpu else None,
@@ -87,25 +87,27 @@ def describe(ranks: Ranks, out: pathlib.Path) -> None:
         "backend": group._get_backend(ranks.device).name(),
         "sum": number.item(),
     }
-    (out / f"{ranks.rank}.json").write_text(json.dumps(told), encoding="utf-8")
+    (out / f"{ranks.rank}.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
-def faults(told: list[dict[str, Any]], device: str) -> list[str]:
+def faults(facts_by_rank: list[dict[str, Any]], device: str) -> list[str]:
     """What would be wrong with such ranks."""
-    found = []
-    for rank, one in enumerate(told):
-        want = f"cuda:{one['local_rank']}" if device == "cuda" else "cpu"
-        if one["device"] != want:
-            found.append(f"rank {rank} computes on {one['device']}, not {want}")
-        if device == "cuda" and one["current"] != one["local_rank"]:
-            found.append(f"rank {rank}: new tensors go to GPU {one['current']}")
-        if one["backend"] != BACKENDS[device]:
-            found.append(f"rank {rank} speaks {one['backend']}")
-        if one["sum"] != len(told):
-            found.append(f"rank {rank} heard {one['sum']} of {len(told)} ranks")
-    if len({one["chip"] for one in told}) < len(told):
-        found.append("two ranks share a device")
-    return found
+    problems = []
+    for rank, facts in enumerate(facts_by_rank):
+        want = f"cuda:{facts['local_rank']}" if device == "cuda" else "cpu"
+        if facts["device"] != want:
+            problems.append(f"rank {rank} computes on {facts['device']}, not {want}")
+        if device == "cuda" and facts["current"] != facts["local_rank"]:
+            problems.append(f"rank {rank}: new tensors go to GPU {facts['current']}")
+        if facts["backend"] != BACKENDS[device]:
+            problems.append(f"rank {rank} speaks {facts['backend']}")
+        if facts["sum"] != len(facts_by_rank):
+            problems.append(
+                f"rank {rank} heard {facts['sum']} of {len(facts_by_rank)} ranks"
+            )
+    if len({facts["chip"] for facts in facts_by_rank}) < len(facts_by_rank):
+        problems.append("two ranks share a device")
+    return problems
 
 
 def test_every_rank_has_the_device_of_its_local_rank_and_reaches_all_others(
@@ -113,10 +115,11 @@ def test_every_rank_has_the_device_of_its_local_rank_and_reaches_all_others(
 ) -> None:
     launch(describe, tmp_path, device=device)
     files = sorted(tmp_path.iterdir())
-    told = [json.loads(path.read_text(encoding="utf-8")) for path in files]
-    assert len(told) == NUM_RANKS[device]
-    assert faults(told, device) == []
-    print(f"{device}: {[(one['device'], one['backend']) for one in told]}")
+    facts_by_rank = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    assert len(facts_by_rank) == NUM_RANKS[device]
+    assert faults(facts_by_rank, device) == []
+    pairs = [(facts["device"], facts["backend"]) for facts in facts_by_rank]
+    print(f"{device}: {pairs}")
 
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
@@ -157,12 +160,12 @@ def wrapped(net: nn.Module, ranks: Ranks) -> nn.Module:
 
 def loss_of(net: nn.Module, step: int, ranks: Ranks) -> torch.Tensor:
     """The mean loss over this rank's part of a global batch."""
-    dice = torch.Generator().manual_seed(step)
-    ids = torch.randint(0, 200, (NUM_ROWS, NUM_TOKENS), generator=dice)
-    labels = torch.randint(0, 4, (NUM_ROWS,), generator=dice)
-    mine = slice(ranks.rank, None, ranks.world_size)
-    logits = net(input_ids=ids[mine].to(ranks.device)).logits
-    return F.cross_entropy(logits, labels[mine].to(ranks.device))
+    generator = torch.Generator().manual_seed(step)
+    ids = torch.randint(0, 200, (NUM_ROWS, NUM_TOKENS), generator=generator)
+    labels = torch.randint(0, 4, (NUM_ROWS,), generator=generator)
+    local_rows = slice(ranks.rank, None, ranks.world_size)
+    logits = net(input_ids=ids[local_rows].to(ranks.device)).logits
+    return F.cross_entropy(logits, labels[local_rows].to(ranks.device))
 
 
 def train(ranks: Ranks, *, averaged: bool = True) -> torch.Tensor:
@@ -179,28 +182,30 @@ def train(ranks: Ranks, *, averaged: bool = True) -> torch.Tensor:
 
 
 def train_both(ranks: Ranks, out: pathlib.Path) -> None:
-    told = {"averaged": train(ranks), "alone": train(ranks, averaged=False)}
-    torch.save(told, out / f"{ranks.rank}.pt")
+    weights = {"averaged": train(ranks), "alone": train(ranks, averaged=False)}
+    torch.save(weights, out / f"{ranks.rank}.pt")
 
 
-def gap(one: torch.Tensor, other: torch.Tensor) -> float:
-    return float((one - other).abs().max())
+def gap(left: torch.Tensor, right: torch.Tensor) -> float:
+    return float((left - right).abs().max())
 
 
 def test_all_ranks_train_what_one_device_trains(
     device: str, tmp_path: pathlib.Path
 ) -> None:
     launch(train_both, tmp_path, device=device)
-    told = told_by(tmp_path, device)
+    by_rank = results_of(tmp_path, device)
     here = torch.device("cuda", 0) if device == "cuda" else torch.device("cpu")
     want = train(Ranks(0, local_rank=0, world_size=1, device=here))
-    for one in told:
-        assert gap(one["averaged"], want) < TOLERANCE
-        assert torch.equal(one["averaged"], told[0]["averaged"])  # replicas: every bit
+    for weights in by_rank:
+        assert gap(weights["averaged"], want) < TOLERANCE
+        # Replicas: equal in every bit.
+        assert torch.equal(weights["averaged"], by_rank[0]["averaged"])
         # Negative control: without averaging they train something else.
-        assert gap(one["alone"], want) > 100 * TOLERANCE
-    assert gap(told[0]["alone"], told[1]["alone"]) > 100 * TOLERANCE
-    print(f"{device}: gap {max(gap(one['averaged'], want) for one in told):.1e}")
+        assert gap(weights["alone"], want) > 100 * TOLERANCE
+    assert gap(by_rank[0]["alone"], by_rank[1]["alone"]) > 100 * TOLERANCE
+    largest = max(gap(weights["averaged"], want) for weights in by_rank)
+    print(f"{device}: gap {largest:.1e}")
 
 
 # --- The written-out averaging is DDP's -------------------------------------------
@@ -212,25 +217,25 @@ def gradients(net: nn.Module) -> torch.Tensor:
 
 
 def average_both_ways(ranks: Ranks, out: pathlib.Path) -> None:
-    told = {}
-    for way in ("ddp", "written out", "none"):
+    gradients_by_variant = {}
+    for variant in ("ddp", "written out", "none"):
         net = new_model(ranks.device)
-        replica = wrapped(net, ranks) if way == "ddp" else net
+        replica = wrapped(net, ranks) if variant == "ddp" else net
         loss_of(replica, 0, ranks).backward()
-        if way == "written out":
+        if variant == "written out":
             sync.average_gradients(net)
-        told[way] = gradients(net)
-    torch.save(told, out / f"{ranks.rank}.pt")
+        gradients_by_variant[variant] = gradients(net)
+    torch.save(gradients_by_variant, out / f"{ranks.rank}.pt")
 
 
 def test_hand_written_averaging_gives_the_gradients_of_ddp(
     device: str, tmp_path: pathlib.Path
 ) -> None:
     launch(average_both_ways, tmp_path, device=device)
-    for one in told_by(tmp_path, device):
-        assert one["ddp"].abs().max() > 1e-3
-        assert gap(one["written out"], one["ddp"]) < 1e-6
-        assert gap(one["none"], one["ddp"]) > 1e-3  # negative control
+    for by_variant in results_of(tmp_path, device):
+        assert by_variant["ddp"].abs().max() > 1e-3
+        assert gap(by_variant["written out"], by_variant["ddp"]) < 1e-6
+        assert gap(by_variant["none"], by_variant["ddp"]) > 1e-3  # negative control
 
 
 # --- Resumed, to the last bit -----------------------------------------------------

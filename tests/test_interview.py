@@ -195,11 +195,11 @@ def test_measured_numbers_are_those_of_the_committed_files() -> None:
     known = interview_cards.numbers()
     results = SITE / "benchmarks" / "results"
     scaling = json.loads((results / "scaling.json").read_text("utf-8"))["figures"]
-    alone, two = (
+    one_process_ms, two_ranks_ms = (
         scaling[variant]["median_ms"] for variant in ("one_process", "strong")
     )
-    assert known["cpu_one_ms"] == f"{alone:.0f} ms"
-    assert known["cpu_speedup"] == f"{alone / two:.2f} x"
+    assert known["cpu_one_ms"] == f"{one_process_ms:.0f} ms"
+    assert known["cpu_speedup"] == f"{one_process_ms / two_ranks_ms:.2f} x"
 
 
 @pytest.mark.slow
@@ -235,13 +235,13 @@ def anchors(page: pathlib.Path) -> set[str]:
     text = page.read_text(encoding="utf-8")
     if "This page is being written." in text:
         return TEMPLATE
-    found = set()
+    names = set()
     for title, name in re.findall(
         r"^#+ (.+?)(?:\s*\{ ?#([\w-]+) ?\})?$", text, re.MULTILINE
     ):
         plain = re.sub(r"[^\w\s-]", "", title).strip().lower()
-        found.add(name or re.sub(r"[-\s]+", "-", plain))
-    return found
+        names.add(name or re.sub(r"[-\s]+", "-", plain))
+    return names
 
 
 def lost_link(target: str) -> str:
@@ -307,18 +307,18 @@ def test_the_pages_hold_every_card_as_it_is() -> None:
 
 
 def test_the_walks_show_what_the_prediction_says() -> None:
-    makers = numbers_interview.MAKERS
-    assert len(makers) == 15
-    for name, make in makers.items():
+    renderers = numbers_interview.RENDERERS
+    assert len(renderers) == 15
+    for name, render in renderers.items():
         page = SITE / "interview" / f"scale-{name.split('_')[1]}.md"
         text = page.read_text(encoding="utf-8")
-        assert f"<!-- numbers {name} -->\n\n{make().strip()}\n\n<!-- end -->" in text
+        assert f"<!-- numbers {name} -->\n\n{render().strip()}\n\n<!-- end -->" in text
     # By hand: 50,677 hours / 1,024; the root of 2 x 0.8 s x 49.5 h; 16,384 rows.
-    assert "| 49 hours" in makers["scale_1024_failures"]()
-    assert "| 9 minutes" in makers["scale_1024_failures"]()
-    assert "| 16,384" in makers["scale_1024_batch"]()
-    assert "not measured" in makers["scale_64_step"]()
-    assert "Assumed" in makers["scale_8_failures"]()
+    assert "| 49 hours" in renderers["scale_1024_failures"]()
+    assert "| 9 minutes" in renderers["scale_1024_failures"]()
+    assert "| 16,384" in renderers["scale_1024_batch"]()
+    assert "not measured" in renderers["scale_64_step"]()
+    assert "Assumed" in renderers["scale_8_failures"]()
 
 
 # --- Anki --------------------------------------------------------------------------

@@ -248,13 +248,13 @@ def timetable() -> Callable[..., list[Any]]:
 def test_the_plan_for_two_t4_fits_in_two_hours(
     timetable: Callable[..., list[Any]],
 ) -> None:
-    acts = timetable()
-    total = [sum(act.low_s for act in acts), sum(act.high_s for act in acts)]
+    parts = timetable()
+    total = [sum(part.low_s for part in parts), sum(part.high_s for part in parts)]
     print(f"predicted for Kaggle: {total[0] / 60:.0f} to {total[1] / 60:.0f} minutes")
     assert 600 < total[0] < total[1] < 2 * 3600
-    assert all(0 < act.low_s < act.high_s for act in acts)
+    assert all(0 < part.low_s < part.high_s for part in parts)
     # Negative control: four epochs would not fit.
-    assert sum(act.high_s for act in timetable(epochs=4)) > 2 * 3600
+    assert sum(part.high_s for part in timetable(epochs=4)) > 2 * 3600
 
 
 @pytest.mark.slow
@@ -265,23 +265,23 @@ def test_the_plan_is_the_cost_models_and_says_what_is_only_assumed(
     prediction = json.loads(path.read_text(encoding="utf-8"))["figures"]["t4"][
         "distilbert"
     ]
-    acts = {act.title.partition(":")[0]: act for act in timetable()}
+    parts = {part.title.partition(":")[0]: part for part in timetable()}
     num_steps = (120_000 - 1_000) // 32
     for title, variant, again in (
         ("one rank", "one", 0),
         ("two ranks, broken off and resumed", "two", 500),
     ):
         low_ms, high_ms = prediction[variant]["step_ms"]
-        act = acts[title]
-        assert act.known == "predicted"
-        assert f"{num_steps:,} steps" in act.title
-        assert act.low_s == pytest.approx(num_steps * low_ms / 1000, rel=0.01)
-        assert act.high_s == pytest.approx((num_steps + again) * high_ms / 1000, 0.01)
-    assert {act.known for act in acts.values()} == {"predicted", "assumed"}
+        part = parts[title]
+        assert part.known == "predicted"
+        assert f"{num_steps:,} steps" in part.title
+        assert part.low_s == pytest.approx(num_steps * low_ms / 1000, rel=0.01)
+        assert part.high_s == pytest.approx((num_steps + again) * high_ms / 1000, 0.01)
+    assert {part.known for part in parts.values()} == {"predicted", "assumed"}
     page = (ROOT / "site_docs" / "howto" / "kaggle.md").read_text(encoding="utf-8")
     shown = page.partition("<!-- numbers kaggle_plan -->")[2].partition("<!-- end")[0]
     assert shown.strip().startswith("**Predicted, not measured.**")
-    assert all(act.title in shown for act in acts.values())
+    assert all(part.title in shown for part in parts.values())
 
 
 # --- Installing ---------------------------------------------------------------------

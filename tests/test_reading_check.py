@@ -31,7 +31,7 @@ def slug(title: str) -> str:
 
 def sections(page: str) -> dict[str, str]:
     """What stands below each headline, up to the next one: words, without links."""
-    found: dict[str, list[str]] = {}
+    lines_by_anchor: dict[str, list[str]] = {}
     here: list[str] = []
     fence = ""
     for line in page.splitlines():
@@ -42,11 +42,14 @@ def sections(page: str) -> dict[str, str]:
         if title is None:
             here.append(line)
             continue
-        name, again = title["id"] or slug(title["title"]), 0
-        while (one := f"{name}_{again}" if again else name) in found:
-            again += 1  # the second of the same name is name_1, as in MkDocs
-        here = found[one] = []
-    text = {name: " ".join(" ".join(lines).split()) for name, lines in found.items()}
+        name, repeats = title["id"] or slug(title["title"]), 0
+        while (anchor := f"{name}_{repeats}" if repeats else name) in lines_by_anchor:
+            repeats += 1  # the second of the same name is name_1, as in MkDocs
+        here = lines_by_anchor[anchor] = []
+    text = {
+        name: " ".join(" ".join(lines).split())
+        for name, lines in lines_by_anchor.items()
+    }
     return {name: LINK.sub(r"\1", words) for name, words in text.items()}
 
 
@@ -56,23 +59,23 @@ def lacking(item: dict[str, str]) -> str:
     path = SITE / page
     if not path.is_file():
         return f"no page {page}"
-    found = sections(path.read_text(encoding="utf-8"))
-    if anchor not in found:
+    text_by_anchor = sections(path.read_text(encoding="utf-8"))
+    if anchor not in text_by_anchor:
         return f"{page} has no #{anchor}"
-    said = item["says"] in found[anchor]
-    return "" if said else f"{item['at']} does not say {item['says']!r}"
+    is_said = item["says"] in text_by_anchor[anchor]
+    return "" if is_said else f"{item['at']} does not say {item['says']!r}"
 
 
 @pytest.mark.parametrize("question", CHECK)
 def test_each_item_of_a_deep_answer_stands_where_the_check_says(question: str) -> None:
-    told = [lacking(item) for item in CHECK[question]["items"]]
-    assert [one for one in told if one] == []
+    problems = [lacking(item) for item in CHECK[question]["items"]]
+    assert [problem for problem in problems if problem] == []
 
 
 def test_all_questions_are_there_and_none_is_empty() -> None:
     numbers = [str(number) for number in range(1, NUM_QUESTIONS + 1)]
     assert list(CHECK) == [*numbers, "extra"]
-    assert min(len(one["items"]) for one in CHECK.values()) >= 2
+    assert min(len(question["items"]) for question in CHECK.values()) >= 2
 
 
 @pytest.mark.parametrize(

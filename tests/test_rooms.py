@@ -118,16 +118,16 @@ def test_ruff_and_pytest_look_into_every_room(pytestconfig: pytest.Config) -> No
 def test_the_picture_of_the_rooms_is_drawn_from_the_imports_and_points_down() -> None:
     import room_pages
 
-    floors = room_pages.floors()
-    floor_of = {room: number for number, row in enumerate(floors) for room in row}
+    layers = room_pages.layers()
+    layer_of = {room: number for number, row in enumerate(layers) for room in row}
     arrows = room_pages.imports()
-    assert set(arrows) == set(floor_of)
+    assert set(arrows) == set(layer_of)
     assert sum(map(len, arrows.values())) >= 40  # the guard: imports were seen
     for room, lowers in arrows.items():
-        assert all(floor_of[lower] > floor_of[room] for lower in lowers), room
+        assert all(layer_of[lower] > layer_of[room] for lower in lowers), room
     drawn = room_pages.PICTURE.read_text(encoding="utf-8")
     assert drawn == room_pages.picture(), "python site_docs/_tools/room_pages.py"
-    lines = sum(map(len, room_pages.shortest(arrows).values()))
+    lines = sum(map(len, room_pages.transitive_reduction(arrows).values()))
     assert drawn.count('class="room-import"') == lines
 
 

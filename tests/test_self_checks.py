@@ -256,10 +256,10 @@ def same(answer: Answer, computed: Answer) -> bool:
     return not math.isnan(computed) and round(computed, digits) == answer
 
 
-def unproven(asked: Iterable[Mapping[str, Any]]) -> set[str]:
+def unproven(questions: Iterable[Mapping[str, Any]]) -> set[str]:
     """Questions whose answer nothing computes."""
     proven = {*ALONE, *APART, *(name for ids in TOGETHER.values() for name in ids)}
-    return {question["id"] for question in asked} - proven
+    return {question["id"] for question in questions} - proven
 
 
 def test_every_question_has_a_function_that_finds_its_answer() -> None:
@@ -329,7 +329,9 @@ def test_the_pages_hold_the_questions_as_the_file_has_them() -> None:
     shown = set()
     for page in sorted((ROOT / "site_docs" / "learn").glob("*.md")):
         text = page.read_text("utf-8")
-        assert pages.render(text, asked=QUESTIONS) == text, f"run {pages.__file__}"
+        assert pages.render(text, all_questions=QUESTIONS) == text, (
+            f"run {pages.__file__}"
+        )
         shown |= {match[2] for match in pages.BLOCK.finditer(text)}
         if "<!-- self-check" in text:
             order = ["## Keep these sentences", "## Check yourself", "## The whole"]
@@ -345,4 +347,4 @@ def test_a_changed_answer_makes_its_page_stale() -> None:
         question | {"answer": 13} if question["answer"] == 12 else question
         for question in QUESTIONS
     ]
-    assert pages.render(text, asked=changed) != text
+    assert pages.render(text, all_questions=changed) != text

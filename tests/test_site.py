@@ -79,9 +79,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, str, 
 def test_a_strict_build_is_clean_and_takes_less_than_twenty_seconds(
     built: tuple[pathlib.Path, str, float],
 ) -> None:
-    _folder, said, used_s = built
+    _folder, output, used_s = built
     print(f"mkdocs build --strict: {used_s:.1f} s of CPU time")
-    assert said == ""
+    assert output == ""
     assert used_s < LIMIT_S
 
 
@@ -115,20 +115,23 @@ def test_types_lead_to_our_own_torchs_and_pythons_documentation(
 def test_every_page_describes_itself_in_its_own_words(
     built: tuple[pathlib.Path, str, float],
 ) -> None:
-    said: dict[str, str] = {}
+    path_by_description: dict[str, str] = {}
     for path in pages_of(built[0]):
         text = (built[0] / path.strip("/") / "index.html").read_text(encoding="utf-8")
-        found = re.search(r'<meta name="description" content="([^"]*)"', text)
-        assert found, path
-        assert len(found[1]) > 20, path
-        assert found[1] not in said, (path, said.get(found[1]))
-        said[found[1]] = path
+        match = re.search(r'<meta name="description" content="([^"]*)"', text)
+        assert match, path
+        assert len(match[1]) > 20, path
+        assert match[1] not in path_by_description, (
+            path,
+            path_by_description.get(match[1]),
+        )
+        path_by_description[match[1]] = path
 
 
 def pages_of(folder: pathlib.Path) -> list[str]:
     """The addresses of all pages, from the root."""
-    found = sorted(folder.rglob("index.html"))
-    parts = [path.parent.relative_to(folder).as_posix() for path in found]
+    paths = sorted(folder.rglob("index.html"))
+    parts = [path.parent.relative_to(folder).as_posix() for path in paths]
     return ["/" if part == "." else f"/{part}/" for part in parts]
 
 
@@ -154,7 +157,7 @@ def small_site(folder: pathlib.Path, page: str) -> pathlib.Path:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "complaint"),
     [
         ("[x](other.md#there)", ""),
         ("[x](nope.md)", "nope.md"),
@@ -168,12 +171,14 @@ def small_site(folder: pathlib.Path, page: str) -> pathlib.Path:
     ],
 )
 def test_what_leads_nowhere_stops_the_build(
-    text: str, said: str, tmp_path: pathlib.Path
+    text: str, complaint: str, tmp_path: pathlib.Path
 ) -> None:
     """Negative control, with the first and the last as its own controls."""
-    told, _used_s = mkdocs(small_site(tmp_path, f"# A\n\n{text}\n"), tmp_path / "site")
-    assert said in told
-    assert bool(told) == bool(said), told
+    output, _used_s = mkdocs(
+        small_site(tmp_path, f"# A\n\n{text}\n"), tmp_path / "site"
+    )
+    assert complaint in output
+    assert bool(output) == bool(complaint), output
 
 
 # --- One browser ------------------------------------------------------------------
@@ -197,7 +202,7 @@ class serving:
         self.thread.start()
         return f"http://127.0.0.1:{self.server.server_port}"
 
-    def __exit__(self, *_told: object) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
@@ -219,8 +224,8 @@ def faults(
 ) -> str:
     """What is wrong with pages, seen in one way, a line each."""
     with site_crawl.visitor(chromium, origin, look) as visitor:
-        found = [line for page in pages for line in visitor.faults(page, then=then)]
-    return "\n".join(found)
+        lines = [line for page in pages for line in visitor.faults(page, then=then)]
+    return "\n".join(lines)
 
 
 def sample(folder: pathlib.Path, *, parts: int) -> list[str]:
@@ -274,12 +279,12 @@ def test_an_open_search_and_an_open_menu_are_accessible(
 
 def test_a_page_that_is_not_there_leads_on(chromium: Any, origin: str) -> None:
     with site_crawl.visitor(chromium, origin, LIGHT) as visitor:
-        told = visitor.faults("/no/such/page/")
+        faults_there = visitor.faults("/no/such/page/")
         links = visitor.page.locator("article a").all()
         assert len(links) == 2
         addresses = [link.get_attribute("href") for link in links]
         # The browser itself reports the 404 that was asked for.
-        assert all("404" in line for line in told), told
+        assert all("404" in line for line in faults_there), faults_there
         for address in addresses:
             assert visitor.page.goto(f"{origin}{address}").ok
 
@@ -308,9 +313,9 @@ def test_a_bad_page_would_be_found(
         encoding="utf-8",
     )
     with serving(tmp_path) as address:
-        told = faults(chromium, address, ["/"], NARROW)
-    assert kind in told
-    assert bool(told) == bool(kind), told
+        fault_lines = faults(chromium, address, ["/"], NARROW)
+    assert kind in fault_lines
+    assert bool(fault_lines) == bool(kind), fault_lines
 
 
 @pytest.mark.timeout(900)
@@ -319,8 +324,8 @@ def test_lighthouse_gives_three_pages_at_least_95_points_in_everything(
 ) -> None:
     import lighthouse
 
-    if lighthouse.tools():
-        pytest.skip(lighthouse.tools())
+    if lighthouse.missing_tool():
+        pytest.skip(lighthouse.missing_tool())
     if subprocess.run(
         ["npx", "--yes", f"lighthouse@{lighthouse.VERSION}", "--version"],
         capture_output=True,
@@ -333,13 +338,13 @@ def test_lighthouse_gives_three_pages_at_least_95_points_in_everything(
             # WHY the best of three: the points for performance come from times, and a
             # busy machine is no fault of the page.
             for _ in range(3):
-                told = lighthouse.look(f"{address}/{page}")
-                points = lighthouse.points([told])
-                print(f"lighthouse {told['lighthouseVersion']} /{page}: {points}")
-                if min(points.values()) >= 95:
+                report = lighthouse.run_lighthouse(f"{address}/{page}")
+                scores = lighthouse.scores([report])
+                print(f"lighthouse {report['lighthouseVersion']} /{page}: {scores}")
+                if min(scores.values()) >= 95:
                     break
             else:
-                pytest.fail(f"/{page}: {points} {lighthouse.lost(told)}")
+                pytest.fail(f"/{page}: {scores} {lighthouse.failed_audits(report)}")
 
 
 def test_points_below_the_limit_would_be_named() -> None:
@@ -352,8 +357,8 @@ def test_points_below_the_limit_would_be_named() -> None:
         return {"categories": parts, "audits": audits}
 
     reports = [report(0.9), report(0.99), report(0.94)]
-    assert set(lighthouse.points(reports).values()) == {94}
-    assert lighthouse.lost(reports[0]) == ["bad: 0.2"]
+    assert set(lighthouse.scores(reports).values()) == {94}
+    assert lighthouse.failed_audits(reports[0]) == ["bad: 0.2"]
 
 
 # --- python -m distrinews docs ----------------------------------------------------
@@ -407,9 +412,9 @@ def test_docs_says_what_to_install(
     find = docs_site.importlib.util.find_spec
     without = functools.partial(lambda name: None if name == "material" else find(name))
     monkeypatch.setattr(docs_site.importlib.util, "find_spec", without)
-    with pytest.raises(SetupError, match=r"material") as told:
+    with pytest.raises(SetupError, match=r"material") as caught:
         docs_site.build([])
-    assert "pip install" in told.value.fix
+    assert "pip install" in caught.value.fix
     (checkout / "mkdocs.yml").unlink()
     with pytest.raises(SetupError, match="without its guide"):
         docs_site.build([])
@@ -444,9 +449,9 @@ def test_texts_are_packed_for_a_browser_and_types_are_right(
         assert gzip.decompress(content).decode() == text
         with ask(f"{address}/a.js", packed=False) as answer:
             assert answer.read().decode() == text
-        with pytest.raises(urllib.error.HTTPError, match="404") as told:
+        with pytest.raises(urllib.error.HTTPError, match="404") as caught:
             ask(f"{address}/../../etc/passwd", packed=True)
-        with told.value as answer:
+        with caught.value as answer:
             assert answer.read() == b"<h1>None</h1>"
 
 
@@ -454,7 +459,7 @@ def test_texts_are_packed_for_a_browser_and_types_are_right(
 def test_ctrl_c_ends_the_server_quietly(
     checkout: pathlib.Path, start: Callable[..., Any]
 ) -> None:
-    story = (
+    code = (
         "import pathlib, sys; sys.path.insert(0, sys.argv.pop(1)); import docs_site; "
         "from distrinews.system import console; "
         "docs_site.ROOT = pathlib.Path(sys.argv[1]); "
@@ -462,7 +467,7 @@ def test_ctrl_c_ends_the_server_quietly(
     )
     tools, out = ROOT / "site_docs" / "_tools", checkout / "out"
     words = ("--serve", "--port", "0", "--out", out)
-    program = start(sys.executable, "-c", story, tools, checkout, *words)
+    program = start(sys.executable, "-c", code, tools, checkout, *words)
     wait_until(
         lambda: "http://127.0.0.1:" in program.out, timeout_s=60, what="the address"
     )

@@ -60,14 +60,14 @@ def test_a_changed_comment_makes_the_captures_of_that_chapter_stale(
     """Negative control."""
     root = copy_of_chapters(tmp_path, change="02_process_group.py")
     monkeypatch.setattr(captures, "ROOT", root)
-    found = captures.stale()
-    assert {fault.partition(":")[0] for fault in found} == {
+    faults = captures.stale()
+    assert {fault.partition(":")[0] for fault in faults} == {
         f"stale capture {name}"
-        for name, one in captures.CAPTURES.items()
-        if one.scripts == ("chapters/02_process_group.py",)
+        for name, capture in captures.CAPTURES.items()
+        if capture.scripts == ("chapters/02_process_group.py",)
     }
     run = "run: python site_docs/_tools/capture_chapters.py 02_process_group"
-    assert any(run in fault for fault in found)
+    assert any(run in fault for fault in faults)
 
 
 def test_other_line_ends_are_no_change(
@@ -90,10 +90,10 @@ def test_an_output_that_somebody_edited_or_that_nobody_made_is_named(
     edited.write_text(edited.read_text("utf-8") + "I like it.\n", encoding="utf-8")
     (folder / "invented.txt").write_text("10x faster\n", encoding="utf-8")
     (folder / "02_alone.txt").unlink()
-    told = "\n".join(captures.stale())
-    assert "02_process_group.txt was edited by hand" in told
-    assert "invented.txt belongs to no capture" in told
-    assert "no capture 02_alone" in told
+    faults = "\n".join(captures.stale())
+    assert "02_process_group.txt was edited by hand" in faults
+    assert "invented.txt belongs to no capture" in faults
+    assert "no capture 02_alone" in faults
 
 
 def test_a_progress_bar_is_kept_in_its_last_state(captures: ModuleType) -> None:
@@ -207,12 +207,12 @@ def test_a_page_asks_first_and_has_exercises_with_answers(
 def test_the_examples_of_a_page_give_what_stands_below_them(
     path: pathlib.Path,
 ) -> None:
-    found = PYCON.finditer(path.read_text("utf-8"))
-    code = "\n".join(textwrap.dedent(match[1]) for match in found)
+    blocks = PYCON.finditer(path.read_text("utf-8"))
+    code = "\n".join(textwrap.dedent(match[1]) for match in blocks)
     test = doctest.DocTestParser().get_doctest(code, {}, path.name, str(path), 0)
-    told: list[str] = []
-    result = doctest.DocTestRunner(verbose=False).run(test, out=told.append)
-    assert result.failed == 0, "".join(told)
+    report: list[str] = []
+    result = doctest.DocTestRunner(verbose=False).run(test, out=report.append)
+    assert result.failed == 0, "".join(report)
 
 
 # --- The glossary ---------------------------------------------------------------

@@ -45,8 +45,10 @@ def names(paths: list[pathlib.Path]) -> list[str]:
 def fault(block: Fence) -> str:
     """Why a block may not stand where it stands; empty if it may."""
     if block.language in COMMANDS:
-        found = [site_commands.problem(c) for c in site_commands.commands(block.text)]
-        return "" if block.made or block.included else "; ".join(filter(None, found))
+        problems = [
+            site_commands.problem(c) for c in site_commands.commands(block.text)
+        ]
+        return "" if block.made or block.included else "; ".join(filter(None, problems))
     if block.language == "pycon":
         return "" if ">>> " in block.text else "no >>> in it"  # run by another proof
     if block.language not in INCLUDED:
@@ -65,13 +67,13 @@ def fault(block: Fence) -> str:
 @pytest.mark.parametrize("path", PAGES, ids=names(PAGES))
 def test_every_code_block_is_included_from_a_file_or_runs(path: pathlib.Path) -> None:
     blocks = site_code.read(path, root=SITE)
-    told = [f"{block.where}: {fault(block)}" for block in blocks if fault(block)]
-    assert told == []
+    faults = [f"{block.where}: {fault(block)}" for block in blocks if fault(block)]
+    assert faults == []
     assert site_code.run_examples(path.name, blocks) == []
 
 
 def test_no_exception_from_the_rule_has_outlived_its_block() -> None:
-    blocks = [one for path in PAGES for one in site_code.read(path, root=SITE)]
+    blocks = [block for path in PAGES for block in site_code.read(path, root=SITE)]
     assert len(blocks) >= 100  # the guard: blocks were found
     for page, beginning in BY_HAND:
         assert any(b.page == page and b.text.startswith(beginning) for b in blocks)
@@ -185,7 +187,7 @@ def test_the_doctors_page_shows_what_the_doctor_says() -> None:
         cwd=ROOT,
     )
     blocks = site_code.read(SITE / "howto" / "doctor.md", root=SITE)
-    [shown] = [one.text for one in blocks if one.language == "text"]
+    [shown] = [block.text for block in blocks if block.language == "text"]
     assert " ".join(shown.split()) in " ".join(done.stdout.split())
 
 
@@ -218,7 +220,7 @@ def test_there_is_a_line_of_the_reference_for_every_public_name() -> None:
     for module in reference_api.modules().values():
         for name in module.own:
             assert f"\n::: distrinews.{module.name}.{name}\n" in text
-        for name, _ in module.passed_on:
+        for name, _ in module.re_exported:
             assert f'<a id="distrinews.{module.name}.{name}"></a>' in text
     assert len(reference_api.public_names()) >= 400
 
@@ -230,8 +232,8 @@ def test_public_names_are_those_that_python_imports() -> None:
     from distrinews.inference import bundle
 
     for module in (dist, bundle, sync):
-        told = reference_api.modules()[module.__name__.removeprefix("distrinews.")]
-        names = {*told.own, *(name for name, _ in told.passed_on)}
+        shown = reference_api.modules()[module.__name__.removeprefix("distrinews.")]
+        names = {*shown.own, *(name for name, _ in shown.re_exported)}
         assert names == set(module.__all__)
 
 
@@ -280,13 +282,13 @@ def test_an_error_with_a_stale_anchor_would_be_found() -> None:
 def test_every_concept_of_a_lab_or_an_exercise_is_a_page() -> None:
     paths = [*(ROOT / "chapters" / "labs").glob("*.py")]
     paths += (ROOT / "chapters" / "exercises").rglob("*.py")
-    found = 0
+    num_concepts = 0
     for path in paths:
         text = path.read_text(encoding="utf-8")
         for where in re.findall(r"^Concept +([\w/-]+)$", text, re.MULTILINE):
-            found += 1
+            num_concepts += 1
             assert (SITE / f"{where}.md").is_file(), f"{path.name}: {where}"
-    assert found >= 40
+    assert num_concepts >= 40
 
 
 @pytest.mark.parametrize(

@@ -32,19 +32,19 @@ slow = pytest.mark.slow  # the models' sizes come from transformers
 def share_of_a_row(counts: list[int], factors: list[float]) -> list[float]:
     """How often a row of each rank counts, as autograd says it."""
     weight = torch.zeros(1, requires_grad=True)
-    told = []
-    for mine in range(len(counts)):
-        # One row of rank `mine` has the gradient 1, all others have 0.
+    shares = []
+    for counted_rank in range(len(counts)):
+        # One row of `counted_rank` has the gradient 1, all others have 0.
         losses = []
         for rank, count in enumerate(counts):
             rows = torch.zeros(count)
-            rows[0] = float(rank == mine)
+            rows[0] = float(rank == counted_rank)
             losses.append(factors[rank] * (weight * rows).mean())
         average = sum(losses) / len(counts)  # what DDP does
         assert isinstance(average, torch.Tensor)
         [gradient] = torch.autograd.grad(average, weight)
-        told.append(gradient.item() * sum(counts))
-    return told
+        shares.append(gradient.item() * sum(counts))
+    return shares
 
 
 def test_a_row_counts_as_often_as_the_table_says_and_the_cure_cures() -> None:
@@ -107,7 +107,7 @@ def test_a_diagram_names_and_describes_itself(name: str) -> None:
     root = ElementTree.fromstring(text)
     ids = [node.attrib["id"] for node in root.iter() if "id" in node.attrib]
     assert len(ids) == len(set(ids))
-    assert all(one.startswith(f"{name}-") for one in ids)
+    assert all(node_id.startswith(f"{name}-") for node_id in ids)
     assert root.attrib["role"] == "img"
     assert root.attrib["aria-labelledby"].split() == [f"{name}-title", f"{name}-desc"]
     assert {f"{name}-title", f"{name}-desc"} <= set(ids)

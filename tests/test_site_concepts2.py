@@ -32,11 +32,11 @@ def test_a_padded_evaluation_counts_the_next_multiple_of_the_ranks() -> None:
 
 def test_a_mean_of_figures_is_told_apart_from_the_figure_of_all_rows() -> None:
     # The rows behind the picture: true class, said class; the last two are rank 1's.
-    true, said = [0, 0, 0, 1, 0, 1], [0, 0, 0, 1, 0, 0]
+    labels, predicted = [0, 0, 0, 1, 0, 1], [0, 0, 0, 1, 0, 0]
     parts = (slice(0, 4), slice(4, 6), slice(0, 6))
-    accuracy = [accuracy_score(true[part], said[part]) for part in parts]
+    accuracy = [accuracy_score(labels[part], predicted[part]) for part in parts]
     f1 = [
-        f1_score(true[part], said[part], average="macro", zero_division=0)
+        f1_score(labels[part], predicted[part], average="macro", zero_division=0)
         for part in parts
     ]
     for row, want in zip(
@@ -51,10 +51,10 @@ def test_a_mean_of_figures_is_told_apart_from_the_figure_of_all_rows() -> None:
 
 
 def test_a_global_batch_is_the_product_and_the_rates_follow_their_rule() -> None:
-    for ranks, pieces, each, step, steps in cells(
+    for ranks, micro_batches, rows, step, steps in cells(
         numbers_concepts2.same_global_batch()
     ):
-        assert int(ranks) * int(pieces) * int(each) == int(step) == 32
+        assert int(ranks) * int(micro_batches) * int(rows) == int(step) == 32
         assert steps == "3,750"
     for size, steps, *rates in cells(numbers_concepts2.batches_and_rates()):
         growth = int(size.replace(",", "")) / 32
@@ -85,12 +85,12 @@ def test_computing_the_seeds_leaves_the_global_generator_as_it_was() -> None:
 
 
 def test_a_replica_is_four_times_its_weights_in_every_process() -> None:
-    for _, *told in cells(numbers_concepts2.replica_memory()):
-        weights, grads, adamw, one, two, four = (
-            int(text.removesuffix(" MB").replace(",", "")) for text in told
+    for _, *cells_of_row in cells(numbers_concepts2.replica_memory()):
+        weights, grads, adamw, alone, two, four = (
+            int(text.removesuffix(" MB").replace(",", "")) for text in cells_of_row
         )
         assert weights == grads
-        for got, factor in ((adamw, 2), (one, 4), (two, 8), (four, 16)):
+        for got, factor in ((adamw, 2), (alone, 4), (two, 8), (four, 16)):
             assert got == pytest.approx(factor * weights, abs=factor)
 
 

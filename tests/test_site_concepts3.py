@@ -50,20 +50,20 @@ OPERATIONS = {
 
 
 def try_gloo(ranks: dist.Ranks, out: Path) -> None:
-    told: dict[str, str] = {}
+    results: dict[str, str] = {}
     for name, call in OPERATIONS.items():
         call(ranks.world_size, ranks.rank)
-        told[name] = "done"
+        results[name] = "done"
     average = torch.tensor([float(ranks.rank)])
     torch_dist.all_reduce(average, op=torch_dist.ReduceOp.AVG)
-    told["average"] = str(average.item())
+    results["average"] = str(average.item())
     try:
         unknown = torch_dist._make_nccl_premul_sum(2.0)
         torch_dist.all_reduce(rows(), op=unknown)
-        told["nccl's own operation"] = "done"
+        results["nccl's own operation"] = "done"
     except (RuntimeError, ValueError) as error:
-        told["nccl's own operation"] = type(error).__name__
-    (out / f"{ranks.rank}.json").write_text(json.dumps(told), encoding="utf-8")
+        results["nccl's own operation"] = type(error).__name__
+    (out / f"{ranks.rank}.json").write_text(json.dumps(results), encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -71,11 +71,11 @@ def try_gloo(ranks: dist.Ranks, out: Path) -> None:
 def test_gloo_has_the_operations_that_the_page_lists(tmp_path: Path) -> None:
     dist.launch(try_gloo, tmp_path, num_ranks=2, timeout_s=30)
     for rank in range(2):
-        told = json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8"))
-        assert [told[name] for name in OPERATIONS] == ["done"] * len(OPERATIONS)
-        assert told["average"] == "0.5"
+        results = json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8"))
+        assert [results[name] for name in OPERATIONS] == ["done"] * len(OPERATIONS)
+        assert results["average"] == "0.5"
         # Negative control: what gloo lacks is noticed.
-        assert told["nccl's own operation"] != "done"
+        assert results["nccl's own operation"] != "done"
 
 
 def test_the_default_timeout_of_other_backends_is_half_an_hour() -> None:
@@ -87,7 +87,7 @@ def test_the_default_timeout_of_other_backends_is_half_an_hour() -> None:
 
 def overflow(ranks: dist.Ranks, out: Path) -> None:
     """One rank's gradient is infinite; and one that float16 cannot hold."""
-    found: dict[str, Any] = {}
+    gradients: dict[str, Any] = {}
     for name, hook, scale in (
         ("inf spreads", None, float("inf")),
         # WHY not the hook itself: DDP refuses it by name without CUDA (torch 2.13).
@@ -104,20 +104,20 @@ def overflow(ranks: dist.Ranks, out: Path) -> None:
             replica.register_comm_hook(None, hook)
         factor = scale if ranks.rank == 1 else 1.0
         (replica(torch.ones(1, 1)) * factor).sum().backward()
-        found[name] = replica.module.weight.grad.item()
-    (out / f"{ranks.rank}.json").write_text(json.dumps(found), encoding="utf-8")
+        gradients[name] = replica.module.weight.grad.item()
+    (out / f"{ranks.rank}.json").write_text(json.dumps(gradients), encoding="utf-8")
 
 
 @pytest.mark.slow
 def test_an_infinite_gradient_of_one_rank_is_infinite_on_all(tmp_path: Path) -> None:
     dist.launch(overflow, tmp_path, num_ranks=2, timeout_s=30)
     for rank in range(2):
-        told = json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8"))
-        assert told["inf spreads"] == float("inf")
+        gradients = json.loads((tmp_path / f"{rank}.json").read_text(encoding="utf-8"))
+        assert gradients["inf spreads"] == float("inf")
         # The hook casts before it divides: 100,000 is above float16's 65,504.
-        assert told["fp16"] == float("inf")
+        assert gradients["fp16"] == float("inf")
         # Negative control: bfloat16 has float32's range.
-        assert abs(told["bf16"] - 50_000.5) < 500
+        assert abs(gradients["bf16"] - 50_000.5) < 500
 
 
 # --- The numbers ----------------------------------------------------------------------

@@ -22,15 +22,15 @@ def pictures() -> Any:
     return importlib.import_module("exercise_pictures")
 
 
-def events(told: dict[str, Any], ending: str) -> dict[str, list[Any]]:
-    [title] = [title for title in told["events"] if title.endswith(ending)]
-    found: dict[str, list[Any]] = told["events"][title]
-    return found
+def events(traces: dict[str, Any], ending: str) -> dict[str, list[Any]]:
+    [title] = [title for title in traces["events"] if title.endswith(ending)]
+    events_by_rank: dict[str, list[Any]] = traces["events"][title]
+    return events_by_rank
 
 
-def begun_during_backward(own: list[Any]) -> int:
-    [end] = [end for _, name, _, end in own if name == "backward"]
-    return sum(start < end for kind, _, start, _ in own if kind == "collective")
+def begun_during_backward(rank_events: list[Any]) -> int:
+    [end] = [end for _, name, _, end in rank_events if name == "backward"]
+    return sum(start < end for kind, _, start, _ in rank_events if kind == "collective")
 
 
 def test_the_table_has_a_row_for_every_exercise_with_its_target() -> None:
@@ -59,10 +59,10 @@ def test_what_is_rejected_on_the_page_is_what_stands_above_it() -> None:
 def test_ours_overlaps_in_the_picture_and_the_rejected_one_does_not(
     pictures: Any,
 ) -> None:
-    told = json.loads(pictures.TRACES.read_text("utf-8"))
+    traces = json.loads(pictures.TRACES.read_text("utf-8"))
     for rank in ("0", "1"):
-        assert begun_during_backward(events(told, "passed")[rank]) == 8
-        assert begun_during_backward(events(told, "rejected")[rank]) == 0
+        assert begun_during_backward(events(traces, "passed")[rank]) == 8
+        assert begun_during_backward(events(traces, "rejected")[rank]) == 0
 
 
 def test_the_picture_is_drawn_from_the_traces_as_they_are(
@@ -77,10 +77,10 @@ def test_the_picture_is_drawn_from_the_traces_as_they_are(
         assert 0 <= float(bar.attrib["x"]) < width
         assert float(bar.attrib["x"]) + float(bar.attrib["width"]) <= width
     # Negative control: another trace, another script.
-    told = json.loads(pictures.TRACES.read_text("utf-8"))
-    events(told, "passed")["0"][0][2] += 1.0
-    told["scripts"][pictures.CHECK] = "0" * 64
+    traces = json.loads(pictures.TRACES.read_text("utf-8"))
+    events(traces, "passed")["0"][0][2] += 1.0
+    traces["scripts"][pictures.CHECK] = "0" * 64
     changed = tmp_path / "traces.json"
-    changed.write_text(json.dumps(told), encoding="utf-8")
+    changed.write_text(json.dumps(traces), encoding="utf-8")
     monkeypatch.setattr(pictures, "TRACES", changed)
     assert len(pictures.stale()) == 2

@@ -25,8 +25,8 @@ def test_an_hour_has_sixty_minutes_and_a_day_eight_hours() -> None:
 
 
 def test_the_computers_times_are_those_of_the_captured_runs() -> None:
-    told = json.loads((CAPTURED / "06_ddp_benchmark.json").read_text("utf-8"))
-    step = told["steps"]["06_ddp_benchmark"]
+    record = json.loads((CAPTURED / "06_ddp_benchmark.json").read_text("utf-8"))
+    step = record["steps"]["06_ddp_benchmark"]
     busy = ", on a busy machine" if step["others_share"] > 0.05 else ""
     assert f"| {step['seconds']:.0f} s{busy} |\n" in numbers_path.path_day()
     # Two labs say 8 s and 4 s, an exercise 4 s.
@@ -37,8 +37,13 @@ def test_the_computers_times_are_those_of_the_captured_runs() -> None:
 def test_what_nobody_captured_has_no_time() -> None:
     """Negative control."""
     with pytest.raises(SystemExit, match="nothing was captured as 07_dreams"):
-        numbers_path._needs(numbers_path.Step("1 min", "dream", runs=("07_dreams",)))
-    assert numbers_path._needs(numbers_path.Step("1 min", "think")) == "not measured"
+        numbers_path._computer_time(
+            numbers_path.Step("1 min", "dream", runs=("07_dreams",))
+        )
+    assert (
+        numbers_path._computer_time(numbers_path.Step("1 min", "think"))
+        == "not measured"
+    )
 
 
 def test_the_page_leads_three_readers_and_names_only_what_exists() -> None:
@@ -56,8 +61,8 @@ def test_the_page_leads_three_readers_and_names_only_what_exists() -> None:
         *numbers_path.WEEK,
         *numbers_path.KAGGLE,
     )
-    assert {lab for one in steps for lab in one.labs} <= set(sheets.lab_names())
-    named = {name for one in steps for name in one.exercises}
+    assert {lab for step in steps for lab in step.labs} <= set(sheets.lab_names())
+    named = {name for step in steps for name in step.exercises}
     assert named <= set(sheets.exercise_names())
     links = re.findall(r"\]\(([^)#]+\.md)", text)
     assert len(links) > 30

@@ -46,14 +46,14 @@ RUN_HERE = {
 
 def unmarked(text: str) -> list[str]:
     """Commands that the page says our checks run."""
-    found: list[str] = []
+    commands: list[str] = []
     tab = section = lead = ""
     fence: list[str] | None = None
     for line in text.splitlines():
         if fence is not None and line.strip() == "```":
             left_out = tab in {"Windows", "macOS"} or "accounts" in section
             if not left_out and not NOT_RUN.search(lead):
-                found += site_commands.commands("\n".join(fence))
+                commands += site_commands.commands("\n".join(fence))
             fence, lead = None, ""
         elif fence is not None:
             fence.append(line)
@@ -67,17 +67,21 @@ def unmarked(text: str) -> list[str]:
             if line.startswith("## "):
                 section, lead = line, ""
             lead = f"{lead} {line}"  # what stands there since the last block
-    return found
+    return commands
 
 
 def test_every_command_is_run_by_our_checks_or_marked_as_not_run() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    found = unmarked(text)
-    assert len(found) >= 10
-    lost = [one for one in found if one not in RUN_BY and one not in RUN_HERE]
-    assert lost == []
+    commands = unmarked(text)
+    assert len(commands) >= 10
+    missing = [
+        command
+        for command in commands
+        if command not in RUN_BY and command not in RUN_HERE
+    ]
+    assert missing == []
     for command, (path, words) in RUN_BY.items():
-        assert command in found, f"{command} has left the page: forget it here"
+        assert command in commands, f"{command} has left the page: forget it here"
         assert words in (ROOT / path).read_text(encoding="utf-8"), path
     for words in ("Windows and macOS: **not run here**", "account"):
         assert words in text

@@ -102,7 +102,7 @@ def visit(chromium: Any, address: str) -> Iterator[Any]:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on(
             "console",
-            lambda one: one.type == "error" and complaints.append(one.text),
+            lambda message: message.type == "error" and complaints.append(message.text),
         )
         page.goto(f"{address}/{name}/")
         if options.get("java_script_enabled", True) and name in NAMES:
@@ -116,8 +116,8 @@ def visit(chromium: Any, address: str) -> Iterator[Any]:
 
 
 def fixture(name: str) -> list[dict[str, Any]]:
-    told: list[dict[str, Any]] = json.loads((FIXTURES / name).read_text("utf-8"))
-    return told
+    cases: list[dict[str, Any]] = json.loads((FIXTURES / name).read_text("utf-8"))
+    return cases
 
 
 # --- The models say what the library says ------------------------------------------
@@ -182,8 +182,8 @@ ASK = {
       const read = async (name) => (await fetch(`${widgets}/data/${name}`)).json();
       const [known, models] = [await read("measured.json"), await read("models.json")];
       return cases.map((one) => {
-        const told = model.speedUps(one, known, models);
-        const { low, high } = told.find(({ ranks }) => ranks === one.ranks);
+        const speedUps = model.speedUps(one, known, models);
+        const { low, high } = speedUps.find(({ ranks }) => ranks === one.ranks);
         return { ...one, speedup: [low, high] };
       });""",
     "sampler.json": """
@@ -199,24 +199,22 @@ ASK = {
 }
 
 
-def differences(told: Any, want: Any, place: str = "") -> list[str]:
+def differences(got: Any, want: Any, path: str = "") -> list[str]:
     """Where two JSON values differ; numbers by more than rounding."""
     if isinstance(want, dict):
-        pairs = [(key, told.get(key), value) for key, value in want.items()]
+        pairs = [(key, got.get(key), value) for key, value in want.items()]
     elif isinstance(want, list):
-        if not isinstance(told, list) or len(told) != len(want):
-            return [f"{place}: {told} instead of {want}"]
-        pairs = [
-            (str(i), a, b) for i, (a, b) in enumerate(zip(told, want, strict=True))
-        ]
+        if not isinstance(got, list) or len(got) != len(want):
+            return [f"{path}: {got} instead of {want}"]
+        pairs = [(str(i), a, b) for i, (a, b) in enumerate(zip(got, want, strict=True))]
     elif isinstance(want, float):
         # WHY not exact: the two languages add up in the same order, but Python's sum
         # of floats compensates its rounding since 3.12. In seconds: a picosecond.
-        same = isinstance(told, (int, float)) and told == pytest.approx(want, abs=1e-12)
-        return [] if same else [f"{place}: {told} instead of {want}"]
+        same = isinstance(got, (int, float)) and got == pytest.approx(want, abs=1e-12)
+        return [] if same else [f"{path}: {got} instead of {want}"]
     else:
-        return [] if told == want else [f"{place}: {told} instead of {want}"]
-    return [line for key, a, b in pairs for line in differences(a, b, f"{place}/{key}")]
+        return [] if got == want else [f"{path}: {got} instead of {want}"]
+    return [line for key, a, b in pairs for line in differences(a, b, f"{path}/{key}")]
 
 
 @pytest.fixture
@@ -236,14 +234,14 @@ def test_every_model_answers_as_the_library_and_a_wrong_fixture_is_noticed(
 ) -> None:
     want = fixture(name)
     assert len(want) >= 8
-    told = ask(name, want)
-    assert differences(told, want) == []
+    answers = ask(name, want)
+    assert differences(answers, want) == []
     # Negative control: one number of one case, changed.
     text = json.dumps(want[-1])
     numbers = list(re.finditer(r"\d+(\.\d+)?", text))
     last = numbers[-1]
     wrong = json.loads(f"{text[: last.start()]}77{text[last.end() :]}")
-    assert len(differences(told, [*want[:-1], wrong])) == 1
+    assert len(differences(answers, [*want[:-1], wrong])) == 1
 
 
 # --- By keyboard alone --------------------------------------------------------------
@@ -280,7 +278,7 @@ def answer(page: Any, option: str, downs: int) -> str:
     return str(page.locator(".w-answer").text_content())
 
 
-def said(page: Any) -> str:
+def announced(page: Any) -> str:
     """What a screen reader would read out."""
     live = page.locator("[role=status][aria-live=polite]").last
     return str(live.text_content())
@@ -297,8 +295,8 @@ def open_table(page: Any) -> None:
 def rows(page: Any) -> list[list[str]]:
     script = """all => all.map(
       (row) => [...row.cells].slice(1).map((cell) => cell.textContent))"""
-    found: list[list[str]] = page.locator(".w-scroll tbody tr").evaluate_all(script)
-    return found
+    cells: list[list[str]] = page.locator(".w-scroll tbody tr").evaluate_all(script)
+    return cells
 
 
 def test_the_ring_is_stepped_by_keyboard_and_shows_the_librarys_numbers(
@@ -308,7 +306,7 @@ def test_the_ring_is_stepped_by_keyboard_and_shows_the_librarys_numbers(
     assert answer(page, "3", 1).startswith("Not quite.")
     assert answer(page, "4", 1).startswith("Right. 6 steps")
     open_table(page)
-    want = next(one for one in fixture("ring.json") if one["world_size"] == 4)
+    want = next(case for case in fixture("ring.json") if case["world_size"] == 4)
     tab_to(page, "Next step")
     for step, by_rank in enumerate(want["values"]):
         shown = [[float(re.findall(r"\d+", c)[0]) for c in r[:-1]] for r in rows(page)]
@@ -318,21 +316,21 @@ def test_the_ring_is_stepped_by_keyboard_and_shows_the_librarys_numbers(
         } or step == 4
         if step:
             name = want["names"][step - 1].split()[0]
-            assert said(page).startswith(
+            assert announced(page).startswith(
                 f"Step {step} of 6, {name}" if step < 6 else "Done after 6 steps"
             )
         page.keyboard.press("Space" if step % 2 else "Enter")
-    assert said(page) == (
+    assert announced(page) == (
         "Done after 6 steps: every rank holds 10, 20, 30, 40; each sent 1.50 tensors."
     )
     # The focus stayed; a press at the end does nothing.
     assert page.evaluate("document.activeElement.textContent") == "Next step"
     tab_to(page, "Back")
     page.keyboard.press("Enter")
-    assert said(page).startswith("Step 5 of 6")
+    assert announced(page).startswith("Step 5 of 6")
     tab_to(page, "Reset")
     page.keyboard.press("Enter")
-    assert said(page).startswith("Start: 4 ranks")
+    assert announced(page).startswith("Start: 4 ranks")
 
 
 def bucket_sentence(mib: int, gbit: float) -> str:
@@ -343,10 +341,12 @@ def bucket_sentence(mib: int, gbit: float) -> str:
     compute = Compute(both_s, 0, 0, phases["backward"] / 1000 / both_s, 0)
     buckets = ddp_buckets("minilm", mib)
     link = Link(50e-6, gbit * 1e9 / 8)
-    told = step_model.predict(
+    prediction = step_model.predict(
         compute, link, buckets=buckets, world_size=2, rows=0, tokens=0
     )
-    hidden, exposed = (abs(1000 * s) for s in (told.hidden_s, told.exposed_s))
+    hidden, exposed = (
+        abs(1000 * s) for s in (prediction.hidden_s, prediction.exposed_s)
+    )
     travel = hidden + exposed
     many = "1 bucket travels" if len(buckets) == 1 else f"{len(buckets)} buckets travel"
     return (
@@ -369,17 +369,17 @@ def test_the_time_line_is_moved_by_keyboard_and_says_what_the_cost_model_says(
         else:
             page.keyboard.press("ArrowRight")
             page.keyboard.press("ArrowLeft")
-        seen.append(said(page) == bucket_sentence(mib, 5))
+        seen.append(announced(page) == bucket_sentence(mib, 5))
     assert seen == [True] * 6
     tab_to(page, "Network")
     page.keyboard.press("End")
-    assert said(page) == bucket_sentence(50, 100)
+    assert announced(page) == bucket_sentence(50, 100)
     tab_to(page, "When")
     page.keyboard.press("End")
-    assert "backward hides 0 ms" in said(page)
+    assert "backward hides 0 ms" in announced(page)
     tab_to(page, "Reset")
     page.keyboard.press("Enter")
-    assert said(page) == bucket_sentence(25, 5)
+    assert announced(page) == bucket_sentence(25, 5)
     open_table(page)
     assert len(rows(page)) == len(ddp_buckets("minilm", 25))
 
@@ -392,14 +392,14 @@ def test_the_sampler_is_turned_by_keyboard_and_shows_torchs_indices(
     open_table(page)
 
     def want(epoch: int, *, drop_last: bool = False) -> list[list[int]]:
-        [one] = [
-            one["indices"]
-            for one in fixture("sampler.json")
-            if (one["rows"], one["ranks"], one["shuffle"]) == (11, 3, True)
-            and (one["epoch"], one["drop_last"]) == (epoch, drop_last)
+        [by_rank] = [
+            case["indices"]
+            for case in fixture("sampler.json")
+            if (case["rows"], case["ranks"], case["shuffle"]) == (11, 3, True)
+            and (case["epoch"], case["drop_last"]) == (epoch, drop_last)
         ]
-        found: list[list[int]] = one
-        return found
+        indices: list[list[int]] = by_rank
+        return indices
 
     def shown() -> list[list[int]]:
         return [[int(n) for n in re.findall(r"\d+", row[0])] for row in rows(page)]
@@ -409,18 +409,23 @@ def test_the_sampler_is_turned_by_keyboard_and_shows_torchs_indices(
     tab_to(page, "Next epoch")
     page.keyboard.press("Enter")
     assert shown() == want(1)
-    assert said(page).startswith("Epoch 1, another order")
+    assert announced(page).startswith("Epoch 1, another order")
     tab_to(page, "call set_epoch")
     page.keyboard.press("Space")
     assert shown() == want(0)
-    assert said(page).startswith("Epoch 1, set_epoch forgotten, the very same order")
+    assert announced(page).startswith(
+        "Epoch 1, set_epoch forgotten, the very same order"
+    )
     tab_to(page, "Left-over rows")
     page.keyboard.press("ArrowDown")
     assert shown()[:3] == want(0, drop_last=True)
-    assert "nobody reads rows" in said(page)
+    assert "nobody reads rows" in announced(page)
     page.keyboard.press("End")
     assert shown() == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8]]
-    assert said(page) == "Exact evaluation: 4 + 4 + 3 = 11 rows, each once, no padding."
+    assert (
+        announced(page)
+        == "Exact evaluation: 4 + 4 + 3 = 11 rows, each once, no padding."
+    )
 
 
 def test_the_calculator_is_moved_by_keyboard_and_shows_the_cost_models_numbers(
@@ -435,25 +440,25 @@ def test_the_calculator_is_moved_by_keyboard_and_shows_the_cost_models_numbers(
 
     def column(hardware: str, kind: str, gbit: float) -> list[str]:
         keys = ("hardware", "kind", "gbit")
-        found = [
-            one["speedup"]
-            for one in fixture("speed.json")
-            if tuple(one[key] for key in keys) == (hardware, kind, gbit)
+        speedups = [
+            case["speedup"]
+            for case in fixture("speed.json")
+            if tuple(case[key] for key in keys) == (hardware, kind, gbit)
         ]
         return [
             times(high) if high - low < 1e-9 else f"{times(low)} to {times(high)}"
-            for low, high in found
+            for low, high in speedups
         ]
 
-    def shown(place: int = 1) -> list[str]:
-        return [row[place] for row in rows(page)]
+    def shown(index: int = 1) -> list[str]:
+        return [row[index] for row in rows(page)]
 
     tab_to(page, "Network between")
     assert shown() == column("cpu", "strong", 10)
     for gbit in (25, 100, 400):
         page.keyboard.press("ArrowRight")
         assert shown() == column("cpu", "strong", gbit)
-        assert said(page).startswith(f"Predicted at {gbit} Gbit/s")
+        assert announced(page).startswith(f"Predicted at {gbit} Gbit/s")
     record = SITE / "benchmarks" / "results" / "scaling.json"
     measured = json.loads(record.read_text("utf-8"))["figures"]
     assert shown(3)[1] == f"{measured['strong']['speedup']:.2f}x"
@@ -469,7 +474,7 @@ def test_the_calculator_is_moved_by_keyboard_and_shows_the_cost_models_numbers(
 def test_the_matcher_answers_by_keyboard_as_the_command_does(visit: Any) -> None:
     page = visit("match-box")
     requests: list[str] = []
-    page.on("request", lambda one: requests.append(one.url))
+    page.on("request", lambda request: requests.append(request.url))
     from_the_top(page)
     tab_to(page, "Paste a traceback")
     text = "RuntimeError: Distributed package doesn't have NCCL built in"
@@ -477,7 +482,7 @@ def test_the_matcher_answers_by_keyboard_as_the_command_does(visit: Any) -> None
     tab_to(page, "Find the trouble")
     page.keyboard.press("Enter")
     best = matching.match(text)[0]
-    assert said(page) == f"Found: {best.entry.title} ({best.sure})."
+    assert announced(page) == f"Found: {best.entry.title} ({best.sure})."
     link = page.get_by_role("link", name="the whole entry").get_attribute("href")
     assert link.endswith(f"/troubleshooting/#{best.entry.slug}")
     plain = best.entry.cure.replace("`", "")
@@ -487,7 +492,7 @@ def test_the_matcher_answers_by_keyboard_as_the_command_does(visit: Any) -> None
     page.keyboard.type("ZeroDivisionError: division by zero")  # the box has the focus
     tab_to(page, "Find the trouble")
     page.keyboard.press("Enter")
-    assert said(page) == "Nothing in the catalogue matches this text."
+    assert announced(page) == "Nothing in the catalogue matches this text."
     assert requests == [], "nothing that is pasted may leave the page"
 
 
@@ -515,12 +520,12 @@ def test_play_starts_only_when_asked_and_a_screen_reader_hears_the_end_only(
     page = visit("ring-all-reduce", reduced_motion="no-preference")
     page.get_by_role("combobox", name="Ranks").select_option("2")
     page.wait_for_timeout(300)
-    assert said(page).startswith("Start: 2 ranks")
+    assert announced(page).startswith("Start: 2 ranks")
     page.get_by_role("button", name="Play").click()
     page.wait_for_function(
         "document.querySelector('.w-sentence').textContent.startsWith('Step 1')"
     )
-    assert said(page).startswith("Start")
+    assert announced(page).startswith("Start")
     page.wait_for_function(
         "document.querySelector('.w-live').textContent.startsWith('Done after 2')"
     )
@@ -563,9 +568,11 @@ def test_on_a_telephone_nothing_is_too_wide_or_too_small_to_touch(
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= 360, state
         frame = page.locator(".w-frame").bounding_box()
-        for one in page.locator(f"{name} :is(button, select, input, summary)").all():
-            box = one.bounding_box()
-            assert min(box["width"], box["height"]) >= 24, one.evaluate(
+        for control in page.locator(
+            f"{name} :is(button, select, input, summary)"
+        ).all():
+            box = control.bounding_box()
+            assert min(box["width"], box["height"]) >= 24, control.evaluate(
                 "e => e.outerHTML"
             )
             assert box["x"] + box["width"] <= frame["x"] + frame["width"]
@@ -605,8 +612,8 @@ def test_axe_finds_nothing_in_any_state(name: str, scheme: str, visit: Any) -> N
     options = every if scheme == "light" else colours
 
     def look(state: str) -> None:
-        found = axe.run(page, context=".widget-place", options=options)
-        assert found.violations_count == 0, f"{state}: {found.generate_report()}"
+        results = axe.run(page, context=".widget-place", options=options)
+        assert results.violations_count == 0, f"{state}: {results.generate_report()}"
 
     look("start")
     for button in MID[name]:
@@ -623,8 +630,8 @@ def test_axe_finds_nothing_in_any_state(name: str, scheme: str, visit: Any) -> N
         page.get_by_role("button", name="Reset").click()
         page.get_by_role("button", name="Find the trouble").click()
     else:
-        for one in page.locator(f"{name} select").all():
-            one.evaluate(
+        for control in page.locator(f"{name} select").all():
+            control.evaluate(
                 "e => { e.selectedIndex = e.length - 1;"
                 " e.dispatchEvent(new Event('change')) }"
             )
@@ -635,8 +642,8 @@ def test_axe_would_find_a_button_that_cannot_be_read(visit: Any) -> None:
     """Negative control."""
     page = visit("speed-up")
     page.add_style_tag(content=".w-frame .w-button { color: #ddd !important }")
-    found = axe_playwright.Axe().run(page, context=".widget-place")
-    assert found.violations_count == 1
+    results = axe_playwright.Axe().run(page, context=".widget-place")
+    assert results.violations_count == 1
 
 
 def test_a_page_without_a_widget_loads_one_small_file_and_no_more(
@@ -646,7 +653,7 @@ def test_a_page_without_a_widget_loads_one_small_file_and_no_more(
         page = chromium.new_page()
         page.goto(f"{address}/{page_name}", wait_until="networkidle")
         script = "performance.getEntriesByType('resource').map((one) => one.name)"
-        names = [one for one in page.evaluate(script) if "/widgets/" in one]
+        names = [url for url in page.evaluate(script) if "/widgets/" in url]
         page.close()
         return names
 

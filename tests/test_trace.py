@@ -156,13 +156,13 @@ def test_the_pictures_hold_every_event(recorded: Path, tmp_path: Path) -> None:
 
 def check_nesting(bars: list[dict[str, Any]]) -> None:
     """Bars of one thread follow each other or hold each other (trace event format)."""
-    for one, other in itertools.combinations(bars, 2):
-        if (one["pid"], one["tid"]) != (other["pid"], other["tid"]):
+    for left, right in itertools.combinations(bars, 2):
+        if (left["pid"], left["tid"]) != (right["pid"], right["tid"]):
             continue
-        first, second = sorted((one, other), key=lambda b: (b["ts"], -b["dur"]))
-        end, other_end = (b["ts"] + b["dur"] for b in (first, second))
-        apart, holds = second["ts"] >= end - 1e-3, other_end <= end + 1e-3
-        assert apart or holds, f"overlap: {one}, {other}"
+        first, second = sorted((left, right), key=lambda b: (b["ts"], -b["dur"]))
+        end, second_end = (b["ts"] + b["dur"] for b in (first, second))
+        apart, holds = second["ts"] >= end - 1e-3, second_end <= end + 1e-3
+        assert apart or holds, f"overlap: {left}, {right}"
 
 
 def skip_a_call(ranks: dist.Ranks, out: Path) -> None:

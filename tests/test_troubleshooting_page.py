@@ -57,14 +57,14 @@ def test_what_a_merge_put_behind_the_generated_part_moves_up() -> None:
     assert troubleshooting_page.renewed_page(made, data) == made
 
 
-@pytest.mark.parametrize("found", [True, False])
+@pytest.mark.parametrize("captured", [True, False])
 def test_real_output_is_shown_with_version_and_date_and_else_the_page_says_so(
-    found: bool, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    captured: bool, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page, data = PAGE.read_text("utf-8"), DATA.read_text("utf-8")
     labs = tmp_path / "labs"
     (labs / "captured").mkdir(parents=True)
-    if found:
+    if captured:
         (labs / "duplicate_gpu.py").write_text('"""Two on one."""', encoding="utf-8")
         text = "# torch 9.9.9, Linux, 2031-05-06\nDuplicate GPU detected, really\n"
         (labs / "captured" / "duplicate_gpu.txt").write_text(text, encoding="utf-8")
@@ -73,10 +73,10 @@ def test_real_output_is_shown_with_version_and_date_and_else_the_page_says_so(
         page, troubleshooting_page.renewed_data(data, page)
     )
     entry = made.partition("{ #duplicate-gpu }")[2].partition("\n#### ")[0]
-    assert ("Two on one.\n\nDuplicate GPU detected, really" in entry) is found
-    assert ("2031-05-06, torch 9.9.9, Linux" in entry) is found
-    assert ("lab run duplicate_gpu" in entry) is found
-    assert ("Not reproduced (needs two GPUs), source: " in entry) is not found
+    assert ("Two on one.\n\nDuplicate GPU detected, really" in entry) is captured
+    assert ("2031-05-06, torch 9.9.9, Linux" in entry) is captured
+    assert ("lab run duplicate_gpu" in entry) is captured
+    assert ("Not reproduced (needs two GPUs), source: " in entry) is not captured
 
 
 def test_every_entry_is_complete_on_the_page() -> None:

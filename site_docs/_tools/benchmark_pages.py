@@ -44,70 +44,74 @@ def render(text: str) -> str:
         The page with its blocks renewed.
     """
     filled = BLOCK.sub(_block, text)
-    return ALL.sub(lambda match: f"{match[1]}\n{_everybody()}\n\n{match[2]}", filled)
+    return ALL.sub(
+        lambda match: f"{match[1]}\n{_scaling_table()}\n\n{match[2]}", filled
+    )
 
 
 def _block(match: re.Match[str]) -> str:
     """One file's numbers, and where they come from."""
-    opening, mine, name, view, closing = match.groups()
-    if mine and (RESULTS / mine).exists():
-        name, view = mine, None
-        _check_gpu(mine, results.read(RESULTS / mine, kind="scaling"))
+    opening, preferred, name, view, closing = match.groups()
+    if preferred and (RESULTS / preferred).exists():
+        name, view = preferred, None
+        _check_gpu(preferred, results.read(RESULTS / preferred, kind="scaling"))
     if not (RESULTS / name).exists():
         return f"{opening}\n**Not measured yet.** ({name})\n\n{closing}"
-    told = results.read(RESULTS / name)
-    drawn = measured_blocks.draw(told, view=view)
-    where = measured_blocks.origin(name, told)
-    return f"{opening}\n{drawn}\n\n{where}\n\n{closing}"
+    record = results.read(RESULTS / name)
+    table = measured_blocks.draw(record, view=view)
+    origin = measured_blocks.origin(name, record)
+    return f"{opening}\n{table}\n\n{origin}\n\n{closing}"
 
 
-def _check_gpu(name: str, told: dict[str, Any]) -> None:
+def _check_gpu(name: str, record: dict[str, Any]) -> None:
     """Refuse a file named after a GPU (t4_...) that was measured on another machine."""
     gpu = name.partition("_")[0].upper()
-    if not any(gpu in one for one in told["environment"].get("gpus") or []):
+    if not any(gpu in device for device in record["environment"].get("gpus") or []):
         raise ResultError(
-            f"{name} was not measured on a {gpu}: {results.hardware(told)}.",
+            f"{name} was not measured on a {gpu}: {results.hardware(record)}.",
             why="the page would show another machine's numbers under that name.",
             fix="measure there (on Kaggle choose GPU T4 x2), or give it another name.",
             page="benchmark-files",
         )
 
 
-def _machine(name: str, told: dict[str, Any]) -> list[str]:
+def _scaling_row(name: str, record: dict[str, Any]) -> list[str]:
     """The line of one file."""
-    env, settings, found = (
-        told[part] for part in ("environment", "settings", "figures")
+    env, settings, figures = (
+        record[part] for part in ("environment", "settings", "figures")
     )
-    one, strong, weak = (found[way] for way in ("one_process", "strong", "weak"))
+    one_process, strong, weak = (
+        figures[key] for key in ("one_process", "strong", "weak")
+    )
     gpus = env.get("device") == "cuda" and ", ".join(env["gpus"])
     return [
-        name + " (noisy)" * any(row["noisy"] for row in (one, strong, weak)),
+        name + " (noisy)" * any(row["noisy"] for row in (one_process, strong, weak)),
         gpus or f"{env['cpu']}, {env['num_cores']} cores",
         f"{settings['preset']}, {settings['global_batch_size']}",
-        *(str(env["num_ranks"]), f"{one['median_ms']:.0f} ms"),
+        *(str(env["num_ranks"]), f"{one_process['median_ms']:.0f} ms"),
         f"{strong['median_ms']:.0f} ms",
         f"{strong['phases_ms'].get('communication', 0.0):.0f} ms",
         *(f"{strong['speedup']:.2f}x", f"{weak['speedup']:.2f}x"),
     ]
 
 
-def _everybody() -> str:
+def _scaling_table() -> str:
     """A line for every machine that chapter 06 was measured on."""
     lines = [
         ["file", "machine", "model, rows a step", "ranks", "one process"]
         + ["ranks, same rows", "exposed", "speed-up", "weak"]
     ]
     for path in sorted(RESULTS.glob("scaling*.json")):
-        told = results.check_publishable(path, noisy=True)
-        if told["kind"] != "scaling":
+        record = results.check_publishable(path, noisy=True)
+        if record["kind"] != "scaling":
             raise ResultError(
-                f"{path} is named like a scaling file and measures {told['kind']!r}.",
+                f"{path} is named like a scaling file and measures {record['kind']!r}.",
                 why="the page shows every scaling*.json.",
                 fix="rename it.",
                 page="benchmark-files",
             )
         try:
-            lines.append(_machine(path.name, told))
+            lines.append(_scaling_row(path.name, record))
         except (LookupError, TypeError, ValueError) as error:
             raise ResultError(
                 f"{path} lacks what the page shows ({error!r}).",

@@ -45,7 +45,7 @@ FOLDER = ROOT / "site_docs" / "learn" / "captured"
 COLUMNS, LINES = 88, 60
 TIMEOUT_S = 600.0
 BASE = "site_docs/_tools/capture_chapters.py"
-LONG_RUN = "python chapters/05_ddp_training.py --preset tiny --epochs 4"
+FOUR_EPOCHS = "python chapters/05_ddp_training.py --preset tiny --epochs 4"
 PREDICTED = (
     '"Goalkeeper saves two penalties in the final" '
     '"New chip halves the power that phones need"'
@@ -76,12 +76,12 @@ class Capture:
     Attributes:
         steps: The commands.
         scripts: What made the output, from the root of the repository.
-        before: Puts files into the folder first.
+        prepare: Puts files into the folder first.
     """
 
     steps: tuple[Step, ...]
     scripts: tuple[str, ...]
-    before: Callable[[pathlib.Path], None] | None = None
+    prepare: Callable[[pathlib.Path], None] | None = None
 
 
 def write_own_rows(folder: pathlib.Path) -> None:
@@ -93,8 +93,8 @@ def write_own_rows(folder: pathlib.Path) -> None:
     lines = []
     for story in newswire.stories(600, seed=7, split="train"):
         words = story.text.split()
-        cells = (str(story.label + 1), " ".join(words[:6]), " ".join(words[6:]))
-        lines.append(",".join('"' + cell.replace('"', '""') + '"' for cell in cells))
+        fields = (str(story.label + 1), " ".join(words[:6]), " ".join(words[6:]))
+        lines.append(",".join('"' + cell.replace('"', '""') + '"' for cell in fields))
     (folder / "my_news.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     lines[41] = lines[41].replace(lines[41][:3], '"7"', 1)
     (folder / "broken.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -179,17 +179,17 @@ CAPTURES = {
         (
             Step(
                 "resume_interrupted",
-                f"{LONG_RUN} --run-name long",
+                f"{FOUR_EPOCHS} --run-name long",
                 code=130,
                 interrupt_at="step 152:",
             ),
             Step(
                 "resume_resumed",
-                f"{LONG_RUN} --run-name long --resume",
+                f"{FOUR_EPOCHS} --run-name long --resume",
             ),
             Step(
                 "resume_undisturbed",
-                f"{LONG_RUN} --run-name undisturbed",
+                f"{FOUR_EPOCHS} --run-name undisturbed",
             ),
         ),
         ("chapters/05_ddp_training.py",),
@@ -225,11 +225,11 @@ def screen(written: str) -> str:
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written)
     lines = []
     for line in text.split("\n"):
-        shown = ""
+        visible = ""
         for part in line.split("\r"):
-            shown = part + shown[len(part) :]
+            visible = part + visible[len(part) :]
         # What is printed while a bar is there follows it on its line.
-        lines.append(re.sub(r"((?:it/s|s/it)[^]]*\])(?=\S)", r"\1\n", shown.rstrip()))
+        lines.append(re.sub(r"((?:it/s|s/it)[^]]*\])(?=\S)", r"\1\n", visible.rstrip()))
     return "\n".join(lines).strip("\n") + "\n"
 
 
@@ -254,15 +254,15 @@ def capture(name: str) -> None:
     Raises:
         SystemExit: A command ended with another exit code than it should.
     """
-    chosen = CAPTURES[name]
+    selected = CAPTURES[name]
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch, "distrinews")
         folder.mkdir()
         (folder / "chapters").symlink_to(ROOT / "chapters")
-        if chosen.before is not None:
-            chosen.before(folder)
-        told: dict[str, Any] = {}
-        for step in chosen.steps:
+        if selected.prepare is not None:
+            selected.prepare(folder)
+        steps: dict[str, Any] = {}
+        for step in selected.steps:
             command = step.command.format(run=_newest_run(folder))
             began_s, others_s = time.monotonic(), _cpu_of_others_s()
             code, written = _run(command, folder, interrupt_at=step.interrupt_at)
@@ -270,10 +270,10 @@ def capture(name: str) -> None:
             others_s = _cpu_of_others_s() - others_s
             if code != step.code:
                 raise SystemExit(f"{command}: exit code {code}\n{screen(written)}")
-            shown = screen(written).replace(str(folder), "~/distrinews")
+            output = screen(written).replace(str(folder), "~/distrinews")
             path = FOLDER / f"{step.name}.txt"
-            path.write_text(shown, encoding="utf-8", newline="\n")
-            told[step.name] = {
+            path.write_text(output, encoding="utf-8", newline="\n")
+            steps[step.name] = {
                 "command": command,
                 "exit_code": code,
                 "seconds": round(seconds, 1),
@@ -283,8 +283,8 @@ def capture(name: str) -> None:
                 "output_sha256": sha256(path),
             }
     record = {
-        "steps": told,
-        "scripts": {one: sha256(ROOT / one) for one in chosen.scripts},
+        "steps": steps,
+        "scripts": {script: sha256(ROOT / script) for script in selected.scripts},
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "commit": _commit(),
         "environment": machine.describe(),
@@ -295,13 +295,18 @@ def capture(name: str) -> None:
 
 def _cpu_of_others_s() -> float:
     """Seconds that all processors have computed since the start, but not for us."""
-    told = psutil.cpu_times()
-    busy = sum(told) - told.idle - getattr(told, "iowait", 0.0)
+    times = psutil.cpu_times()
+    busy = sum(times) - times.idle - getattr(times, "iowait", 0.0)
     # WHY minus guests: Linux counts them in `user`, too.
-    busy -= getattr(told, "guest", 0.0) + getattr(told, "guest_nice", 0.0)
-    own = os.times()
-    ours = own.user + own.system + own.children_user + own.children_system
-    return float(busy - ours)
+    busy -= getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+    process_times = os.times()
+    own_s = (
+        process_times.user
+        + process_times.system
+        + process_times.children_user
+        + process_times.children_system
+    )
+    return float(busy - own_s)
 
 
 def _share(others_s: float, seconds: float) -> float:
@@ -327,14 +332,14 @@ def _commit() -> str:
 
 def _environment(folder: pathlib.Path) -> dict[str, str]:
     """A reader's: none of our settings, and nothing in the cache yet."""
-    ours = {"OMP_NUM_THREADS", "HF_HUB_OFFLINE", "TOKENIZERS_PARALLELISM"}
-    env = {name: value for name, value in os.environ.items() if name not in ours}
-    beside = folder.parent
+    dropped = {"OMP_NUM_THREADS", "HF_HUB_OFFLINE", "TOKENIZERS_PARALLELISM"}
+    env = {name: value for name, value in os.environ.items() if name not in dropped}
+    parent = folder.parent
     return env | {
         "PATH": f"{pathlib.Path(sys.executable).parent}{os.pathsep}{env['PATH']}",
-        "DISTRINEWS_CACHE": str(beside / "cache"),
-        "HF_HOME": str(beside / "hf"),
-        "MPLCONFIGDIR": str(beside / "matplotlib"),
+        "DISTRINEWS_CACHE": str(parent / "cache"),
+        "HF_HOME": str(parent / "hf"),
+        "MPLCONFIGDIR": str(parent / "matplotlib"),
         "PYTHONUTF8": "1",
         "NO_COLOR": "1",
         "TERM": "dumb",
@@ -361,8 +366,8 @@ def _run(
     signal.setitimer(signal.ITIMER_REAL, TIMEOUT_S)
     written = b""
     try:
-        while piece := _read(terminal):
-            written += piece
+        while chunk := _read(terminal):
+            written += chunk
             if interrupt_at is not None and interrupt_at.encode() in written:
                 os.write(terminal, b"\x03")  # what Ctrl-C types
                 interrupt_at = None
@@ -388,39 +393,39 @@ def stale() -> list[str]:
         A sentence for each fault.
     """
     faults = []
-    known = set()
-    for name, chosen in CAPTURES.items():
+    expected = set()
+    for name, selected in CAPTURES.items():
         path = FOLDER / f"{name}.json"
-        again = f"run: python {BASE} {name}"
-        known |= {path.name, *(f"{step.name}.txt" for step in chosen.steps)}
+        fix = f"run: python {BASE} {name}"
+        expected |= {path.name, *(f"{step.name}.txt" for step in selected.steps)}
         if not path.is_file():
-            faults.append(f"no capture {name}: {again}")
+            faults.append(f"no capture {name}: {fix}")
             continue
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if set(told["scripts"]) != set(chosen.scripts):
-            faults.append(f"stale capture {name}: its scripts are others now; {again}")
-        for script, was in told["scripts"].items():
-            if sha256(ROOT / script) != was:
-                faults.append(f"stale capture {name}: {script} changed; {again}")
-        for step in chosen.steps:
-            faults += _faults_of(step, told["steps"].get(step.name), name=name)
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if set(record["scripts"]) != set(selected.scripts):
+            faults.append(f"stale capture {name}: its scripts are others now; {fix}")
+        for script, recorded in record["scripts"].items():
+            if sha256(ROOT / script) != recorded:
+                faults.append(f"stale capture {name}: {script} changed; {fix}")
+        for step in selected.steps:
+            faults += _step_faults(step, record["steps"].get(step.name), name=name)
     for path in sorted(FOLDER.iterdir()):
-        if path.name not in known:
+        if path.name not in expected:
             faults.append(f"{path.name} belongs to no capture: delete it")
     return faults
 
 
-def _faults_of(step: Step, told: dict[str, Any] | None, *, name: str) -> list[str]:
+def _step_faults(step: Step, record: dict[str, Any] | None, *, name: str) -> list[str]:
     """What is wrong with one step's file."""
-    again = f"run: python {BASE} {name}"
+    fix = f"run: python {BASE} {name}"
     path = FOLDER / f"{step.name}.txt"
-    if told is None or not path.is_file():
-        return [f"no capture {step.name}: {again}"]
-    begin = step.command.partition("{run}")[0]
-    if not told["command"].startswith(begin):
-        return [f"stale capture {step.name}: its command is another now; {again}"]
-    if sha256(path) != told["output_sha256"]:
-        return [f"{path.name} was edited by hand; {again}"]
+    if record is None or not path.is_file():
+        return [f"no capture {step.name}: {fix}"]
+    prefix = step.command.partition("{run}")[0]
+    if not record["command"].startswith(prefix):
+        return [f"stale capture {step.name}: its command is another now; {fix}"]
+    if sha256(path) != record["output_sha256"]:
+        return [f"{path.name} was edited by hand; {fix}"]
     return []
 
 
@@ -436,12 +441,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="default: all")
     parser.add_argument("--check", action="store_true", help="run nothing; compare")
-    given = parser.parse_args()
-    if given.check:
+    arguments = parser.parse_args()
+    if arguments.check:
         faults = stale()
         print("\n".join(faults), end="\n" * bool(faults))
         return int(bool(faults))
-    for name in given.names or CAPTURES:
+    for name in arguments.names or CAPTURES:
         if name not in CAPTURES:
             raise SystemExit(f"no capture {name}; there are {', '.join(CAPTURES)}")
         began_s = time.monotonic()

@@ -69,9 +69,9 @@ def render(text: str) -> str:
 
 def _block(match: re.Match[str]) -> str:
     """One block, with blank lines around it: Markdown wants them."""
-    indent, opening, kind, what, closing = match.groups()
-    made = textwrap.indent(MAKERS[kind]((what or "").strip()), indent)
-    return f"{indent}{opening}\n{made}\n\n{indent}{closing}"
+    indent, opening, kind, argument, closing = match.groups()
+    content = textwrap.indent(RENDERERS[kind]((argument or "").strip()), indent)
+    return f"{indent}{opening}\n{content}\n\n{indent}{closing}"
 
 
 def parts(text: str) -> dict[str, list[str]]:
@@ -88,13 +88,13 @@ def parts(text: str) -> dict[str, list[str]]:
         >>> list(parts("'About.'\nimport os\n\ndef go():\n    # 1. Go ---\n    pass"))
         ['header', 'imports', 'begin', '1']
     """
-    ends = ast.parse(text).body[0].end_lineno or 0
-    found: dict[str, list[str]] = {"header": []}
+    docstring_end = ast.parse(text).body[0].end_lineno or 0
+    lines_by_part: dict[str, list[str]] = {"header": []}
     part = "header"
     for number, line in enumerate(text.splitlines(), start=1):
         if SECTION.match(line):
             continue
-        if part == "header" and number > ends:
+        if part == "header" and number > docstring_end:
             part = "imports"
         elif part == "imports" and line.startswith("def "):
             part = "begin"
@@ -102,19 +102,19 @@ def parts(text: str) -> dict[str, list[str]]:
             part = "main"
         elif part != "main" and (act := ACT.match(line)):
             part = act[1]
-        found.setdefault(part, []).append(line)
-    return found
+        lines_by_part.setdefault(part, []).append(line)
+    return lines_by_part
 
 
 def _read(path: str) -> str:
     return (ROOT / path).read_text(encoding="utf-8")
 
 
-def _act(what: str) -> str:
+def _act(argument: str) -> str:
     """Some parts of a chapter as a fence."""
-    path, _, wanted = what.partition(": ")
-    known = parts(_read(path))
-    lines = [line for name in wanted.split() for line in known[name]]
+    path, _, wanted = argument.partition(": ")
+    by_part = parts(_read(path))
+    lines = [line for name in wanted.split() for line in by_part[name]]
     # WHY the acts' own blanks go: an act in a loop stands eight columns in.
     code = textwrap.dedent("\n".join(lines)).strip("\n")
     # WHY not "```python": ruff would format it, and the page shows the script as it is.
@@ -130,17 +130,19 @@ def code(path: str) -> list[str]:
     Returns:
         Lines without the marks of sections.
     """
-    known = parts(_read(path))
-    return [line for name, lines in known.items() if name != "header" for line in lines]
+    by_part = parts(_read(path))
+    return [
+        line for name, lines in by_part.items() if name != "header" for line in lines
+    ]
 
 
-def _diff(what: str) -> str:
+def _diff(argument: str) -> str:
     """What two scripts differ in, as diff -u shows it, without the files' lines."""
-    old, new = what.split()
-    told = list(difflib.unified_diff(code(old), code(new), lineterm="", n=2))[2:]
-    shown = [re.sub(r"^@@ .* @@$", "@@", line) for line in told]
+    old, new = argument.split()
+    changes = list(difflib.unified_diff(code(old), code(new), lineterm="", n=2))[2:]
+    lines = [re.sub(r"^@@ .* @@$", "@@", line) for line in changes]
     title = f"{pathlib.Path(old).name} -> {pathlib.Path(new).name}"
-    return "\n".join([f'```diff title="{title}"', *shown, "```"])
+    return "\n".join([f'```diff title="{title}"', *lines, "```"])
 
 
 def names(path: str) -> dict[str, str]:
@@ -153,54 +155,56 @@ def names(path: str) -> dict[str, str]:
         As written (`dist.setup`) -> full name (`distrinews.dist.setup`).
     """
     tree = ast.parse(_read(path))
-    known: dict[str, str] = {}
+    imported: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            known |= {a.asname or a.name: a.name for a in node.names}
+            imported |= {a.asname or a.name: a.name for a in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
-            known |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+            imported |= {
+                a.asname or a.name: f"{node.module}.{a.name}" for a in node.names
+            }
     used = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            base, full = node.value.id, known.get(node.value.id, "")
+            base, full = node.value.id, imported.get(node.value.id, "")
             # WHY not of a class: `Settings.model_validate` is pydantic's.
             if full and (base[0].islower() or len(base) == 1):
                 used[f"{base}.{node.attr}"] = f"{full}.{node.attr}"
     modules = {name.partition(".")[0] for name in used}
-    return used | {n: f for n, f in known.items() if n not in modules and "." in f}
+    return used | {n: f for n, f in imported.items() if n not in modules and "." in f}
 
 
 @functools.cache
 def _summary(full: str) -> str:
     """The first line of a thing's docstring; empty for what is not ours."""
     module, _, name = full.rpartition(".")
-    thing = getattr(importlib.import_module(module), name, None)
-    about = inspect.getdoc(thing) or ""
-    ours = full.startswith("distrinews.") and callable(thing)
-    return about.partition("\n")[0] if ours else ""
+    member = getattr(importlib.import_module(module), name, None)
+    docstring = inspect.getdoc(member) or ""
+    documented = full.startswith("distrinews.") and callable(member)
+    return docstring.partition("\n")[0] if documented else ""
 
 
-def _new(what: str) -> str:
+def _new(path: str) -> str:
     """What a chapter uses that no chapter before it did."""
     chapters = [f"chapters/{name}.py" for name in PAGES]
-    before = chapters[: chapters.index(what)]
-    known = {full for path in before for full in names(path).values()}
-    fresh = {n: f for n, f in names(what).items() if f not in known}
-    ours = {n: f for n, f in fresh.items() if f.startswith("distrinews.")}
-    theirs = sorted(set(fresh) - set(ours))
+    earlier = chapters[: chapters.index(path)]
+    known_names = {full for script in earlier for full in names(script).values()}
+    new_names = {n: f for n, f in names(path).items() if f not in known_names}
+    own = {n: f for n, f in new_names.items() if f.startswith("distrinews.")}
+    others = sorted(set(new_names) - set(own))
     lines = []
-    if theirs:
-        lines += ["From torch and Python: " + ", ".join(f"`{n}`" for n in theirs), ""]
+    if others:
+        lines += ["From torch and Python: " + ", ".join(f"`{n}`" for n in others), ""]
     lines += ["| from the library | what it promises |", "|---|---|"]
     # A module's own name says nothing that its functions do not say.
-    lines += [f"| [`{n}`][{f}] | {_summary(f)} |" for n, f in sorted(ours.items())]
+    lines += [f"| [`{n}`][{f}] | {_summary(f)} |" for n, f in sorted(own.items())]
     return "\n".join(lines)
 
 
 def _captured(name: str) -> str:
     """A captured output, its command above it and its origin below it."""
-    origin = _origin(name)
-    step, env = origin["steps"][name], origin["environment"]
+    record = _capture_record(name)
+    step, env = record["steps"][name], record["environment"]
     seconds = f"{step['seconds']:.0f} s, everything included"
     share = step["others_share"]
     busy = (
@@ -214,18 +218,18 @@ def _captured(name: str) -> str:
         f'--8<-- "learn/captured/{name}.txt"',
         "```",
         "",
-        f"<small>Our run of {origin['date']}: {env['cpu']}, {env['num_cores']} cores, "
+        f"<small>Our run of {record['date']}: {env['cpu']}, {env['num_cores']} cores, "
         f"{env['system'].partition('-')[0]}, Python {env['python']}, torch "
         f"{env['packages']['torch']}; {seconds}.{busy}</small>",
     ])
 
 
-def _origin(name: str) -> dict[str, Any]:
+def _capture_record(name: str) -> dict[str, Any]:
     """The record of the capture that a step belongs to."""
     for path in sorted(CAPTURED.glob("*.json")):
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if name in told["steps"]:
-            return dict(told)
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if name in record["steps"]:
+            return dict(record)
     raise SystemExit(f"no capture has a step {name}: see capture_chapters.py")
 
 
@@ -240,38 +244,38 @@ def header(text: str) -> dict[str, str]:
     """
     about = ast.get_docstring(ast.parse(text)) or ""
     title, _, rest = about.partition("\n")
-    found, name = {"title": title}, ""
+    entries, name = {"title": title}, ""
     for line in rest.splitlines():
         word = line[:10].strip()
         if word and word != "first":
             name = word
         if name:
-            found[name] = f"{found.get(name, '')} {line[10:].strip()}".strip()
-    return found
+            entries[name] = f"{entries.get(name, '')} {line[10:].strip()}".strip()
+    return entries
 
 
-def _road(_: str) -> str:
+def _chapter_table(_: str) -> str:
     """Chapter, question, and how long it took here."""
     lines = ["| chapter | the question it answers | took here |", "|---|---|---|"]
     for name, page in PAGES.items():
-        told = header(_read(f"chapters/{name}.py"))
-        title = told["title"].partition(" - ")[2].rstrip(".")
-        step = _origin(name)["steps"][name]
+        entries = header(_read(f"chapters/{name}.py"))
+        title = entries["title"].partition(" - ")[2].rstrip(".")
+        step = _capture_record(name)["steps"][name]
         took = f"{step['seconds']:.0f} s"
         if step["others_share"] > MAX_OTHERS_SHARE:
             took += ", on a busy machine"
         lines.append(
-            f"| [{name[:2]} {title}]({page}.md) | {told['Question']} | {took} |"
+            f"| [{name[:2]} {title}]({page}.md) | {entries['Question']} | {took} |"
         )
     return "\n".join(lines)
 
 
-MAKERS: dict[str, Callable[[str], str]] = {
+RENDERERS: dict[str, Callable[[str], str]] = {
     "act": _act,
     "diff": _diff,
     "new": _new,
     "captured": _captured,
-    "road": _road,
+    "road": _chapter_table,
 }
 
 

@@ -31,7 +31,7 @@ from distrinews.errors import OutputError, SettingsError, SetupError
 __all__ = ["DocsSettings", "build", "server"]
 
 # What hosts of static sites pack on the way.
-TEXT = ("text/", "application/json", "image/svg+xml")
+COMPRESSED_TYPES = ("text/", "application/json", "image/svg+xml")
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -70,23 +70,24 @@ def build(arguments: Sequence[str]) -> None:
         OutputError: A generated part is stale, or MkDocs refuses a page.
         KeyboardInterrupt: Ctrl-C while it builds; once it serves, that ends it.
     """
-    chosen = parse(DocsSettings, about=__doc__ or "", arguments=arguments)
+    settings = parse(DocsSettings, about=__doc__ or "", arguments=arguments)
     _check_setup()
-    shown = server(chosen.out, port=chosen.port) if chosen.serve else None
+    http_server = server(settings.out, port=settings.port) if settings.serve else None
     try:
-        _run_generators(renew=chosen.renew)
-        _build_pages(chosen.out)
-        if shown is not None:
+        _run_generators(renew=settings.renew)
+        _build_pages(settings.out)
+        if http_server is not None:
             print(
-                f"http://127.0.0.1:{shown.server_port}/  (Ctrl-C ends it)", flush=True
+                f"http://127.0.0.1:{http_server.server_port}/  (Ctrl-C ends it)",
+                flush=True,
             )
-            shown.serve_forever()
+            http_server.serve_forever()
     except KeyboardInterrupt:
-        if shown is None:
+        if http_server is None:
             raise  # a build that was broken off; else it is how one leaves
     finally:
-        if shown is not None:
-            shown.server_close()
+        if http_server is not None:
+            http_server.server_close()
 
 
 def server(folder: str | pathlib.Path, *, port: int) -> http.server.ThreadingHTTPServer:
@@ -107,7 +108,7 @@ def server(folder: str | pathlib.Path, *, port: int) -> http.server.ThreadingHTT
         ...     opened.server_address[0]
         '127.0.0.1'
     """
-    handler = functools.partial(_Files, directory=str(folder))
+    handler = functools.partial(_FileHandler, directory=str(folder))
     try:
         return http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
     except OSError as error:
@@ -119,7 +120,7 @@ def server(folder: str | pathlib.Path, *, port: int) -> http.server.ThreadingHTT
         ) from None
 
 
-class _Files(http.server.SimpleHTTPRequestHandler):
+class _FileHandler(http.server.SimpleHTTPRequestHandler):
     """Files as a host of static sites serves them, and quietly."""
 
     # WHY by hand: Windows looks these up in its registry, where some programs have put
@@ -136,14 +137,18 @@ class _Files(http.server.SimpleHTTPRequestHandler):
         path = pathlib.Path(self.translate_path(self.path))
         if path.is_dir() and self.path.partition("?")[0].endswith("/"):
             path /= "index.html"
-        kind = self.guess_type(str(path))
-        packs = "gzip" in self.headers.get("Accept-Encoding", "")
-        if not (packs and path.is_file() and kind.startswith(TEXT)):
+        content_type = self.guess_type(str(path))
+        accepts_gzip = "gzip" in self.headers.get("Accept-Encoding", "")
+        if not (
+            accepts_gzip
+            and path.is_file()
+            and content_type.startswith(COMPRESSED_TYPES)
+        ):
             super().do_GET()
             return
         content = gzip.compress(path.read_bytes(), compresslevel=6)
         self.send_response(200)
-        self.send_header("Content-Type", kind)
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Encoding", "gzip")
         self._send(content)
 
@@ -154,11 +159,11 @@ class _Files(http.server.SimpleHTTPRequestHandler):
         self, code: int, message: str | None = None, explain: str | None = None
     ) -> None:
         """Answer with the site's own page if there is no such file."""
-        own = pathlib.Path(self.directory) / "404.html"
-        if code != 404 or not own.is_file():
+        not_found_page = pathlib.Path(self.directory) / "404.html"
+        if code != 404 or not not_found_page.is_file():
             super().send_error(code, message, explain)
             return
-        content = own.read_bytes()
+        content = not_found_page.read_bytes()
         self.send_response(404)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self._send(content)
@@ -202,13 +207,13 @@ def _run_generators(*, renew: bool) -> None:
         for tool in tools:
             _finish(_start(tool), tool, renew=True)
     else:
-        for tool, started in [(tool, _start(tool, "--check")) for tool in tools]:
-            _finish(started, tool, renew=False)
+        for tool, process in [(tool, _start(tool, "--check")) for tool in tools]:
+            _finish(process, tool, renew=False)
 
 
-def _start(tool: pathlib.Path, *words: str) -> subprocess.Popen[str]:
+def _start(tool: pathlib.Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(tool), *words],
+        [sys.executable, str(tool), *arguments],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -218,25 +223,25 @@ def _start(tool: pathlib.Path, *words: str) -> subprocess.Popen[str]:
     )
 
 
-def _finish(started: subprocess.Popen[str], tool: pathlib.Path, *, renew: bool) -> None:
-    said = started.communicate()[0].strip()
-    if started.returncode:
+def _finish(process: subprocess.Popen[str], tool: pathlib.Path, *, renew: bool) -> None:
+    output = process.communicate()[0].strip()
+    if process.returncode:
         raise OutputError(
-            f"{tool.name}: {said or 'failed'}.",
+            f"{tool.name}: {output or 'failed'}.",
             why="the guide would show what is no longer true.",
             fix="read the message above."
             if renew
             else "--renew, then look at git diff.",
             page="site",
         )
-    if renew and said:
-        print(f"{tool.name} wrote {', '.join(said.split())}", flush=True)
+    if renew and output:
+        print(f"{tool.name} wrote {', '.join(output.split())}", flush=True)
 
 
 def _build_pages(out: str) -> None:
     """Run MkDocs, strictly."""
     # WHY not --quiet: MkDocs then does not count its warnings, and strict is no more.
-    done = subprocess.run(
+    completed = subprocess.run(
         [
             *(sys.executable, "-m", "mkdocs", "build", "--strict"),
             *("--config-file", str(ROOT / "mkdocs.yml")),
@@ -250,10 +255,10 @@ def _build_pages(out: str) -> None:
         encoding="utf-8",
         check=False,
     )
-    for line in done.stdout.splitlines():
+    for line in completed.stdout.splitlines():
         if line.strip() and not line.startswith("INFO"):
             print(line, file=sys.stderr, flush=True)
-    if done.returncode:
+    if completed.returncode:
         raise OutputError(
             "MkDocs refuses a page; its messages stand above.",
             why="a strict build lets no broken link and no missing anchor through.",

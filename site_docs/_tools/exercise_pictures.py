@@ -28,7 +28,7 @@ PICTURE = ROOT / "site_docs" / "diagrams" / "exercise-trace.svg"
 EXERCISES = "chapters/exercises"
 NAME = "write_the_reducer"
 CHECK = f"{EXERCISES}/checks/{NAME}.py"
-PLAYED = {
+SOLUTIONS = {
     "Averages when backward is over: rejected": f"{EXERCISES}/wrong/{NAME}"
     "__after_backward.py",
     "Sends from hooks, during backward: passed": f"{EXERCISES}/solutions/{NAME}.py",
@@ -39,13 +39,15 @@ FIRST_LINE, BAR, SENT, GAP = 40, 22, 5, 3
 
 def record() -> None:
     """Play both solutions, and keep their events."""
-    told: dict[str, Any] = {
+    traces: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "environment": machine.describe(),
-        "scripts": {one: sha256(ROOT / one) for one in (CHECK, *PLAYED.values())},
+        "scripts": {
+            script: sha256(ROOT / script) for script in (CHECK, *SOLUTIONS.values())
+        },
         "events": {},
     }
-    for title, solution in PLAYED.items():
+    for title, solution in SOLUTIONS.items():
         with tempfile.TemporaryDirectory() as folder:
             # WHY no check of the exit code: one of them is rejected, and shall be.
             subprocess.run(
@@ -54,15 +56,15 @@ def record() -> None:
                 check=False,
                 timeout=120,
             )
-            seen = timeline.read(pathlib.Path(folder, "records", "01"))
-        told["events"][title] = {
+            events_by_rank = timeline.read(pathlib.Path(folder, "records", "01"))
+        traces["events"][title] = {
             str(rank): [
                 [event.kind, event.name, _ms(event.start_s), _ms(event.end_s or 0.0)]
-                for event in own
+                for event in events
             ]
-            for rank, own in seen.items()
+            for rank, events in events_by_rank.items()
         }
-    text = json.dumps(told, indent=1) + "\n"
+    text = json.dumps(traces, indent=1) + "\n"
     TRACES.write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -70,16 +72,16 @@ def _ms(seconds: float) -> float:
     return round(1000 * seconds, 3)
 
 
-def draw(told: dict[str, Any]) -> str:
+def draw(traces: dict[str, Any]) -> str:
     """Make the picture.
 
     Args:
-        told: What `record` kept.
+        traces: What `record` kept.
 
     Returns:
         An SVG.
     """
-    height = PANEL * len(told["events"])
+    height = PANEL * len(traces["events"])
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 {height}" '
         'role="img" aria-labelledby="exercise-trace-title exercise-trace-desc" '
@@ -91,49 +93,53 @@ def draw(told: dict[str, Any]) -> str:
         "all-reduces begin one after the other when it is over. Below: all eight "
         "all-reduces begin while the bar of backward still runs.</desc>",
     ]
-    for number, (title, ranks) in enumerate(told["events"].items()):
+    for number, (title, ranks) in enumerate(traces["events"].items()):
         lines += _panel(title, ranks, top=PANEL * number)
     return "\n".join([*lines, "</svg>"]) + "\n"
 
 
 def _panel(title: str, ranks: dict[str, list[Any]], *, top: int) -> list[str]:
     """One solution: a lane for each rank, and a line of time below."""
-    until = max(end for own in ranks.values() for *_, end in own)
+    end_ms = max(end for events in ranks.values() for *_, end in events)
 
     def x(ms: float) -> float:
-        return round(LEFT + WIDTH * ms / until, 1)
+        return round(LEFT + WIDTH * ms / end_ms, 1)
 
     lines = [f'  <text class="d-strong" x="10" y="{top + 22}">{title}</text>']
-    for rank, own in ranks.items():
+    for rank, events in ranks.items():
         y = top + FIRST_LINE + LANE * int(rank)
         lines += _text(f"rank {rank}", 10, y + 16) + _text("all-reduces", 10, y + 58)
-        for kind, name, start, end in own:
+        for kind, name, start, end in events:
             if kind != "phase":
                 continue
             lines.append(_bar("d-box", x(start), y, width=x(end) - x(start), high=BAR))
             if name == "backward":
-                place = y + 16
+                text_y = y + 16
                 if x(end) - x(start) < 70:
-                    lines += _text(name, x(end) + 8, place)
+                    lines += _text(name, x(end) + 8, text_y)
                 else:
                     middle = round((x(start) + x(end)) / 2, 1)
-                    lines += _text(name, middle, place, anchor="middle")
+                    lines += _text(name, middle, text_y, anchor="middle")
                 stop = x(end)
-        sent = [one for one in own if one[0] != "phase"]
-        for i, (_, _, start, end) in enumerate(sent):
-            below = y + BAR + 6 + (SENT + GAP) * i
-            long = max(1.5, x(end) - x(start))
-            lines.append(_bar(f"d-r{rank}", x(start), below, width=long, high=SENT))
-        bottom = y + BAR + 6 + (SENT + GAP) * len(sent)
+        all_reduces = [event for event in events if event[0] != "phase"]
+        for i, (_, _, start, end) in enumerate(all_reduces):
+            bar_y = y + BAR + 6 + (SENT + GAP) * i
+            bar_width = max(1.5, x(end) - x(start))
+            lines.append(
+                _bar(f"d-r{rank}", x(start), bar_y, width=bar_width, high=SENT)
+            )
+        bottom = y + BAR + 6 + (SENT + GAP) * len(all_reduces)
         lines.append(f'  <path class="d-dash" d="M{stop} {y - 4}V{bottom}"/>')
     axis = top + FIRST_LINE + LANE * len(ranks) + 4
-    lines += _text("0 ms", LEFT, axis) + _text(f"{until:.0f} ms", LEFT + WIDTH, axis)
+    lines += _text("0 ms", LEFT, axis) + _text(f"{end_ms:.0f} ms", LEFT + WIDTH, axis)
     return lines
 
 
-def _text(told: str, x: float, y: int, *, anchor: str = "start") -> list[str]:
-    where = f' text-anchor="{anchor}"' * (anchor != "start")
-    return [f'  <text class="d-text" x="{x:g}" y="{y}"{where}>{told}</text>']
+def _text(content: str, x: float, y: int, *, anchor: str = "start") -> list[str]:
+    anchor_attribute = f' text-anchor="{anchor}"' * (anchor != "start")
+    return [
+        f'  <text class="d-text" x="{x:g}" y="{y}"{anchor_attribute}>{content}</text>'
+    ]
 
 
 def _bar(kind: str, x: float, y: int, *, width: float, high: int) -> str:
@@ -149,13 +155,13 @@ def stale() -> list[str]:
     Returns:
         A sentence for each fault.
     """
-    told = json.loads(TRACES.read_text(encoding="utf-8"))
+    traces = json.loads(TRACES.read_text(encoding="utf-8"))
     faults = [
         f"{script} has changed: run exercise_pictures.py --record"
-        for script, was in told["scripts"].items()
-        if sha256(ROOT / script) != was
+        for script, recorded in traces["scripts"].items()
+        if sha256(ROOT / script) != recorded
     ]
-    if PICTURE.read_text(encoding="utf-8") != draw(told):
+    if PICTURE.read_text(encoding="utf-8") != draw(traces):
         faults.append(f"{PICTURE.name} is stale: run exercise_pictures.py")
     return faults
 
@@ -169,15 +175,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--record", action="store_true", help="play both again")
     parser.add_argument("--check", action="store_true", help="write nothing; compare")
-    given = parser.parse_args()
-    if given.check:
+    arguments = parser.parse_args()
+    if arguments.check:
         faults = stale()
         print("\n".join(faults), end="\n" * bool(faults))
         return int(bool(faults))
-    if given.record:
+    if arguments.record:
         record()
-    told = json.loads(TRACES.read_text(encoding="utf-8"))
-    PICTURE.write_text(draw(told), encoding="utf-8", newline="\n")
+    traces = json.loads(TRACES.read_text(encoding="utf-8"))
+    PICTURE.write_text(draw(traces), encoding="utf-8", newline="\n")
     return 0
 
 

@@ -12,14 +12,18 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["GPU_HOURS_A_FAILURE", "checkpoint_every_s", "failure_every_s"]
+__all__ = [
+    "GPU_HOURS_PER_FAILURE",
+    "checkpoint_interval_s",
+    "mean_time_between_failures_s",
+]
 
 # What others met: 419 unexpected interruptions in 54 days on 16,384 H100.
 # Source: The Llama 3 Herd of Models, 2024, section 3.3.4.
-GPU_HOURS_A_FAILURE = 54 * 24 * 16_384 / 419
+GPU_HOURS_PER_FAILURE = 54 * 24 * 16_384 / 419
 
 
-def failure_every_s(num_gpus: int) -> float:
+def mean_time_between_failures_s(num_gpus: int) -> float:
     """Say how long a job runs until something of it fails, on average.
 
     One failure anywhere stops all: with the same chance a GPU and hour, the time is
@@ -32,13 +36,13 @@ def failure_every_s(num_gpus: int) -> float:
         Seconds, assumed: the rate is another cluster's.
 
     Examples:
-        >>> round(failure_every_s(16_384) / 3600, 1)
+        >>> round(mean_time_between_failures_s(16_384) / 3600, 1)
         3.1
     """
-    return 3600 * GPU_HOURS_A_FAILURE / num_gpus
+    return 3600 * GPU_HOURS_PER_FAILURE / num_gpus
 
 
-def checkpoint_every_s(save_s: float, *, failure_s: float) -> float:
+def checkpoint_interval_s(save_s: float, *, failure_s: float) -> float:
     """Say how often to save, so that saving and lost work together cost least.
 
     Args:
@@ -52,7 +56,7 @@ def checkpoint_every_s(save_s: float, *, failure_s: float) -> float:
         Young 1974, A first order approximation to the optimum checkpoint interval.
 
     Examples:
-        >>> checkpoint_every_s(2.0, failure_s=100.0)
+        >>> checkpoint_interval_s(2.0, failure_s=100.0)
         20.0
     """
     return math.sqrt(2 * save_s * failure_s)

@@ -46,16 +46,16 @@ def render(text: str) -> str:
 
 def _block(match: re.Match[str]) -> str:
     """One block, with blank lines around it: Markdown wants them."""
-    opening, kind, what, closing = match.groups()
-    made = excerpt(what) if kind == "source" else makers()[what]().strip()
-    return f"{opening}\n{made}\n\n{closing}"
+    opening, kind, argument, closing = match.groups()
+    content = excerpt(argument) if kind == "source" else renderers()[argument]().strip()
+    return f"{opening}\n{content}\n\n{closing}"
 
 
-def excerpt(what: str) -> str:
+def excerpt(target: str) -> str:
     """A function or class as it stands in its file, without the docstring.
 
     Args:
-        what: `PATH::NAME` or `PATH::CLASS.METHOD`.
+        target: `PATH::NAME` or `PATH::CLASS.METHOD`.
 
     Returns:
         A Python fence with path and name in its title.
@@ -63,45 +63,50 @@ def excerpt(what: str) -> str:
     Raises:
         SystemExit: The file has no such name.
     """
-    path, _, name = what.partition("::")
+    path, _, name = target.partition("::")
     text = (ROOT / path).read_text(encoding="utf-8")
-    node = _find(ast.parse(text), name.split("."))
+    node = _find_definition(ast.parse(text), name.split("."))
     if node is None:
         raise SystemExit(f"{path} has no {name}: correct the marker.")
     lines = text.splitlines()
-    first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
-    kept = lines[first - 1 : node.end_lineno]
-    head = node.body[0]
+    first_line = min([
+        node.lineno,
+        *(decorator.lineno for decorator in node.decorator_list),
+    ])
+    excerpt_lines = lines[first_line - 1 : node.end_lineno]
+    first_statement = node.body[0]
     if ast.get_docstring(node) is not None and len(node.body) > 1:
-        end = head.end_lineno or head.lineno
-        del kept[head.lineno - first : end - first + 1]
-    code = textwrap.dedent("\n".join(kept))
+        end_line = first_statement.end_lineno or first_statement.lineno
+        del excerpt_lines[
+            first_statement.lineno - first_line : end_line - first_line + 1
+        ]
+    code = textwrap.dedent("\n".join(excerpt_lines))
     return f'```python title="{path}: {name}"\n{code}\n```'
 
 
 Named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
-def _find(within: ast.Module | Named, names: list[str]) -> Named | None:
+def _find_definition(within: ast.Module | Named, names: list[str]) -> Named | None:
     """The definition that a dotted name leads to."""
     for node in within.body:
         if isinstance(node, Named) and node.name == names[0]:
-            return node if len(names) == 1 else _find(node, names[1:])
+            return node if len(names) == 1 else _find_definition(node, names[1:])
     return None
 
 
 @functools.cache
-def makers() -> dict[str, Callable[[], str]]:
+def renderers() -> dict[str, Callable[[], str]]:
     """Every public function of the files `numbers_*.py`, by its name."""
     sys.path.insert(0, str(TOOLS))
-    found: dict[str, Callable[[], str]] = {}
+    functions: dict[str, Callable[[], str]] = {}
     for path in sorted(TOOLS.glob("numbers_*.py")):
         module = importlib.import_module(path.stem)
         for name in module.__all__:
-            if name in found:
+            if name in functions:
                 raise SystemExit(f"two makers are called {name}: rename one.")
-            found[name] = getattr(module, name)
-    return found
+            functions[name] = getattr(module, name)
+    return functions
 
 
 def main() -> int:

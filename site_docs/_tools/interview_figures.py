@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from failure_rate import GPU_HOURS_A_FAILURE, failure_every_s
+from failure_rate import GPU_HOURS_PER_FAILURE, mean_time_between_failures_s
 
 from distrinews.bench.costmodel import calibration, predictions, published, step_model
 from distrinews.bench.costmodel.step_model import Link
@@ -30,7 +30,7 @@ from distrinews.model import sizes
 from distrinews.system import files
 from distrinews.training import plan
 
-__all__ = ["LARGE_MODEL", "RESULTS", "ROWS_A_RANK", "TRAIN_ROWS", "figures"]
+__all__ = ["LARGE_MODEL", "RESULTS", "ROWS_PER_RANK", "TRAIN_ROWS", "figures"]
 
 RESULTS = pathlib.Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 MODELS = ("minilm", "distilbert")
@@ -39,7 +39,7 @@ TRAIN_ROWS = 120_000
 TEST_ROWS = 7_600
 LARGE_MODEL = 7e9  # parameters of a model to compare with
 # What `benchmark predict` chooses by default, and so the committed prediction.
-ROWS_A_RANK = 16
+ROWS_PER_RANK = 16
 TOKENS = 53
 A100 = "a100_efa"
 
@@ -53,17 +53,17 @@ def figures() -> dict[str, str]:
     Raises:
         FileNotFoundError: There is no checkout.
     """
-    told = _traffic() | _memory() | _rows() | _measured() | _predicted() | _failures()
+    result = _traffic() | _memory() | _rows() | _measured() | _predicted() | _failures()
     for model in MODELS:
-        told |= {f"{model}_{name}": text for name, text in _model(model).items()}
-    return dict(sorted(told.items()))
+        result |= {f"{model}_{name}": text for name, text in _model(model).items()}
+    return dict(sorted(result.items()))
 
 
 def _mb(num_bytes: float) -> str:
     return f"{num_bytes / 1e6:,.0f} MB"
 
 
-def _between(values: Iterable[float], form: str, unit: str = "") -> str:
+def _interval(values: Iterable[float], form: str, unit: str = "") -> str:
     """An interval in two numbers."""
     low, high = min(values := list(values)), max(values)
     return f"{low:{form}} to {high:{form}}{unit}"
@@ -94,16 +94,16 @@ def _model(model: str) -> dict[str, str]:
 def _traffic() -> dict[str, str]:
     """What a rank sends for the gradients of `distilbert`."""
     total = sum(sizes.gradient_bytes("distilbert"))
-    told = {}
+    result = {}
     for ranks in (2, 8, 1024):
-        told[f"sent_{ranks}"] = _mb(2 * (ranks - 1) / ranks * total)
-        told[f"messages_{ranks}"] = f"{2 * (ranks - 1):,}"
-    return told | {
+        result[f"sent_{ranks}"] = _mb(2 * (ranks - 1) / ranks * total)
+        result[f"messages_{ranks}"] = f"{2 * (ranks - 1):,}"
+    return result | {
         "four_sent_2": _mb(4 * total),
         "sharded_sent_8": _mb(3 * (8 - 1) / 8 * total),
         "root_receives_8": _mb((8 - 1) * total),
         "piece_8": _mb(total / 8),
-        "thin_bytes": f"{_thin_bytes('distilbert', rank=4) / 1e6:.1f} MB",
+        "thin_bytes": f"{_powersgd_bytes('distilbert', rank=4) / 1e6:.1f} MB",
         "thin_rank": "4",
         "half_bytes": _mb(total / 2),
         "tally_bytes": str(ClassificationMetrics(LABEL_NAMES).confusion.nbytes),
@@ -122,28 +122,32 @@ def _shapes(model: str) -> torch.nn.Module:
         return net
 
 
-def _count(model: str, kind: type[torch.nn.Module]) -> int:
-    return sum(isinstance(one, kind) for one in _shapes(model).modules())
+def _count(model: str, module_type: type[torch.nn.Module]) -> int:
+    return sum(isinstance(module, module_type) for module in _shapes(model).modules())
 
 
-def _thin_bytes(model: str, *, rank: int) -> int:
+def _powersgd_bytes(model: str, *, rank: int) -> int:
     """What PowerSGD sends: two thin matrices where that is less than half, else all."""
     total = 0
-    for one in _shapes(model).parameters():
-        rows, columns = one.shape[0], one.numel() // one.shape[0]
-        thin = rank * (rows + columns)
-        total += 4 * (thin if one.dim() > 1 and 2 * thin < one.numel() else one.numel())
+    for parameter in _shapes(model).parameters():
+        rows, columns = parameter.shape[0], parameter.numel() // parameter.shape[0]
+        low_rank = rank * (rows + columns)
+        total += 4 * (
+            low_rank
+            if parameter.dim() > 1 and 2 * low_rank < parameter.numel()
+            else parameter.numel()
+        )
     return total
 
 
 def _memory() -> dict[str, str]:
     """Bytes a rank of 8, by what is sharded; and a model that is 100 times larger."""
     weights = sum(sizes.gradient_bytes("distilbert"))
-    one = weights / 8
+    eighth = weights / 8
     return {
-        "zero_1_8": _mb(2 * weights + 2 * one),
-        "zero_2_8": _mb(weights + 3 * one),
-        "zero_3_8": _mb(4 * one),
+        "zero_1_8": _mb(2 * weights + 2 * eighth),
+        "zero_2_8": _mb(weights + 3 * eighth),
+        "zero_3_8": _mb(4 * eighth),
         "large_model": f"{LARGE_MODEL / 1e9:.0f} billion",
         "large_state": f"{16 * LARGE_MODEL / 1e9:.0f} GB",
         "random_state": f"{torch.get_rng_state().nbytes:,} bytes",
@@ -151,30 +155,30 @@ def _memory() -> dict[str, str]:
 
 
 def _rows() -> dict[str, str]:
-    told = {"train_rows": f"{TRAIN_ROWS:,}", "test_rows": f"{TEST_ROWS:,}"}
-    told |= {"batch": str(_chosen().global_batch_size), "ranks_64": "64"}
-    told |= {"rows_a_rank": str(ROWS_A_RANK), "ranks_1024": "1,024"}
-    for size in (32, 64, 1024 * ROWS_A_RANK):
-        steps = plan(_chosen(global_batch_size=size), num_rows=TRAIN_ROWS)
-        told[f"steps_{size}"] = f"{steps.steps_per_epoch:,}"
+    result = {"train_rows": f"{TRAIN_ROWS:,}", "test_rows": f"{TEST_ROWS:,}"}
+    result |= {"batch": str(_settings().global_batch_size), "ranks_64": "64"}
+    result |= {"rows_a_rank": str(ROWS_PER_RANK), "ranks_1024": "1,024"}
+    for size in (32, 64, 1024 * ROWS_PER_RANK):
+        steps = plan(_settings(global_batch_size=size), num_rows=TRAIN_ROWS)
+        result[f"steps_{size}"] = f"{steps.steps_per_epoch:,}"
     for ranks in (3, 64):
         extra = -TEST_ROWS % ranks
-        told[f"padded_{ranks}"] = f"{TEST_ROWS + extra:,}"
-        told[f"extra_{ranks}"] = str(extra)
-    told["off_64"] = f"{100 * extra / (TEST_ROWS + extra):.2f} percentage points"
+        result[f"padded_{ranks}"] = f"{TEST_ROWS + extra:,}"
+        result[f"extra_{ranks}"] = str(extra)
+    result["off_64"] = f"{100 * extra / (TEST_ROWS + extra):.2f} percentage points"
     for name, rule in (("", "constant"), ("_linear", "linear"), ("_sqrt", "sqrt")):
-        chosen = _chosen(global_batch_size=64, learning_rate_rule=rule)
-        told[f"rate_64{name}"] = f"{chosen.peak_learning_rate:.2g}"
-    return told
+        settings = _settings(global_batch_size=64, learning_rate_rule=rule)
+        result[f"rate_64{name}"] = f"{settings.peak_learning_rate:.2g}"
+    return result
 
 
-def _chosen(**given: Any) -> TrainSettings:
-    return TrainSettings.model_validate(given)
+def _settings(**values: Any) -> TrainSettings:
+    return TrainSettings.model_validate(values)
 
 
 def _read(name: str) -> Any:
-    told = files.read_json(RESULTS / f"{name}.json")
-    return told.get("figures", told)
+    record = files.read_json(RESULTS / f"{name}.json")
+    return record.get("figures", record)
 
 
 def _ratio(value: float) -> str:
@@ -183,10 +187,14 @@ def _ratio(value: float) -> str:
 
 def _measured() -> dict[str, str]:
     """On two cores, all of it; the cards say so."""
-    scaling, ladder, fast = _read("scaling"), _read("sync_ladder"), _read("averaging")
+    scaling, grad_sync, averaging = (
+        _read("scaling"),
+        _read("sync_ladder"),
+        _read("averaging"),
+    )
     balance, run, fit = _read("balance"), _read("quickstart"), _read("calibration")
     trace, batches = _read("trace"), balance["fastest_32"]["batches"]
-    told = {
+    result = {
         "cpu_speedup": _ratio(scaling["strong"]["speedup"]),
         "cpu_weak_speedup": _ratio(scaling["weak"]["speedup"]),
         "cpu_one_ms": f"{scaling['one_process']['median_ms']:.0f} ms",
@@ -195,8 +203,8 @@ def _measured() -> dict[str, str]:
         "cpu_data_ms": f"{scaling['strong']['phases_ms']['data']:.1f} ms",
         "cpu_spread": f"{scaling['strong']['spread']:.1%}",
         "cpu_rounds": str(scaling["strong"]["num_rounds"]),
-        "fast_ratio": _ratio(fast["both"]["ratio_to_ddp"]),
-        "unsynced_ratio": _ratio(fast["unsynced"]["ratio_to_ddp"]),
+        "fast_ratio": _ratio(averaging["both"]["ratio_to_ddp"]),
+        "unsynced_ratio": _ratio(averaging["unsynced"]["ratio_to_ddp"]),
         "balance_rows": str(balance["fastest_32"]["rows_per_rank"]),
         "balance_ratio": _ratio(balance["fastest_32"]["ratio"]),
         "padding_shuffled": f"{batches['shuffled']['padding_share']:.0%}",
@@ -210,74 +218,85 @@ def _measured() -> dict[str, str]:
         "checkpoint_s": f"{run['result']['seconds']['checkpoint']:.1f} s",
         "rank_memory": f"{run['result']['peak_memory_bytes'][0] / 1e9:.1f} GB",
     }
-    for rung in ("naive", "flat", "bucketed", "overlapped", "torch_ddp_views"):
-        told[f"{rung}_ratio"] = _ratio(ladder["rungs"][rung]["ratio_to_ddp"])
-    for kind, gap in ladder["drift"].items():
+    for variant in ("naive", "flat", "bucketed", "overlapped", "torch_ddp_views"):
+        result[f"{variant}_ratio"] = _ratio(grad_sync["rungs"][variant]["ratio_to_ddp"])
+    for kind, gap in grad_sync["drift"].items():
         name = kind.partition(": ")[2].replace(" ", "_")
         if kind.startswith("wrong"):
-            told[f"drift_{name}"] = f"{gap:.3f}"
-    return told
+            result[f"drift_{name}"] = f"{gap:.3f}"
+    return result
 
 
 def _predicted() -> dict[str, str]:
     """By the cost model; `prediction.json` is what `benchmark predict` writes."""
-    found = _read("prediction")
-    told = {}
+    prediction = _read("prediction")
+    result = {}
     for model in MODELS:
         for name in ("two", "two_weak"):
-            row = found["t4"][model][name]
-            told[f"{model}_{name}_speedup"] = _between(row["speedup"], ".2f", " x")
-            told[f"{model}_{name}_step"] = _between(row["step_ms"], ".0f", " ms")
-            told[f"{model}_{name}_exposed"] = _between(row["exposed_ms"], ".0f", " ms")
-    rows = {row["world_size"]: row for row in found["many_ranks"]["distilbert"][A100]}
-    most, eight = rows[1024], rows[8]
-    told |= {
-        "efficiency_1024": _between(most["efficiency"], ".0%"),
-        "tree_efficiency_1024": _between(most["tree_efficiency"], ".0%"),
+            row = prediction["t4"][model][name]
+            result[f"{model}_{name}_speedup"] = _interval(row["speedup"], ".2f", " x")
+            result[f"{model}_{name}_step"] = _interval(row["step_ms"], ".0f", " ms")
+            result[f"{model}_{name}_exposed"] = _interval(
+                row["exposed_ms"], ".0f", " ms"
+            )
+    rows = {
+        row["world_size"]: row for row in prediction["many_ranks"]["distilbert"][A100]
+    }
+    thousand, eight = rows[1024], rows[8]
+    result |= {
+        "efficiency_1024": _interval(thousand["efficiency"], ".0%"),
+        "tree_efficiency_1024": _interval(thousand["tree_efficiency"], ".0%"),
         "longest_of_8": f"{eight['longest_tokens']:.0f} tokens",
         "longest_of_one": f"{eight['one_tokens']:.0f} tokens",
     }
-    return told | _shapes_of_all_reduce() | _bucket_sizes()
+    return result | _small_all_reduce() | _bucket_sizes()
 
 
-def _shapes_of_all_reduce() -> dict[str, str]:
+def _small_all_reduce() -> dict[str, str]:
     """A number of 8 bytes among 1,024 ranks, over a ring and over a tree."""
     alpha = published.A100_NODES["message_s"]
-    told = {}
-    for name, way in (("ring", step_model.ring_s), ("tree", step_model.tree_s)):
+    result = {}
+    for name, all_reduce_s in (
+        ("ring", step_model.ring_s),
+        ("tree", step_model.tree_s),
+    ):
         times = [
-            1000 * way(8, world_size=1024, link=Link(alpha_s, 1e10))
+            1000 * all_reduce_s(8, world_size=1024, link=Link(alpha_s, 1e10))
             for alpha_s in (alpha.low, alpha.high)
         ]
-        told[f"small_{name}_1024"] = _between(times, ".1f", " ms")
-    return told
+        result[f"small_{name}_1024"] = _interval(times, ".1f", " ms")
+    return result
 
 
 def _bucket_sizes() -> dict[str, str]:
     """What stays exposed on two T4, 16 rows each, by the size of the buckets."""
-    told = {}
-    corners = list(predictions.low_high_combinations(published.T4_PAIR))
+    result = {}
+    combinations = list(predictions.low_high_combinations(published.T4_PAIR))
     for name, mib in (("one", 1000), ("default", 25), ("small", 1)):
-        exposed = [_exposed_ms(corner, mib) for corner in corners]
-        told[f"bucket_{name}_exposed"] = _between(exposed, ".0f", " ms")
-    return told
+        exposed = [_exposed_ms(figures, mib) for figures in combinations]
+        result[f"bucket_{name}_exposed"] = _interval(exposed, ".0f", " ms")
+    return result
 
 
-def _exposed_ms(chosen: dict[str, float], bucket_mib: int) -> float:
-    told = step_model.predict(
-        predictions.gpu_compute("distilbert", 53, chosen),
-        Link(chosen["message_s"], chosen["link_gb_per_s"] * 1e9, chosen["contention"]),
+def _exposed_ms(figures: dict[str, float], bucket_mib: int) -> float:
+    prediction = step_model.predict(
+        predictions.gpu_compute("distilbert", 53, figures),
+        Link(
+            figures["message_s"], figures["link_gb_per_s"] * 1e9, figures["contention"]
+        ),
         buckets=calibration.ddp_buckets("distilbert", bucket_mib),
         world_size=2,
-        rows=ROWS_A_RANK,
+        rows=ROWS_PER_RANK,
         tokens=TOKENS,
     )
-    return 1000 * told.exposed_s
+    return 1000 * prediction.exposed_s
 
 
 def _failures() -> dict[str, str]:
     """With an assumed rate of failures."""
-    told = {"gpu_hours_a_failure": f"{round(GPU_HOURS_A_FAILURE, -3):,.0f} hours"}
+    result = {"gpu_hours_a_failure": f"{round(GPU_HOURS_PER_FAILURE, -3):,.0f} hours"}
     for ranks in (8, 1024):
-        told[f"failure_{ranks}"] = f"{failure_every_s(ranks) / 86400:,.0f} days"
-    return told
+        result[f"failure_{ranks}"] = (
+            f"{mean_time_between_failures_s(ranks) / 86400:,.0f} days"
+        )
+    return result

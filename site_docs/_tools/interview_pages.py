@@ -38,15 +38,15 @@ def renewed() -> dict[pathlib.Path, str]:
     Returns:
         Text by path.
     """
-    known = interview_figures.figures()
+    numbers = interview_figures.figures()
     groups = [
-        replace(group, cards=tuple(card.filled(known) for card in group.cards))
+        replace(group, cards=tuple(card.filled(numbers) for card in group.cards))
         for group in interview_cards.read(raw=True)
     ]
     index = FOLDER / "index.md"
     before = index.read_text(encoding="utf-8")
     return {
-        interview_cards.NUMBERS: json.dumps(known, indent=2) + "\n",
+        interview_cards.NUMBERS: json.dumps(numbers, indent=2) + "\n",
         index: BLOCK.sub(lambda m: f"{m[1]}\n{questions(groups)}\n\n{m[2]}", before),
         FOLDER / "distrinews-anki.txt": interview_cards.anki_text(groups),
     } | {FOLDER / f"{group.name}.md": page(group) for group in groups}
@@ -101,31 +101,31 @@ def page(group: Group) -> str:
 
 
 def _card(card: Card) -> str:
-    kind, _, rest = card.claim.partition(": ")
-    shown = f"`{rest}`" if card.lab else f"`{kind}`: {rest}"
-    where = card.page.partition("#")[0].removesuffix(".md")
-    link = f"[{where}](../{card.page})"
-    told = [
-        *_led("Say.", card.short),
-        *_led("Our model.", card.number),
-        *_led("Deeper.", card.deep),
+    claim_kind, _, rest = card.claim.partition(": ")
+    claim = f"`{rest}`" if card.lab else f"`{claim_kind}`: {rest}"
+    page_name = card.page.partition("#")[0].removesuffix(".md")
+    link = f"[{page_name}](../{card.page})"
+    parts = [
+        *_labelled("Say.", card.short),
+        *_labelled("Our model.", card.number),
+        *_labelled("Deeper.", card.deep),
         f'??? question "{card.follow_up}"\n\n'
-        + textwrap.indent("\n\n".join(_filled(card.follow_up_answer)), " " * 4),
-        *_filled(f"Read {link}. Shown by {'lab ' if card.lab else ''}{shown}."),
+        + textwrap.indent("\n\n".join(_wrapped(card.follow_up_answer)), " " * 4),
+        *_wrapped(f"Read {link}. Shown by {'lab ' if card.lab else ''}{claim}."),
     ]
-    body = textwrap.indent("\n\n".join(told), " " * 4)
+    body = textwrap.indent("\n\n".join(parts), " " * 4)
     return (
         f"## {card.title} {{ #{card.id} }}\n\n"
         f'??? question "{card.question} ({card.level})"\n\n{body}'
     )
 
 
-def _led(word: str, text: str) -> list[str]:
+def _labelled(label: str, text: str) -> list[str]:
     """Paragraphs, the first led by a bold word."""
-    return _filled(f"**{word}** {text}")
+    return _wrapped(f"**{label}** {text}")
 
 
-def _filled(text: str) -> list[str]:
+def _wrapped(text: str) -> list[str]:
     return [textwrap.fill(part, WIDTH - 4, **_WORDS) for part in paragraphs(text)]
 
 

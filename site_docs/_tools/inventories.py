@@ -141,7 +141,7 @@ def _inventory(project: str, addresses: dict[str, Any]) -> bytes:
     """The form that Sphinx and mkdocstrings read."""
     from mkdocstrings import Inventory
 
-    made = Inventory(project=project, version="stable")
+    inventory = Inventory(project=project, version="stable")
     for name, address in sorted(addresses.items()):
-        made.register(name=name, domain="py", role="class", uri=address)
-    return bytes(made.format_sphinx())
+        inventory.register(name=name, domain="py", role="class", uri=address)
+    return bytes(inventory.format_sphinx())

@@ -33,7 +33,7 @@ VERSION = "12"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-def tools() -> str:
+def missing_tool() -> str:
     """Say what is missing here.
 
     Returns:
@@ -46,7 +46,7 @@ def tools() -> str:
     return ""
 
 
-def look(address: str) -> dict[str, Any]:
+def run_lighthouse(address: str) -> dict[str, Any]:
     """Run Lighthouse once on a page.
 
     Args:
@@ -59,11 +59,11 @@ def look(address: str) -> dict[str, Any]:
         SystemExit: Lighthouse could not be fetched, or failed.
     """
     with tempfile.TemporaryDirectory() as folder:
-        report = pathlib.Path(folder) / "report.json"
-        done = subprocess.run(
+        report_path = pathlib.Path(folder) / "report.json"
+        completed = subprocess.run(
             [
                 *("npx", "--yes", f"lighthouse@{VERSION}", address, "--quiet"),
-                *("--output", "json", "--output-path", str(report)),
+                *("--output", "json", "--output-path", str(report_path)),
                 f"--only-categories={','.join(CATEGORIES)}",
                 "--chrome-flags=--headless=new --no-sandbox --disable-gpu",
             ],
@@ -73,13 +73,13 @@ def look(address: str) -> dict[str, Any]:
             timeout=240,
             check=False,
         )
-        if done.returncode or not report.is_file():
-            raise SystemExit(f"lighthouse failed: {done.stderr[-2000:]}")
-        told: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
-        return told
+        if completed.returncode or not report_path.is_file():
+            raise SystemExit(f"lighthouse failed: {completed.stderr[-2000:]}")
+        report: dict[str, Any] = json.loads(report_path.read_text(encoding="utf-8"))
+        return report
 
 
-def points(reports: list[dict[str, Any]]) -> dict[str, float]:
+def scores(reports: list[dict[str, Any]]) -> dict[str, float]:
     """The median of several reports on a page.
 
     Args:
@@ -96,7 +96,7 @@ def points(reports: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def lost(report: dict[str, Any]) -> list[str]:
+def failed_audits(report: dict[str, Any]) -> list[str]:
     """What cost points.
 
     Args:
@@ -125,24 +125,28 @@ def measure(site: pathlib.Path, *, num_runs: int) -> dict[str, Any]:
     server = docs_site.server(site, port=0)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    found: dict[str, list[dict[str, Any]]] = {page: [] for page in PAGES}
+    reports_by_page: dict[str, list[dict[str, Any]]] = {page: [] for page in PAGES}
     try:
         for _ in range(num_runs):
-            for page, reports in found.items():
+            for page, reports in reports_by_page.items():
                 address = f"http://127.0.0.1:{server.server_port}/{page}"
-                reports.append(look(address))
+                reports.append(run_lighthouse(address))
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
     figures = {
-        page or "/": points(reports) | {"below_90": lost(reports[0])}
-        for page, reports in found.items()
+        page or "/": scores(reports) | {"below_90": failed_audits(reports[0])}
+        for page, reports in reports_by_page.items()
     }
-    version = found[PAGES[0]][0]["lighthouseVersion"]
-    chosen = {"lighthouse": version, "num_runs": num_runs, "form": "mobile, simulated"}
+    version = reports_by_page[PAGES[0]][0]["lighthouseVersion"]
+    settings = {
+        "lighthouse": version,
+        "num_runs": num_runs,
+        "form": "mobile, simulated",
+    }
     return results.build_record(
-        "lighthouse", figures=figures, settings=chosen, num_ranks=1
+        "lighthouse", figures=figures, settings=settings, num_ranks=1
     )
 
 
@@ -156,16 +160,16 @@ def main() -> int:
     parser.add_argument("site", type=pathlib.Path, help="a built site")
     parser.add_argument("--json", type=pathlib.Path, help="where to keep the figures")
     parser.add_argument("--num-runs", type=int, default=3, help="runs [%(default)s]")
-    given = parser.parse_args()
-    missing = tools()
+    arguments = parser.parse_args()
+    missing = missing_tool()
     if missing:
         parser.error(missing)
-    told = measure(given.site, num_runs=given.num_runs)
-    for page, row in told["figures"].items():
+    record = measure(arguments.site, num_runs=arguments.num_runs)
+    for page, row in record["figures"].items():
         print(page, [row[name] for name in CATEGORIES], *row["below_90"], sep="\n  ")
-    if given.json:
-        results.write(given.json, told)
-    rows = told["figures"].values()
+    if arguments.json:
+        results.write(arguments.json, record)
+    rows = record["figures"].values()
     return int(min(row[name] for row in rows for name in CATEGORIES) < 95)
 
 

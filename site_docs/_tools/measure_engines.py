@@ -29,7 +29,7 @@ from distrinews.system import machine
 
 NUM_STARTS = 3
 # A program that serves nothing but is ready to: what `ready within` means.
-START = """
+START_PROGRAM = """
 import json, sys, time
 import psutil
 from distrinews.inference.classifier import open_best
@@ -44,26 +44,30 @@ print(json.dumps({
 """
 
 
-def start(folder: pathlib.Path, engine: str, cache: pathlib.Path) -> dict[str, Any]:
+def measure_start(
+    folder: pathlib.Path, engine: str, cache: pathlib.Path
+) -> dict[str, Any]:
     """One program from its start until it could answer."""
-    words = [sys.executable, "-c", START, str(folder), engine, str(cache)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    command = [sys.executable, "-c", START_PROGRAM, str(folder), engine, str(cache)]
+    completed = subprocess.run(command, capture_output=True, text=True, check=True)
+    report: dict[str, Any] = json.loads(completed.stdout)
+    return report
 
 
-def starts(folder: pathlib.Path) -> dict[str, Any]:
+def measure_starts(folder: pathlib.Path) -> dict[str, Any]:
     """The first start, which makes int8, and later ones of each engine."""
-    with tempfile.TemporaryDirectory() as made:
-        cache = pathlib.Path(made)
-        told: dict[str, Any] = {"first, int8 is made": start(folder, "auto", cache)}
+    with tempfile.TemporaryDirectory() as cache_folder:
+        cache = pathlib.Path(cache_folder)
+        report: dict[str, Any] = {
+            "first, int8 is made": measure_start(folder, "auto", cache)
+        }
         for engine in ("auto", engines.REFERENCE):
-            runs = [start(folder, engine, cache) for _ in range(NUM_STARTS)]
-            told[f"later, {runs[0]['engine']}"] = {
+            runs = [measure_start(folder, engine, cache) for _ in range(NUM_STARTS)]
+            report[f"later, {runs[0]['engine']}"] = {
                 "ready_s": [run["ready_s"] for run in runs],
                 "resident_bytes": [run["resident_bytes"] for run in runs],
             }
-    return told
+    return report
 
 
 def plain_batches(path: pathlib.Path, items: Sequence[Encoded]) -> dict[str, Any]:
@@ -87,11 +91,11 @@ def plain_batches(path: pathlib.Path, items: Sequence[Encoded]) -> dict[str, Any
     largest = 0.0
     for group in by_length.values():
         rows = np.array(group[:32], np.int32)  # [B, T], nothing padded
-        together = session.run(None, {"input_ids": rows})[0]  # [B, C]
+        batched = session.run(None, {"input_ids": rows})[0]  # [B, C]
         alone = [session.run(None, {"input_ids": row[None]})[0][0] for row in rows]
         num_texts += len(rows)
-        num_flips += int((together.argmax(1) != np.array(alone).argmax(1)).sum())
-        largest = max(largest, float(abs(softmax(together) - softmax(alone)).max()))
+        num_flips += int((batched.argmax(1) != np.array(alone).argmax(1)).sum())
+        largest = max(largest, float(abs(softmax(batched) - softmax(alone)).max()))
     return {
         "num_texts": num_texts,
         "label_flips": num_flips,
@@ -113,15 +117,15 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("out", type=pathlib.Path)
     parser.add_argument("--test-rows", type=int)
-    given = parser.parse_args()
-    export = bundle.open_bundle(given.export)
-    source = sources.open_source(given.data)
-    rows = list(source.rows("test", num_rows=given.test_rows, seed=0))
-    figures: dict[str, Any] = {"starts": starts(export.folder)}
+    arguments = parser.parse_args()
+    export = bundle.open_bundle(arguments.export)
+    source = sources.open_source(arguments.data)
+    rows = list(source.rows("test", num_rows=arguments.test_rows, seed=0))
+    figures: dict[str, Any] = {"starts": measure_starts(export.folder)}
     for name in ("onnx-int8", "onnx-float32"):
-        judged = Classifier(export, engine=name, num_threads=machine.num_cores())
-        part = rows if name == "onnx-int8" else rows[:500]
-        figures[name] = parity.measure(export, judged, rows=part).as_dict()
+        classifier = Classifier(export, engine=name, num_threads=machine.num_cores())
+        test_rows = rows if name == "onnx-int8" else rows[:500]
+        figures[name] = parity.measure(export, classifier, rows=test_rows).as_dict()
     best = open_best(export.folder)
     items = [best.encode(row.text) for row in rows]
     int8 = onnx_export.ensure(export, "onnx-int8")
@@ -129,14 +133,14 @@ def main() -> None:
     settings = {
         "model": export.facts,
         "weights_sha256": export.identity.sha256,
-        "data": pathlib.Path(given.data).name,
+        "data": pathlib.Path(arguments.data).name,
         "num_starts": NUM_STARTS,
     }
-    told = results.build_record(
+    record = results.build_record(
         "engines", figures=figures, settings=settings, num_ranks=1
     )
-    told["environment"]["packages"] |= versions("onnx", "onnxruntime", "numpy")
-    results.write(given.out, told)
+    record["environment"]["packages"] |= versions("onnx", "onnxruntime", "numpy")
+    results.write(arguments.out, record)
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -146,16 +150,16 @@ def versions(*packages: str) -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in packages}
 
 
-def table(told: dict[str, Any]) -> str:
+def table(record: dict[str, Any]) -> str:
     """Draw the figures for the page.
 
     Args:
-        told: What this program wrote.
+        record: What this program wrote.
 
     Returns:
         Markdown.
     """
-    figures = told["figures"]
+    figures = record["figures"]
     int8, float32 = figures["onnx-int8"], figures["onnx-float32"]
     first = figures["starts"]["first, int8 is made"]
     lines = [
@@ -205,13 +209,13 @@ def table(told: dict[str, Any]) -> str:
 
 
 def _engine_line(
-    name: str, cells: list[Any], num_bytes: int, starts: dict[str, Any] | None
+    name: str, cells: list[Any], num_bytes: int, start_times: dict[str, Any] | None
 ) -> str:
     accuracy, same, ms = cells
     ready = resident = ""
-    if starts:
-        ready = f"{max(starts['ready_s']):.1f} s"
-        resident = f"{max(starts['resident_bytes']) / 2**20:.0f} MiB"
+    if start_times:
+        ready = f"{max(start_times['ready_s']):.1f} s"
+        resident = f"{max(start_times['resident_bytes']) / 2**20:.0f} MiB"
     size = f"{num_bytes / 1e6:.0f} MB"
     cells = [name, accuracy, same, f"{ms:.2f} ms", size, ready, resident]
     return "| " + " | ".join(cells) + " |"

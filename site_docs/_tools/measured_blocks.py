@@ -25,20 +25,20 @@ from distrinews.bench.costmodel import calibration, many_ranks, report
 __all__ = ["draw", "origin"]
 
 
-def _averaging(told: dict[str, Any]) -> str:
-    return averaging.table(told["figures"])
+def _averaging(record: dict[str, Any]) -> str:
+    return averaging.table(record["figures"])
 
 
-def _scaling(told: dict[str, Any]) -> str:
-    num_ranks = told["environment"]["num_ranks"]
-    shown = scaling.table(told["figures"], world_size=num_ranks)
-    words = scaling.explain(told["figures"], world_size=num_ranks)
-    listed = "\n".join(f"- {line}" for line in words.splitlines())
-    return f"{shown}\n\n{listed}"
+def _scaling(record: dict[str, Any]) -> str:
+    num_ranks = record["environment"]["num_ranks"]
+    table = scaling.table(record["figures"], world_size=num_ranks)
+    explanation = scaling.explain(record["figures"], world_size=num_ranks)
+    bullets = "\n".join(f"- {line}" for line in explanation.splitlines())
+    return f"{table}\n\n{bullets}"
 
 
-def _one_process(told: dict[str, Any]) -> str:
-    row = told["figures"]["one_process"]
+def _one_process(record: dict[str, Any]) -> str:
+    row = record["figures"]["one_process"]
     phases = [f"{row['phases_ms'].get(p, 0.0):.0f} ms" for p in timing.PHASES]
     lines = [
         ["threads", "step", *timing.PHASES, "samples/s", "tokens/s", "padding"],
@@ -52,14 +52,18 @@ def _one_process(told: dict[str, Any]) -> str:
     return timing.draw_table(lines)
 
 
-def _speed_up(told: dict[str, Any]) -> str:
+def _speed_up(record: dict[str, Any]) -> str:
     """The definitions with the measured numbers in them."""
-    one, strong, weak = (
-        told["figures"][name] for name in ("one_process", "strong", "weak")
+    one_process, strong, weak = (
+        record["figures"][name] for name in ("one_process", "strong", "weak")
     )
-    num_ranks = told["environment"]["num_ranks"]
-    ms, own_ms, speedup = strong["median_ms"], one["median_ms"], strong["speedup"]
-    rate, own_rate = weak["samples_per_s"], one["samples_per_s"]
+    num_ranks = record["environment"]["num_ranks"]
+    ms, own_ms, speedup = (
+        strong["median_ms"],
+        one_process["median_ms"],
+        strong["speedup"],
+    )
+    rate, own_rate = weak["samples_per_s"], one_process["samples_per_s"]
     lines = [
         ["what", "definition", "measured"],
         ["speed-up, strong", "T(1) / T(W)", f"{own_ms:.0f} / {ms:.0f} = {speedup:.3f}"],
@@ -83,41 +87,41 @@ def _speed_up(told: dict[str, Any]) -> str:
     return timing.draw_table(lines)
 
 
-def _where(told: dict[str, Any]) -> str:
+def _phase_differences(record: dict[str, Any]) -> str:
     """Phase by phase: what W ranks take longer or shorter than one process."""
-    one, strong = told["figures"]["one_process"], told["figures"]["strong"]
+    one_process, strong = record["figures"]["one_process"], record["figures"]["strong"]
     lines = [["phase", "one process", "ranks", "difference"]]
     for phase in timing.PHASES:
-        pair = [row["phases_ms"].get(phase, 0.0) for row in (one, strong)]
-        shown = [f"{ms:.0f} ms" for ms in pair]
-        lines.append([phase, *shown, f"{pair[1] - pair[0]:+.0f} ms"])
+        times_ms = [row["phases_ms"].get(phase, 0.0) for row in (one_process, strong)]
+        cells = [f"{ms:.0f} ms" for ms in times_ms]
+        lines.append([phase, *cells, f"{times_ms[1] - times_ms[0]:+.0f} ms"])
     return timing.draw_table(lines)
 
 
-def _trace(told: dict[str, Any]) -> str:
+def _trace(record: dict[str, Any]) -> str:
     parts = (
-        trace_overhead.table(told["figures"]),
-        timing.noise_warning(told["figures"]),
+        trace_overhead.table(record["figures"]),
+        timing.noise_warning(record["figures"]),
     )
     return "\n\n".join(filter(None, parts))
 
 
-def _peers(told: dict[str, Any]) -> str:
-    num_rows = told["settings"]["validation_rows"]
-    return peer_report.table(told["figures"], num_rows=num_rows)
+def _peers(record: dict[str, Any]) -> str:
+    num_rows = record["settings"]["validation_rows"]
+    return peer_report.table(record["figures"], num_rows=num_rows)
 
 
-def _data(told: dict[str, Any]) -> str:
-    found = told["figures"]
+def _data(record: dict[str, Any]) -> str:
+    figures = record["figures"]
     return (
-        f"{datapath.table(found)}\n\nMost by least over these sizes: memory "
-        f"{found['memory_ratio']:.2f}x, time per row {found['time_ratio']:.2f}x; the "
-        f"same rows again {found['same_rows_ratio']:.2f}x, one by one "
-        f"{found['one_by_one_ratio']:.2f}x."
+        f"{datapath.table(figures)}\n\nMost by least over these sizes: memory "
+        f"{figures['memory_ratio']:.2f}x, time per row {figures['time_ratio']:.2f}x; "
+        f"the same rows again {figures['same_rows_ratio']:.2f}x, one by one "
+        f"{figures['one_by_one_ratio']:.2f}x."
     )
 
 
-def _serving(told: dict[str, Any]) -> str:
+def _serving(record: dict[str, Any]) -> str:
     lines = [
         "| Server | Requests/s (slowest to fastest round) | p50 | p99 |",
         "|---|---|---|---|",
@@ -127,19 +131,19 @@ def _serving(told: dict[str, Any]) -> str:
         "naive": "transformers pipeline in a FastAPI `def` route",
         "litserve": "the same pipeline in LitServe, batching on",
     }
-    for name, row in told["figures"]["side_by_side"].items():
+    for name, row in record["figures"]["side_by_side"].items():
         lines.append(
             f"| {names[name]} | {row['per_s']:.0f} ({row['slowest_per_s']:.0f} to "
             f"{row['fastest_per_s']:.0f}) | {row['p50_ms']:.0f} ms "
             f"| {row['p99_ms']:.0f} ms |"
         )
-    load = told["figures"]["overload"]
+    load = record["figures"]["overload"]
     per_s = f"{load['offered_per_s']:,.0f} offered, {load['accepted_per_s']:.0f}"
     share = f"{load['accepted_by_capacity']:.0%} of what it answers without a flood"
     lines += [
         "",
         f"At {load['offered_by_capacity']:.1f} times what it can do, for "
-        f"{told['settings']['overload_s']:.0f} s:",
+        f"{record['settings']['overload_s']:.0f} s:",
         "",
         f"- a second: {per_s} accepted, {share} ({load['how']})",
         f"- accepted {load['accepted']:,} requests, refused {load['refused']:,} with "
@@ -156,18 +160,18 @@ def _serving(told: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _without(told: dict[str, Any]) -> str:
+def _left_out_terms(record: dict[str, Any]) -> str:
     lines = [["the model without", "median error", "worst error"]]
-    whole = {"nothing left out": told["figures"]}
-    for term, row in (whole | told["figures"]["without"]).items():
+    full_model = {"nothing left out": record["figures"]}
+    for term, row in (full_model | record["figures"]["without"]).items():
         errors = (row["median_error"], row["worst_error"])
         lines.append([term, *(f"{error:.1%}" for error in errors)])
     return timing.draw_table(lines)
 
 
-def _links(told: dict[str, Any]) -> str:
+def _links(record: dict[str, Any]) -> str:
     lines = [["ranks", "alpha", "bandwidth", "contention", "meeting"]]
-    for row in told["figures"]["fitted"]["links"]:
+    for row in record["figures"]["fitted"]["links"]:
         lines.append([
             str(row["world_size"]),
             f"{1000 * row['alpha_s']:.2f} ms",
@@ -178,43 +182,45 @@ def _links(told: dict[str, Any]) -> str:
     return timing.draw_table(lines)
 
 
-def _t4(told: dict[str, Any]) -> str:
-    return "**Predicted, not measured.**\n\n" + report.t4_table(told["figures"]["t4"])
+def _t4(record: dict[str, Any]) -> str:
+    return "**Predicted, not measured.**\n\n" + report.t4_table(record["figures"]["t4"])
 
 
-def _many_ranks(told: dict[str, Any]) -> str:
-    shown = ["**Predicted, not measured.**"]
-    for model, scenarios in told["figures"]["many_ranks"].items():
+def _many_ranks(record: dict[str, Any]) -> str:
+    parts = ["**Predicted, not measured.**"]
+    for model, scenarios in record["figures"]["many_ranks"].items():
         for name, rows in scenarios.items():
-            found = many_ranks.stops_hiding(rows)
+            stops = many_ranks.stops_hiding(rows)
             at = {
                 word: f"from {ranks} ranks on" if ranks else "at none of these"
-                for word, ranks in found.items()
+                for word, ranks in stops.items()
             }
             title = many_ranks.SCENARIOS[name].title
-            shown += [
+            parts += [
                 f"## {model}, {title}",
                 many_ranks.table(rows),
                 "Exposed communication round a ring is more than a quarter of the "
                 f"step: possibly {at['possibly']}, certainly {at['certainly']}.",
             ]
-    return "\n\n".join(shown)
+    return "\n\n".join(parts)
 
 
-def _sources(told: dict[str, Any]) -> str:
-    known = told["figures"]["published"]
-    shown = ["The pair of T4:", report.sources(known["t4_pair"])]
-    for where in ("t4_ethernet", "a100_efa"):
-        title = many_ranks.SCENARIOS[where].title
-        other = {k: v for k, v in known[where].items() if v != known["t4_pair"][k]}
-        shown += [f"Else for {title}:", report.sources(other)]
-    return "\n\n".join(shown)
+def _sources(record: dict[str, Any]) -> str:
+    published = record["figures"]["published"]
+    parts = ["The pair of T4:", report.sources(published["t4_pair"])]
+    for scenario in ("t4_ethernet", "a100_efa"):
+        title = many_ranks.SCENARIOS[scenario].title
+        differing = {
+            k: v for k, v in published[scenario].items() if v != published["t4_pair"][k]
+        }
+        parts += [f"Else for {title}:", report.sources(differing)]
+    return "\n\n".join(parts)
 
 
-def _lighthouse(told: dict[str, Any]) -> str:
+def _lighthouse(record: dict[str, Any]) -> str:
     kinds = ("performance", "accessibility", "best-practices")
     lines = [["page", *kinds]]
-    for page, row in told["figures"].items():
+    for page, row in record["figures"].items():
         lines.append([f"`{page}`", *(f"{row[kind]:.0f}" for kind in kinds)])
     return timing.draw_table(lines)
 
@@ -222,10 +228,10 @@ def _lighthouse(told: dict[str, Any]) -> str:
 # Kind, or kind and view -> what draws it.
 VIEWS: dict[str, Callable[[dict[str, Any]], str]] = {
     "averaging": _averaging,
-    "balance": lambda told: length_balance.table(told["figures"]),
-    "calibration": lambda told: calibration.table(told["figures"]),
+    "balance": lambda record: length_balance.table(record["figures"]),
+    "calibration": lambda record: calibration.table(record["figures"]),
     "calibration links": _links,
-    "calibration without": _without,
+    "calibration without": _left_out_terms,
     "data": _data,
     "engines": measure_engines.table,
     "lighthouse": _lighthouse,
@@ -236,66 +242,66 @@ VIEWS: dict[str, Callable[[dict[str, Any]], str]] = {
     "scaling": _scaling,
     "scaling one_process": _one_process,
     "scaling speed_up": _speed_up,
-    "scaling where": _where,
+    "scaling where": _phase_differences,
     "serving": _serving,
     "trace": _trace,
 }
 
 
-def draw(told: dict[str, Any], *, view: str | None) -> str:
+def draw(record: dict[str, Any], *, view: str | None) -> str:
     """Draw a record, or one view of it.
 
     Args:
-        told: The record.
+        record: The record.
         view: Which part; None for the usual one.
 
     Returns:
         Markdown.
     """
-    return VIEWS[" ".join(filter(None, (told["kind"], view)))](told)
+    return VIEWS[" ".join(filter(None, (record["kind"], view)))](record)
 
 
-def origin(name: str, told: dict[str, Any]) -> str:
+def origin(name: str, record: dict[str, Any]) -> str:
     """Say where a record's numbers come from.
 
     Args:
         name: Its file.
-        told: The record.
+        record: The record.
 
     Returns:
         A sentence.
     """
-    env = told["environment"]
-    at = f"({name}, commit {told['commit'][:7]})"
-    if told["kind"] == "prediction":
-        return f"Predicted on {told['date']} from published figures {at}."
+    env = record["environment"]
+    at = f"({name}, commit {record['commit'][:7]})"
+    if record["kind"] == "prediction":
+        return f"Predicted on {record['date']} from published figures {at}."
     hardware = ", ".join([*(env.get("gpus") or []), env["cpu"]])
     return (
-        f"Measured on {told['date']}: {hardware}, {env['num_cores']} cores, "
-        f"torch {env['packages']['torch']}, {_what(told)} {at}."
+        f"Measured on {record['date']}: {hardware}, {env['num_cores']} cores, "
+        f"torch {env['packages']['torch']}, {_run_description(record)} {at}."
     )
 
 
-def _what(told: dict[str, Any]) -> str:
+def _run_description(record: dict[str, Any]) -> str:
     """What was measured, in a few words."""
-    chosen, num_ranks = told["settings"], told["environment"]["num_ranks"]
-    rounds = f"{chosen.get('num_rounds')} round(s)"
-    if told["kind"] == "serving":
+    settings, num_ranks = record["settings"], record["environment"]["num_ranks"]
+    rounds = f"{settings.get('num_rounds')} round(s)"
+    if record["kind"] == "serving":
         return (
-            f"model {chosen['model']}, engine {chosen['engine']}, "
-            f"{chosen['num_connections']} connections, {rounds} in turn"
+            f"model {settings['model']}, engine {settings['engine']}, "
+            f"{settings['num_connections']} connections, {rounds} in turn"
         )
-    if told["kind"] == "engines":
-        run, starts = chosen["model"]["run_id"], chosen["num_starts"]
+    if record["kind"] == "engines":
+        run, starts = settings["model"]["run_id"], settings["num_starts"]
         return f"model {run}, each start {starts} times"
-    if told["kind"] == "lighthouse":
+    if record["kind"] == "lighthouse":
         return (
-            f"Lighthouse {chosen['lighthouse']} ({chosen['form']}), the median of "
-            f"{chosen['num_runs']} runs, each of 100 points"
+            f"Lighthouse {settings['lighthouse']} ({settings['form']}), the median of "
+            f"{settings['num_runs']} runs, each of 100 points"
         )
-    if told["kind"] == "calibration":
-        return f"preset {chosen['preset']}, 1 to {num_ranks} ranks, {rounds}"
+    if record["kind"] == "calibration":
+        return f"preset {settings['preset']}, 1 to {num_ranks} ranks, {rounds}"
     return (
-        f"preset {chosen['preset']}, {chosen['global_batch_size']} rows a step over "
-        f"{num_ranks} ranks, {rounds} in turn"
+        f"preset {settings['preset']}, {settings['global_batch_size']} rows a step "
+        f"over {num_ranks} ranks, {rounds} in turn"
     )

@@ -46,8 +46,8 @@ def _total(preset: str) -> int:
 
 
 def _buckets(preset: str) -> list[int]:
-    cut = calibration.ddp_buckets(preset, calibration.DEFAULT_BUCKET_MIB)
-    return [num_bytes for _, num_bytes in cut]
+    buckets = calibration.ddp_buckets(preset, calibration.DEFAULT_BUCKET_MIB)
+    return [num_bytes for _, num_bytes in buckets]
 
 
 def _equal_buckets(preset: str) -> list[tuple[float, int]]:
@@ -71,11 +71,11 @@ def ddp_buckets() -> str:
     """
     lines = [["preset", "gradient tensors", "buckets", "bytes, in order", "last"]]
     for preset in PRESETS:
-        cut = _buckets(preset)
-        told = ", ".join(f"{num_bytes / MB:.1f}" for num_bytes in cut)
-        counts = [str(len(sizes.gradient_bytes(preset))), str(len(cut))]
-        last = f"{cut[-1] / _total(preset):.0%} of all"
-        lines.append([f"`{preset}`", *counts, f"{told} MB", last])
+        buckets = _buckets(preset)
+        in_order = ", ".join(f"{num_bytes / MB:.1f}" for num_bytes in buckets)
+        counts = [str(len(sizes.gradient_bytes(preset))), str(len(buckets))]
+        last = f"{buckets[-1] / _total(preset):.0%} of all"
+        lines.append([f"`{preset}`", *counts, f"{in_order} MB", last])
     return draw_table(lines)
 
 
@@ -86,21 +86,21 @@ def ddp_on_two_t4() -> str:
         A Markdown table.
     """
     lines = [["preset", "all buckets travel", "exposed", "whole step"]]
-    known = published.T4_PAIR
+    published_figures = published.T4_PAIR
     for preset in PRESETS:
-        told = predictions.two_t4(preset, rows=T4_ROWS, tokens=T4_TOKENS)["two"]
-        travel = [
-            sum(_ring_s(one, 2, chosen) for one in _buckets(preset))
-            for chosen in predictions.low_high_combinations(known)
+        prediction = predictions.two_t4(preset, rows=T4_ROWS, tokens=T4_TOKENS)["two"]
+        travel_s = [
+            sum(_ring_s(num_bytes, 2, figures) for num_bytes in _buckets(preset))
+            for figures in predictions.low_high_combinations(published_figures)
         ]
-        row = [_ms(1000 * min(travel), 1000 * max(travel))]
-        row += [_ms(*told[key]) for key in ("exposed_ms", "step_ms")]
+        row = [_ms(1000 * min(travel_s), 1000 * max(travel_s))]
+        row += [_ms(*prediction[key]) for key in ("exposed_ms", "step_ms")]
         lines.append([f"`{preset}`", *row])
     return draw_table(lines)
 
 
-def _ring_s(num_bytes: float, world_size: int, chosen: dict[str, float]) -> float:
-    link = Link(chosen["message_s"], chosen["link_gb_per_s"] * 1e9)
+def _ring_s(num_bytes: float, world_size: int, figures: dict[str, float]) -> float:
+    link = Link(figures["message_s"], figures["link_gb_per_s"] * 1e9)
     return step_model.ring_s(num_bytes, world_size=world_size, link=link)
 
 
@@ -111,15 +111,15 @@ def ladder_messages() -> str:
         A Markdown table.
     """
     lines = [["way", *(f"`{preset}`" for preset in PRESETS)]]
-    for rung in list(VARIANTS)[:4]:
+    for variant in list(VARIANTS)[:4]:
         counts = {
             "naive": [len(sizes.gradient_bytes(preset)) for preset in PRESETS],
             "flat": [1 for _ in PRESETS],
             "bucketed": [len(_equal_buckets(preset)) for preset in PRESETS],
-        }.get(rung, [len(_buckets(preset)) for preset in PRESETS])
-        lines.append([VARIANTS[rung], *(str(count) for count in counts)])
-    mine = (f"{_total(preset) / MB:.1f} MB" for preset in PRESETS)
-    lines.append(["bytes of gradients, each way", *mine])
+        }.get(variant, [len(_buckets(preset)) for preset in PRESETS])
+        lines.append([VARIANTS[variant], *(str(count) for count in counts)])
+    gradient_bytes = (f"{_total(preset) / MB:.1f} MB" for preset in PRESETS)
+    lines.append(["bytes of gradients, each way", *gradient_bytes])
     return draw_table(lines)
 
 
@@ -129,20 +129,20 @@ def ladder_measured() -> str:
     Returns:
         A Markdown table and where it was measured.
     """
-    told = json.loads((RESULTS / "sync_ladder.json").read_text(encoding="utf-8"))
+    record = json.loads((RESULTS / "sync_ladder.json").read_text(encoding="utf-8"))
     lines = [["way", "step, slowest rank", "by torch DDP", "gradients differ by"]]
-    for rung, row in told["rungs"].items():
+    for variant, row in record["rungs"].items():
         lines.append([
-            VARIANTS[rung],
+            VARIANTS[variant],
             f"{row['median_ms']:.0f} ms",
             f"{row['ratio_to_ddp']:.2f}x",
             f"{row['max_abs_diff']:g}",
         ])
-    env, chosen = told["environment"], told["settings"]
+    env, settings = record["environment"], record["settings"]
     return (
         f"{draw_table(lines)}\n\nForward and backward, median of "
-        f"{chosen['num_rounds']} rounds in turn, {told['num_ranks']} ranks, preset "
-        f"{chosen['preset']}, on {told['date']}: {env['cpu']}, {env['num_cores']} "
+        f"{settings['num_rounds']} rounds in turn, {record['num_ranks']} ranks, preset "
+        f"{settings['preset']}, on {record['date']}: {env['cpu']}, {env['num_cores']} "
         f"cores, torch {env['packages']['torch']} (sync_ladder.json)."
     )
 
@@ -154,14 +154,14 @@ def uneven_weights() -> str:
         A Markdown table.
     """
     lines = [["rows on rank 0, rank 1", "a row of rank 0", "a row of rank 1", "cure"]]
-    for mine in ((16, 16), (24, 8), (31, 1)):
-        total, world_size = sum(mine), len(mine)
+    for rows_by_rank in ((16, 16), (24, 8), (31, 1)):
+        total, world_size = sum(rows_by_rank), len(rows_by_rank)
         # WHY: the plain mean gives each rank 1 / W, a row of it 1 / (W * its rows).
-        plain = [total / (world_size * rows) for rows in mine]
-        factors = [world_size * rows / total for rows in mine]
+        weights = [total / (world_size * rows) for rows in rows_by_rank]
+        factors = [world_size * rows / total for rows in rows_by_rank]
         lines.append([
-            f"{mine[0]}, {mine[1]}",
-            *(f"counts {weight:.2f} times" for weight in plain),
+            f"{rows_by_rank[0]}, {rows_by_rank[1]}",
+            *(f"counts {weight:.2f} times" for weight in weights),
             "loss times " + ", ".join(f"{factor:g}" for factor in factors),
         ])
     return draw_table(lines)
@@ -196,7 +196,7 @@ def ring_bytes() -> str:
     Returns:
         A Markdown table.
     """
-    head = [f"`{p}`, {way}" for way in ("ring", "middleman") for p in PRESETS]
+    head = [f"`{p}`, {variant}" for variant in ("ring", "middleman") for p in PRESETS]
     lines = [["ranks", "ring's messages", *head]]
     for world_size in (2, 4, 8, 64):
         part = 2 * (world_size - 1) / world_size
@@ -213,23 +213,29 @@ def ring_seconds() -> str:
     Returns:
         A Markdown table.
     """
-    where = {
+    links = {
         "two T4 over PCIe": (2, published.T4_PAIR),
         "8 nodes of one T4, 32 Gbit/s": (8, published.T4_NODES),
         "64 nodes of one T4, 32 Gbit/s": (64, published.T4_NODES),
     }
     lines = [["where", *(f"`{preset}`" for preset in PRESETS)]]
-    for title, (world_size, known) in where.items():
+    for title, (world_size, published_figures) in links.items():
         row = []
         for preset in PRESETS:
-            told = [
+            times_s = [
                 _ring_s(
                     _total(preset), world_size, {"message_s": a, "link_gb_per_s": b}
                 )
-                for a in (known["message_s"].low, known["message_s"].high)
-                for b in (known["link_gb_per_s"].low, known["link_gb_per_s"].high)
+                for a in (
+                    published_figures["message_s"].low,
+                    published_figures["message_s"].high,
+                )
+                for b in (
+                    published_figures["link_gb_per_s"].low,
+                    published_figures["link_gb_per_s"].high,
+                )
             ]
-            row.append(_ms(1000 * min(told), 1000 * max(told)))
+            row.append(_ms(1000 * min(times_s), 1000 * max(times_s)))
         lines.append([title, *row])
     return draw_table(lines)
 
@@ -245,12 +251,12 @@ def ring_or_tree() -> str:
     lines = [["ranks", "bytes", "ring", "tree"]]
     for world_size in (4, 64, 1024):
         for size, num_bytes in (("0.1 MB", 1e5), ("25 MiB", 25 * 1024 * 1024)):
-            pair = [
+            times_s = [
                 cost(num_bytes, world_size=world_size, link=link)
                 for cost in (step_model.ring_s, step_model.tree_s)
             ]
-            told = [f"{1000 * seconds:.1f} ms" for seconds in pair]
-            lines.append([f"{world_size:,}", size, *told])
+            cells = [f"{1000 * seconds:.1f} ms" for seconds in times_s]
+            lines.append([f"{world_size:,}", size, *cells])
     return draw_table(lines)
 
 
@@ -260,19 +266,19 @@ def accumulation_traffic() -> str:
     Returns:
         A Markdown table.
     """
-    ways = {
+    variants = {
         "`no_sync` around forward and backward, but for the last": 1,
         "`no_sync` around backward only: saves nothing": 4,
         "no `no_sync` at all": 4,
     }
     lines = [["four micro-batches", *(f"`{preset}`" for preset in PRESETS)]]
-    for way, meetings in ways.items():
+    for variant, num_syncs in variants.items():
         row = [
-            f"{meetings * len(_buckets(preset))} all-reduces, "
-            f"{meetings * _total(preset) / MB:,.0f} MB"
+            f"{num_syncs * len(_buckets(preset))} all-reduces, "
+            f"{num_syncs * _total(preset) / MB:,.0f} MB"
             for preset in PRESETS
         ]
-        lines.append([way, *row])
+        lines.append([variant, *row])
     return draw_table(lines)
 
 

@@ -42,7 +42,7 @@ def _rank(rank: int, world_size: int) -> Ranks:
     return Ranks(rank, local_rank=rank, world_size=world_size, device=CPU)
 
 
-def _torchs(num_rows: int, count: int, *, drop_last: bool = False) -> Sampler:
+def _torch_sampler(num_rows: int, count: int, *, drop_last: bool = False) -> Sampler:
     return DistributedSampler(
         range(num_rows),  # type: ignore[arg-type]
         num_replicas=count,
@@ -97,10 +97,10 @@ def collective_costs() -> str:
     for what, num_bytes in rows:
         sent = [2 * (count - 1) / count * num_bytes for count in (2, 8)]
         numbers = [num_bytes, *sent]
-        told = [_megabytes(n) if n > 1e6 else f"{n:.0f}" for n in numbers]
+        cells = [_megabytes(n) if n > 1e6 else f"{n:.0f}" for n in numbers]
         # WHY not the small ones: they travel by gloo, on the CPU; see `dist.setup`.
         time = _message_times(num_bytes) if num_bytes > 1e6 else "not measured"
-        lines.append([what, *told, time])
+        lines.append([what, *cells, time])
     return draw_table(lines)
 
 
@@ -113,21 +113,21 @@ def shard_sizes() -> str:
     head = "ranks,rows a rank,repeated,left out with drop_last,our steps,left out"
     lines = [head.split(",")]
     for count in (1, 2, 4, 7, 8):
-        kept = _torchs(TRAIN_ROWS, count)
-        dropped = _torchs(TRAIN_ROWS, count, drop_last=True)
+        padded = _torch_sampler(TRAIN_ROWS, count)
+        dropped = _torch_sampler(TRAIN_ROWS, count, drop_last=True)
         # WHY another batch for 7: a global batch of 32 does not divide by it.
         size = 32 if 32 % count == 0 else 28
-        ours = sharding.ShuffledBatchSampler(
+        sampler = sharding.ShuffledBatchSampler(
             TRAIN_ROWS, _rank(0, count), global_batch_size=size, seed=0
         )
-        rest = TRAIN_ROWS - ours.steps_per_epoch * size
+        left_out = TRAIN_ROWS - sampler.steps_per_epoch * size
         lines.append([
             str(count),
-            f"{len(kept):,}",
-            str(kept.total_size - TRAIN_ROWS),
+            f"{len(padded):,}",
+            str(padded.total_size - TRAIN_ROWS),
             str(TRAIN_ROWS - dropped.total_size),
-            f"{ours.steps_per_epoch:,} of {size}",
-            str(rest),
+            f"{sampler.steps_per_epoch:,} of {size}",
+            str(left_out),
         ])
     return draw_table(lines)
 
@@ -139,13 +139,13 @@ def same_global_batch() -> str:
         A Markdown table.
     """
     lines = [["ranks", "pieces", "rows a rank and piece", "rows a step", "steps"]]
-    for count, pieces in ((1, 1), (1, 4), (2, 1), (2, 2), (4, 1), (8, 2)):
+    for count, micro_batches in ((1, 1), (1, 4), (2, 1), (2, 2), (4, 1), (8, 2)):
         each = sharding.per_rank_batch_size(
-            32, world_size=count, accumulation_steps=pieces
+            32, world_size=count, accumulation_steps=micro_batches
         )
-        step = count * pieces * each
+        step = count * micro_batches * each
         plan = training.plan(TrainSettings(global_batch_size=step), num_rows=TRAIN_ROWS)
-        numbers = (count, pieces, each, step, plan.steps_per_epoch)
+        numbers = (count, micro_batches, each, step, plan.steps_per_epoch)
         lines.append([f"{number:,}" for number in numbers])
     return draw_table(lines)
 
@@ -164,12 +164,12 @@ def batches_and_rates() -> str:
         row = [f"{size:,}", f"{plan.steps_per_epoch:,}"]
         for name in MODELS:
             for rule in ("linear", "sqrt"):
-                chosen = TrainSettings(
+                settings = TrainSettings(
                     preset=name,  # type: ignore[arg-type]
                     global_batch_size=size,
                     learning_rate_rule=rule,  # type: ignore[arg-type]
                 )
-                row.append(f"{chosen.peak_learning_rate:.2g}")
+                row.append(f"{settings.peak_learning_rate:.2g}")
         lines.append(row)
     return draw_table(lines)
 
@@ -190,16 +190,18 @@ def seeds_of_ranks() -> str:
     with torch.random.fork_rng(devices=[]):
         training.seed_weights(0)
         weights = torch.initial_seed()
-        noise = []
+        dropout_seeds = []
         for rank in range(2):
             training.seed_dropout(0, ranks=_rank(rank, 2))
-            noise.append(torch.initial_seed())
-    seeds = [[weights] * 2, noise, [0, 0], [1, 1]]
+            dropout_seeds.append(torch.initial_seed())
+    seeds = [[weights] * 2, dropout_seeds, [0, 0], [1, 1]]
     for (what, why), pair in zip(reasons.items(), seeds, strict=True):
         equal = "equal" if pair[0] == pair[1] else "different"
         lines.append([what, str(pair[0]), str(pair[1]), equal, why])
-    held = f"{torch.get_rng_state().nbytes:,} bytes of CPU random state for each rank"
-    return f"{draw_table(lines)}\n\nA checkpoint holds {held}."
+    rng_state = (
+        f"{torch.get_rng_state().nbytes:,} bytes of CPU random state for each rank"
+    )
+    return f"{draw_table(lines)}\n\nA checkpoint holds {rng_state}."
 
 
 # True class by row, said class by column: of two ranks, with 4 and with 2 rows.
@@ -207,10 +209,10 @@ RANK_0 = [[3, 0], [0, 1]]
 RANK_1 = [[1, 0], [1, 0]]
 
 
-def _tally(small: list[list[int]]) -> ClassificationMetrics:
-    told = ClassificationMetrics(LABEL_NAMES)
-    told.confusion[:2, :2] = torch.tensor(small)
-    return told
+def _metrics(confusion: list[list[int]]) -> ClassificationMetrics:
+    metrics = ClassificationMetrics(LABEL_NAMES)
+    metrics.confusion[:2, :2] = torch.tensor(confusion)
+    return metrics
 
 
 def metrics_two_ways() -> str:
@@ -219,19 +221,20 @@ def metrics_two_ways() -> str:
     Returns:
         A Markdown table.
     """
-    both = [_tally(RANK_0), _tally(RANK_1)]
+    by_rank = [_metrics(RANK_0), _metrics(RANK_1)]
     total = ClassificationMetrics(LABEL_NAMES)
-    total.confusion = both[0].confusion + both[1].confusion
+    total.confusion = by_rank[0].confusion + by_rank[1].confusion
     lines = [["figure", "rank 0", "rank 1", "their mean", "from summed counts"]]
 
-    def macro_f1(one: ClassificationMetrics) -> float:
-        return sum(list(one.f1_by_class.values())[:2]) / 2  # two of the four classes
+    def macro_f1(metrics: ClassificationMetrics) -> float:
+        # Two of the four classes.
+        return sum(list(metrics.f1_by_class.values())[:2]) / 2
 
     for name, figure in (
-        ("accuracy", lambda one: one.accuracy),
+        ("accuracy", lambda metrics: metrics.accuracy),
         ("macro F1", macro_f1),
     ):
-        each = [figure(one) for one in both]
+        each = [figure(metrics) for metrics in by_rank]
         numbers = [*each, statistics.mean(each), figure(total)]
         lines.append([name, *(f"{number:.3f}" for number in numbers)])
     return draw_table(lines)
@@ -266,7 +269,7 @@ def evaluation_padding() -> str:
     head = "ranks,torch's sampler counts,twice,accuracy off by at most,ours counts"
     lines = [[*head.split(","), "batches a rank"]]
     for count in (1, 2, 3, 5, 7, 16, 64):
-        sampler = _torchs(TEST_ROWS, count)
+        sampler = _torch_sampler(TEST_ROWS, count)
         extra = sampler.total_size - TEST_ROWS
         plans = [
             sharding.evaluation_batches(
@@ -274,7 +277,7 @@ def evaluation_padding() -> str:
             )
             for rank in range(count)
         ]
-        ours = sum(len(batch) for plan in plans for batch in plan)
+        num_rows = sum(len(batch) for plan in plans for batch in plan)
         few, many = min(map(len, plans)), max(map(len, plans))
         lines.append([
             str(count),
@@ -282,7 +285,7 @@ def evaluation_padding() -> str:
             str(extra),
             # All of them right where the rest is wrong, or the other way round.
             f"{100 * extra / sampler.total_size:.3f} points",
-            f"{ours:,}",
+            f"{num_rows:,}",
             str(few) if few == many else f"{few} or {many}",
         ])
     return draw_table(lines)

@@ -69,7 +69,7 @@ def checkpoint_bytes() -> str:
     Returns:
         A Markdown table.
     """
-    noise = torch.get_rng_state().nbytes
+    rng_bytes = torch.get_rng_state().nbytes
     lines = [["preset", "weights", "AdamW's two averages", "random states", "together"]]
     for model in MODELS:
         weights = _parameters(model) * BYTES
@@ -77,7 +77,7 @@ def checkpoint_bytes() -> str:
             f"`{model}`",
             _mb(weights),
             _mb(2 * weights),
-            f"{noise:,} bytes a rank",
+            f"{rng_bytes:,} bytes a rank",
             _mb(3 * weights),
         ])
     return draw_table(lines)
@@ -129,9 +129,9 @@ def same_bytes_other_link() -> str:
         A Markdown table of the cost model's predictions.
     """
     [gloo] = [
-        Link(one["alpha_s"], one["bytes_per_s"])
-        for one in _record("calibration")["fitted"]["links"]
-        if one["world_size"] == 2
+        Link(link["alpha_s"], link["bytes_per_s"])
+        for link in _record("calibration")["fitted"]["links"]
+        if link["world_size"] == 2
     ]
     pair = published.T4_PAIR
     slow = Link(pair["message_s"].high, pair["link_gb_per_s"].low * 1e9)
@@ -158,8 +158,8 @@ def amdahl() -> str:
     Returns:
         A Markdown table: the optimizer's share as it was measured, and round ones.
     """
-    one = _record("scaling")["one_process"]
-    measured = one["phases_ms"]["optimizer"] / one["median_ms"]
+    one_process = _record("scaling")["one_process"]
+    measured = one_process["phases_ms"]["optimizer"] / one_process["median_ms"]
     ranks = (2, 4, 8, 64)
     lines = [["serial part", *(f"{w} ranks" for w in ranks), "never above"]]
     for name, part in (
@@ -167,8 +167,8 @@ def amdahl() -> str:
         (f"{measured:.1%}, our optimizer step", measured),
         ("25%", 0.25),
     ):
-        ups = [f"{1 / (part + (1 - part) / w):.2f}x" for w in ranks]
-        lines.append([name, *ups, f"{1 / part:.0f}x"])
+        speedups = [f"{1 / (part + (1 - part) / w):.2f}x" for w in ranks]
+        lines.append([name, *speedups, f"{1 / part:.0f}x"])
     return draw_table(lines)
 
 
@@ -192,14 +192,14 @@ def strong_scaling() -> str:
     for ranks in (2, 4, 8):
         cells = []
         for gbit in (*networks, 1e6):
-            told = predictions.at_bandwidth(
+            prediction = predictions.at_bandwidth(
                 _divided(ranks),
                 gradient_bytes=sizes.gradient_bytes("minilm"),
                 world_size=ranks,
                 gbit_per_s=gbit,
                 alone_ms=alone_ms,
             )
-            cells.append(f"{told.step_ms:.0f} ms, {told.speedup:.2f}x")
+            cells.append(f"{prediction.step_ms:.0f} ms, {prediction.speedup:.2f}x")
         lines.append([str(ranks), *cells])
     return draw_table(lines)
 
@@ -234,18 +234,18 @@ def small_batches() -> str:
     """
     fitted = _record("calibration")["fitted"]
     [compute] = [
-        one
-        for one in fitted["computes"]
-        if (one["model"], one["world_size"]) == ("minilm", 2)
+        fit
+        for fit in fitted["computes"]
+        if (fit["model"], fit["world_size"]) == ("minilm", 2)
     ]
-    [link] = [one for one in fitted["links"] if one["world_size"] == 2]
+    [link] = [fit for fit in fitted["links"] if fit["world_size"] == 2]
     compute = {k: v for k, v in compute.items() if k not in ("model", "world_size")}
     link = {k: v for k, v in link.items() if k != "world_size"}
     grads = sizes.gradient_bytes("minilm")
     buckets = step_model.buckets_of(grads, work=[0, *grads[1:]])
     lines = [["rows a rank", "step", "meeting, and waiting for gradients", "optimizer"]]
     for rows in (1, 4, 16, 64):
-        told = step_model.predict(
+        prediction = step_model.predict(
             Compute(**compute),
             Link(**link),
             buckets=buckets,
@@ -253,12 +253,12 @@ def small_batches() -> str:
             rows=rows,
             tokens=53,
         )
-        meets = told.exposed_s + told.contention_s + told.meeting_s
+        sync_s = prediction.exposed_s + prediction.contention_s + prediction.meeting_s
         lines.append([
             str(rows),
-            f"{told.step_s * 1000:.0f} ms",
-            f"{meets * 1000:.0f} ms ({meets / told.step_s:.0%})",
-            f"{told.optimizer_s / told.step_s:.0%}",
+            f"{prediction.step_s * 1000:.0f} ms",
+            f"{sync_s * 1000:.0f} ms ({sync_s / prediction.step_s:.0%})",
+            f"{prediction.optimizer_s / prediction.step_s:.0%}",
         ])
     return draw_table(lines)
 
@@ -275,14 +275,14 @@ def break_even() -> str:
         low, high = 0.01, 1000.0
         for _ in range(40):  # bisection: more bandwidth never slows a step
             middle = (low * high) ** 0.5
-            told = predictions.at_bandwidth(
+            prediction = predictions.at_bandwidth(
                 _divided(2),
                 gradient_bytes=sizes.gradient_bytes("minilm"),
                 world_size=2,
                 gbit_per_s=middle,
                 alone_ms=alone_ms,
             )
-            low, high = (low, middle) if told.speedup >= goal else (middle, high)
+            low, high = (low, middle) if prediction.speedup >= goal else (middle, high)
         lines.append([f"{goal:.1f}x of one", f"{high:.1f} Gbit/s"])
     return draw_table(lines)
 
@@ -290,12 +290,12 @@ def break_even() -> str:
 @functools.cache
 def _lengths(num_rows: int) -> np.ndarray:
     """Lengths as they are spread in AG News: drawn from its measured quantiles."""
-    dice = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     # WHY not straight lines between the quantiles: within the longest hundredth they
     # would make rows of 150 tokens as frequent as rows of 122, and pad too much.
     rarity = [-np.log(max(1 - part, 1e-4)) for part in many_ranks.LENGTHS]
     values = list(many_ranks.LENGTHS.values())
-    drawn = np.interp(-np.log(1 - dice.random(num_rows)), rarity, values).astype(int)
+    drawn = np.interp(-np.log(1 - rng.random(num_rows)), rarity, values).astype(int)
     return np.minimum(drawn, 128)
 
 
@@ -317,13 +317,17 @@ def waiting_by_ranks() -> str:
             LengthBalancedBatchSampler(lengths, alone, global_batch_size=size, seed=0),
         ):
             steps = [batch.tolist() for batch in sampler.plan()]
-            own = [
+            shards = [
                 step[rank::world_size] for step in steps for rank in range(world_size)
             ]
             # WHY the whole step: every rank takes as long as the widest batch.
-            both = padding_share(lengths, steps)
-            padding = padding_share(lengths, own)
-            row += [f"{padding:.0%}", f"{both:.0%}", f"{1 / (1 - both):.2f}"]
+            step_padding = padding_share(lengths, steps)
+            padding = padding_share(lengths, shards)
+            row += [
+                f"{padding:.0%}",
+                f"{step_padding:.0%}",
+                f"{1 / (1 - step_padding):.2f}",
+            ]
         lines.append(row)
     return draw_table(lines)
 
@@ -345,10 +349,10 @@ def memory_by_stage() -> str:
     head = ["what", f"bytes a parameter, {ranks} ranks", "minilm", "distilbert"]
     lines = [[*head, "7 billion parameters"]]
     for name, parts in stages.items():
-        each = sum(parts)
-        cells = [f"{each:g}"]
-        cells += [_mb(each * _parameters(model)) for model in MODELS]
-        lines.append([name, *cells, f"{each * 7:.0f} GB"])
+        bytes_per_parameter = sum(parts)
+        cells = [f"{bytes_per_parameter:g}"]
+        cells += [_mb(bytes_per_parameter * _parameters(model)) for model in MODELS]
+        lines.append([name, *cells, f"{bytes_per_parameter * 7:.0f} GB"])
     return draw_table(lines)
 
 
@@ -386,10 +390,10 @@ def train_and_serve() -> str:
         A Markdown table.
     """
     lines = [["what is in memory", "bytes a parameter", "minilm", "distilbert"]]
-    for name, each in (
+    for name, bytes_per_parameter in (
         ("training, each rank: weights, gradients, AdamW", 16),
         ("answering in float32: weights", 4),
     ):
-        sizes_mb = [_mb(each * _parameters(model)) for model in MODELS]
-        lines.append([name, str(each), *sizes_mb])
+        sizes_mb = [_mb(bytes_per_parameter * _parameters(model)) for model in MODELS]
+        lines.append([name, str(bytes_per_parameter), *sizes_mb])
     return draw_table(lines)

@@ -37,11 +37,11 @@ def exercise_counts() -> str:
     """
     sheets = [ExerciseSheet.read(name) for name in exercise_names()]
     levels = [sheet.fields["Level"] for sheet in sheets]
-    told = ", ".join(
+    by_level = ", ".join(
         f"{levels.count(level)} {level}" for level in dict.fromkeys(levels)
     )
     wrong = len(list((EXERCISES / "wrong").glob("*.py")))
-    return f"{len(sheets)} exercises ({told}), {wrong} typical wrong solutions."
+    return f"{len(sheets)} exercises ({by_level}), {wrong} typical wrong solutions."
 
 
 def exercise_trace_origin() -> str:
@@ -50,10 +50,10 @@ def exercise_trace_origin() -> str:
     Returns:
         A sentence.
     """
-    told = json.loads(TRACES.read_text(encoding="utf-8"))
-    env = told["environment"]
+    record = json.loads(TRACES.read_text(encoding="utf-8"))
+    env = record["environment"]
     return (
-        f"<small>One run of each on {told['date']}: {env['cpu']}, {env['num_cores']} "
+        f"<small>One run of each on {record['date']}: {env['cpu']}, {env['num_cores']} "
         f"cores, torch {env['packages']['torch']}. It shows an order, and is no "
         "measurement of speed: the first all-reduces of a process also connect it to "
         "the others.</small>"

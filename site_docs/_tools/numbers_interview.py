@@ -13,7 +13,7 @@ from typing import Any
 
 import failure_rate
 import interview_figures
-from interview_figures import LARGE_MODEL, ROWS_A_RANK, TRAIN_ROWS
+from interview_figures import LARGE_MODEL, ROWS_PER_RANK, TRAIN_ROWS
 
 from distrinews.bench import results
 from distrinews.bench.costmodel.many_ranks import SCENARIOS
@@ -33,10 +33,10 @@ PARAMETERS = {
 def _predicted(ranks: int) -> dict[str, dict[str, Any]]:
     """A row of the prediction for each kind of hardware."""
     path = interview_figures.RESULTS / "prediction.json"
-    found = results.read(path, kind="prediction")["figures"]["many_ranks"][MODEL]
+    scenarios = results.read(path, kind="prediction")["figures"]["many_ranks"][MODEL]
     return {
         SCENARIOS[name].title: next(row for row in rows if row["world_size"] == ranks)
-        for name, rows in found.items()
+        for name, rows in scenarios.items()
     }
 
 
@@ -59,15 +59,15 @@ def _step(ranks: int) -> str:
                 for key in ("efficiency", "balanced_efficiency", "tree_efficiency")
             ),
         ])
-    told = f"Predicted, not measured: {MODEL}, {ROWS_A_RANK} rows a rank, float32."
-    return f"{draw_table(lines)}\n\n{told}"
+    note = f"Predicted, not measured: {MODEL}, {ROWS_PER_RANK} rows a rank, float32."
+    return f"{draw_table(lines)}\n\n{note}"
 
 
 def _batch(ranks: int) -> str:
     """Rows a step and what follows from them."""
     head = "global batch,rows a rank,steps an epoch,linear rule,square-root rule"
     lines = [head.split(",")]
-    for rows in sorted({TrainSettings().global_batch_size, ranks * ROWS_A_RANK}):
+    for rows in sorted({TrainSettings().global_batch_size, ranks * ROWS_PER_RANK}):
         rates = [
             TrainSettings.model_validate({
                 "preset": MODEL,
@@ -82,45 +82,49 @@ def _batch(ranks: int) -> str:
     return draw_table(lines)
 
 
-def _pace(ranks: int) -> str:
+def _throughput(ranks: int) -> str:
     """How many rows a second all ranks eat, and how long an epoch is."""
     lines = [["hardware", "rows a second, all ranks", "an epoch of AG News"]]
-    rows = ranks * ROWS_A_RANK
+    rows = ranks * ROWS_PER_RANK
     for title, row in _predicted(ranks).items():
         slow_s, fast_s = (row["step_ms"][i] / 1000 for i in (1, 0))
         epoch = [TRAIN_ROWS // rows * step_s for step_s in (fast_s, slow_s)]
-        pace = _between([rows / slow_s, rows / fast_s])
-        lines.append([title, pace, _between(epoch, ",.1f" if epoch[0] < 9 else ",.0f")])
+        throughput = _between([rows / slow_s, rows / fast_s])
+        lines.append([
+            title,
+            throughput,
+            _between(epoch, ",.1f" if epoch[0] < 9 else ",.0f"),
+        ])
         lines[-1][-1] += " s"
     return f"{draw_table(lines)}\n\nPredicted, not measured; a ring, rows as they come."
 
 
 def _failures(ranks: int) -> str:
     """Mean time between failures, and the interval of checkpoints that follows."""
-    failure_s = failure_rate.failure_every_s(ranks)
+    failure_s = failure_rate.mean_time_between_failures_s(ranks)
     head = "model,checkpoint,writing it,something fails every,save every,lost"
     lines = [head.split(",")]
     for name, parameters in PARAMETERS.items():
         save_s = 12 * parameters / DISK_BYTES_PER_S  # weight and two moments
-        every_s = failure_rate.checkpoint_every_s(save_s, failure_s=failure_s)
+        interval_s = failure_rate.checkpoint_interval_s(save_s, failure_s=failure_s)
         # Saving, and half an interval of work that a failure takes with it.
-        lost = save_s / every_s + every_s / 2 / failure_s
+        lost = save_s / interval_s + interval_s / 2 / failure_s
         lines.append([
             name,
             f"{12 * parameters / 1e9:.1f} GB",
             f"{save_s:.1f} s",
             f"{failure_s / 3600:,.0f} hours",
-            _time(every_s),
+            _time(interval_s),
             f"{lost:.2%}",
         ])
-    rate = f"{failure_rate.GPU_HOURS_A_FAILURE:,.0f}"
-    told = (
+    rate = f"{failure_rate.GPU_HOURS_PER_FAILURE:,.0f}"
+    note = (
         f"Assumed: one failure in {rate} GPU-hours (419 in 54 days on 16,384 GPUs, The "
         "Llama 3 Herd of Models, section 3.3.4), and a disk that takes "
         f"{DISK_BYTES_PER_S / 1e9:.0f} GB/s while nobody trains. *Lost* is saving plus "
         "half an interval a failure; finding and restarting come on top."
     )
-    return f"{draw_table(lines)}\n\n{told}"
+    return f"{draw_table(lines)}\n\n{note}"
 
 
 def _time(seconds: float) -> str:
@@ -133,8 +137,11 @@ def _memory(ranks: int) -> str:
     lines = [["model", "DDP", "ZeRO-1", "ZeRO-2", "ZeRO-3, FSDP"]]
     for name, parameters in PARAMETERS.items():
         # Of 16 bytes a parameter: optimizer 8, gradient 4, weight 4.
-        held = [16, 8 + 8 / ranks, 4 + 12 / ranks, 16 / ranks]
-        lines.append([name, *(_size(parameters * one) for one in held)])
+        bytes_per_parameter = [16, 8 + 8 / ranks, 4 + 12 / ranks, 16 / ranks]
+        lines.append([
+            name,
+            *(_size(parameters * num_bytes) for num_bytes in bytes_per_parameter),
+        ])
     return f"{draw_table(lines)}\n\nFloat32 with AdamW, without activations; computed."
 
 
@@ -144,16 +151,16 @@ def _size(num_bytes: float) -> str:
     return f"{value:.{max(0, 1 - math.floor(math.log10(value)))}f} {name}"
 
 
-MAKERS: dict[str, Callable[[], str]] = {
+RENDERERS: dict[str, Callable[[], str]] = {
     f"scale_{ranks}_{name}": functools.partial(make, ranks)
     for ranks in SIZES
     for name, make in (
         ("step", _step),
         ("batch", _batch),
-        ("pace", _pace),
+        ("pace", _throughput),
         ("failures", _failures),
         ("memory", _memory),
     )
 }
-globals().update(MAKERS)
-__all__ = list(MAKERS)
+globals().update(RENDERERS)
+__all__ = list(RENDERERS)

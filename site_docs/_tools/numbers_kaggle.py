@@ -31,7 +31,7 @@ STATE_BYTES = 12  # a parameter: weight and AdamW's two moments
 
 
 @dataclass(frozen=True)
-class Act:
+class Part:
     """A part of the notebook, and how long it takes at least and at most. Seconds."""
 
     title: str
@@ -40,7 +40,7 @@ class Act:
     known: str = "assumed"
 
 
-def timetable(*, epochs: int = 1) -> list[Act]:
+def timetable(*, epochs: int = 1) -> list[Part]:
     """Predict every part of the notebook on two T4.
 
     Args:
@@ -50,59 +50,72 @@ def timetable(*, epochs: int = 1) -> list[Act]:
         The parts, in order.
     """
     flags = notebook.choose(T4_PAIR).pair
-    given = {
+    values = {
         name.removeprefix("--").replace("-", "_"): value
         for name, value in zip(flags[::2], flags[1::2], strict=True)
     }
-    settings = DistributedSettings(**given | {"epochs": epochs})  # type: ignore[arg-type]
+    settings = DistributedSettings(**values | {"epochs": epochs})  # type: ignore[arg-type]
     plan = training.plan(settings, num_rows=TRAIN_ROWS - VALIDATION_ROWS)
     rows = settings.global_batch_size
     tokens = PredictionSettings().tokens
-    told = predictions.two_t4(settings.preset, rows=rows, tokens=tokens)
-    one, two, weak = (told[way]["step_ms"] for way in ("one", "two", "two_weak"))
-    every = settings.save_every_steps or plan.last_step
-    saves = 2 * (plan.last_step // every + epochs) + 1
+    predictions_by_setup = predictions.two_t4(settings.preset, rows=rows, tokens=tokens)
+    one_rank, two_ranks, weak = (
+        predictions_by_setup[setup]["step_ms"] for setup in ("one", "two", "two_weak")
+    )
+    save_every = settings.save_every_steps or plan.last_step
+    num_saves = 2 * (plan.last_step // save_every + epochs) + 1
     state_gb = STATE_BYTES * sum(sizes.gradient_bytes(settings.preset)) / 4 / 1e9
     rounds = BenchmarkSettings(num_rounds=notebook.ROUNDS)
-    timed = num_steps(rounds) // 5
+    timed_steps = num_steps(rounds) // 5
     return [
-        Act("install, doctor", 60, 600),
-        Act("download model and rows", 10, 150),
-        Act("tokenise the rows, once", 10, 120),
-        _steps("one rank", plan.last_step, one),
+        Part("install, doctor", 60, 600),
+        Part("download model and rows", 10, 150),
+        Part("tokenise the rows, once", 10, 120),
+        _steps("one rank", plan.last_step, one_rank),
         # Broken off just after a checkpoint; what is lost is at most what lies between.
-        _steps("two ranks, broken off and resumed", plan.last_step, two, again=every),
+        _steps(
+            "two ranks, broken off and resumed",
+            plan.last_step,
+            two_ranks,
+            again=save_every,
+        ),
         _evaluations(settings.preset, epochs, tokens),
-        Act(f"{saves} checkpoints of {state_gb:.1f} GB", saves, 10 * state_gb * saves),
-        Act(
+        Part(
+            f"{num_saves} checkpoints of {state_gb:.1f} GB",
+            num_saves,
+            10 * state_gb * num_saves,
+        ),
+        Part(
             "chapter 06",
-            timed * (one[0] + 2 * two[0] + 2 * weak[0]) / 1000,
-            timed * (one[1] + 2 * two[1] + 2 * weak[1]) / 1000,
+            timed_steps * (one_rank[0] + 2 * two_ranks[0] + 2 * weak[0]) / 1000,
+            timed_steps * (one_rank[1] + 2 * two_ranks[1] + 2 * weak[1]) / 1000,
             "predicted",
         ),
-        Act(f"start {NUM_PROGRAMS} programs", 10 * NUM_PROGRAMS, 40 * NUM_PROGRAMS),
-        Act("folder of the Space, archive", 30, 180),
-        Act("proofs marked gpu", 120, 900),
+        Part(f"start {NUM_PROGRAMS} programs", 10 * NUM_PROGRAMS, 40 * NUM_PROGRAMS),
+        Part("folder of the Space, archive", 30, 180),
+        Part("proofs marked gpu", 120, 900),
     ]
 
 
-def _steps(title: str, num: int, step_ms: list[float], *, again: int = 0) -> Act:
+def _steps(title: str, num: int, step_ms: list[float], *, again: int = 0) -> Part:
     low_s, high_s = num * step_ms[0] / 1000, (num + again) * step_ms[1] / 1000
-    return Act(f"{title}: {num:,} steps", low_s, high_s, "predicted")
+    return Part(f"{title}: {num:,} steps", low_s, high_s, "predicted")
 
 
-def _evaluations(preset: str, epochs: int, tokens: float) -> Act:
+def _evaluations(preset: str, epochs: int, tokens: float) -> Part:
     """Forward passes of both runs, and of the evaluation over one rank and over two."""
     rows = 2 * (epochs * VALIDATION_ROWS + TEST_ROWS) + 2 * TEST_ROWS
     batch = 32
     forward_s = []
     for figures in predictions.low_high_combinations(published.T4_PAIR):
         speed = predictions.gpu_compute(preset, tokens, figures)
-        both_s = speed.forward_backward_s(batch, tokens)
-        forward_s.append(float(both_s * (1 - speed.backward_share)) * rows / batch)
+        forward_backward_s = speed.forward_backward_s(batch, tokens)
+        forward_s.append(
+            float(forward_backward_s * (1 - speed.backward_share)) * rows / batch
+        )
     title = f"evaluate {rows:,} rows in all"
     # At best two GPUs share every row, at worst one computes them all.
-    return Act(title, min(forward_s) / 2, max(forward_s), "predicted")
+    return Part(title, min(forward_s) / 2, max(forward_s), "predicted")
 
 
 def kaggle_plan() -> str:
@@ -111,14 +124,19 @@ def kaggle_plan() -> str:
     Returns:
         A Markdown table.
     """
-    acts = timetable()
+    parts = timetable()
     lines = [["part", "at least", "at most", "how known"]]
-    for act in acts:
-        lines.append([act.title, _clock(act.low_s), _clock(act.high_s), act.known])
-    total = [sum(act.low_s for act in acts), sum(act.high_s for act in acts)]
-    lines.append(["**all of it**", *map(_clock, total), "predicted and assumed"])
+    for part in parts:
+        lines.append([
+            part.title,
+            _duration(part.low_s),
+            _duration(part.high_s),
+            part.known,
+        ])
+    total = [sum(part.low_s for part in parts), sum(part.high_s for part in parts)]
+    lines.append(["**all of it**", *map(_duration, total), "predicted and assumed"])
     return "**Predicted, not measured.**\n\n" + timing.draw_table(lines)
 
 
-def _clock(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"

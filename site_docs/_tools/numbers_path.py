@@ -190,7 +190,7 @@ KAGGLE = (
         "[Serve the model](../howto/serve.md), [a public Space](../howto/space.md)",
     ),
 )
-GROUND = tuple(
+CHAPTERS_IN_ORDER = tuple(
     Step(f"{number:02}", f"{chapter}, then {then}", runs=(run,))
     for number, (chapter, run, then) in enumerate(
         (
@@ -273,7 +273,7 @@ def path_everything() -> str:
         A Markdown table.
     """
     labs, exercises = tuple(sheets.lab_names()), tuple(sheets.exercise_names())
-    more = (
+    rest = (
         Step("then", f"All {len(labs)} [labs](../learn/labs.md)", labs=labs),
         Step(
             "then",
@@ -282,16 +282,18 @@ def path_everything() -> str:
         ),
         Step("last", f"{QUESTIONS}, and the code in `distrinews/`, module by module"),
     )
-    return _table("part", GROUND + more)
+    return _table("part", CHAPTERS_IN_ORDER + rest)
 
 
 def _table(first: str, steps: Sequence[Step]) -> str:
     lines = [f"| {first} | do this | the computer needs |", "|---|---|---|"]
-    lines += [f"| {one.plan} | {_told(one)} | {_needs(one)} |" for one in steps]
+    lines += [
+        f"| {step.plan} | {_task(step)} | {_computer_time(step)} |" for step in steps
+    ]
     return "\n".join(lines)
 
 
-def _told(step: Step) -> str:
+def _task(step: Step) -> str:
     """What to do; labs and exercises by name, unless it is all of them."""
     parts = [step.do]
     for kind, chosen, known in (
@@ -304,13 +306,13 @@ def _told(step: Step) -> str:
     return "; ".join(parts)
 
 
-def _needs(step: Step) -> str:
+def _computer_time(step: Step) -> str:
     """Seconds that were measured, and those that labs and exercises declare."""
     parts = []
     if step.runs:
-        told = [_captured(name) for name in step.runs]
-        busy = any(share > MAX_OTHERS_SHARE for _, share in told)
-        seconds = sum(seconds for seconds, _ in told)
+        captures = [_captured(name) for name in step.runs]
+        busy = any(share > MAX_OTHERS_SHARE for _, share in captures)
+        seconds = sum(seconds for seconds, _ in captures)
         parts.append(f"{seconds:.0f} s" + ", on a busy machine" * busy)
     if step.labs:
         seconds = sum(_takes_s(sheets.LabSheet.read(name)) for name in step.labs)

@@ -60,7 +60,7 @@ class Module:
     about: str  # the header's docstring, without its guide
     guide: str  # "understand/gradient-sync", or nothing
     own: tuple[str, ...]  # public names written here, in the order of the file
-    passed_on: tuple[tuple[str, str], ...]  # (public name, where it is written)
+    re_exported: tuple[tuple[str, str], ...]  # (public name, where it is written)
 
 
 @functools.cache
@@ -123,7 +123,7 @@ def public_names() -> list[str]:
     return [
         f"distrinews.{module.name}.{name}"
         for module in modules().values()
-        for name in (*module.own, *(name for name, _ in module.passed_on))
+        for name in (*module.own, *(name for name, _ in module.re_exported))
     ]
 
 
@@ -131,33 +131,35 @@ def _read(path: pathlib.Path, name: str) -> Module:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     about = ast.get_docstring(tree) or ""
     guide = GUIDE.search(about)
-    order: dict[str, str] = {}  # name -> where it is written ("" here)
+    origins: dict[str, str] = {}  # name -> where it is written ("" here)
     public: set[str] = set()
     for node in tree.body:
         if isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names = [one for target in targets for one in ast.walk(target)]
-            assigned = [one.id for one in names if isinstance(one, ast.Name)]
+            names = [child for target in targets for child in ast.walk(target)]
+            assigned = [child.id for child in names if isinstance(child, ast.Name)]
             if assigned == ["__all__"] and node.value is not None:
                 public = set(ast.literal_eval(node.value))
-            order |= dict.fromkeys(assigned, "")
+            origins |= dict.fromkeys(assigned, "")
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            order[node.name] = ""
+            origins[node.name] = ""
         elif isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
-                order[alias.asname or alias.name] = f"{node.module}.{alias.name}"
-    lost = public - set(order)
-    if lost:
-        raise SystemExit(f"{path}: __all__ names what is not there: {sorted(lost)}")
+                origins[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    undefined = public - set(origins)
+    if undefined:
+        raise SystemExit(
+            f"{path}: __all__ names what is not there: {sorted(undefined)}"
+        )
     return Module(
         name=name,
         about=GUIDE.sub("", about).strip(),
         guide=guide[1] if guide else "",
         own=tuple(
-            name for name, where in order.items() if name in public and not where
+            name for name, origin in origins.items() if name in public and not origin
         ),
-        passed_on=tuple(
-            (n, where) for n, where in order.items() if n in public and where
+        re_exported=tuple(
+            (n, origin) for n, origin in origins.items() if n in public and origin
         ),
     )
 
@@ -171,9 +173,9 @@ def pages() -> dict[pathlib.Path, str]:
     Raises:
         SystemExit: A module belongs to no room in `ROOMS`.
     """
-    placed = {name for room, _ in ROOMS for name in of_room(room)}
-    if lost := sorted(set(modules()) - placed):
-        raise SystemExit(f"ROOMS in {__file__} lacks the rooms of {lost}")
+    covered = {name for room, _ in ROOMS for name in of_room(room)}
+    if missing := sorted(set(modules()) - covered):
+        raise SystemExit(f"ROOMS in {__file__} lacks the rooms of {missing}")
     return {
         FOLDER / f"{slug(room)}.md": _page(title, of_room(room))
         for room, title in ROOMS
@@ -198,12 +200,12 @@ def _section(module: Module) -> list[str]:
     lines = [f"## `{path}` {{ #{path} }}", "", _linked(module.about, within=path)]
     if module.guide:
         lines += ["", f"Guide: {guide_link(module.guide)}."]
-    if module.passed_on:
-        also = ", ".join(
-            f'<a id="{path}.{name}"></a>[`{name}`][{where}]'
-            for name, where in module.passed_on
+    if module.re_exported:
+        links = ", ".join(
+            f'<a id="{path}.{name}"></a>[`{name}`][{origin}]'
+            for name, origin in module.re_exported
         )
-        lines += ["", f"Offered here, written elsewhere: {also}."]
+        lines += ["", f"Offered here, written elsewhere: {links}."]
     for name in module.own:
         lines += ["", f"::: {path}.{name}"]
     return lines
@@ -221,32 +223,34 @@ def guide_link(guide: str) -> str:
     Raises:
         SystemExit: There is no such page.
     """
-    where, mark, anchor = guide.partition("#")
-    path = SITE / f"{where.strip('/')}.md"
+    address, hash_mark, anchor = guide.partition("#")
+    path = SITE / f"{address.strip('/')}.md"
     if not path.is_file():
         raise SystemExit(
             f"a module's header names Guide: {guide}, and no page does so."
         )
-    return (
-        f"[{where.strip('/')}](../../{path.relative_to(SITE).as_posix()}{mark}{anchor})"
-    )
+    target = path.relative_to(SITE).as_posix()
+    return f"[{address.strip('/')}](../../{target}{hash_mark}{anchor})"
 
 
 def _linked(text: str, *, within: str) -> str:
     """Names of our own in a header's text as links."""
 
     def link(match: re.Match[str]) -> str:
-        said = match[1]
-        full = f"distrinews{said}" if said.startswith(".") else said
+        shown = match[1]
+        full = f"distrinews{shown}" if shown.startswith(".") else shown
         path = full.removeprefix("distrinews.")
         if full == within:
             return match[0]
         if path in modules():
-            return f"[`{said}`][{full}]"
+            return f"[`{shown}`][{full}]"
         module, _, name = path.rpartition(".")
-        known = modules().get(module)
-        if known and name in {*known.own, *(passed for passed, _ in known.passed_on)}:
-            return f"[`{said}`][{full}]"
+        source = modules().get(module)
+        if source and name in {
+            *source.own,
+            *(alias for alias, _ in source.re_exported),
+        }:
+            return f"[`{shown}`][{full}]"
         return match[0]
 
     return NAME.sub(link, text)

@@ -100,18 +100,20 @@ def _walk(
     """Every command that does something: its words, what it is about, its parser."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            helps = {one.dest: one.help or "" for one in action._choices_actions}
-            for word, below in action.choices.items():
+            helps = {
+                choice.dest: choice.help or "" for choice in action._choices_actions
+            }
+            for word, subparser in action.choices.items():
                 if word not in helps:
                     continue  # not for people
                 inner = [*words, word]
                 if any(
-                    isinstance(one, argparse._SubParsersAction)
-                    for one in below._actions
+                    isinstance(choice, argparse._SubParsersAction)
+                    for choice in subparser._actions
                 ):
-                    yield from _walk(below, inner)
+                    yield from _walk(subparser, inner)
                 else:
-                    yield inner, helps[word], below
+                    yield inner, helps[word], subparser
 
 
 def _arguments(parser: argparse.ArgumentParser) -> str:
@@ -120,8 +122,11 @@ def _arguments(parser: argparse.ArgumentParser) -> str:
         if isinstance(action, argparse._HelpAction | argparse._VersionAction):
             continue
         name = ", ".join(action.option_strings) or action.dest
-        said = (action.help or "") % {"default": action.default, "prog": "distrinews"}
-        about, unit, default = _split(said)
+        help_text = (action.help or "") % {
+            "default": action.default,
+            "prog": "distrinews",
+        }
+        about, unit, default = _split(help_text)
         if action.choices:
             about += f" ({', '.join(map(str, action.choices))})"
         if not default:
@@ -168,16 +173,20 @@ def settings_models() -> str:
         name = model.__name__
         parts += [f"## {name} {{ #{name} }}", "", f"Read by {where}."]
         base = model.__mro__[1]
-        known = base.model_fields if issubclass(base, BaseModel) else {}
-        if known:
+        inherited = base.model_fields if issubclass(base, BaseModel) else {}
+        if inherited:
             link = f"[{base.__name__}](#{base.__name__})"
             parts.append(f"Everything that {link} has, and:")
-        own = [
+        own_fields = [
             (name, field)
             for name, field in model.model_fields.items()
-            if name not in known or field.default != known[name].default
+            if name not in inherited or field.default != inherited[name].default
         ]
-        parts += ["", draw_table([HEAD, *(_row(*one) for one in own)]), ""]
+        parts += [
+            "",
+            draw_table([HEAD, *(_row(*named_field) for named_field in own_fields)]),
+            "",
+        ]
     parts += [
         "## ServeSettings { #ServeSettings }",
         "",
@@ -205,15 +214,15 @@ HEAD = ["flag", "what it is", "unit", "default", "allowed"]
 def _row(name: str, field: FieldInfo) -> list[str]:
     about, unit, default = _split(field.description or "")
     if not default:
-        given = field.get_default(call_default_factory=True)
-        default = _value(given)
+        value = field.get_default(call_default_factory=True)
+        default = _value(value)
     return [_flag(name, field), _cell(about), unit, default, _limits(field)]
 
 
-def _value(given: Any) -> str:
-    if isinstance(given, bool):
-        return "on" if given else "off"
-    return "" if given is None else f"`{given}`"
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "" if value is None else f"`{value}`"
 
 
 def _flag(name: str, field: FieldInfo) -> str:
@@ -236,20 +245,20 @@ def _limits(field: FieldInfo) -> str:
     choices = re.findall(r"'([^']+)'", str(field.annotation))
     if "Literal" not in str(field.annotation):
         choices = []
-    return ", ".join(words + [f"`{one}`" for one in choices])
+    return ", ".join(words + [f"`{choice}`" for choice in choices])
 
 
 # --- Words ------------------------------------------------------------------------
 
 
-def _split(said: str) -> tuple[str, str, str]:
+def _split(text: str) -> tuple[str, str, str]:
     """A description as (what it is, unit, default): the last two stand in brackets."""
-    found = UNIT.search(said)
-    if found is None:
-        return said, "", ""
+    match = UNIT.search(text)
+    if match is None:
+        return text, "", ""
     units: list[str] = []
     default = ""
-    for part in found[1].split("; "):
+    for part in match[1].split("; "):
         if DEFAULT.match(part):
             default = DEFAULT.sub("", part)
         elif part.startswith("default "):
@@ -257,10 +266,10 @@ def _split(said: str) -> tuple[str, str, str]:
         else:
             units.append(part)
     if units and units[0].startswith("needs: "):
-        return said, "", ""
+        return text, "", ""
     if units and not default and not re.fullmatch(r"[a-z/% ]+", units[0]):
-        return said[: found.start()], "", f"`{units[0]}`"  # --help shows [1000]
-    return said[: found.start()], "; ".join(units), default
+        return text[: match.start()], "", f"`{units[0]}`"  # --help shows [1000]
+    return text[: match.start()], "; ".join(units), default
 
 
 def _cell(text: str) -> str:

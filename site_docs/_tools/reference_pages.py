@@ -35,15 +35,19 @@ def renewed() -> dict[pathlib.Path, bytes]:
     Returns:
         Content by path.
     """
-    made = {path: text.encode() for path, text in reference_api.pages().items()}
+    content_by_path = {
+        path: text.encode() for path, text in reference_api.pages().items()
+    }
     for name in ("index", "command-line", "settings"):
         page = SITE / "reference" / f"{name}.md"
-        made[page] = BLOCK.sub(_block, page.read_text(encoding="utf-8")).encode()
-    made[CONFIG] = _navigation(CONFIG.read_text(encoding="utf-8")).encode()
-    return made | inventories.files()
+        content_by_path[page] = BLOCK.sub(
+            _block, page.read_text(encoding="utf-8")
+        ).encode()
+    content_by_path[CONFIG] = _navigation(CONFIG.read_text(encoding="utf-8")).encode()
+    return content_by_path | inventories.files()
 
 
-def left_over() -> list[pathlib.Path]:
+def obsolete() -> list[pathlib.Path]:
     """Pages of the library that no group has any more.
 
     Returns:
@@ -53,12 +57,12 @@ def left_over() -> list[pathlib.Path]:
 
 
 def _block(match: re.Match[str]) -> str:
-    makers: dict[str, Callable[[], str]] = {
+    renderers: dict[str, Callable[[], str]] = {
         "commands": reference_flags.commands,
         "settings": reference_flags.settings_models,
         "library": _library,
     }
-    return f"{match[1]}\n{makers[match[2]]()}\n\n{match[3]}"
+    return f"{match[1]}\n{renderers[match[2]]()}\n\n{match[3]}"
 
 
 def _library() -> str:
@@ -92,7 +96,7 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    return renewal.finish(renewed().items(), left_over())
+    return renewal.finish(renewed().items(), obsolete())
 
 
 if __name__ == "__main__":

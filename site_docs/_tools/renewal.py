@@ -26,29 +26,29 @@ def pages(
     Returns:
         A path and a text for each page.
     """
-    found = sorted(folder.rglob("*.md"))
-    return [(page, render(page.read_text(encoding="utf-8"))) for page in found]
+    paths = sorted(folder.rglob("*.md"))
+    return [(page, render(page.read_text(encoding="utf-8"))) for page in paths]
 
 
 def finish(
-    made: Iterable[tuple[pathlib.Path, str | bytes]],
-    left_over: Iterable[pathlib.Path] = (),
+    files: Iterable[tuple[pathlib.Path, str | bytes]],
+    obsolete: Iterable[pathlib.Path] = (),
 ) -> int:
     """Write the files that differ, or with `--check` name them; they are printed.
 
     Args:
-        made: Paths with what they have to hold.
-        left_over: Files that nothing makes any more.
+        files: Paths with what they have to hold.
+        obsolete: Files that nothing makes any more.
 
     Returns:
         The exit code: 1 with `--check` if anything is stale.
     """
     check = "--check" in sys.argv
-    stale = list(left_over)
+    stale = list(obsolete)
     if not check:
         for path in stale:
             path.unlink()
-    for path, content in made:
+    for path, content in files:
         if _same(path, content):
             continue
         stale.append(path)

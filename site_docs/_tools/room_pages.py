@@ -1,7 +1,7 @@
-"""Draw the rooms of the library: floors from pyproject.toml, arrows from the imports.
+"""Draw the rooms of the library: layers from pyproject.toml, arrows from the imports.
 
 The picture `site_docs/diagrams/rooms.svg` stands in CONTRIBUTING.md and on the first
-page of the reference. Its floors are those of the import law ([tool.importlinter]); its
+page of the reference. Its layers are those of the import law ([tool.importlinter]); its
 arrows are the imports that the code has today.
 
 `python site_docs/_tools/room_pages.py` draws it; with `--check` it only says whether
@@ -20,7 +20,7 @@ import tomllib
 import renewal
 from renewal import ROOT
 
-__all__ = ["PICTURE", "floors", "imports", "picture", "shortest"]
+__all__ = ["PICTURE", "imports", "layers", "picture", "transitive_reduction"]
 
 LIBRARY = ROOT / "distrinews"
 PICTURE = ROOT / "site_docs" / "diagrams" / "rooms.svg"
@@ -68,15 +68,19 @@ svg:root .room-name { fill: #f0f3f8; } svg:root .room-about { fill: #c3ccd9; } }
 """
 
 
-def floors() -> list[list[str]]:
+def layers() -> list[list[str]]:
     """Read the import law.
 
     Returns:
-        The rooms, the top floor first.
+        The rooms, the top layer first.
     """
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = settings["tool"]["importlinter"]["contracts"]
-    [law] = [one for one in contracts if one.get("containers") == ["distrinews"]]
+    [law] = [
+        contract
+        for contract in contracts
+        if contract.get("containers") == ["distrinews"]
+    ]
     return [line.split(" | ") for line in law["layers"]]
 
 
@@ -86,12 +90,12 @@ def imports() -> dict[str, set[str]]:
     Returns:
         Room -> the other rooms that a file of it imports, anywhere in it.
     """
-    found: dict[str, set[str]] = {}
+    imports_by_room: dict[str, set[str]] = {}
     for path in LIBRARY.rglob("*.py"):
         room = path.relative_to(LIBRARY).with_suffix("").parts[0]
         if room == "__init__":
             continue
-        there = found.setdefault(room, set())
+        imported = imports_by_room.setdefault(room, set())
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = []
             if isinstance(node, ast.Import):
@@ -101,12 +105,14 @@ def imports() -> dict[str, set[str]]:
             for name in names:
                 package, _, rest = name.partition(".")
                 if package == "distrinews":
-                    there.add(rest.partition(".")[0])
-    rooms = set(found)
-    return {room: (there & rooms) - {room} for room, there in found.items()}
+                    imported.add(rest.partition(".")[0])
+    rooms = set(imports_by_room)
+    return {
+        room: (imported & rooms) - {room} for room, imported in imports_by_room.items()
+    }
 
 
-def shortest(arrows: dict[str, set[str]]) -> dict[str, set[str]]:
+def transitive_reduction(arrows: dict[str, set[str]]) -> dict[str, set[str]]:
     """Leave out each arrow that a chain of other arrows implies.
 
     Args:
@@ -116,7 +122,8 @@ def shortest(arrows: dict[str, set[str]]) -> dict[str, set[str]]:
         The arrows that are left.
 
     Examples:
-        >>> sorted(shortest({"a": {"b", "c"}, "b": {"c"}, "c": set()})["a"])
+        >>> arrows = {"a": {"b", "c"}, "b": {"c"}, "c": set()}
+        >>> sorted(transitive_reduction(arrows)["a"])
         ['b']
     """
 
@@ -127,7 +134,7 @@ def shortest(arrows: dict[str, set[str]]) -> dict[str, set[str]]:
         room: {
             lower
             for lower in lowers
-            if not any(lower in reached(other) for other in lowers - {lower})
+            if not any(lower in reached(middle) for middle in lowers - {lower})
         }
         for room, lowers in arrows.items()
     }
@@ -178,20 +185,20 @@ def picture() -> str:
     Returns:
         An SVG with styles of its own, for a page and for an image alike.
     """
-    rows = floors()
+    rows = layers()
     height = len(rows) * (BOX_HEIGHT + GAP) + 10
     corners: dict[str, tuple[float, float]] = {}
-    for floor, row in enumerate(rows):
-        between = (WIDTH - len(row) * BOX_WIDTH) / (len(row) + 1)
-        for place, room in enumerate(row):
-            x = between + place * (BOX_WIDTH + between)
+    for layer, row in enumerate(rows):
+        gap = (WIDTH - len(row) * BOX_WIDTH) / (len(row) + 1)
+        for index, room in enumerate(row):
+            x = gap + index * (BOX_WIDTH + gap)
             if room in MIDDLES:
                 x = MIDDLES[room] * WIDTH - BOX_WIDTH / 2
-            corners[room] = (x, 5 + floor * (BOX_HEIGHT + GAP))
+            corners[room] = (x, 5 + layer * (BOX_HEIGHT + GAP))
     lines = [
-        f'<path class="room-import" marker-end="url(#rooms-head)" d="{way}"/>'
-        for room, lowers in sorted(shortest(imports()).items())
-        for way in (_arrow(room, lower, corners) for lower in sorted(lowers))
+        f'<path class="room-import" marker-end="url(#rooms-head)" d="{path}"/>'
+        for room, lowers in sorted(transitive_reduction(imports()).items())
+        for path in (_arrow(room, lower, corners) for lower in sorted(lowers))
     ]
     for room, (x, y) in corners.items():
         kind = "block" if room in BUILDING_BLOCKS else "room"
@@ -231,8 +238,8 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    made: dict[pathlib.Path, bytes] = {PICTURE: picture().encode()}
-    return renewal.finish(made.items())
+    files: dict[pathlib.Path, bytes] = {PICTURE: picture().encode()}
+    return renewal.finish(files.items())
 
 
 if __name__ == "__main__":

@@ -36,32 +36,37 @@ def questions() -> list[dict[str, Any]]:
         Each question, as the file has it.
     """
     with SOURCE.open("rb") as file:
-        told: list[dict[str, Any]] = tomllib.load(file)["question"]
-    return told
+        entries: list[dict[str, Any]] = tomllib.load(file)["question"]
+    return entries
 
 
-def render(text: str, *, asked: Sequence[dict[str, Any]]) -> str:
+def render(text: str, *, all_questions: Sequence[dict[str, Any]]) -> str:
     """Fill every block of a page.
 
     Args:
         text: The page.
-        asked: What `questions` returned.
+        all_questions: What `questions` returned.
 
     Returns:
         The page with its blocks renewed.
     """
 
     def block(match: re.Match[str]) -> str:
-        own = [one for one in asked if one["chapter"] == match[2]]
-        if not own:
+        chapter_questions = [
+            question for question in all_questions if question["chapter"] == match[2]
+        ]
+        if not chapter_questions:
             raise SystemExit(f"there are no questions on {match[2]}.")
-        told = "\n\n".join(_shown(one, number) for number, one in enumerate(own, 1))
-        return f"{match[1]}\n{told}\n\n{match[3]}"
+        content = "\n\n".join(
+            _question(question, number)
+            for number, question in enumerate(chapter_questions, 1)
+        )
+        return f"{match[1]}\n{content}\n\n{match[3]}"
 
     return BLOCK.sub(block, text)
 
 
-def _shown(question: dict[str, Any], number: int) -> str:
+def _question(question: dict[str, Any], number: int) -> str:
     """A question, then its folded answer."""
     parts = [f"**{number}.** {question['ask']}"]
     choices = question.get("choices", [])
@@ -72,11 +77,11 @@ def _shown(question: dict[str, Any], number: int) -> str:
         # WHY not "```python": ruff would format it, and it is run as it stands.
         parts.append(f"``` {{ .python }}\n{question['code'].strip()}\n```")
     answer = question["answer"]
-    told = f"`{answer}`" if "code" in question else f"**{answer}**"
+    shown_answer = f"`{answer}`" if "code" in question else f"**{answer}**"
     if choices:
-        told = f"**{answer})** {choices[string.ascii_lowercase.index(answer)]}"
+        shown_answer = f"**{answer})** {choices[string.ascii_lowercase.index(answer)]}"
     parts.append(f'??? question "Answer to {number}"')
-    parts.append(textwrap.indent(f"{told}\n\n{question['why']}", "    "))
+    parts.append(textwrap.indent(f"{shown_answer}\n\n{question['why']}", "    "))
     return "\n\n".join(parts)
 
 
@@ -87,7 +92,7 @@ def main() -> int:
         The exit code.
     """
     return renewal.finish(
-        renewal.pages(functools.partial(render, asked=questions()), LEARN)
+        renewal.pages(functools.partial(render, all_questions=questions()), LEARN)
     )
 
 

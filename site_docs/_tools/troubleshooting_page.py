@@ -58,13 +58,13 @@ def renewed_data(before: str, page: str) -> str:
     Returns:
         The data file as it should be.
     """
-    told = json.loads(before)
-    by_hand = _by_hand(page)
-    told["own"] = [
+    catalogue = json.loads(before)
+    handwritten = _handwritten(page)
+    catalogue["own"] = [
         {"slug": slug, "title": title, "weight": WEIGHTS.get(slug, 95)}
-        for title, slug in OWN.findall(by_hand)
+        for title, slug in OWN.findall(handwritten)
     ]
-    for trouble in told["troubles"]:
+    for trouble in catalogue["troubles"]:
         name = trouble["slug"].replace("-", "_")
         lab = LABS / f"{name}.py"
         trouble["lab"] = name if lab.is_file() else None
@@ -74,7 +74,7 @@ def renewed_data(before: str, page: str) -> str:
             else _captured(COMMANDS / f"{name}.txt", headline="")
         )
         trouble["reproduced"] = trouble["captured"] is not None
-    return json.dumps(told, indent=1) + "\n"
+    return json.dumps(catalogue, indent=1) + "\n"
 
 
 def _headline(lab: pathlib.Path) -> str:
@@ -92,8 +92,8 @@ def _captured(path: pathlib.Path, *, headline: str) -> dict[str, Any] | None:
     if head is None:
         raise SystemExit(f"{path}: the first line must be '# VERSIONS, YYYY-MM-DD'")
     origin = ", ".join(part for part in (head[1], head[3]) if part)
-    shown = (headline + text[head.end() :]).strip()
-    return {"text": ANSI.sub("", shown), "origin": origin, "date": head[2]}
+    output = (headline + text[head.end() :]).strip()
+    return {"text": ANSI.sub("", output), "origin": origin, "date": head[2]}
 
 
 def renewed_page(before: str, data: str) -> str:
@@ -106,30 +106,30 @@ def renewed_page(before: str, data: str) -> str:
     Returns:
         The page as it should be; what people wrote stands before the markers.
     """
-    known = Catalogue.model_validate_json(data)
-    parts = [_by_hand(before), "", START, *_intro(known)]
-    for key, headline in known.groups.items():
+    catalogue = Catalogue.model_validate_json(data)
+    parts = [_handwritten(before), "", START, *_intro(catalogue)]
+    for key, headline in catalogue.groups.items():
         parts += ["", f"### {headline}"]
-        for trouble in known.troubles:
+        for trouble in catalogue.troubles:
             if trouble.group == key:
                 parts += ["", *_entry(trouble)]
     return "\n".join([*parts, "", END]) + "\n"
 
 
-def _by_hand(page: str) -> str:
+def _handwritten(page: str) -> str:
     """What people wrote, also if a merge put some of it behind the generated part."""
     above, below = page.partition(START)[0], page.partition(END)[2]
     return "\n\n".join(part.strip() for part in (above, below) if part.strip())
 
 
-def _intro(known: Catalogue) -> list[str]:
-    labs = sum(trouble.lab is not None for trouble in known.troubles)
-    silent = sum(trouble.silent for trouble in known.troubles)
+def _intro(catalogue: Catalogue) -> list[str]:
+    labs = sum(trouble.lab is not None for trouble in catalogue.troubles)
+    silent = sum(trouble.silent for trouble in catalogue.troubles)
     lines = [
         "",
         "## The classic troubles of DDP",
         "",
-        f"{len(known.troubles)} troubles that people really had; {silent} of them "
+        f"{len(catalogue.troubles)} troubles that people really had; {silent} of them "
         "raise nothing at all.",
         "Search this page for a piece of your message, or let a program search:",
         "`python -m distrinews doctor match my_traceback.txt`. Where it says",
@@ -140,10 +140,14 @@ def _intro(known: Catalogue) -> list[str]:
         "| what you see | entry |",
         "|---|---|",
     ]
-    for trouble in known.troubles:
-        seen = trouble.symptom.split("\n")[0].replace("|", "\\|")
+    for trouble in catalogue.troubles:
+        symptom = trouble.symptom.split("\n")[0].replace("|", "\\|")
         # WHY at a space: half a word is none, for a reader or for codespell.
-        short = seen if len(seen) <= 110 else seen[:107].rpartition(" ")[0] + " ..."
+        short = (
+            symptom
+            if len(symptom) <= 110
+            else symptom[:107].rpartition(" ")[0] + " ..."
+        )
         lines.append(f"| {_quoted(short)} | [{trouble.title}](#{trouble.slug}) |")
     return lines
 
@@ -162,12 +166,12 @@ def _entry(trouble: Trouble) -> list[str]:
     lines += ["```text", trouble.symptom, "```", ""]
     if trouble.captured is not None:
         captured = trouble.captured
-        shown = captured.text.splitlines()
-        if len(shown) > MAX_CAPTURED_LINES:
-            cut = len(shown) - MAX_CAPTURED_LINES
-            shown = [*shown[:MAX_CAPTURED_LINES], f"[{cut} more lines]"]
+        lines_shown = captured.text.splitlines()
+        if len(lines_shown) > MAX_CAPTURED_LINES:
+            cut = len(lines_shown) - MAX_CAPTURED_LINES
+            lines_shown = [*lines_shown[:MAX_CAPTURED_LINES], f"[{cut} more lines]"]
         lines += [f"Our run, {captured.date}, {captured.origin}:", ""]
-        lines += ["```text", *shown, "```", ""]
+        lines += ["```text", *lines_shown, "```", ""]
     lines += [
         f"**Cause.** {trouble.cause}",
         "",
@@ -182,8 +186,10 @@ def _entry(trouble: Trouble) -> list[str]:
         f"[{_short(address)}]({address})" for address in trouble.sources
     )
     if trouble.captured is None:
-        why = f" ({trouble.why_not_reproduced})" if trouble.why_not_reproduced else ""
-        lines += [f"Not reproduced{why}, source: {sources}.", ""]
+        reason = (
+            f" ({trouble.why_not_reproduced})" if trouble.why_not_reproduced else ""
+        )
+        lines += [f"Not reproduced{reason}, source: {sources}.", ""]
     else:
         lines += [f"Sources: {sources}.", ""]
     return [*lines, f"Read on: {_concept(trouble.concept)}."]

@@ -31,8 +31,8 @@ TINY_S = 1e-6
 
 
 def _record(name: str) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((RESULTS / name).read_text(encoding="utf-8"))
-    return told
+    record: dict[str, Any] = json.loads((RESULTS / name).read_text(encoding="utf-8"))
+    return record
 
 
 def measured_data() -> dict[str, Any]:
@@ -43,7 +43,7 @@ def measured_data() -> dict[str, Any]:
         speed-ups with the number of ranks, by kind of scaling.
     """
     scaling, calibration = _record("scaling.json"), _record("calibration.json")
-    forecast = _record("prediction.json")
+    prediction = _record("prediction.json")
     figures = scaling["figures"]
     ranks = scaling["settings"]["num_ranks"]
     return {
@@ -63,47 +63,50 @@ def measured_data() -> dict[str, Any]:
                 "ranks": ranks,
                 "speedup": round(figures["weak"]["efficiency"] * ranks, 3),
             },
-            *_weak(calibration["figures"]["held_out"]),
+            *_weak_speedups(calibration["figures"]["held_out"]),
         ],
         "two_t4": {
-            "strong": forecast["figures"]["t4"]["distilbert"]["two"]["speedup"],
-            "weak": forecast["figures"]["t4"]["distilbert"]["two_weak"]["speedup"],
+            "strong": prediction["figures"]["t4"]["distilbert"]["two"]["speedup"],
+            "weak": prediction["figures"]["t4"]["distilbert"]["two_weak"]["speedup"],
         },
     }
 
 
 def _fitted(calibration: dict[str, Any]) -> dict[str, float]:
     """How fast one rank on one core computes minilm."""
-    [found] = [
-        one
-        for one in calibration["figures"]["fitted"]["computes"]
-        if (one["model"], one["world_size"]) == ("minilm", 1)
+    [fit] = [
+        row
+        for row in calibration["figures"]["fitted"]["computes"]
+        if (row["model"], row["world_size"]) == ("minilm", 1)
     ]
-    return {field.name: found[field.name] for field in dataclasses.fields(Compute)}
+    return {field.name: fit[field.name] for field in dataclasses.fields(Compute)}
 
 
 def _t4() -> dict[str, list[float]]:
-    known = {name: [one.low, one.high] for name, one in published.T4_PAIR.items()}
-    return known | {
+    figures = {
+        name: [interval.low, interval.high]
+        for name, interval in published.T4_PAIR.items()
+    }
+    return figures | {
         "flops_per_token": [sizes.SIZES["distilbert"].step_flops(TOKENS)] * 2
     }
 
 
-def _weak(held_out: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
+def _weak_speedups(held_out: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
     """Steps of several ranks that also one rank took, with the same rows a rank."""
     names = ("model", "rows", "tokens", "bucket_mib")
-    alone = {
+    single_rank_ms = {
         tuple(row[name] for name in names): row["measured_ms"]
         for row in held_out
         if row["world_size"] == 1
     }
-    found = []
+    speedups = []
     for row in held_out:
-        one_ms = alone.get(tuple(row[name] for name in names))
+        one_ms = single_rank_ms.get(tuple(row[name] for name in names))
         if row["model"] == "minilm" and row["world_size"] > 1 and one_ms:
             speedup = row["world_size"] * one_ms / row["measured_ms"]
-            found.append({"ranks": row["world_size"], "speedup": round(speedup, 3)})
-    return found
+            speedups.append({"ranks": row["world_size"], "speedup": round(speedup, 3)})
+    return speedups
 
 
 def buckets_fixture() -> list[dict[str, Any]]:
@@ -118,10 +121,10 @@ def buckets_fixture() -> list[dict[str, Any]]:
             "phases_ms"
         ].items()
     }
-    both_s = phases_s["forward"] + phases_s["backward"]
-    share = phases_s["backward"] / both_s
-    compute = Compute(both_s, 0.0, 0.0, share, phases_s["optimizer"])
-    told = []
+    forward_backward_s = phases_s["forward"] + phases_s["backward"]
+    share = phases_s["backward"] / forward_backward_s
+    compute = Compute(forward_backward_s, 0.0, 0.0, share, phases_s["optimizer"])
+    cases = []
     for model, mib, gbit, ranks in itertools.product(
         ("minilm", "distilbert"), BUCKETS_MIB, (1, 5), (2, 8)
     ):
@@ -130,33 +133,33 @@ def buckets_fixture() -> list[dict[str, Any]]:
         step = step_model.predict(
             compute, link, buckets=buckets, world_size=ranks, rows=0, tokens=0
         )
-        told.append({
+        cases.append({
             "model": model,
             "bucket_mib": mib,
             "gbit": gbit,
             "ranks": ranks,
             "compute": dataclasses.asdict(compute),
             "buckets": buckets,
-            "ends_s": _ends(buckets, step.backward_s, link, ranks),
+            "ends_s": _arrival_times(buckets, step.backward_s, link, ranks),
             "step": _parts(step),
         })
-    return told
+    return cases
 
 
-def _ends(
+def _arrival_times(
     buckets: Sequence[tuple[float, int]], backward_s: float, link: Link, ranks: int
 ) -> list[float]:
     """When each bucket has arrived, asked of `predict`."""
     # WHY so: of a backward of next to no time, with buckets that are full as late as in
     # the real one, nothing hides: then the exposed time is the arrival.
-    late = [(ready * backward_s / TINY_S, num_bytes) for ready, num_bytes in buckets]
-    at_once = Compute(TINY_S, 0.0, 0.0, 1.0, 0.0)
+    scaled = [(ready * backward_s / TINY_S, num_bytes) for ready, num_bytes in buckets]
+    instant = Compute(TINY_S, 0.0, 0.0, 1.0, 0.0)
     return [
         step_model.predict(
-            at_once, link, buckets=late[: i + 1], world_size=ranks, rows=0, tokens=0
+            instant, link, buckets=scaled[: i + 1], world_size=ranks, rows=0, tokens=0
         ).exposed_s
         + TINY_S
-        for i in range(len(late))
+        for i in range(len(scaled))
     ]
 
 
@@ -171,45 +174,45 @@ def speed_fixture() -> list[dict[str, Any]]:
         For hardware, kind of scaling, network and ranks: the lowest and the highest.
     """
     compute = Compute(**_fitted(_record("calibration.json")))
-    told = []
+    cases = []
     for hardware, kind, gbit, ranks in itertools.product(
         ("cpu", "t4"), ("strong", "weak"), NETWORKS_GBIT, RANKS
     ):
         rows = ROWS // ranks if kind == "strong" else ROWS
         work = 1 if kind == "strong" else ranks
-        found = []
-        for each, link in _corners(hardware, gbit, compute):
+        speedups = []
+        for setup_compute, link in _combinations(hardware, gbit, compute):
             model = "minilm" if hardware == "cpu" else "distilbert"
             steps = [
                 step_model.predict(
-                    each,
+                    setup_compute,
                     link,
                     buckets=ddp_buckets(model, 25),
                     world_size=count,
-                    rows=part,
+                    rows=num_rows,
                     tokens=TOKENS,
                 ).step_s
-                for count, part in ((1, ROWS), (ranks, rows))
+                for count, num_rows in ((1, ROWS), (ranks, rows))
             ]
-            found.append(work * steps[0] / steps[1])
-        told.append({
+            speedups.append(work * steps[0] / steps[1])
+        cases.append({
             "hardware": hardware,
             "kind": kind,
             "gbit": gbit,
             "ranks": ranks,
-            "speedup": [min(found), max(found)],
+            "speedup": [min(speedups), max(speedups)],
         })
-    return told
+    return cases
 
 
-def _corners(
+def _combinations(
     hardware: str, gbit: float, compute: Compute
 ) -> Iterator[tuple[Compute, Link]]:
     bytes_per_s = gbit * 1e9 / 8
     if hardware == "cpu":
         yield compute, Link(predictions.MESSAGE_S, bytes_per_s)
         return
-    known = {k: v for k, v in published.T4_PAIR.items() if k != "link_gb_per_s"}
-    for chosen in predictions.low_high_combinations(known):
-        link = Link(chosen["message_s"], bytes_per_s, chosen["contention"])
-        yield predictions.gpu_compute("distilbert", TOKENS, chosen), link
+    figures = {k: v for k, v in published.T4_PAIR.items() if k != "link_gb_per_s"}
+    for combination in predictions.low_high_combinations(figures):
+        link = Link(combination["message_s"], bytes_per_s, combination["contention"])
+        yield predictions.gpu_compute("distilbert", TOKENS, combination), link

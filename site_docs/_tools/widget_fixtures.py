@@ -63,8 +63,8 @@ def ring_fixture() -> list[dict[str, Any]]:
 def _ring(world_size: int, elements: int) -> dict[str, Any]:
     """One ring of threads: the library's steps, with queues for wires."""
     wires: list[queue.Queue[torch.Tensor]] = [queue.Queue() for _ in range(world_size)]
-    own = threading.local()
-    told: list[Any] = [None] * world_size
+    thread_state = threading.local()
+    results: list[Any] = [None] * world_size
 
     def pass_on(leaving: torch.Tensor, arriving: torch.Tensor, ranks: Ranks) -> int:
         wires[(ranks.rank + 1) % world_size].put(leaving.clone())
@@ -72,20 +72,22 @@ def _ring(world_size: int, elements: int) -> dict[str, Any]:
         return leaving.nbytes
 
     def current() -> Ranks:
-        return own.ranks
+        return thread_state.ranks
 
     def run(rank: int) -> None:
         device = torch.device("cpu")
-        own.ranks = Ranks(rank, local_rank=rank, world_size=world_size, device=device)
+        thread_state.ranks = Ranks(
+            rank, local_rank=rank, world_size=world_size, device=device
+        )
         tensor = torch.arange(1.0, elements + 1) * (rank + 1)
-        seen, names = [tensor.tolist()], []
+        values_by_step, names = [tensor.tolist()], []
 
-        def note(name: str) -> None:
+        def record_step(name: str) -> None:
             names.append(name)
-            seen.append(tensor.tolist())
+            values_by_step.append(tensor.tolist())
 
-        cost = ring.ring_all_reduce(tensor, on_step=note)
-        told[rank] = seen, names, cost
+        cost = ring.ring_all_reduce(tensor, on_step=record_step)
+        results[rank] = values_by_step, names, cost
 
     with (
         mock.patch.object(ring.dist, "current", current),
@@ -96,7 +98,7 @@ def _ring(world_size: int, elements: int) -> dict[str, Any]:
             thread.start()
         for thread in threads:
             thread.join()
-    values, names, costs = zip(*told, strict=True)
+    values, names, costs = zip(*results, strict=True)
     return {
         "world_size": world_size,
         "elements": elements,
@@ -121,15 +123,15 @@ def shuffles_data() -> dict[str, list[list[int]]]:
     Returns:
         Number of rows -> the order of each epoch, with seed 0.
     """
-    told = {}
+    orders = {}
     for rows in SAMPLER_ROWS:
-        told[str(rows)] = [
+        orders[str(rows)] = [
             torch.randperm(
                 rows, generator=torch.Generator().manual_seed(epoch)
             ).tolist()
             for epoch in range(EPOCHS)
         ]
-    return told
+    return orders
 
 
 def sampler_fixture() -> list[dict[str, Any]]:
@@ -145,7 +147,7 @@ def sampler_fixture() -> list[dict[str, Any]]:
     cases = itertools.product(
         TESTED_ROWS, SAMPLER_RANKS, (False, True), (0, 1, 5), (False, True)
     )
-    told = []
+    answers = []
     for rows, world_size, shuffle, epoch, drop_last in cases:
         by_rank, exact = [], []
         for rank in range(world_size):
@@ -158,14 +160,14 @@ def sampler_fixture() -> list[dict[str, Any]]:
             theirs = DistributedSampler(
                 range(rows), world_size, rank, shuffle, seed=0, drop_last=drop_last
             )
-            for one in (ours, theirs):
-                one.set_epoch(epoch)
+            for sampler in (ours, theirs):
+                sampler.set_epoch(epoch)
             by_rank.append(list(theirs))
             if by_rank[-1] != list(ours):
                 raise SystemExit("ShardSampler is not what torch's sampler is.")
             batches = sharding.evaluation_batches([1] * rows, ranks, batch_size=1)
             exact.append([row for batch in batches for row in batch])
-        told.append({
+        answers.append({
             "rows": rows,
             "ranks": world_size,
             "shuffle": shuffle,
@@ -174,7 +176,7 @@ def sampler_fixture() -> list[dict[str, Any]]:
             "indices": by_rank,
             "exact": exact,
         })
-    return told
+    return answers
 
 
 # --- The matcher ---------------------------------------------------------------------
@@ -187,12 +189,14 @@ def troubles_data() -> dict[str, Any]:
         What `distrinews/doctor/troubles.json` holds, shorter.
     """
     path = ROOT / "distrinews" / "doctor" / "troubles.json"
-    known = json.loads(path.read_text(encoding="utf-8"))
+    catalogue = json.loads(path.read_text(encoding="utf-8"))
     names = ("slug", "title", "cause", "cure", "prevention", "lab", "patterns")
     return {
-        "tidy": known["tidy"],
-        "own": known["own"],
-        "troubles": [{name: one[name] for name in names} for one in known["troubles"]],
+        "tidy": catalogue["tidy"],
+        "own": catalogue["own"],
+        "troubles": [
+            {name: trouble[name] for name in names} for trouble in catalogue["troubles"]
+        ],
     }
 
 
@@ -218,13 +222,15 @@ def files() -> Iterator[tuple[pathlib.Path, str]]:
     """
     for name, make in FILES.items():
         # WHY a line an entry of the outermost list: a diff shows what changed.
-        yield WIDGETS / name, _written(make())
+        yield WIDGETS / name, _as_json(make())
 
 
-def _written(told: Any) -> str:
-    if isinstance(told, list):
-        return "[\n" + ",\n".join(json.dumps(one) for one in told) + "\n]\n"
-    lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in told.items())
+def _as_json(content: Any) -> str:
+    if isinstance(content, list):
+        return "[\n" + ",\n".join(json.dumps(entry) for entry in content) + "\n]\n"
+    lines = (
+        f"{json.dumps(key)}: {json.dumps(value)}" for key, value in content.items()
+    )
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 

@@ -28,7 +28,7 @@ ASSETS = ROOT / "site_docs" / "assets"
 PICTURES = ROOT / "site_docs" / "diagrams"
 WIDTH = 560
 # What a picture is called, and what it shows, for those who do not see it.
-PICTURES_OF = {
+DESCRIPTIONS = {
     "ring-all-reduce": (
         "Four ranks in a ring after three of six steps",
         "Each rank holds four chunks. One of them is finished, at each rank another: "
@@ -91,11 +91,13 @@ def pictures() -> dict[str, str]:
 
     chromium = os.environ.get("CHROMIUM", "/usr/bin/chromium")
     path = chromium if pathlib.Path(chromium).is_file() else None
-    with served(ASSETS) as address, sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    with served(ASSETS) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox"]
+        )
         page = browser.new_page()
         page.goto(f"{address}/diagrams.css")
-        drawn = {name: _drawn(page, address, name) for name in PICTURES_OF}
+        drawn = {name: _drawn(page, address, name) for name in DESCRIPTIONS}
         browser.close()
     return drawn
 
@@ -112,7 +114,7 @@ def _drawn(page: Any, address: str, name: str) -> str:
         }""",
         [f"{address}/widgets/{name}.js", name, WIDTH],
     )
-    title, words = PICTURES_OF[name]
+    title, words = DESCRIPTIONS[name]
     # WHY inside the picture: without JavaScript nobody loads the widgets' style sheets.
     style = (ASSETS / "widgets" / "figures.css").read_text(encoding="utf-8")
     style = re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/", "", style, flags=re.DOTALL))

@@ -47,25 +47,25 @@ LOOKS = (LIGHT, DARK, NARROW, NARROW_DARK)
 FIND = """async () => {
   // What the page's scripts name in the next frame.
   for (let frame = 0; frame < 2; frame += 1) await new Promise(requestAnimationFrame);
-  const told = await window.axe.run(document, {resultTypes: ["violations"]});
-  return told.violations.flatMap(rule => rule.nodes.map(node =>
+  const results = await window.axe.run(document, {resultTypes: ["violations"]});
+  return results.violations.flatMap(rule => rule.nodes.map(node =>
     `axe ${rule.id}: ${node.target.join(" ")} (${node.html.slice(0, 160)})`
     + (rule.id === "color-contrast" ? ` ${node.any[0].message}` : "")));
 }"""
 WIDE = """() => {
   const page = document.documentElement;
   if (page.scrollWidth <= page.clientWidth) return [];
-  const wide = [...document.querySelectorAll("body *")].filter(one =>
-    one.getBoundingClientRect().right > page.clientWidth + 1).slice(0, 3);
+  const wide = [...document.querySelectorAll("body *")].filter(node =>
+    node.getBoundingClientRect().right > page.clientWidth + 1).slice(0, 3);
   return [`scrolls sideways: ${page.scrollWidth} px in ${page.clientWidth}: `
-    + wide.map(one => one.outerHTML.slice(0, 100)).join(" | ")];
+    + wide.map(node => node.outerHTML.slice(0, 100)).join(" | ")];
 }"""
 # WHY only the first two sources of the reference's functions: they are alike, five
 # hundred of them, and axe would spend most of its time there (SITE_FULL=1 does).
 DETAILS = """(keep) => {
   const sources = [...document.querySelectorAll("details.mkdocstrings-source")];
-  sources.slice(keep).forEach(one => one.remove());
-  document.querySelectorAll("details").forEach(one => { one.open = true });
+  sources.slice(keep).forEach(source => source.remove());
+  document.querySelectorAll("details").forEach(details => { details.open = true });
 }"""
 FULL = bool(os.environ.get("SITE_FULL"))
 
@@ -127,12 +127,12 @@ class Visitor:
         """
         self.heard.clear()
         answer = self.page.goto(self.origin + path, wait_until="load")
-        found = [] if answer.ok else [f"status {answer.status}"]
+        lines = [] if answer.ok else [f"status {answer.status}"]
         if then is not None:
             then(self.page)
-        found += self.page.evaluate(FIND) + self.page.evaluate(WIDE)
-        found += self.heard
-        return [f"{path} ({self.look.name}): {line}" for line in found]
+        lines += self.page.evaluate(FIND) + self.page.evaluate(WIDE)
+        lines += self.heard
+        return [f"{path} ({self.look.name}): {line}" for line in lines]
 
 
 def open_details(page: Any) -> None:
@@ -163,8 +163,8 @@ def open_menu(page: Any) -> None:
 @contextlib.contextmanager
 def visitor(chromium: Any, origin: str, look: Look) -> Generator[Visitor, None, None]:
     """A visitor, whose window is closed in the end."""
-    one = Visitor(chromium, origin, look)
+    new_visitor = Visitor(chromium, origin, look)
     try:
-        yield one
+        yield new_visitor
     finally:
-        one.window.close()
+        new_visitor.window.close()
