@@ -1,4 +1,4 @@
-"""Start ranks, join their group, agree, name who failed.
+"""Start ranks, let them agree, name who failed.
 
 A rank is one process that trains one replica. The same function runs alone, under
 `launch` and under torchrun. With one rank there is no process group, and every

@@ -1,1 +1,1 @@
-"""This machine: cores, console, signals, files, the Hub."""
+"""This machine and its disk: cores, console, signals, files, the Hub."""

@@ -66,8 +66,8 @@ def _block(match: re.Match[str]) -> str:
 
 
 def _library() -> str:
-    """A line for each room of the library."""
-    lines = ["| room | what is there | modules |", "|---|---|---|"]
+    """A list of the rooms: a phone is too narrow for a table."""
+    lines = []
     for room, _ in reference_api.ROOMS:
         about = reference_api.modules()[room].about.partition("\n")[0]
         links = ", ".join(
@@ -75,7 +75,7 @@ def _library() -> str:
             for name in reference_api.of_room(room)[1:]
         )
         page = f"api/{reference_api.slug(room)}.md"
-        lines.append(f"| [`{room}`]({page}) | {about} | {links} |")
+        lines.append(f"- [`{room}`]({page}): {about}" + f"<br>{links}" * bool(links))
     return "\n".join(lines)
 
 
