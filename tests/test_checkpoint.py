@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from distrinews import checkpoint, dist, model, training
+from distrinews import checkpoint, dist, model, sharding, training
 from distrinews.config.settings import TrainSettings
 from distrinews.errors import CheckpointError, OutputError
 from distrinews.system import files
@@ -197,6 +198,45 @@ def test_there_is_no_pickle_in_a_checkpoint_and_no_wrapper_in_its_names(
     assert not any(name.startswith("module.") for name in header)
     wrapped = nn.DataParallel(trainer.net).state_dict()  # negative control
     assert all(name.startswith("module.") for name in wrapped)
+
+
+# As written by version 0.1.0 before the library had rooms (commit dae6371).
+KEYS = {"optimizer", "scheduler", "sampler", "settings", "run"}
+SAMPLER_KEYS = {
+    *("kind", "num_rows", "global_batch_size", "seed", "pool_batches", "drop_last"),
+    *("epoch", "consumed_rows"),
+}
+
+
+def test_a_checkpoint_has_the_keys_that_older_ones_have(tmp_path: Path) -> None:
+    """A checkpoint made before a renaming must resume after it."""
+    trainer = Trainer(ALONE)
+    trainer.train(range(1))
+    sampler = sharding.LengthBalancedBatchSampler(
+        [3, 5] * 8, ALONE, global_batch_size=4, seed=0
+    )
+    state = dataclasses.replace(trainer.training_state(), sampler=sampler)
+    checkpoint.save(tmp_path, state, progress={"step": 1, "best_step": 0})
+    [folder] = tmp_path.glob("step-*")
+    record = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    assert set(record) == KEYS
+    assert set(record["optimizer"]) == {"param_groups", "state"}
+    assert set(record["sampler"]) == SAMPLER_KEYS
+    assert record["run"] == {"step": 1, "best_step": 0}
+    assert set(load_file(folder / "random.safetensors")) == {"cpu.0"}
+    moments = set(load_file(folder / "optimizer.safetensors"))
+    assert {"0.step", "0.exp_avg", "0.exp_avg_sq"} <= moments
+
+
+def test_a_checkpoint_with_another_key_is_refused(tmp_path: Path) -> None:
+    """Negative control: a renamed key would not go unnoticed."""
+    trainer = Trainer(ALONE)
+    trainer.save(tmp_path, step=1)
+    [folder] = tmp_path.glob("step-*")
+    text = (folder / "state.json").read_text(encoding="utf-8")
+    (folder / "state.json").write_text(text.replace('"run":', '"progress":'), "utf-8")
+    with pytest.raises(CheckpointError, match="does not fit this run"):
+        checkpoint.load_training(folder, trainer.training_state())
 
 
 @pytest.mark.parametrize(
