@@ -246,7 +246,7 @@ def create_app(
         service.start()
         yield
         await service.stop()
-        refusals.tell()
+        refusals.log_summary()
 
     app = app_class(lifespan=lifespan, docs_url=None, redoc_url=None)
     state = app.state

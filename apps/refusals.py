@@ -25,7 +25,7 @@ __all__ = ["CLOSE", "Headers", "Refusal", "Refusals", "of_problem"]
 
 Headers = list[tuple[bytes, bytes]]
 CLOSE: Headers = [(b"connection", b"close")]
-TELL_EVERY_S = 1.0
+LOG_EVERY_S = 1.0
 
 
 class _Form(NamedTuple):
@@ -89,7 +89,7 @@ class Refusals:
         self._metrics, self._check_capacity = metrics, check_capacity
         self._counters: dict[tuple[str, int], prometheus_client.Counter] = {}
         self._guarded = frozenset(guarded)
-        self._untold: collections.Counter[tuple[str, str]] = collections.Counter()
+        self._unlogged: collections.Counter[tuple[str, str]] = collections.Counter()
 
     def guards(self, method: str, path: str) -> bool:
         """Say whether such a request needs room.
@@ -126,14 +126,14 @@ class Refusals:
             labels = (path, "POST", str(status))
             self._counters[path, status] = self._metrics.requests.labels(*labels)
         self._counters[path, status].inc()
-        if not self._untold:
-            asyncio.get_running_loop().call_later(TELL_EVERY_S, self.tell)
-        self._untold[path, kind] += 1
+        if not self._unlogged:
+            asyncio.get_running_loop().call_later(LOG_EVERY_S, self.log_summary)
+        self._unlogged[path, kind] += 1
 
-    def tell(self) -> None:
+    def log_summary(self) -> None:
         """Log how many were refused since it was logged last."""
-        told, self._untold = self._untold, collections.Counter()
-        for (path, kind), number in told.items():
+        counts, self._unlogged = self._unlogged, collections.Counter()
+        for (path, kind), number in counts.items():
             facts = {"route": path, "status": problems.KINDS[kind].status}
             facts |= {"problem": kind, "requests": number}
             log.info("refused", extra={"facts": facts})
@@ -168,7 +168,7 @@ def _form(kind: str, detail: str | None) -> _Form:
     nameless = problem.model_copy(update={"request_id": ""})
     begun, _, _ = nameless.model_dump_json(exclude_none=True).rpartition('""}')
     fixed = {"Content-Type": problems.MEDIA_TYPE, **HEADERS}
-    headers = [(name.lower().encode(), told.encode()) for name, told in fixed.items()]
+    headers = [(name.lower().encode(), value.encode()) for name, value in fixed.items()]
     phrase = http.HTTPStatus(problem.status).phrase.encode()
     opening = b"HTTP/1.1 %d %b\r\n" % (problem.status, phrase) + _spelled(headers)
     return _Form(problem.status, headers, opening, begun.encode())

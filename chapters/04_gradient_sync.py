@@ -1,4 +1,4 @@
-"""Chapter 04 - How gradients meet: DDP, built by hand, rung by rung.
+"""Chapter 04 - How gradients meet: DDP, built by hand, variant by variant.
 
 Question  Two ranks computed different gradients from different rows. How do both come
           to hold the mean, and what does torch's DDP do to make that cheap?
@@ -10,7 +10,7 @@ Left out  The optimizer: with equal gradients its step is local (chapter 05).
 
 Run       python chapters/04_gradient_sync.py
           python chapters/04_gradient_sync.py --preset tiny --num-ranks 4
-Expect    Four rungs with torch DDP's gradients (bit for bit with two ranks), their
+Expect    Four variants with torch DDP's gradients (bit for bit with two ranks), their
           times, and three wrong versions caught.
 Takes     A minute or two on two CPU cores; --preset tiny: fifteen seconds.
 """
@@ -39,7 +39,7 @@ def learn(ranks: dist.Ranks, settings: lessons.TimingSettings) -> None:
     # WHY the same: averaging keeps equal replicas equal; it never makes them equal.
     net, batches = grad_sync.load_model_and_batches(settings.preset, ranks)
 
-    # --8<-- [start:rungs]
+    # --8<-- [start:variants]
     # 2. Every variant gives the same gradients ----------------------------------
     variants = grad_sync.build_variants(net, ranks)  # a replica for each
     for variant in variants.values():
@@ -49,14 +49,14 @@ def learn(ranks: dist.Ranks, settings: lessons.TimingSettings) -> None:
         name: grad_sync.largest_difference(variant, variants["torch_ddp"])
         for name, variant in variants.items()
     }
-    # --8<-- [end:rungs]
+    # --8<-- [end:variants]
 
     # 3. They differ in time -----------------------------------------------------
     times_ms = grad_sync.measure(variants, batches, num_rounds=settings.num_rounds)
     figures = grad_sync.figures(times_ms, gaps)
     if ranks.is_main:
         print(
-            "rung              step, slowest rank   by torch DDP   gradients differ by"
+            "variant           step, slowest rank   by torch DDP   gradients differ by"
         )
         for name, row in figures.items():
             print(

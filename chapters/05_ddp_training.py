@@ -93,7 +93,7 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
         # --8<-- [end:one-gradient]
 
         # 4. The pause: validate at the end of an epoch, save a checkpoint --------
-        if plan.is_epoch_end(run.step):
+        if plan.should_validate(run.step):
             with run.phase("validation"):
                 # WHY not `replica`: its forward may communicate; batch counts differ.
                 rows = splits.validation_rows

@@ -358,7 +358,9 @@ def test_120_000_rows_are_planned_in_a_fraction_of_a_second() -> None:
 
 
 def test_a_batch_that_does_not_divide_by_ranks_and_pieces_is_an_error() -> None:
-    with pytest.raises(SettingsError, match="2 ranks of 3 pieces each") as caught:
+    with pytest.raises(
+        SettingsError, match="2 ranks of 3 micro-batches each"
+    ) as caught:
         per_rank_batch_size(32, world_size=2, accumulation_steps=3)
     assert caught.value.fix == "--global-batch-size 30"
     with pytest.raises(SettingsError, match="does not divide"):

@@ -22,7 +22,7 @@ from helpers import dist_program
 from helpers.running import HELPERS, Program, is_running, wait_until
 
 from distrinews import dist
-from distrinews.dist import group
+from distrinews.dist import process_group
 from distrinews.errors import DataError, RankFailedError, SetupError
 from distrinews.system import machine
 
@@ -535,12 +535,12 @@ def test_a_rank_without_a_gpu_of_its_own_computes_on_the_cpu(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch_dist, "is_nccl_available", lambda: True)
-    assert group._device(0, 2) == torch.device("cpu")  # one GPU, two ranks
-    assert group._device(0, 1) == torch.device("cuda", 0)
+    assert process_group._device(0, 2) == torch.device("cpu")  # one GPU, two ranks
+    assert process_group._device(0, 1) == torch.device("cuda", 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert group._device(1, 2) == torch.device("cuda", 1)
+    assert process_group._device(1, 2) == torch.device("cuda", 1)
     monkeypatch.setattr(torch_dist, "is_nccl_available", lambda: False)
-    assert group._device(1, 2) == torch.device("cpu")  # Windows: no nccl
+    assert process_group._device(1, 2) == torch.device("cpu")  # Windows: no nccl
 
 
 def wait_for_ranks(out: pathlib.Path, num_ranks: int) -> list[int]:
@@ -565,7 +565,7 @@ def test_a_rank_takes_its_gpu_before_it_meets_the_others(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch_dist, "is_nccl_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_device", lambda gpu: happened.append(gpu))
-    monkeypatch.setattr(group, "_rendezvous_store", lambda *where: None)
+    monkeypatch.setattr(process_group, "_rendezvous_store", lambda *where: None)
     monkeypatch.setattr(
         torch_dist, "init_process_group", lambda **how: happened.append(how)
     )

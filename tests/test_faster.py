@@ -29,9 +29,11 @@ Tensors = dict[str, torch.Tensor]
 
 VARIANTS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "ddp": lambda net: DistributedDataParallel(net, bucket_cap_mb=0.1),
-    "rows": lambda net: sparse_embedding.data_parallel(net, min_rows=MIN_ROWS),
-    "memory": lambda net: shared_memory.SharedMemory(net, min_rows=10**9),
-    "both": lambda net: shared_memory.SharedMemory(net, min_rows=MIN_ROWS),
+    "rows": lambda net: sparse_embedding.distributed_data_parallel(
+        net, min_rows=MIN_ROWS
+    ),
+    "memory": lambda net: shared_memory.SharedMemoryDDP(net, min_rows=10**9),
+    "both": lambda net: shared_memory.SharedMemoryDDP(net, min_rows=MIN_ROWS),
 }
 OURS = ["rows", "memory", "both"]
 
@@ -187,7 +189,7 @@ def forgetful(ranks: dist.Ranks, out: Path, what: str) -> None:
             lambda self: torch.zeros(0, dtype=torch.long), lambda self, rows: None
         )
     if what == "others' sums":
-        shared_memory.SharedMemory._sum_own_chunk = lambda self: None  # type: ignore[method-assign]
+        shared_memory.SharedMemoryDDP._sum_own_chunk = lambda self: None  # type: ignore[method-assign]
     if what == "who wrote elsewhere":
         sparse_embedding.RowGradient._changed_outside = (  # type: ignore[method-assign]
             lambda self: False
@@ -228,7 +230,7 @@ class TwoHeads(nn.Module):
 
 def leave_one_out(ranks: dist.Ranks, out: Path) -> None:
     net = TwoHeads()
-    replica = shared_memory.SharedMemory(net, min_rows=50)
+    replica = shared_memory.SharedMemoryDDP(net, min_rows=50)
     heads = [net.first, net.second] if ranks.rank == 0 else [net.first]
     try:
         sum(head(net.words(torch.arange(3))).sum() for head in heads).backward()

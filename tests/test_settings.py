@@ -52,7 +52,7 @@ def test_help_lists_every_setting_with_its_default_and_its_unit(
             assert f"default: {field.default}" in part, flag
         else:
             assert "default" in part, flag
-    units = {"rows", "tokens", "steps", "epochs", "ranks", "pieces"}
+    units = {"rows", "tokens", "steps", "epochs", "ranks", "micro-batches"}
     assert {u for u in units if re.search(rf"\[{u}[;\]]", text)} == units
 
 

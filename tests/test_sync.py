@@ -1,4 +1,4 @@
-"""Proofs for distrinews.sync: every rung gives torch DDP's gradients."""
+"""Proofs for distrinews.sync: every variant gives torch DDP's gradients."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def test_with_more_ranks_the_gradients_are_ddps_but_for_the_order_of_a_sum(
 
 @pytest.mark.parametrize("num_ranks", MANY)
 @pytest.mark.parametrize("variant", RIGHT)
-def test_every_rung_trains_the_model_of_one_process(
+def test_every_variant_trains_the_model_of_one_process(
     variant: str, num_ranks: int, alone: Tensors, results: Callable[[int], list[Any]]
 ) -> None:
     for rank in range(num_ranks):
@@ -228,7 +228,7 @@ def test_every_rung_trains_the_model_of_one_process(
 
 
 @pytest.mark.parametrize("variant", RIGHT)
-def test_every_rung_accumulates_to_the_model_of_one_process(
+def test_every_variant_accumulates_to_the_model_of_one_process(
     variant: str, alone: Tensors, results: Callable[[int], list[Any]]
 ) -> None:
     for rank in range(2):
@@ -247,7 +247,7 @@ def test_in_float64_what_is_left_is_rounding(
 
 @pytest.mark.parametrize("variant", RIGHT)
 @pytest.mark.parametrize("num_ranks", MANY)
-def test_every_rung_keeps_the_replicas_equal_to_the_last_bit(
+def test_every_variant_keeps_the_replicas_equal_to_the_last_bit(
     variant: str, num_ranks: int, results: Callable[[int], list[Any]]
 ) -> None:
     first = results(num_ranks)[0][variant]["trained"]

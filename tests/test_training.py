@@ -43,7 +43,7 @@ def test_a_run_pauses_where_an_epoch_ends_a_checkpoint_is_due_or_all_is_done() -
         step = plan.next_pause(step)
         pauses.append(step)
     assert pauses == [4, 8, 10, 12, 16, 20, 24, 25]  # 20 is both, and comes once
-    assert [s for s in pauses if plan.is_epoch_end(s)] == [10, 20, 25]
+    assert [s for s in pauses if plan.should_validate(s)] == [10, 20, 25]
     # Wherever a resumed run starts, its pauses are those of the undisturbed one.
     assert {plan.next_pause(step) for step in range(25)} == set(pauses)
     # Without --save-every-steps only epochs' ends and the last step are left.

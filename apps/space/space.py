@@ -137,8 +137,8 @@ def build(out: pathlib.Path, *, weights: Weights, hardware: str) -> None:
     own_files = _own_files(weights.bundle)
     with files.atomic_folder(out) as draft:
         space_files.unpack_library(draft)
-        started = [ROOT / "apps/space" / name for name in ("app.py", "space_model.py")]
-        for path in [*(ROOT / "apps").glob("*.py"), *started]:
+        own = [ROOT / "apps/space" / name for name in ("app.py", "space_model.py")]
+        for path in [*(ROOT / "apps").glob("*.py"), *own]:
             shutil.copyfile(path, draft / path.name)
         shutil.copyfile(ROOT / "LICENSE", draft / "LICENSE")
         if weights.repo_id is None:

@@ -6,7 +6,7 @@ Cause     17 rows in batches of 4: rank 0 has three batches, rank 1 two. Each ba
 Fix       Deal the rows so that all ranks take equally many steps (`ShardSampler` or
           `DistributedSampler` pad or drop), or wrap the loop in DDP's `join()`.
 Detector  A short timeout, and `distrinews.dist.failures`, which names who waited where.
-Look at   Rank 0 waits in backward; rank 1 is at the end of its story.
+Look at   Rank 0 waits in backward; rank 1 waits at its end, in wait_for_other_ranks.
 Question  How many batches has each rank? Where does that number come from?
 Source    https://github.com/pytorch/pytorch/issues/33148
 Concept   understand/sharding

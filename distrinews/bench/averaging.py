@@ -1,12 +1,12 @@
-"""Measure ways of averaging gradients that go beyond DDP, side by side with it.
+"""Measure variants of averaging gradients that go beyond DDP, side by side with it.
 
-Promise: all ways start from the same weights, see the same rows in the same minutes of
-one process group and take turns; whether they end in the same weights is part of the
-result. The way that never averages is in it twice over: its time is the floor that no
-averaging can get below, and its weights show that the comparison would notice.
+Promise: all variants start from the same weights, see the same rows in the same minutes
+of one process group and take turns; whether they end in the same weights is part of the
+result. The variant that never averages is in it twice over: its time is the floor that
+no averaging can get below, and its weights show that the comparison would notice.
 
-Not here: the ways themselves (`distrinews.sync.overlap`,
-`distrinews.sync.sparse_embedding`, `distrinews.sync.shared_memory`), the ladder of
+Not here: the variants themselves (`distrinews.sync.overlap`,
+`distrinews.sync.sparse_embedding`, `distrinews.sync.shared_memory`), the variants of
 chapter 04 (`distrinews.bench.grad_sync`).
 
 Letters used for shapes: W = number of ranks, G = rows per global batch.
@@ -93,7 +93,7 @@ def measure(
             wrap(nets[name]), batches, settings=settings, name=name
         )
     timings = timing.interleave(
-        variants, ranks, num_rounds=settings.num_rounds, title="time the ways"
+        variants, ranks, num_rounds=settings.num_rounds, title="time the variants"
     )
     reference = dict(nets["torch_ddp"].named_parameters())
     gaps = {}
@@ -114,15 +114,15 @@ def _wrappers(ranks: Ranks) -> dict[str, Callable[[nn.Module], nn.Module]]:
         )
 
     def all_rows(bare: nn.Module) -> nn.Module:
-        return shared_memory.SharedMemory(bare, min_rows=NEVER)
+        return shared_memory.SharedMemoryDDP(bare, min_rows=NEVER)
 
     wrappers: dict[str, Callable[[nn.Module], nn.Module]] = {
         "torch_ddp": torch_ddp,
         "overlapped": sync.Overlapped,
-        "touched_rows": sparse_embedding.data_parallel,
+        "touched_rows": sparse_embedding.distributed_data_parallel,
     }
     if gpu is None:
-        wrappers |= {"shared_memory": all_rows, "both": shared_memory.SharedMemory}
+        wrappers |= {"shared_memory": all_rows, "both": shared_memory.SharedMemoryDDP}
     return wrappers | {"unsynced": torch_ddp}
 
 

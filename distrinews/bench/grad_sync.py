@@ -217,7 +217,7 @@ def measure(
     names = list(variants)
     bar = tqdm(
         total=(num_warmups + num_rounds) * len(names),
-        desc="time the rungs",
+        desc="time the variants",
         disable=not dist.current().is_main,
     )
     for number in range(num_warmups + num_rounds):

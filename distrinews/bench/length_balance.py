@@ -1,7 +1,7 @@
 """Measure what length-balanced batches gain over shuffled ones, on this machine.
 
-Promise: both ways train on the very same rows, once each, with the same model, taking
-turns; so what differs is which rows meet in a batch, and nothing else.
+Promise: both variants train on the very same rows, once each, with the same model,
+taking turns; so what differs is which rows meet in a batch, and nothing else.
 
 Not here: the samplers (`distrinews.sharding`), the loss they lead to (chapter 05 with
 `--batches`).
@@ -122,8 +122,8 @@ def _replicate(net: nn.Module, ranks: Ranks, *, averaging: str) -> nn.Module:
     on_gpu = ranks.device.type == "cuda"
     if averaging == "fastest":
         if on_gpu:
-            return sparse_embedding.data_parallel(net)
-        return shared_memory.SharedMemory(net)
+            return sparse_embedding.distributed_data_parallel(net)
+        return shared_memory.SharedMemoryDDP(net)
     return DistributedDataParallel(
         net,
         device_ids=[ranks.device.index] if on_gpu else None,

@@ -285,9 +285,9 @@ def our_loop(job: Job, *, beyond_ddp: bool) -> int:
     else:
         cls_token.compute_cls_token_only(job.net)
         if ranks.device.type == "cpu":
-            replica = shared_memory.SharedMemory(job.net)
+            replica = shared_memory.SharedMemoryDDP(job.net)
         else:
-            replica = sparse_embedding.data_parallel(job.net)
+            replica = sparse_embedding.distributed_data_parallel(job.net)
     sampler = training.build_sampler(splits.train_lengths, ranks, settings=settings)
     optimizer = training.build_optimizer(job.net, settings=settings)
     plan = training.plan(settings, num_rows=len(splits.train_rows))

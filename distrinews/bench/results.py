@@ -84,7 +84,7 @@ def write(path: pathlib.Path, record: dict[str, Any]) -> None:
 
     Args:
         path: The file; made with its folders. An older one is replaced.
-        record: What `record` returned.
+        record: What `build_record` returned.
 
     Raises:
         OSError: It could not be written, as the OutputError that names the cure; an

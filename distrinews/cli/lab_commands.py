@@ -178,7 +178,7 @@ def check(name: str, *, file: str | None) -> int:
             fix=f"cp {_relative(sheet.path)} my_fix.py",
             page="labs",
         )
-    result = lab_process.run((str(path), "broken", "--judge", str(sheet.path)))
+    result = lab_process.run((str(path), "broken", "--detector", str(sheet.path)))
     if is_right(result):
         print(f"\npassed: {name}, {result.took_s:.0f} s")
         return 0

@@ -104,12 +104,12 @@ def export(args: argparse.Namespace) -> None:
             `report`.
 
     Raises:
-        SettingsError: Neither engine nor folder is args. Other kinds of
+        SettingsError: Neither engine nor folder is given. Other kinds of
             DistriNewsError: model or data are missing, or cannot be written.
     """
     if not args.engine and not args.hub:
         raise SettingsError(
-            "neither --engine nor --hub is args.",
+            "neither --engine nor --hub is given.",
             why="there would be nothing to do: the run has an export already.",
             fix="--engine onnx-int8, or --hub FOLDER.",
             page="engines",

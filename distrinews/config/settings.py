@@ -4,7 +4,7 @@ Promise: a run is described by one object that cannot change under way and is sa
 beside its results. A value that cannot work is refused before any process starts.
 
 Not here: reading the command line (`distrinews.config.flags`), the launcher's
-environment variables (`distrinews.dist.group`).
+environment variables (`distrinews.dist.process_group`).
 
 Guide: reference/settings.
 """
@@ -250,8 +250,9 @@ class DistributedSettings(TrainSettings):
     accumulation_steps: int = Field(
         1,
         gt=0,
-        description="each rank computes its part of a global batch in so many pieces, "
-        "one after the other: less memory, the same step [pieces]",
+        description="each rank computes its part of a global batch in so many "
+        "micro-batches, one after the other: less memory, the same step "
+        "[micro-batches]",
     )
     save_every_steps: int | None = Field(
         None,

@@ -1,1 +1,1 @@
-"""Labs, exercises, interview cards: they need a checkout of the repository."""
+"""Labs and exercises, interview cards, and what chapters 02 to 04 share."""

@@ -60,7 +60,7 @@ __all__ = [
     "small_model",
 ]
 
-ENDED = "-- the story ended without an error; now the detector looks --"
+ENDED = "-- the lab ended without an error; now the detector looks --"
 NOTHING_WRONG = "-- the detector finds nothing wrong --"
 # Where a lab's ranks may write; removed when it ends.
 FOLDER_VARIABLE = "DISTRINEWS_LAB_FOLDER"
@@ -99,17 +99,17 @@ class Lab:
         console.quiet_interrupts()
         parser = argparse.ArgumentParser()
         parser.add_argument(
-            "story", nargs="?", default="broken", choices=("broken", "fixed")
+            "version", nargs="?", default="broken", choices=("broken", "fixed")
         )
         parser.add_argument(
-            "--judge", help="the lab whose detector looks [default: this file's]"
+            "--detector", help="the lab whose detector looks [default: this file's]"
         )
         args = parser.parse_args()
-        version: Version = getattr(self, args.story)
-        judge = args.judge or os.path.abspath(sys.argv[0])
-        console.run(lambda: self._run(version, judge))
+        version: Version = getattr(self, args.version)
+        detector_file = args.detector or os.path.abspath(sys.argv[0])
+        console.run(lambda: self._run(version, detector_file))
 
-    def _run(self, version: Version, judge: str) -> None:
+    def _run(self, version: Version, detector_file: str) -> None:
         for name in LAUNCHER_VARIABLES:
             os.environ.pop(name, None)
         with (
@@ -120,18 +120,18 @@ class Lab:
             # torch makes this folder when DDP is built (2.13), and leaves it there.
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.path.join(shared, "inductor")
             if self.num_ranks == 0:
-                _detect(version(), judge, dist.current())
+                _detect(version(), detector_file, dist.current())
                 return
             dist.launch(
                 _run_rank,
-                *(version, judge, self.timeout_s),
+                *(version, detector_file, self.timeout_s),
                 num_ranks=self.num_ranks,
                 timeout_s=START_TIMEOUT_S,
             )
 
 
 def _run_rank(
-    ranks: dist.Ranks, version: Version, judge: str, timeout_s: float
+    ranks: dist.Ranks, version: Version, detector_file: str, timeout_s: float
 ) -> None:
     """One rank: run the version, wait for the other ranks, run the detector."""
     if ranks.world_size > 1:
@@ -140,12 +140,12 @@ def _run_rank(
         set_timeout: Any = torch_dist.distributed_c10d._set_pg_timeout
         set_timeout(timedelta(seconds=timeout_s))
     got = version(ranks)
-    at_the_end_of_its_story(ranks)
-    _detect(got, judge, ranks)
+    wait_for_other_ranks(ranks)
+    _detect(got, detector_file, ranks)
 
 
 # The name is printed: a hang's message says that a rank is "in" this function.
-def at_the_end_of_its_story(ranks: dist.Ranks) -> None:
+def wait_for_other_ranks(ranks: dist.Ranks) -> None:
     """Wait for the other ranks, without a collective.
 
     Why: the collectives of the detector must not match those of a rank that still runs
@@ -160,22 +160,24 @@ def at_the_end_of_its_story(ranks: dist.Ranks) -> None:
         time.sleep(0.02)
 
 
-def _detect(got: Any, judge: str, ranks: dist.Ranks) -> None:
+def _detect(got: Any, detector_file: str, ranks: dist.Ranks) -> None:
     """Let the lab's detector check what a version returned."""
     if ranks.is_main:
         print(ENDED, flush=True)
     if got is None:  # the same on every rank: they run the same version
         raise LabError(
-            "the story returned nothing.",
-            why="the detector looks at what a story returns.",
+            "the lab returned nothing.",
+            why="the detector looks at what a version returns.",
             fix="keep the return statement of the lab.",
             page="labs",
         )
-    # WHY from the file: a learner's copy of a lab is judged by the lab's own detector.
-    spec = importlib.util.spec_from_file_location("lab_that_judges", judge)
+    # WHY from the file: a learner's copy of a lab is checked by the lab's own detector.
+    spec = importlib.util.spec_from_file_location(
+        "lab_with_the_detector", detector_file
+    )
     if spec is None or spec.loader is None:
         raise LabError(
-            f"{judge} is no Python file.",
+            f"{detector_file} is no Python file.",
             why="the detector stands in it.",
             fix="python -m distrinews lab list",
             page="labs",

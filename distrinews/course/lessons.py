@@ -87,7 +87,7 @@ class DataSettings(MeasuringSettings):
 
 
 class TimingSettings(MeasuringSettings):
-    """Chapter 04's: how often each rung is timed.
+    """Chapter 04's: how often each variant is timed.
 
     Examples:
         >>> TimingSettings(num_rounds=3).num_rounds
@@ -95,7 +95,7 @@ class TimingSettings(MeasuringSettings):
     """
 
     num_rounds: int = Field(
-        9, gt=0, le=1000, description="times that each rung is timed [rounds]"
+        9, gt=0, le=1000, description="times that each variant is timed [rounds]"
     )
 
 

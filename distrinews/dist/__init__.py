@@ -5,8 +5,8 @@ A rank is one process that trains one replica. The same function runs alone, und
 collective is an identity.
 
 - `launcher`: `launch` starts the ranks, `rank0_first` orders them.
-- `group`: `setup` joins and leaves the process group; `Ranks` and `current` say who
-  this process is.
+- `process_group`: `setup` joins and leaves it; `Ranks` and `current` say who this
+  process is.
 - `collectives`: sums, shared objects, and votes before anybody raises.
 - `spawn`: one process per rank, and none left behind.
 - `failures`: of many errors, the one that explains the others.
@@ -30,8 +30,8 @@ from distrinews.dist.collectives import (
     sum_over_ranks,
     vote_then_raise,
 )
-from distrinews.dist.group import Ranks, current, launched_world_size, setup
 from distrinews.dist.launcher import launch, rank0_first
+from distrinews.dist.process_group import Ranks, current, launched_world_size, setup
 
 __all__ = [
     "Ranks",

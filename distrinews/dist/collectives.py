@@ -6,8 +6,8 @@ their reports. So ranks vote first, and then all raise the same error.
 
 Alone (no process group) every function here is an identity.
 
-Not here: making the process group (`distrinews.dist`, which also offers everything
-here under its own name), gradients, metrics.
+Not here: making the process group (`distrinews.dist.process_group`), gradients,
+metrics. Import all of this from `distrinews.dist`.
 
 Letters used for shapes: W = number of ranks.
 Guide: understand/collectives.

@@ -1,7 +1,7 @@
 """Start the ranks of a program, and let rank 0 go first where a file is written.
 
-Not here: joining the process group (`distrinews.dist.group`), the processes themselves
-(`distrinews.dist.spawn`).
+Not here: joining the process group (`distrinews.dist.process_group`), the processes
+themselves (`distrinews.dist.spawn`).
 
 Letters used for shapes: W = number of ranks.
 Guide: understand/launchers.
@@ -22,7 +22,7 @@ import torch.distributed as torch_dist
 
 from distrinews.dist import spawn
 from distrinews.dist.collectives import vote_then_raise
-from distrinews.dist.group import STORE_VARIABLE, TIMEOUT_S, setup
+from distrinews.dist.process_group import STORE_VARIABLE, TIMEOUT_S, setup
 from distrinews.errors import SetupError
 from distrinews.system import machine
 

@@ -4,7 +4,7 @@ Promise: when `run_ranks` returns or raises, every process that it started has e
 after success, after an error in one rank, after Ctrl-C, after SIGTERM. When the
 starting process itself is killed, each rank notices and ends by itself.
 
-Not here: what the processes say to each other (`distrinews.dist`). This module knows
+Not here: what the processes say to each other (`distrinews.dist`). This module uses
 nothing of torch.
 
 Guide: understand/failures.

@@ -36,7 +36,7 @@ ENOUGH_SHARED_BYTES = 128 * MIB
 # A run's checkpoints and the cache of tokenised rows; and what hardly lasts a minute.
 ENOUGH_DISK_BYTES = 2 * 2**30
 LEAST_DISK_BYTES = 200 * MIB
-# torchrun takes it where the rendezvous is static and no port was threads. torch 2.13
+# torchrun takes it where the rendezvous is static and no port was given. torch 2.13
 # does so for several machines only: on one machine it looks for a free port by itself,
 # as --standalone does; older versions need that flag. Many scripts set it by hand.
 TORCHRUN_PORT = 29500

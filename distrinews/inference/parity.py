@@ -63,6 +63,7 @@ class Parity:
     mean_difference: float
     accuracy: float
     reference_accuracy: float
+    # "in_company" (in a random batch) stays: committed records have these keys.
     label_flips_in_company: float
     largest_difference_in_company: float
     golden_difference: float | None

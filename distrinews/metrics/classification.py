@@ -122,7 +122,7 @@ class ClassificationMetrics:
         self.bins[1].index_add_(0, bin_index, (confidence * CONFIDENCE_UNITS).long())
 
     def all_reduce(self) -> ClassificationMetrics:
-        """Add up the counts of all ranks.
+        """Add up the counts of all ranks. This object is not changed.
 
         Collective: every rank must call it.
 

@@ -72,7 +72,7 @@ def per_rank_batch_size(
     num_parts = world_size * accumulation_steps
     if global_batch_size % num_parts != 0:
         nearest = max(1, round(global_batch_size / num_parts)) * num_parts
-        micro_batch_note = f" of {accumulation_steps} pieces each" * (
+        micro_batch_note = f" of {accumulation_steps} micro-batches each" * (
             accumulation_steps > 1
         )
         raise SettingsError(

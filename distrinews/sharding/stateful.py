@@ -94,7 +94,8 @@ class StatefulSampler:
         ]
         if differing:
             raise SettingsError(
-                f"this place belongs to another order of rows: {'; '.join(differing)}.",
+                "this position belongs to another order of rows: "
+                f"{'; '.join(differing)}.",
                 why="the same number of rows would be other rows: some trained twice, "
                 "some never.",
                 fix="resume with the data, the seed and the batch of that run.",
@@ -104,7 +105,7 @@ class StatefulSampler:
         # `type`, because True is an int to isinstance.
         if not all(type(value) is int and value >= 0 for value in position):
             raise CheckpointError(
-                f"the sampler's place is {position}, not two counts.",
+                f"the sampler's position is {position}, not two counts.",
                 why="training would go on at rows that nobody knows.",
                 fix="resume from an older checkpoint: remove this one's folder.",
                 page="checkpoint",

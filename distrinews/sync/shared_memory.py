@@ -36,11 +36,11 @@ import torch.distributed as torch_dist
 from torch import nn
 
 from distrinews import dist
-from distrinews.dist import group
+from distrinews.dist import process_group
 from distrinews.errors import MissingGradientError, SetupError
 from distrinews.sync import sparse_embedding
 
-__all__ = ["SharedMemory"]
+__all__ = ["SharedMemoryDDP"]
 
 
 # Elements that are summed at once: small enough for a core's second-level cache, so
@@ -48,7 +48,7 @@ __all__ = ["SharedMemory"]
 ELEMENTS_AT_ONCE = 64 * 1024
 
 
-class SharedMemory(nn.Module):
+class SharedMemoryDDP(nn.Module):
     """Wrap a model so that `backward()` leaves averaged gradients on every rank.
 
     Used like torch's `DistributedDataParallel`. Alone it only passes calls through.
@@ -77,7 +77,7 @@ class SharedMemory(nn.Module):
         once.
 
     Examples:
-        >>> replica = SharedMemory(nn.Linear(2, 1))
+        >>> replica = SharedMemoryDDP(nn.Linear(2, 1))
         >>> replica(torch.ones(4, 2)).sum().backward()
         >>> replica.module.bias.grad
         tensor([4.])
@@ -296,7 +296,7 @@ def _shared_tensor(num_elements: int, dtype: torch.dtype) -> torch.Tensor:
 
 def _create_file(num_bytes: int) -> str:
     """Make a file of that size whose room is really there."""
-    store = os.environ.get(group.STORE_VARIABLE)
+    store = os.environ.get(process_group.STORE_VARIABLE)
     folders = [pathlib.Path(store).parent] if store and sys.platform == "win32" else []
     folders += [pathlib.Path("/dev/shm"), pathlib.Path(tempfile.gettempdir())]
     problem = OSError("no folder for it")

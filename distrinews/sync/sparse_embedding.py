@@ -27,7 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 from distrinews import dist
 from distrinews.errors import SetupError
 
-__all__ = ["MIN_ROWS", "RowGradient", "data_parallel", "large_embeddings"]
+__all__ = ["MIN_ROWS", "RowGradient", "distributed_data_parallel", "large_embeddings"]
 
 # Smaller tables are not worth it: a batch touches most of their rows.
 MIN_ROWS = 4096
@@ -147,7 +147,7 @@ class RowGradient:
         return next((row for row in range(len(self.dense)) if row not in excluded), -1)
 
 
-def data_parallel(
+def distributed_data_parallel(
     net: nn.Module, *, min_rows: int = MIN_ROWS
 ) -> DistributedDataParallel:
     """Wrap a model with torch's DDP, which then sends only touched rows of embeddings.

@@ -1,6 +1,7 @@
 """The parts that the chapters' training loops are made of.
 
 The loops themselves stand in the chapters.
+
 - `setup`: seeds, sampler, optimizer, learning-rate schedule, plan of steps.
 - `corpus`: tokenizer, tables, split into training, validation and test rows.
 - `runs`: one run, one folder; its progress, its checkpoints.

@@ -46,7 +46,8 @@ class Splits:
         description: The source in one line.
         tokenizer: As the texts were tokenised with.
         train: All rows taken from the training split; those to train on come first.
-        train_rows: Rows of `train` to train on [N], from 0.
+        train_rows: Rows of `train` to train on [N], from 0. The setting `train_rows`
+            counts the validation rows, too; `result.json` says `fitted_rows` for N.
         validation_rows: Rows of `train` set aside to judge epochs by: the last ones.
         test: The test rows, to be looked at once.
     """

@@ -80,7 +80,7 @@ class Plan:
             pauses.append((step // self.save_every_steps + 1) * self.save_every_steps)
         return min(pauses)
 
-    def is_epoch_end(self, step: int) -> bool:
+    def should_validate(self, step: int) -> bool:
         """Say whether the model is to be judged after this step.
 
         Args:
@@ -90,7 +90,7 @@ class Plan:
             True at the end of an epoch, and at the last step wherever it lies.
 
         Examples:
-            >>> [step for step in range(1, 16) if Plan(5, 20, 12).is_epoch_end(step)]
+            >>> [step for step in range(1, 16) if Plan(5, 20, 12).should_validate(step)]
             [5, 10, 12, 15]
         """
         return step % self.steps_per_epoch == 0 or step == self.last_step

@@ -105,7 +105,7 @@ def _ring_s(num_bytes: float, world_size: int, figures: dict[str, float]) -> flo
 
 
 def ladder_messages() -> str:
-    """All-reduces of a step on every rung of the ladder.
+    """All-reduces of a step of every variant in chapter 04.
 
     Returns:
         A Markdown table.

@@ -19,7 +19,7 @@ from distrinews.bench.costmodel import many_ranks, predictions, published, step_
 from distrinews.bench.costmodel.step_model import Compute, Link
 from distrinews.bench.timing import draw_table
 from distrinews.config.settings import DistributedSettings
-from distrinews.dist import Ranks, group
+from distrinews.dist import Ranks, process_group
 from distrinews.model import sizes
 from distrinews.sharding import (
     LengthBalancedBatchSampler,
@@ -115,7 +115,7 @@ def patience() -> str:
     """
     lines = [["who waits", "until it gives up"]]
     for who, seconds in (
-        ("`dist.setup`, this course's default", group.TIMEOUT_S),
+        ("`dist.setup`, this course's default", process_group.TIMEOUT_S),
         ("gloo, torch's default", default_pg_timeout.total_seconds()),
     ):
         lines.append([who, f"{seconds / 60:.0f} minutes"])

@@ -39,7 +39,7 @@ from distrinews.bench.costmodel.calibration_plan import (
 from distrinews.bench.timing import PhaseTimer
 from distrinews.config.settings import TrainSettings
 from distrinews.dist import Ranks
-from distrinews.dist.group import TIMEOUT_S
+from distrinews.dist.process_group import TIMEOUT_S
 from distrinews.model import sizes
 from distrinews.system import machine
 from distrinews.training import build_optimizer
