@@ -355,6 +355,14 @@ def test_a_name_from_torchs_own_dist_is_answered_with_how_to_write_it() -> None:
         dist.nonsense  # noqa: B018
 
 
+@pytest.mark.parametrize("name", ["group", "GroupMember", "Store"])
+def test_no_room_of_ours_hides_a_name_of_torchs(name: str) -> None:
+    """A tutorial's `dist.group.WORLD` must meet the hint, not a module of ours."""
+    assert hasattr(torch_dist, name)  # the guard: torch has it
+    with pytest.raises(AttributeError, match=f"torch_dist.{name}"):
+        getattr(dist, name)
+
+
 # --- Failures -------------------------------------------------------------------
 
 

@@ -19,9 +19,10 @@ import torch
 from helpers import exports
 
 from distrinews import model
+from distrinews.cli import model_commands, parser
 from distrinews.data import newswire
 from distrinews.data.labels import LABEL_NAMES
-from distrinews.errors import ModelError, OutputError
+from distrinews.errors import ModelError, OutputError, SettingsError
 from distrinews.inference import engines, golden, onnx_export, parity
 from distrinews.inference.bundle import WEIGHTS, open_bundle
 from distrinews.inference.classifier import (
@@ -497,3 +498,9 @@ def test_an_older_export_gets_golden_rows_when_it_is_published(
     manifest.write_manifest(folder)
     export.publish(open_bundle(folder), out=tmp_path / "new")
     assert open_best(tmp_path / "new").engine_name == "onnx-int8"
+
+
+def test_an_export_without_engine_or_folder_is_refused() -> None:
+    args = parser.parser().parse_args(["export", "--model", "nowhere"])
+    with pytest.raises(SettingsError, match="neither --engine nor --hub is given"):
+        model_commands.export(args)
