@@ -297,7 +297,7 @@ def learners_copy(folder: pathlib.Path, body: str) -> pathlib.Path:
     [
         ("return dist.sum_over_ranks(1.5)", 0, "passed: group_not_initialized"),
         ("return 3.0", 1, "failed: group_not_initialized: not right"),
-        ("return None", 1, "the story returned nothing"),
+        ("return None", 1, "the lab returned nothing"),
         ("raise SystemExit(0)", 1, "failed: group_not_initialized: not right"),
         ("torch_dist.barrier()", 1, "the symptom is still there"),
     ],
