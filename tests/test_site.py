@@ -101,12 +101,12 @@ def test_every_public_name_has_an_anchor_in_the_reference(
 def test_types_lead_to_our_own_torchs_and_pythons_documentation(
     built: tuple[pathlib.Path, str, float],
 ) -> None:
-    page = built[0] / "reference" / "api" / "gradients" / "index.html"
+    page = built[0] / "reference" / "api" / "sync" / "index.html"
     text = page.read_text(encoding="utf-8")
     for address in (
         "https://docs.pytorch.org/docs/stable/tensors.html#torch.Tensor",
         "https://docs.python.org/3/library/functions.html#int",
-        "../commands/#distrinews.errors.MissingGradientError",
+        "../errors/#distrinews.errors.MissingGradientError",
         "../../../understand/gradient-sync/",
     ):
         assert f'href="{address}"' in text, address
