@@ -177,6 +177,7 @@ class FileSource:
     def _read(self, split: str) -> Iterator[Row]:
         files = self._files(split)
         if files[0].suffix == ".parquet":
+            # WHY here: every run imports this module, and few read parquet.
             from distrinews.data.parquet import read_parquet
 
             return read_parquet(files, split=split)
