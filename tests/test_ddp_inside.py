@@ -41,16 +41,21 @@ Sent = dict[str, list[int]]
 
 
 def watch(step: Callable[[], None], *, buffers: set[int]) -> Sent:
-    """Bytes of every broadcast and all-reduce of a step, in order."""
+    """Bytes of every broadcast, bucket and map of used parameters of a step, in order.
+
+    WHY the map stands apart: DDP queues it microseconds beside a bucket, and gloo has
+    two threads that take from the queue; which of them starts first is chance.
+    """
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as seen:
         step()
-    sent: Sent = {"broadcast": [], "all_reduce": []}
+    sent: Sent = {"broadcast": [], "all_reduce": [], "used_map": []}
     for event in seen.events():
         kind = event.name.removeprefix("gloo:")
         if event.name.startswith("gloo:") and kind in sent:
             [elements] = event.input_shapes[0]
             width = 8 if kind == "broadcast" and elements in buffers else 4
-            sent[kind].append(width * elements)
+            is_map = kind == "all_reduce" and width * elements in USED
+            sent["used_map" if is_map else kind].append(width * elements)
     return sent
 
 
@@ -92,10 +97,10 @@ def test_the_first_step_sends_one_bucket_and_later_ones_what_the_cost_model_cuts
 ) -> None:
     assert len(BUCKETS) == 3
     assert results["plain"] == [
-        {"broadcast": POSITIONS, "all_reduce": ALL},
-        {"broadcast": ORDER + POSITIONS, "all_reduce": BUCKETS},
-        {"broadcast": POSITIONS, "all_reduce": BUCKETS},
-        {"broadcast": POSITIONS, "all_reduce": BUCKETS},
+        {"broadcast": POSITIONS, "all_reduce": ALL, "used_map": []},
+        {"broadcast": ORDER + POSITIONS, "all_reduce": BUCKETS, "used_map": []},
+        {"broadcast": POSITIONS, "all_reduce": BUCKETS, "used_map": []},
+        {"broadcast": POSITIONS, "all_reduce": BUCKETS, "used_map": []},
     ]
 
 
@@ -105,21 +110,20 @@ def test_looking_for_unused_parameters_costs_an_all_reduce_and_the_rebuilding(
     """Negative control: with the flag the buckets are other ones, in every step."""
     for step in results["find_unused"]:
         assert step["broadcast"] == POSITIONS
-        *buckets, used = step["all_reduce"]
-        assert [used] == USED
-        assert sum(buckets) == sum(ALL)
-        assert buckets != BUCKETS
-        assert len(buckets) == len(BUCKETS)
+        assert step["used_map"] == USED
+        assert sum(step["all_reduce"]) == sum(ALL)
+        assert step["all_reduce"] != BUCKETS
+        assert len(step["all_reduce"]) == len(BUCKETS)
 
 
 def test_a_static_graph_is_watched_for_one_step_and_rebuilt_after_the_second(
     results: dict[str, list[Sent]],
 ) -> None:
     assert results["static"] == [
-        {"broadcast": POSITIONS, "all_reduce": USED + ALL},
-        {"broadcast": POSITIONS, "all_reduce": ALL},
-        {"broadcast": ORDER + POSITIONS, "all_reduce": BUCKETS},
-        {"broadcast": POSITIONS, "all_reduce": BUCKETS},
+        {"broadcast": POSITIONS, "all_reduce": ALL, "used_map": USED},
+        {"broadcast": POSITIONS, "all_reduce": ALL, "used_map": []},
+        {"broadcast": ORDER + POSITIONS, "all_reduce": BUCKETS, "used_map": []},
+        {"broadcast": POSITIONS, "all_reduce": BUCKETS, "used_map": []},
     ]
 
 
@@ -127,10 +131,10 @@ def test_two_micro_batches_send_gradients_and_buffers_once(
     results: dict[str, list[Sent]],
 ) -> None:
     assert results["accumulated"] == [
-        {"broadcast": POSITIONS, "all_reduce": []},
-        {"broadcast": [], "all_reduce": ALL},
-        {"broadcast": ORDER + POSITIONS, "all_reduce": []},
-        {"broadcast": [], "all_reduce": BUCKETS},
+        {"broadcast": POSITIONS, "all_reduce": [], "used_map": []},
+        {"broadcast": [], "all_reduce": ALL, "used_map": []},
+        {"broadcast": ORDER + POSITIONS, "all_reduce": [], "used_map": []},
+        {"broadcast": [], "all_reduce": BUCKETS, "used_map": []},
     ]
 
 
