@@ -57,6 +57,12 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
             replica = DistributedDataParallel(
                 net, device_ids=gpu, gradient_as_bucket_view=True
             )
+            # WHY: after its first backward DDP cuts its buckets anew. Without this step
+            # a resumed run would begin with other buckets than the undisturbed run has
+            # by then, and with three ranks or more the sums would round differently.
+            with sync.discarded_step(net):
+                inputs, labels = splits.batch([0], device=ranks.device)
+                F.cross_entropy(replica(**inputs).logits, labels).backward()
     report.print_summary(run, net=net, splits=splits)
     # --8<-- [end:same-start]
 
