@@ -12,8 +12,9 @@ import pathlib
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -389,6 +390,102 @@ def test_one_rank_fails_alone_and_launch_names_it_with_file_and_line(
     met = (tmp_path / "rank_0.txt").read_text(encoding="utf-8")
     assert "bad row" not in met
     assert "closed" in met.lower() or "reset" in met.lower(), met
+
+
+def test_a_failing_rank_whose_group_is_busy_reports_before_it_leaves(
+    start: Start, tmp_path: pathlib.Path
+) -> None:
+    program = start(PROGRAM, "fail_with_work_under_way", tmp_path, 2, 60.0)
+    assert program.exit_code(timeout_s=30) == 1
+    assert "rank 1 raised ValueError: bad row" in program.err
+    program.seconds_until_nothing_is_left(timeout_s=0.5)
+
+
+@torchrun_only
+@pytest.mark.slow
+@pytest.mark.parametrize("in_finally", [False, True])
+def test_a_failing_rank_of_torchrun_prints_its_error_and_ends_while_its_group_is_busy(
+    start: Start, tmp_path: pathlib.Path, in_finally: bool
+) -> None:
+    """Negative control: with `finally: destroy_process_group()` nobody hears of it."""
+    program = start(
+        *(*TORCHRUN, "--standalone", "--nproc_per_node=2", PROGRAM),
+        *("fail_with_work_under_way", tmp_path, 2, 60.0),
+        env={"DESTROY_IN_FINALLY": "1" if in_finally else ""},
+    )
+    if in_finally:
+        wait_until(lambda: len(program.processes()) > 2, timeout_s=30, what="ranks")
+        with pytest.raises(AssertionError, match="did not end"):
+            program.exit_code(timeout_s=25)
+        assert "bad row" not in program.err
+        program.kill_everything()
+        return
+    assert program.exit_code(timeout_s=40) == 1
+    assert "ValueError: bad row" in program.err
+    program.seconds_until_nothing_is_left(timeout_s=0.5)
+
+
+# --- Leaving the group, with a fake one ------------------------------------------
+
+
+class FakeGroup:
+    """What nccl does where no GPU is: to destroy it waits for peers for ever."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[str] = []
+        self.peers_came = threading.Event()
+        monkeypatch.setattr(torch_dist, "is_initialized", lambda: False)
+        for name, value in {**GOOD, "RANK": "0"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(process_group, "_init_process_group", lambda *how: None)
+        monkeypatch.setattr(
+            "distrinews.dist.spawn.exit_when_orphaned", lambda words: None
+        )
+        monkeypatch.setattr(torch_dist, "destroy_process_group", self.destroy)
+        monkeypatch.setattr(
+            torch_dist.distributed_c10d, "_abort_process_group", self.abort
+        )
+
+    def destroy(self) -> None:
+        self.calls.append("destroy")
+        self.peers_came.wait()
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+
+
+def test_after_an_error_a_group_is_aborted_and_after_success_destroyed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    group = FakeGroup(monkeypatch)
+    with pytest.raises(ZeroDivisionError), dist.setup():
+        _ = 1 / 0
+    assert group.calls == ["abort"]
+    # Negative control: nothing failed, so the group is left in good order.
+    group.peers_came.set()
+    with dist.setup():
+        pass
+    assert group.calls == ["abort", "destroy"]
+
+
+def test_a_group_that_cannot_be_left_ends_the_process_with_the_error_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    group = FakeGroup(monkeypatch)
+    monkeypatch.setattr(
+        torch_dist.distributed_c10d, "_abort_process_group", group.destroy
+    )
+    monkeypatch.setattr(process_group, "ABORT_TIMEOUT_S", 0.1)
+
+    def end(code: int) -> NoReturn:
+        raise SystemExit(code)
+
+    monkeypatch.setattr("distrinews.system.console.exit_now", end)
+    with pytest.raises(SystemExit) as ended, dist.setup():
+        _ = 1 / 0
+    group.peers_came.set()
+    assert ended.value.code == 1
+    assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 @posix_only

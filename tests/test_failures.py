@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from distrinews.dist.failures import Report, raise_root_cause
+from distrinews.dist.failures import (
+    Began,
+    Report,
+    exit_code_in_words,
+    raise_root_cause,
+)
 from distrinews.errors import DataError, RankFailedError
 
 TIMED_OUT = "RuntimeError: Timed out waiting 5000ms for recv operation (agreement.py:9)"
@@ -22,7 +27,7 @@ def cause(*reports: Report, hanging: tuple[int, ...] = (), **lines: str) -> str:
     ended = {each.rank: 1 for each in reports}
     locations = {int(name[1:]): where for name, where in lines.items()}
     with pytest.raises(RankFailedError) as caught:
-        raise_root_cause(reports, ended, hanging=hanging, locations=locations)
+        raise_root_cause(reports, ended, hanging=hanging, locations=locations, began={})
     return caught.value.what
 
 
@@ -53,7 +58,7 @@ def test_a_timeout_after_another_failure_is_not_the_cause() -> None:
 def test_a_silent_death_comes_before_every_report() -> None:
     with pytest.raises(RankFailedError, match="rank 1 was killed by SIGKILL"):
         raise_root_cause(
-            [report(0, 1.0, CLOSED)], {0: 1, 1: -9}, hanging=(), locations={}
+            [report(0, 1.0, CLOSED)], {0: 1, 1: -9}, hanging=(), locations={}, began={}
         )
 
 
@@ -61,11 +66,97 @@ def test_an_error_with_a_cure_is_raised_as_it_is() -> None:
     error = DataError("no rows.", why="w", fix="f", page="bad-data")
     failure = Report(0, 1.0, error, "", "", "")
     with pytest.raises(DataError) as caught:
-        raise_root_cause([failure], {0: 2}, hanging=(1,), locations={})
+        raise_root_cause([failure], {0: 2}, hanging=(1,), locations={}, began={})
     assert caught.value is error
 
 
 def test_a_closed_output_is_a_broken_pipe_for_the_program_to_judge() -> None:
     failure = report(0, 1.0, "BrokenPipeError: [Errno 32] Broken pipe (program.py:1)")
     with pytest.raises(BrokenPipeError):
-        raise_root_cause([failure], {0: 1}, hanging=(), locations={})
+        raise_root_cause([failure], {0: 1}, hanging=(), locations={}, began={})
+
+
+# --- A rank that ended without a report --------------------------------------------
+
+
+def died(
+    ended: dict[int, int],
+    *reports: Report,
+    hanging: tuple[int, ...] = (),
+    began: tuple[int, ...] = (0, 1, 2),
+    backend: str = "nccl",
+    **lines: str,
+) -> RankFailedError:
+    locations = {int(name[1:]): where for name, where in lines.items()}
+    with pytest.raises(RankFailedError) as caught:
+        raise_root_cause(
+            reports,
+            ended,
+            hanging=hanging,
+            locations=locations,
+            began={rank: Began(backend) for rank in began},
+        )
+    return caught.value
+
+
+def test_a_rank_aborted_while_another_sleeps_is_not_blamed_but_the_sleeper() -> None:
+    """What nccl's watchdog does to the healthy rank that waits."""
+    error = died({0: -6}, hanging=(1,), r1="(program.py:7 in sleep)")
+    assert error.what.startswith("rank 1 is at (program.py:7 in sleep). It is alive")
+    assert error.page == "rank-hung"
+    frozen = died({0: -6}, hanging=(1,))
+    assert frozen.what.startswith("rank 1 is at a halt: its process is frozen")
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "(a.py:3 in f), waiting in all_reduce",
+        "(a.py:3 in f), computing or waiting in b",
+    ],
+)
+def test_an_aborted_rank_is_blamed_where_the_others_wait_for_it(where: str) -> None:
+    """Negative control: a size mismatch under gloo aborts the rank that is wrong."""
+    error = died({0: -6}, hanging=(1,), r1=where)
+    assert error.what == "rank 0 was killed by SIGABRT and left no traceback."
+    alone = died({0: -6, 1: 0})
+    assert alone.what == error.what
+    # gloo has no watchdog: whatever the others do, the aborted rank is the cause.
+    sleeping = died({0: -6}, hanging=(1,), backend="gloo", r1="(a.py:7 in sleep)")
+    assert sleeping.what == error.what
+
+
+def test_an_abort_after_another_ranks_own_error_is_its_consequence() -> None:
+    assert "ValueError: bad row" in died({0: -6, 1: 1}, report(1, 1.0, BAD_ROW)).what
+    # Negative control: a report that only says "the other one has left" explains
+    # nothing, and an abort is then the cause.
+    assert "SIGABRT" in died({0: -6, 1: 1}, report(1, 1.0, CLOSED)).what
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0xC0000005, "killed by 0xC0000005 (access violation: a crash in compiled"),
+        (0xC0000409, "killed by 0xC0000409 (fail fast"),
+        (0xC000013A, "killed by 0xC000013A (Ctrl-C)"),
+        (1, "ended with exit code 1 and left no traceback"),
+        (-11, "killed by SIGSEGV"),
+        (-99, "killed by signal 99"),
+    ],
+)
+def test_an_exit_code_is_said_in_words_on_any_system(code: int, words: str) -> None:
+    assert words in died({0: 0, 1: code}).what
+
+
+def test_only_a_rank_that_did_not_begin_ended_before_its_function() -> None:
+    before = "rank 1 ended with exit code 1 before it reached its function."
+    assert died({1: 1}, began=(0,)).what == before
+    dll = died({1: 0xC0000135}, began=(0,)).what
+    assert "0xC0000135 (a DLL was not found) before it reached its function" in dll
+    # Negative control: it had begun; and a signal is a signal, begun or not.
+    assert "before it reached" not in died({1: 1}, began=(0, 1)).what
+    assert died({1: -9}, began=()).what.startswith("rank 1 was killed by SIGKILL")
+
+
+def test_a_small_number_is_no_windows_code() -> None:
+    assert exit_code_in_words(5) == "exit code 5"

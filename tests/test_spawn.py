@@ -106,12 +106,12 @@ def test_the_rank_that_failed_first_is_named_once_with_file_and_line(
     check_nothing_is_left(program, tmp_path)
 
 
-@pytest.mark.parametrize(("remember", "named"), [("1", 1), ("0", 0)])
-def test_the_first_failure_counts_not_the_first_report(
-    start_ranks: StartRanks, remember: str, named: int
+@pytest.mark.parametrize(("reports", "named"), [("1", 1), ("0", 0)])
+def test_a_rank_reports_before_it_leaves_and_so_the_first_failure_counts(
+    start_ranks: StartRanks, reports: str, named: int
 ) -> None:
     """With "0" as negative control: the first report is another rank's."""
-    program = start_ranks("close_slowly", env={"RANK_REMEMBER": remember})
+    program = start_ranks("close_slowly", env={"RANK_REPORTS": reports})
     assert program.exit_code() == 1
     assert f"A rank failed: rank {named} raised" in program.err
 

@@ -18,7 +18,48 @@ from typing import NoReturn
 
 from distrinews.errors import DistriNewsError, RankFailedError
 
-__all__ = ["Report", "raise_root_cause"]
+__all__ = ["Began", "Report", "exit_code_in_words", "raise_root_cause"]
+
+SIGABRT = 6  # Windows has no such signal
+# What Windows ends a process with, by its documentation (NTSTATUS values): the name,
+# and what a reader should know.
+WINDOWS_EXIT_CODES = {
+    0xC0000005: "access violation: a crash in compiled code",
+    0xC0000017: "no memory: the machine ran out of it",
+    0xC000001D: "illegal instruction: compiled code that this processor cannot run",
+    0xC00000FD: "stack overflow",
+    0xC000012D: "commitment limit: memory and page file are full",
+    0xC0000135: "a DLL was not found",
+    0xC000013A: "Ctrl-C",
+    0xC0000142: "a DLL could not start",
+    0xC0000374: "heap corruption: a crash in compiled code",
+    0xC0000409: "fail fast: compiled code gave up, as by abort()",
+    0x40000015: "abort() in compiled code",
+}
+# How gloo and nccl say that another rank is gone or did not come.
+CONSEQUENCES = (
+    *("connection closed", "connection reset", "connection refused", "broken pipe"),
+    *("timed out", "monitoredbarrier", "nccl", "distbackenderror", "socket"),
+)
+# What the most frequent signals mean for a rank.
+SIGNAL_MEANINGS = {
+    "SIGKILL": "SIGKILL most often means that the machine ran out of memory.",
+    "SIGABRT": "compiled code gave up, and its last words stand above: a collective "
+    "whose sizes differ, or nccl's watchdog after a timeout.",
+    "SIGSEGV": "SIGSEGV is a crash in compiled code.",
+    "SIGBUS": "SIGBUS most often means that shared memory (/dev/shm) is full.",
+    "SIGTERM": "another program asked it to end.",
+}
+
+
+@dataclass(frozen=True)
+class Began:
+    """What a rank tells its starter once it has reached its function.
+
+    It tells it again when it has joined a process group, with the group's backend.
+    """
+
+    backend: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,14 +80,16 @@ def raise_root_cause(
     *,
     hanging: Sequence[int],
     locations: Mapping[int, str],
+    began: Mapping[int, Began],
 ) -> NoReturn:
     """Raise the one failure that explains the others.
 
     Args:
-        reports: What failing ranks reported.
-        ended: Rank -> exit code, of those that have ended; not all of them are 0.
+        reports: What failing ranks reported. May be empty if one ended badly.
+        ended: Rank -> exit code, of those that have ended.
         hanging: Ranks that are still running and have reported nothing.
         locations: Rank -> line that it executes, of the hanging ranks that answered.
+        began: Rank -> its last word on that, of those that reached their function.
 
     Raises:
         DistriNewsError: The first failure was one; it is raised again, once.
@@ -55,11 +98,16 @@ def raise_root_cause(
     """
     # WHY this order: a rank that dies takes the others' next collective with it, and
     # they report a closed connection. So: first a rank that died without a word, then
-    # the earliest report.
+    # the earliest report. SIGABRT is less certain: nccl aborts ranks that are healthy.
     reported = {report.rank for report in reports}
+    own_failure = any(not _is_consequence(report) for report in reports)
     for rank, code in sorted(ended.items()):
         if code != 0 and rank not in reported:
-            _raise_died(rank, code)
+            if code == -SIGABRT and own_failure:
+                continue
+            if code == -SIGABRT and began.get(rank, Began()).backend == "nccl":
+                _raise_if_abandoned(rank, hanging, locations)
+            _raise_died(rank, code, has_begun=rank in began)
     _raise_hang(reports, hanging, locations)
     first = min(reports, key=lambda report: report.failed_at_s)
     if first.error is not None:
@@ -122,22 +170,96 @@ def _rank_of(report: Report) -> int:
     return report.rank
 
 
-def _raise_died(rank: int, code: int) -> NoReturn:
-    if code > 0:
+def _is_consequence(report: Report) -> bool:
+    """Whether a rank failed because another one had left or did not come."""
+    summary = report.summary.lower()
+    return report.error is None and any(words in summary for words in CONSEQUENCES)
+
+
+def _raise_if_abandoned(
+    aborted: int, hanging: Sequence[int], locations: Mapping[int, str]
+) -> None:
+    """If a rank was aborted because others never came, say where those are.
+
+    Why: nccl's watchdog ends the rank that waits, by SIGABRT, and that rank is healthy.
+    The one to look at is alive, says nothing, and waits for nobody. gloo has no such
+    watchdog; there SIGABRT is a crash of the rank itself.
+
+    Raises:
+        RankFailedError: There is one; it is named.
+    """
+    elsewhere = [
+        rank for rank in hanging if "waiting in" not in locations.get(rank, "")
+    ]
+    if not elsewhere:
+        return  # those alive wait for the aborted one: it is the cause
+    places = "; ".join(
+        f"rank {rank} is at {locations.get(rank, 'a halt: its process is frozen')}"
+        for rank in elsewhere
+    )
+    raise RankFailedError(
+        f"{places}. It is alive and reported nothing, while rank {aborted} was ended "
+        "by SIGABRT.",
+        why="nccl's watchdog ends a rank by SIGABRT when it has waited for the others "
+        "until the timeout. The rank that did not come is the one to look at.",
+        fix="let every rank call the same collectives in the same order; look at the "
+        "line named first. If it only needs longer: setup(timeout_s=...).",
+        page="rank-hung",
+    )
+
+
+def _raise_died(rank: int, code: int, *, has_begun: bool) -> NoReturn:
+    if code > 0 and not has_begun:
         raise RankFailedError(
-            f"rank {rank} ended with exit code {code} before it reached its function.",
+            f"rank {rank} ended with {exit_code_in_words(code)} before it reached its "
+            "function.",
             why="a new process first imports the file that holds the function; that "
             "failed, or the file starts processes itself. The others were stopped.",
             fix='read the lines above; start below `if __name__ == "__main__":`.',
             page="rank-failed",
         )
-    name = f"signal {-code}"
-    with contextlib.suppress(ValueError):
-        name = signal.Signals(-code).name
+    if code > 0 and code not in WINDOWS_EXIT_CODES:
+        raise RankFailedError(
+            f"rank {rank} ended with {exit_code_in_words(code)} and left no traceback.",
+            why="something in its function ended the process: sys.exit, os._exit, or "
+            "on Windows another program, such as the Task Manager. The other ranks "
+            "were stopped.",
+            fix="raise an error instead of leaving; read the lines above.",
+            page="rank-failed",
+        )
+    words = exit_code_in_words(code)
+    meaning = SIGNAL_MEANINGS.get(words, "the operating system ended it.")
     raise RankFailedError(
-        f"rank {rank} was killed by {name} and left no traceback.",
-        why="SIGKILL most often means that the machine ran out of memory; SIGSEGV is "
-        "a crash in compiled code. The other ranks were stopped.",
-        fix="--num-ranks 1 or a smaller --global-batch-size, and close other programs.",
+        f"rank {rank} was killed by {words} and left no traceback.",
+        why=f"{meaning} The other ranks were stopped.",
+        fix="read the lines above. If memory may have run out: --num-ranks 1 or a "
+        "smaller --global-batch-size, and close other programs.",
         page="rank-killed",
     )
+
+
+def exit_code_in_words(code: int) -> str:
+    """Say what a process's exit code means.
+
+    Args:
+        code: As `multiprocessing` gives it: minus the signal's number on POSIX; on
+            Windows 32 bits without a sign, where a crash is a large number.
+
+    Returns:
+        A signal's name, the meaning of a Windows code, or "exit code N".
+
+    Source: Microsoft's [MS-ERREF], "NTSTATUS Values".
+
+    Examples:
+        >>> exit_code_in_words(-9), exit_code_in_words(3)
+        ('SIGKILL', 'exit code 3')
+        >>> exit_code_in_words(0xC0000005)
+        '0xC0000005 (access violation: a crash in compiled code)'
+    """
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-code).name
+        return f"signal {-code}"
+    if code in WINDOWS_EXIT_CODES:
+        return f"0x{code:08X} ({WINDOWS_EXIT_CODES[code]})"
+    return f"exit code {code}"

@@ -142,7 +142,7 @@ def _run_rank(
 ) -> None:
     """Worker entry point: join the group, then call `fn`."""
     os.environ["RANK"] = os.environ["LOCAL_RANK"] = str(rank)
-    with setup(timeout_s=timeout_s) as ranks, spawn.remember_failure_time():
+    with setup(timeout_s=timeout_s) as ranks, spawn.report_failure():
         fn(ranks, *args)
 
 

@@ -17,6 +17,8 @@ import contextlib
 import os
 import pathlib
 import shutil
+import threading
+import traceback
 from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,6 +29,7 @@ import torch.distributed as torch_dist
 
 from distrinews.dist import spawn
 from distrinews.errors import SetupError
+from distrinews.system import console
 
 __all__ = [
     "STORE_VARIABLE",
@@ -40,6 +43,8 @@ __all__ = [
 # How long a rank waits in one collective before it gives up: longer than any step or
 # save of this course, short enough that a hang is noticed over a cup of coffee.
 TIMEOUT_S = 600.0
+# How long a rank that failed may take to leave its group.
+ABORT_TIMEOUT_S = 5.0
 # The environment variable by which `dist.launch` tells its ranks where they meet.
 STORE_VARIABLE = "DISTRINEWS_STORE"
 
@@ -137,6 +142,9 @@ def setup(*, timeout_s: float = TIMEOUT_S) -> Generator[Ranks, None, None]:
             On this rank only.
 
     Note:
+        An error that leaves the block aborts the group, without waiting for the other
+        ranks: a rank that waits for this one fails, too. If that takes longer than
+        5 s, the error is printed and this process ends with exit code 1.
         Cost: one rendezvous; nothing per step. CUDA tensors travel by nccl when every
         rank of this machine has a GPU of its own; everything else travels by gloo.
 
@@ -166,8 +174,43 @@ def setup(*, timeout_s: float = TIMEOUT_S) -> Generator[Ranks, None, None]:
         _init_process_group(rank, world_size, device, timeout_s)
     try:
         yield Ranks(rank, local_rank=local_rank, world_size=world_size, device=device)
-    finally:
+    except BaseException as error:
         if world_size > 1:
+            _leave_after_error(error)
+        raise
+    # WHY only here: to destroy a group is to wait for what is still under way in it.
+    if world_size > 1:
+        torch_dist.destroy_process_group()
+
+
+def _leave_after_error(error: BaseException) -> None:
+    """Leave the group without waiting for ranks that wait for this one.
+
+    Why: other ranks may be inside a collective that this rank will never call, or this
+    rank has started one that they will never call. To destroy the group would wait for
+    it: with nccl for ever, with gloo until the timeout (seen with torch 2.13). The
+    traceback would not appear, and torchrun could not end the job.
+    """
+    leaving = threading.Thread(target=_abort_groups, name="abort-groups", daemon=True)
+    leaving.start()
+    leaving.join(ABORT_TIMEOUT_S)
+    if leaving.is_alive():
+        # Nothing orderly is possible any more, not even the end of the interpreter.
+        if not spawn.is_reported(error):
+            traceback.print_exception(error)
+        console.exit_now(1)
+
+
+def _abort_groups() -> None:
+    """Give up all groups of this process, with what is under way in them."""
+    # WHY a private function: torch has no public one for all groups (2.13). It breaks
+    # off nccl's kernels on the GPU, and closes gloo's connections, so that peers wake.
+    abort = getattr(torch_dist.distributed_c10d, "_abort_process_group", None)
+    with contextlib.suppress(Exception):  # an older torch, or a backend without it
+        if abort is not None:
+            abort()
+    with contextlib.suppress(Exception):  # after a CUDA error this fails, too
+        if torch_dist.is_initialized():
             torch_dist.destroy_process_group()
 
 
@@ -187,6 +230,7 @@ def _init_process_group(
         timeout=timeout,
         device_id=device if on_gpu else None,
     )
+    spawn.report_began("nccl" if on_gpu else "gloo")
 
 
 def _rendezvous_store(rank: int, world_size: int, timeout: timedelta) -> Any:

@@ -30,7 +30,13 @@ from distrinews.errors import DistriNewsError
 from distrinews.system import console
 from distrinews.system.signals import cleanup_on_signal, defer_signals
 
-__all__ = ["exit_when_orphaned", "remember_failure_time", "run_ranks"]
+__all__ = [
+    "exit_when_orphaned",
+    "is_reported",
+    "report_began",
+    "report_failure",
+    "run_ranks",
+]
 
 # How long the other ranks may take to report the same failure before they are stopped.
 GRACE_S = 2.0
@@ -42,6 +48,8 @@ LOCATIONS_TIMEOUT_S = 2.0
 
 # The process of a rank, and the parent's end of the pipe to it.
 Worker = tuple[SpawnProcess, connection.Connection]
+# In a rank: its number and its line to the starter.
+_to_starter: tuple[int, stacks.ParentConnection] | None = None
 
 
 def run_ranks(
@@ -109,54 +117,91 @@ def _run_worker(
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     parent_connection = stacks.ParentConnection(sender)
     parent_connection.answer_requests()
+    global _to_starter
+    _to_starter = rank, parent_connection
+    report_began()
     try:
-        target(rank, *args)
-    except Exception as error:  # reported to the starter, which raises it
-        course_error = error if isinstance(error, DistriNewsError) else None
-        traceback_text = traceback.format_exc()
-        frames = traceback.extract_tb(error.__traceback__)
-        location = stacks.innermost_line(frames, users_only=True)
-        failed_line = stacks.innermost_line(frames)
-        summary = f"{type(error).__name__}: {error} {failed_line}"
-        failed_at_s = getattr(error, "failed_at_s", time.perf_counter())
-        report = failures.Report(
-            rank, failed_at_s, course_error, summary, location, traceback_text
-        )
-        parent_connection.send(report)
-        if isinstance(error, BrokenPipeError):
-            # An orderly exit would complain about the closed output again.
-            console.exit_now(1)
+        with report_failure():
+            target(rank, *args)
+    except BrokenPipeError:
+        # An orderly exit would complain about the closed output again.
+        console.exit_now(1)
+    except Exception:  # its starter raises it
         sys.exit(1)  # orderly: progress bars end their lines
     console.exit_now(0)
 
 
 @contextlib.contextmanager
-def remember_failure_time() -> Generator[None, None, None]:
-    """Note on an error that leaves the block when it did so.
+def report_failure() -> Generator[None, None, None]:
+    """Tell the starter, if there is one, of an error that leaves the block; once.
 
-    Why: `run_ranks` names the rank that failed first. A failing rank then leaves its
-    process group, which closes its connections; the others fail for that reason, and
-    may report it before this rank has finished leaving.
+    Why: a failing rank leaves its process group, which may block, and which closes its
+    connections, so that the others fail, too. The report must be on its way before, or
+    the reader would see the others' failure, or none.
 
     Yields:
         None.
 
     Examples:
-        >>> with contextlib.suppress(KeyError), remember_failure_time():
+        >>> with contextlib.suppress(KeyError), report_failure():
         ...     raise KeyError("loss")
     """
     try:
         yield
     except Exception as error:
-        # WHY this clock: it is the same for all processes of a machine, and on Windows
-        # the others tick 64 times per second only, too seldom to tell who was first.
-        error.failed_at_s = time.perf_counter()  # type: ignore[attr-defined]
+        if _to_starter is not None and not is_reported(error):
+            rank, parent_connection = _to_starter
+            parent_connection.send(_report(rank, error))
+            error.is_reported = True  # type: ignore[attr-defined]
         raise
+
+
+def is_reported(error: BaseException) -> bool:
+    """Say whether the starter knows of this error.
+
+    Args:
+        error: What a rank raised.
+
+    Returns:
+        True after `report_failure` has sent it.
+
+    Examples:
+        >>> is_reported(KeyError("loss"))
+        False
+    """
+    return getattr(error, "is_reported", False)
+
+
+def report_began(backend: str = "") -> None:
+    """Tell the starter, if there is one, that this rank has begun.
+
+    Args:
+        backend: What carries its collectives; empty before it has joined a group.
+
+    Examples:
+        >>> report_began("gloo")  # alone: nobody listens
+    """
+    if _to_starter is not None:
+        _to_starter[1].send(failures.Began(backend))
+
+
+def _report(rank: int, error: Exception) -> failures.Report:
+    """How this rank failed, and when."""
+    # WHY this clock: it is the same for all processes of a machine, and on Windows the
+    # others tick 64 times per second only, too seldom to tell who was first.
+    failed_at_s = time.perf_counter()
+    course_error = error if isinstance(error, DistriNewsError) else None
+    frames = traceback.extract_tb(error.__traceback__)
+    location = stacks.innermost_line(frames, users_only=True)
+    summary = f"{type(error).__name__}: {error} {stacks.innermost_line(frames)}"
+    text = "".join(traceback.format_exception(error))
+    return failures.Report(rank, failed_at_s, course_error, summary, location, text)
 
 
 def _wait_for_all(workers: list[Worker]) -> None:
     """Return when every rank ended well; raise as soon as the cause is known."""
     reports: list[failures.Report] = []
+    began: dict[int, failures.Began] = {}
     ended: dict[int, int] = {}  # rank -> exit code
     deadline_s = float("inf")
     while len(ended) < len(workers) and time.monotonic() < deadline_s:
@@ -168,31 +213,41 @@ def _wait_for_all(workers: list[Worker]) -> None:
         connection.wait([*sentinels, *pipes], timeout=0.5)
         for rank, (process, receiver) in enumerate(workers):
             code = process.exitcode  # before the pipe: the report comes before the end
-            reports += _receive_reports(receiver)
+            for message in _receive(receiver):
+                if isinstance(message, failures.Report):
+                    reports.append(message)
+                elif isinstance(message, failures.Began):
+                    began[rank] = message
             if code is not None:
                 ended[rank] = code
-        if deadline_s == float("inf") and any(ended.values()):
+        # WHY a report, too: a rank that has failed may block while it leaves its group.
+        if deadline_s == float("inf") and (reports or any(ended.values())):
             deadline_s = time.monotonic() + GRACE_S
-    if any(ended.values()):
+    if reports or any(ended.values()):
         pipes = [receiver for _, receiver in workers]
         locations = stacks.request_locations(pipes, timeout_s=LOCATIONS_TIMEOUT_S)
-        hanging = [rank for rank in range(len(workers)) if rank not in ended]
-        failures.raise_root_cause(reports, ended, hanging=hanging, locations=locations)
+        failed = {report.rank for report in reports}
+        hanging = [
+            rank for rank in range(len(workers)) if rank not in ended.keys() | failed
+        ]
+        failures.raise_root_cause(
+            reports, ended, hanging=hanging, locations=locations, began=began
+        )
 
 
-def _receive_reports(receiver: connection.Connection) -> list[failures.Report]:
-    """What a rank has sent, at most one report; closes a pipe that has said it all."""
+def _receive(receiver: connection.Connection) -> list[object]:
+    """What a rank has sent: that it began, and at most one report, the last word."""
     # WHY while the rank still runs: a pipe holds 64 KiB (8 KiB on Windows). A rank with
     # a longer traceback waits for its reader before it can end.
-    if receiver.closed:
-        return []
-    reports = []
-    with contextlib.suppress(EOFError, OSError):
-        if not receiver.poll():
-            return []
-        reports.append(receiver.recv())
-    receiver.close()
-    return reports
+    messages: list[object] = []
+    try:
+        while not receiver.closed and receiver.poll():
+            messages.append(receiver.recv())
+            if isinstance(messages[-1], failures.Report):
+                receiver.close()
+    except (EOFError, OSError):
+        receiver.close()
+    return messages
 
 
 def _terminate(processes: Iterator[SpawnProcess]) -> None:

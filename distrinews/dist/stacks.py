@@ -84,7 +84,8 @@ def request_locations(
     for pipe, index in asked.items():
         with contextlib.suppress(EOFError, OSError):
             # WHY ask each so briefly: one that is frozen must not hold up the rest.
-            if pipe.poll(timeout_s / len(asked)):
+            # WHY go on reading: a rank may just have said something else.
+            while index not in locations and pipe.poll(timeout_s / len(asked)):
                 message = pipe.recv()
                 if isinstance(message, Location):
                     locations[index] = message
@@ -143,4 +144,8 @@ def _main_thread_location() -> str:
         name for name in torch_calls if not name.startswith("_") and name != "wrapper"
     ]
     location = innermost_line(frames, users_only=True)
-    return location + (f", waiting in {public_names[-1]}" if public_names else "")
+    if public_names:
+        return f"{location}, waiting in {public_names[-1]}"
+    # DDP's all-reduces are called and awaited by autograd, below any Python frame.
+    is_in_backward = any(called.name == "_engine_run_backward" for called in frames)
+    return location + (", computing or waiting in backward" if is_in_backward else "")

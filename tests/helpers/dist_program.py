@@ -27,6 +27,7 @@ import torch
 import torch.distributed as torch_dist
 
 from distrinews import dist
+from distrinews.dist import process_group
 from distrinews.errors import DataError, DistriNewsError
 from distrinews.system import console
 
@@ -211,6 +212,14 @@ def miss_each_other(ranks: dist.Ranks, out: pathlib.Path) -> None:
         torch_dist.recv(torch.zeros(2), src=0)
 
 
+def fail_with_work_under_way(ranks: dist.Ranks, out: pathlib.Path) -> None:
+    """Rank 1 starts an all-reduce that rank 0 never joins, and fails."""
+    if ranks.rank == 1:
+        torch_dist.all_reduce(torch.ones(1), async_op=True)
+        raise ValueError("bad row")
+    time.sleep(120)
+
+
 def stuck_and_busy(ranks: dist.Ranks, out: pathlib.Path) -> None:
     """Rank 0 waits in a collective that rank 1 never joins: it computes for ever."""
     (out / f"{ranks.rank}.pid").write_text(str(os.getpid()))
@@ -237,12 +246,17 @@ RANK_FUNCTIONS = {
     "leave_rank_0_alone": leave_rank_0_alone,
     "stop_rank_1": stop_rank_1,
     "hang_rank_1": hang_rank_1,
+    "fail_with_work_under_way": fail_with_work_under_way,
     "stuck_and_busy": stuck_and_busy,
     "miss_each_other": miss_each_other,
 }
 
 
 def main() -> None:
+    if os.environ.get("DESTROY_IN_FINALLY"):  # what tutorials write
+        process_group._leave_after_error = lambda error: (
+            torch_dist.destroy_process_group()
+        )
     function, out = sys.argv[1], pathlib.Path(sys.argv[2])
     if function == "setup_again":
         setup_again(out)

@@ -84,13 +84,13 @@ def raise_value_error(rank: int) -> None:
 
 def close_slowly(rank: int) -> None:
     """Rank 1 fails first, but is the last to end: closing takes it a while."""
-    remember = os.environ.get("RANK_REMEMBER") == "1"
-    noted = spawn.remember_failure_time() if remember else contextlib.nullcontext()
+    reports = os.environ.get("RANK_REPORTS") == "1"
+    reporting = spawn.report_failure() if reports else contextlib.nullcontext()
     if rank == 0:
         time.sleep(0.4)
         raise ConnectionError("peer closed")
     try:
-        with noted:
+        with reporting:
             raise ValueError("bad row")
     finally:
         time.sleep(0.8)
