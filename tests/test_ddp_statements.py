@@ -21,10 +21,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.profiler import ProfilerActivity, profile
 
 from distrinews import dist
+from distrinews.bench.costmodel import calibration
 from distrinews.errors import RankFailedError
+from distrinews.model import sizes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(200)]
 Results = dict[str, Any]
+PRESETS = ("minilm", "distilbert")
 
 
 def run(
@@ -129,6 +132,18 @@ def compile_both_ways(ranks: dist.Ranks, out: Path) -> None:
                 "name": next(iter(model.state_dict())),
             }
     _dynamo.config.optimize_ddp = True
+    ids = torch.ones(2, 8, dtype=torch.long)
+    for preset in PRESETS:
+        for order in ("wrapped first", "compiled first"):
+            _dynamo.reset()
+            graphs, net = Graphs(), sizes.build(preset)
+            model = (
+                torch.compile(DistributedDataParallel(net), backend=graphs)
+                if order == "wrapped first"
+                else DistributedDataParallel(torch.compile(net, backend=graphs))
+            )
+            model(ids).logits.sum().backward()
+            results[f"{preset}, {order}"] = graphs.count
     for title, make in (
         ("Sequential", lambda: nn.Sequential(nn.Linear(512, 512), nn.Tanh())),
         ("own class", Layers),
@@ -175,6 +190,15 @@ def test_compiled_before_or_after_wrapping_ddp_splits_the_graph_and_overlaps_ali
         assert whole["graphs"] == 1
         assert not overlaps(whole["events"])
         assert whole["events"].count("all_reduce") == 4
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_our_models_become_as_many_graphs_as_they_have_buckets(
+    compiled: Results, preset: str
+) -> None:
+    buckets = calibration.ddp_buckets(preset, calibration.DEFAULT_BUCKET_MIB)
+    assert compiled[f"{preset}, wrapped first"] == len(buckets)
+    assert compiled[f"{preset}, compiled first"] == len(buckets)
 
 
 def test_the_order_of_wrapping_and_compiling_changes_the_names(
