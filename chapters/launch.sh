@@ -11,8 +11,9 @@
 #   FLAGS             everything after CHAPTER goes to the chapter, unchanged
 #
 # Why torchrun and not `python CHAPTER`? Here they do the same. But torchrun is what
-# clusters use: with two machines only its flags change, never the chapter. (On
-# Windows use `python CHAPTER`: the official wheels cannot run torchrun.)
+# clusters use. This script is for one machine: its ranks meet on the loopback. With two
+# machines that share a file system the chapter stays, and torchrun's line is your own.
+# (On Windows use `python CHAPTER`: the official wheels cannot run torchrun.)
 
 # -e: stop at the first failing command. -u: a misspelt variable is an error, not "".
 # pipefail: a pipeline fails if any part of it does.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import random
 
 import pytest
@@ -50,6 +52,44 @@ def test_hidden_and_exposed_by_hand() -> None:
     assert (prediction.hidden_s, prediction.exposed_s) == (2.0, 2.0)
     assert prediction.contention_s == 1.0
     assert prediction.step_s == 1.0 + 3.0 + 2.0 + 1.0 + 0.5
+
+
+@pytest.mark.parametrize("preset", ["minilm", "distilbert"])
+def test_a_step_counts_the_last_bucket_once(preset: str) -> None:
+    """The page's formulas against the simulation, over slow and fast links."""
+    buckets = calibration.ddp_buckets(preset, calibration.DEFAULT_BUCKET_MIB)
+    twice_is_wrong = 0
+    for world_size, gbit in itertools.product((2, 4, 8, 64), (1, 5, 10, 25, 100)):
+        link = Link(alpha_s=5e-5, bytes_per_s=gbit * 1e9 / 8)
+        step = functools.partial(
+            step_model.predict,
+            Compute(0.5 / world_size, 0.0, 0.0, backward_share=0.65, optimizer_s=0.03),
+            link,
+            world_size=world_size,
+            rows=16,
+            tokens=50,
+        )
+        told = step(buckets=buckets)
+        travel = [
+            step_model.ring_s(size, world_size=world_size, link=link)
+            for _, size in buckets
+        ]
+        ready = [part * told.backward_s for part, _ in buckets]
+        outside = told.forward_s + told.optimizer_s
+        # Of every bucket: when it is full, then its way and that of all behind it.
+        exact = max(ready[i] + sum(travel[i:]) for i in range(len(buckets)))
+        assert told.step_s == pytest.approx(outside + exact)
+        # The first formula: never too long, and exact for two buckets.
+        first = max(told.backward_s, ready[0] + sum(travel[:-1])) + travel[-1]
+        assert outside + first <= told.step_s * (1 + 1e-9)
+        two = step(buckets=[buckets[0], buckets[-1]])
+        first = max(told.backward_s, ready[0] + travel[0]) + travel[-1]
+        assert two.step_s == pytest.approx(outside + first)
+        # Negative control: with all of communication in the maximum the last bucket
+        # counts twice, as soon as communication is longer than backward.
+        twice = max(told.backward_s, sum(travel)) + travel[-1]
+        twice_is_wrong += outside + twice > 1.2 * told.step_s
+    assert twice_is_wrong >= 8  # of the 20 links
 
 
 def test_alone_nothing_travels() -> None:

@@ -6,6 +6,7 @@ them one more question costs nothing. `helpers/dist_program.py` is what the rank
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import pathlib
@@ -657,6 +658,26 @@ def wait_for_ranks(out: pathlib.Path, num_ranks: int) -> list[int]:
         what="ranks at work",
     )
     return [int(file.read_text()) for file in files]
+
+
+def modules_that_call(name: str) -> set[str]:
+    """Name the modules of the library with a call of `SOMETHING.NAME(...)`."""
+    package = pathlib.Path(dist.__file__).parents[1]
+    return {
+        path.relative_to(package).with_suffix("").as_posix()
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == name
+    }
+
+
+def test_only_setup_makes_the_default_group_and_others_make_groups_beside_it() -> None:
+    assert modules_that_call("init_process_group") == {"dist/process_group"}
+    # Negative control: `setup` and `rank0_first` alone was wrong.
+    others = modules_that_call("new_group") - {"dist/process_group"}
+    assert others > {"dist/launcher", "sync/sparse_embedding"}
 
 
 def test_a_rank_takes_its_gpu_before_it_meets_the_others(

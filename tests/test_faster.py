@@ -239,6 +239,22 @@ def leave_one_out(ranks: dist.Ranks, out: Path) -> None:
     assert replica.module is net
 
 
+def test_touched_rows_also_save_writing_a_dense_gradient() -> None:
+    """So "no averaging", which keeps a dense one, is no floor for them."""
+    ids = torch.tensor([3, 7])
+    table, plain = nn.Embedding(1000, 4), nn.Embedding(1000, 4)
+    sparse_embedding.RowGradient(table)
+    table(ids).sum().backward()
+    assert table.weight.grad is not None
+    assert table.weight.grad.is_sparse
+    assert table.weight.grad._nnz() == 2
+    # Negative control: without it all rows are written.
+    plain(ids).sum().backward()
+    assert plain.weight.grad is not None
+    assert plain.weight.grad.shape == (1000, 4)
+    assert not plain.weight.grad.is_sparse
+
+
 def test_a_parameter_that_one_rank_left_out_is_named_on_all(tmp_path: Path) -> None:
     dist.launch(leave_one_out, tmp_path, num_ranks=2, timeout_s=60)
     for rank in range(2):

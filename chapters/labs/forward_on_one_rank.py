@@ -1,12 +1,12 @@
 """Rank 0 alone evaluates through the DDP wrapper: a later step fails.
 
-Symptom   gloo: "Received data size doesn't match expected size. Is there a distributed
-          collective mismatch in your code?" in a later step. nccl: a hang.
-Cause     The model has a buffer (as BatchNorm has). Every forward of the wrapper first
-          copies rank 0's buffers to all ranks: a collective, also without gradients.
-          Rank 0 called it once more than the others.
+Symptom   gloo on Linux: "Received data size doesn't match expected size. Is there a
+          distributed collective mismatch in your code?" in a later step. Else: a hang.
+Cause     The model has a buffer (as BatchNorm has). After a training step the wrapper's
+          next forward copies rank 0's buffers to all ranks: a collective, also without
+          gradients. Rank 0 called it once more than the others.
 Fix       Evaluate `replica.module`, or let every rank evaluate.
-Detector  gloo, which compares the size that comes with the size that it expects.
+Detector  gloo on Linux aborts when more bytes come than it expects. Else the timeout.
 Look at   Rank 0's evaluation went well. The rank that dies is another one, later.
 Question  Why does the same code run well with a model that has no buffers?
 Source    https://github.com/pytorch/pytorch/issues/54059

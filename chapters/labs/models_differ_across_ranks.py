@@ -5,7 +5,7 @@ Symptom   "RuntimeError: DDP expects same model across all ranks, but Rank 0 has
 Cause     The ranks read different settings, so their models have different shapes.
 Fix       Rank 0 reads the settings and broadcasts them; every rank builds the same
           model.
-Detector  DDP's constructor: it compares the number and shapes of all parameters.
+Detector  DDP's constructor: it compares number and shapes of the trainable parameters.
 Look at   The two numbers in the message, and the rank that each belongs to.
 Question  Would DDP also notice two models with equal shapes and different dropout?
 Source    https://github.com/pytorch/pytorch/issues/73547

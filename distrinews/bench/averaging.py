@@ -2,8 +2,9 @@
 
 Promise: all variants start from the same weights, see the same rows in the same minutes
 of one process group and take turns; whether they end in the same weights is part of the
-result. The variant that never averages is in it twice over: its time is the floor that
-no averaging can get below, and its weights show that the comparison would notice.
+result. The variant that never averages is in it for two reasons: its time is the floor
+of all that keep a dense gradient of the embedding (touched rows do not: part of their
+gain is less computing), and its weights show that the comparison would notice.
 
 Not here: the variants themselves (`distrinews.sync.overlap`,
 `distrinews.sync.sparse_embedding`, `distrinews.sync.shared_memory`), the variants of

@@ -1,8 +1,9 @@
 """Be a rank: who am I, which device is mine, join the process group, leave it.
 
 Promise: inside `with setup()` every rank can reach every other one, and when the block
-ends, in success or in error, the group is gone. `setup` and `dist.rank0_first` are the
-only places that make or end a process group.
+ends, in success or in error, the group is gone. Only `setup` makes and ends the default
+group. Others make a group of their own beside it: `dist.rank0_first`, touched rows
+(`distrinews.sync.sparse_embedding`) and the cost model's measurement.
 
 Not here: starting the processes (`distrinews.dist.launch`), what ranks then tell each
 other (`distrinews.dist.collectives`). Import all of it from `distrinews.dist`.

@@ -65,8 +65,8 @@ def evaluate(
     if isinstance(net, nn.parallel.DistributedDataParallel):
         raise SettingsError(
             "evaluate() was given a DDP wrapper.",
-            why="its forward may hold a collective, and ranks with one batch more "
-            "would wait in it for ever.",
+            why="its first forward after a training step may broadcast buffers, and "
+            "a rank without a batch would miss that collective.",
             fix="evaluate(replica.module, ...)",
             page="evaluation",
         )

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.distributed.constants import default_pg_timeout
 
+from distrinews.bench import averaging
 from distrinews.bench.costmodel import many_ranks, predictions, published, step_model
 from distrinews.bench.costmodel.step_model import Compute, Link
 from distrinews.bench.timing import draw_table
@@ -32,6 +33,7 @@ __all__ = [
     "break_even",
     "checkpoint_bytes",
     "compute_and_send",
+    "dense_or_touched",
     "lost_work",
     "memory_by_stage",
     "patience",
@@ -169,6 +171,25 @@ def amdahl() -> str:
     ):
         speedups = [f"{1 / (part + (1 - part) / w):.2f}x" for w in ranks]
         lines.append([name, *speedups, f"{1 / part:.0f}x"])
+    return draw_table(lines)
+
+
+def dense_or_touched() -> str:
+    """Show what backward takes, and which ways pay for a dense embedding gradient.
+
+    Returns:
+        A Markdown table, from the record of `benchmark averaging`.
+    """
+    record = _record("averaging")
+    whole = _mb(sizes.gradient_bytes("minilm")[0])
+    lines = [["way", "backward", "gradient of the embedding"]]
+    for name, gradient in (
+        ("torch_ddp", f"dense: {whole} written, all sent"),
+        ("touched_rows", "touched rows written, touched rows sent"),
+        ("unsynced", f"dense: {whole} written, nothing sent"),
+    ):
+        backward_ms = record[name]["phases_ms"]["backward"]
+        lines.append([averaging.TITLES[name], f"{backward_ms:.0f} ms", gradient])
     return draw_table(lines)
 
 

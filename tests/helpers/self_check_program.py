@@ -83,13 +83,37 @@ def factor_on_rank_1(ranks: Ranks) -> float:
 
 
 def where_rank_0_waits(ranks: Ranks) -> str:
-    replica = DistributedDataParallel(nn.Linear(4, 4))
+    # Negative control: late before its forward, rank 1 keeps rank 0 waiting in the
+    # broadcast of the buffer that forward begins with.
+    assert _where_rank_0_waits(ranks, late_before_forward=True) == "a"
+    return _where_rank_0_waits(ranks, late_before_forward=False)
+
+
+class _Late(nn.Module):
+    """A layer, a buffer as large as our model's, and a forward that may take longer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.register_buffer("position_ids", torch.arange(512))
+        self.late_s = 0.0
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        time.sleep(self.late_s)
+        outputs: torch.Tensor = self.layer(inputs)
+        return outputs
+
+
+def _where_rank_0_waits(ranks: Ranks, *, late_before_forward: bool) -> str:
+    net = _Late()
+    replica = DistributedDataParallel(net)
     optimizer = torch.optim.SGD(replica.parameters(), lr=0.1)
     inputs = torch.ones(2, 4)
     for number in range(3):  # the first two build buckets and are not timed
         at_s = [time.perf_counter()]
-        if number == 2 and not ranks.is_main:
-            time.sleep(0.5)
+        late = number == 2 and not ranks.is_main
+        time.sleep(0.5 * (late and late_before_forward))
+        net.late_s = 0.5 * (late and not late_before_forward)
         loss = replica(inputs).sum()
         at_s.append(time.perf_counter())
         loss.backward()
@@ -97,7 +121,8 @@ def where_rank_0_waits(ranks: Ranks) -> str:
         optimizer.step()
         at_s.append(time.perf_counter())
     took_s = [b - a for a, b in zip(at_s, at_s[1:], strict=False)]
-    return "abc"[took_s.index(max(took_s))]
+    # Rank 0's answer: rank 1 is the one that is late.
+    return dist.broadcast_object("abc"[took_s.index(max(took_s))])
 
 
 def what_two_seeds_make_equal(ranks: Ranks) -> str:

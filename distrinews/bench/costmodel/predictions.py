@@ -67,7 +67,7 @@ def at_bandwidth(
     """Predict a step if ranks met over a network of so many Gbit/s.
 
     Computing stays as fast as it was measured; only the way of the gradients changes:
-    a ring all-reduce in DDP's buckets, by network cards that take no time from it.
+    a ring all-reduce in DDP's buckets. It is assumed to take no time from computing.
 
     Args:
         phases_ms: One rank's "forward", "backward" and "optimizer", without

@@ -49,8 +49,9 @@ class Link:
         alpha_s: Fixed seconds of one message.
         bytes_per_s: Bandwidth of one rank's sending, while it receives as much.
         contention: Seconds of computing lost per second of communication in the
-            background; 0 where the network card does it, about 1 where the same cores
-            do, more where each also takes the other's cache and memory bandwidth.
+            background; 0 if it took nothing from computing, about 1 where the same
+            cores do it, more where each also takes the other's cache and memory
+            bandwidth. On a GPU above 0, too: nccl's kernels run on its multiprocessors.
         meeting_s: Fixed seconds of a step in which ranks meet: DDP's bookkeeping,
             threads that wake up, ranks that come at different times.
     """
