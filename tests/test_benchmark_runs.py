@@ -352,6 +352,31 @@ def test_a_contributors_file_becomes_a_line_of_the_page(site: pathlib.Path) -> N
     assert "Traceback" not in done.stderr
 
 
+def test_a_servers_ratio_is_that_of_rounds_and_an_old_record_has_no_interval() -> None:
+    import headlines
+
+    def record(**rates: list[float]) -> dict[str, Any]:
+        rows = {
+            name: {"per_s": sorted(per_s)[2], "rounds_per_s": per_s}
+            for name, per_s in rates.items()
+        }
+        figures = {"side_by_side": rows}
+        return {"figures": figures, "settings": {"num_rounds": 5}}
+
+    ours, slow = [40.0, 44.0, 42.0, 41.0, 43.0], [10.0, 11.0, 10.5, 10.25, 10.75]
+    measured = record(distrinews=ours, naive=slow, litserve=[*ours[1:], ours[0]])
+    ratios = headlines.serving_ratios(measured)
+    assert ratios["distrinews"] == "1"
+    assert ratios["naive"] == "4.00x (4.00 to 4.00)"
+    assert ratios["litserve"].startswith("no difference (0.9")
+    # Negative control: without its rounds the same ratio has no interval.
+    del measured["figures"]["side_by_side"]["naive"]["rounds_per_s"]
+    measured["settings"]["num_rounds"] = 3
+    assert headlines.serving_ratios(measured)["naive"] == (
+        "4.00x (3 rounds, no interval)"
+    )
+
+
 def test_the_ratio_is_that_of_the_same_round() -> None:
     ddp = [{"total": ms} for ms in (10.0, 20.0, 40.0)]
     other = [{"total": ms} for ms in (9.0, 18.0, 36.0)]
