@@ -25,18 +25,15 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from distrinews import dist, model, sync, training
-from distrinews.checkpoint import TrainingState
+from distrinews import checkpoint, dist, metrics, model, sync, training
 from distrinews.config.flags import parse
 from distrinews.config.settings import DistributedSettings
-from distrinews.metrics import evaluate
 from distrinews.training import corpus, report, resume, runs
 
 
 def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
     """What one rank does. Every rank runs exactly these lines."""
     run = runs.begin(settings, ranks=ranks)
-
     # --8<-- [start:same-start]
     # 1. The same start ----------------------------------------------------------
     with run.phase("data"):
@@ -52,21 +49,24 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
         if ranks.world_size > 1:
             # WHY device_ids only on GPUs: a CPU replica has no device number.
             gpu = [ranks.device.index] if ranks.device.type == "cuda" else None
-            # WHY bucket views: gradients live in DDP's communication buffers, and not
-            # also in a copy of their own: 4 bytes per parameter less.
+            # WHY bucket views: gradients live in DDP's buckets, with no second copy.
             replica = DistributedDataParallel(
                 net, device_ids=gpu, gradient_as_bucket_view=True
             )
+            # WHY: DDP cuts its buckets anew after the first backward. A resumed run
+            # would begin without; three ranks or more would add up in another order.
+            with sync.discarded_step(net):
+                inputs, labels = splits.batch([0], device=ranks.device)
+                F.cross_entropy(replica(**inputs).logits, labels).backward()
     report.print_summary(run, net=net, splits=splits)
     # --8<-- [end:same-start]
-
     # 2. Different data, and a plan ----------------------------------------------
     sampler = training.build_sampler(splits.train_lengths, ranks, settings=settings)
     plan = training.plan(settings, num_rows=len(splits.train_rows))
     optimizer = training.build_optimizer(net, settings=settings)
     scheduler = training.build_scheduler(optimizer, settings=settings, plan=plan)
-    state = TrainingState(net, optimizer, scheduler, sampler)  # decides the next step
-    run.restore(state)  # with --resume
+    state = checkpoint.TrainingState(net, optimizer, scheduler, sampler)
+    run.restore(state)  # all that decides the next step; with --resume
     while run.step < plan.last_step and not run.stopped_early:
         # --8<-- [start:one-gradient]
         # 3. One gradient --------------------------------------------------------
@@ -97,7 +97,7 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
             with run.phase("validation"):
                 # WHY not `replica`: its forward may communicate; batch counts differ.
                 rows = splits.validation_rows
-                validation = evaluate(net, splits.train, ranks, rows=rows)
+                validation = metrics.evaluate(net, splits.train, ranks, rows=rows)
             run.log_validation(validation, patience=settings.patience)
         with run.phase("checkpoint"):
             run.save(state)

@@ -1,4 +1,4 @@
-"""Proof that killed runs lose nothing. For more kills: `python -m tests.chaos`."""
+"""Proof that killed runs lose nothing. For more kills: `.ci/endurance`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ pytestmark = [
 ]
 
 
-def test_twenty_kills_lose_no_checkpoint_and_leave_no_process() -> None:
-    command = [sys.executable, "-m", "tests.chaos", "--kills", "20"]
+@pytest.mark.parametrize(("num_ranks", "num_kills"), [(2, 8), (3, 8), (4, 4)])
+def test_kills_lose_no_checkpoint_and_leave_no_process(
+    num_ranks: int, num_kills: int
+) -> None:
+    command = [sys.executable, "-m", "tests.chaos", "--kills", str(num_kills)]
+    command += ["--num-ranks", str(num_ranks)]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=880, check=False
     )
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("\nkill ") + done.stdout.startswith("kill ") == 20
-    assert "20 kills" in done.stdout.splitlines()[-1]
+    lines = done.stdout.splitlines()
+    assert sum(line.startswith("kill ") for line in lines) == num_kills
+    assert f"{num_ranks} ranks: {num_kills} kills" in lines[-1]

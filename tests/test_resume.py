@@ -58,6 +58,24 @@ def test_before_the_resume_the_stopped_run_was_another_one() -> None:
         )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("num_ranks", "accumulation_steps"), [(3, 2), (4, 1)])
+def test_with_three_and_four_ranks_too_a_resumed_run_ends_with_the_same_bits(
+    num_ranks: int, accumulation_steps: int
+) -> None:
+    """The negative control, without the discarded step, is in test_discarded.py."""
+    words = (CHAPTER_05, *SMALL, "--global-batch-size", 24, "--epochs", 1)
+    words = (*words, "--num-ranks", num_ranks)
+    words = (*words, "--accumulation-steps", accumulation_steps)
+    whole = chapters.run(*words, "--max-steps", 10)
+    parts = chapters.run(*words, "--max-steps", 5)
+    again = chapters.run(
+        *words, "--max-steps", 10, "--resume", name=parts.run_folder.name
+    )
+    assert "after step 5" in again.out
+    chapters.same_training_state(again.run_folder, whole.run_folder)
+
+
 @posix_only
 @pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_and_ends_bit_for_bit_the_same() -> None:

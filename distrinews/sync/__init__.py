@@ -9,6 +9,7 @@ same optimizer step. Four versions, each with the gradients of the one before, f
 4. `overlap.Overlapped`: the buckets travel while backward still runs. That is
    `torch.nn.parallel.DistributedDataParallel`; train with torch's.
 
+- `discarded`: a first step that leaves nothing behind, for a resume with the same bits.
 - `replicas`: are the replicas still equal, and which tensor differs first.
 - `ring`: how W ranks add up a tensor with messages between neighbours.
 - `wrong`: three versions that run without an error and are wrong.
@@ -30,6 +31,7 @@ from distrinews.sync.average import (
     no_sync_unless,
     uneven_loss_weight,
 )
+from distrinews.sync.discarded import discarded_step
 from distrinews.sync.overlap import Overlapped
 from distrinews.sync.replicas import assert_replicas_equal, max_parameter_gap
 from distrinews.sync.ring import RingCost, ring_all_reduce
@@ -42,6 +44,7 @@ __all__ = [
     "average_gradients_flat",
     "average_gradients_in_buckets",
     "average_gradients_weighted",
+    "discarded_step",
     "max_parameter_gap",
     "no_sync_unless",
     "ring_all_reduce",
