@@ -55,14 +55,7 @@ def learn(ranks: dist.Ranks, settings: lessons.TimingSettings) -> None:
     times_ms = grad_sync.measure(variants, batches, num_rounds=settings.num_rounds)
     figures = grad_sync.figures(times_ms, gaps)
     if ranks.is_main:
-        print(
-            "variant           step, slowest rank   by torch DDP   gradients differ by"
-        )
-        for name, row in figures.items():
-            print(
-                f"{name:17} {row['median_ms']:12.1f} ms {row['ratio_to_ddp']:16.2f}x"
-                f" {row['max_abs_diff']:20.1e}"
-            )
+        print(grad_sync.table(figures))
 
     # --8<-- [start:wrong]
     # 4. Three wrong variants, caught --------------------------------------------

@@ -16,4 +16,11 @@ Importing this package costs nothing: it loads no torch and starts nothing. Each
 loads what it needs when you import it.
 """
 
+import time
+
 __version__ = "0.1.0"
+
+# When this process ran its first line of ours, in seconds since 1970; from it
+# `distrinews.system.machine.program_start_s` counts. WHY here: a chapter imports this
+# package before torch, so the slow imports come after it.
+FIRST_LINE_S = time.time()

@@ -3,7 +3,11 @@
 All serve the same export on this machine, in the same run, one at a time (the others
 are stopped meanwhile), to wrk over loopback: 16 connections, real AG News texts.
 
-Run   python -m tests.load --model runs/NAME       Linux, needs wrk; about 4 minutes
+wrk has one thread and runs on the cores that the server runs on; nothing is pinned. The
+pipeline in a route is measured twice: as a tutorial leaves torch's threads, and with
+one thread per request, so that the better of the two is what we are set against.
+
+Run   python -m tests.load --model runs/NAME       Linux, needs wrk; about 6 minutes
 """
 
 from __future__ import annotations
@@ -33,12 +37,18 @@ from helpers.running import HELPERS, Program, wait_until
 from helpers.served import free_port
 from prometheus_client.parser import text_string_to_metric_families
 
-from distrinews.bench import results
+from distrinews.bench import results, timing
 from distrinews.data import csv_rows
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NEWS = ROOT.parent / "shared" / "data" / "ag_news" / "test.csv"
 OURS = "distrinews"
+# Servers by name -> the file of `helpers` and what follows model and port.
+PEERS = {
+    "naive": ("naive_server.py", ()),
+    "naive_one_thread": ("naive_server.py", ("1",)),
+    "litserve": ("litserve_server.py", ()),
+}
 NUM_CONNECTIONS = 16
 # The flood's connections; each waits between its requests, so that together they send
 # as many a second as they should.
@@ -69,7 +79,8 @@ class Server:
             words = [ROOT / "apps" / "api.py", "--model", model, "--port", self.port]
             words += ["--no-ui", "--log-level", "info"]
         else:
-            words = [HELPERS / f"{name}_server.py", model, self.port]
+            script, more = PEERS[name]
+            words = [HELPERS / script, model, self.port, *more]
         quiet = {"TOKENIZERS_PARALLELISM": None, "HF_HUB_OFFLINE": "1"}
         self.program = Program(words, folder=folder, env=quiet)
         self.url = f"http://127.0.0.1:{self.port}"
@@ -173,7 +184,7 @@ def _median_round(rounds: list[dict[str, Any]]) -> dict[str, Any]:
         for round_counts in rounds
     )
     spread = {"slowest_per_s": min(rates), "fastest_per_s": max(rates)}
-    return medians | spread | {"failed": failed}
+    return medians | spread | {"failed": failed, "rounds_per_s": rates}
 
 
 # --- Overload -------------------------------------------------------------------
@@ -287,7 +298,7 @@ def main() -> None:
     """Measure, print, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="an export")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=timing.FEWEST_ROUNDS)
     parser.add_argument("--seconds", type=float, default=8, help="of a round")
     parser.add_argument("--overload-seconds", type=float, default=30)
     parser.add_argument("--json", help="where to write the record")
@@ -300,7 +311,7 @@ def main() -> None:
         lines = [json.dumps({"text": text}) for text in texts(4000)]
         bodies.write_text("\n".join(lines), encoding="utf-8")
         servers = []
-        for kind in (OURS, "naive", "litserve"):
+        for kind in (OURS, *PEERS):
             servers.append(Server(kind, given.model, folder=folder / kind))
             cleanup.callback(servers[-1].program.kill_everything)
             servers[-1].suspend()

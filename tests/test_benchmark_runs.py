@@ -285,6 +285,30 @@ def test_a_page_with_another_number_is_found(site: pathlib.Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_readme_with_another_number_than_its_record_is_found(
+    site: pathlib.Path,
+) -> None:
+    readme = site.parent / "README.md"
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme.write_text(text, encoding="utf-8")
+    tool = site / "_tools" / PAGES.name
+    call(tool, "--check", folder=site.parent)
+    # Negative control: a figure that somebody typed.
+    [line] = [line for line in text.splitlines() if "overlapped gradient" in line]
+    readme.write_text(text.replace(line, line + " 0.97x"), encoding="utf-8")
+    done = call(tool, "--check", folder=site.parent, expect=1)
+    assert done.stdout.split() == ["README.md"]
+    # And the page beside it follows the same file.
+    call(tool, folder=site.parent)
+    path = site / "benchmarks" / "results" / "independent.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["main_job"]["ratio"]["trainer"] = 3.21
+    path.write_text(json.dumps(record), encoding="utf-8")
+    done = call(tool, "--check", folder=site.parent, expect=1)
+    assert done.stdout.split() == ["site_docs/benchmarks/index.md", "README.md"]
+
+
+@pytest.mark.slow
 def test_a_contributors_file_becomes_a_line_of_the_page(site: pathlib.Path) -> None:
     results_folder = site / "benchmarks" / "results"
     record = results.read(results_folder / "scaling.json")
@@ -304,7 +328,8 @@ def test_a_contributors_file_becomes_a_line_of_the_page(site: pathlib.Path) -> N
     assert len(after) == len(before) + 1
     [line] = [line for line in after if "scaling-theirs.json" in line]
     cells = [cell.strip() for cell in line.split("|")]
-    assert {"Their Chip 9, 64 cores", "8", "6.54x"} <= set(cells)
+    assert {"Their Chip 9, 64 cores", "8"} <= set(cells)
+    assert any(cell.startswith("6.54x (") for cell in cells)
     # From a busy machine it is shown as such, and refused as a contribution.
     record["figures"]["weak"]["noisy"] = True
     results.write(theirs, record)
@@ -325,6 +350,31 @@ def test_a_contributors_file_becomes_a_line_of_the_page(site: pathlib.Path) -> N
     words = ("benchmark", "check", theirs)
     done = call("-m", "distrinews", *words, folder=site.parent, expect=2)
     assert "Traceback" not in done.stderr
+
+
+def test_a_servers_ratio_is_that_of_rounds_and_an_old_record_has_no_interval() -> None:
+    import headlines
+
+    def record(**rates: list[float]) -> dict[str, Any]:
+        rows = {
+            name: {"per_s": sorted(per_s)[2], "rounds_per_s": per_s}
+            for name, per_s in rates.items()
+        }
+        figures = {"side_by_side": rows}
+        return {"figures": figures, "settings": {"num_rounds": 5}}
+
+    ours, slow = [40.0, 44.0, 42.0, 41.0, 43.0], [10.0, 11.0, 10.5, 10.25, 10.75]
+    measured = record(distrinews=ours, naive=slow, litserve=[*ours[1:], ours[0]])
+    ratios = headlines.serving_ratios(measured)
+    assert ratios["distrinews"] == "1"
+    assert ratios["naive"] == "4.00x (4.00 to 4.00)"
+    assert ratios["litserve"].startswith("no difference (0.9")
+    # Negative control: without its rounds the same ratio has no interval.
+    del measured["figures"]["side_by_side"]["naive"]["rounds_per_s"]
+    measured["settings"]["num_rounds"] = 3
+    assert headlines.serving_ratios(measured)["naive"] == (
+        "4.00x (3 rounds, no interval)"
+    )
 
 
 def test_the_ratio_is_that_of_the_same_round() -> None:

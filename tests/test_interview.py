@@ -199,7 +199,8 @@ def test_measured_numbers_are_those_of_the_committed_files() -> None:
         scaling[variant]["median_ms"] for variant in ("one_process", "strong")
     )
     assert known["cpu_one_ms"] == f"{one_process_ms:.0f} ms"
-    assert known["cpu_speedup"] == f"{one_process_ms / two_ranks_ms:.2f} x"
+    speedup = f"{one_process_ms / two_ranks_ms:.2f}x ("  # and its interval
+    assert known["cpu_speedup"].startswith((speedup, "no difference ("))
 
 
 @pytest.mark.slow

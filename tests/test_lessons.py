@@ -14,6 +14,8 @@ from helpers import chapters
 from helpers.chapters import ROOT, TORCHRUN, Done
 from helpers.running import Program
 
+from distrinews.bench import grad_sync, timing
+
 pytestmark = pytest.mark.timeout(180)
 LESSONS = {
     name[:2]: ROOT / "chapters" / f"{name}.py"
@@ -143,7 +145,9 @@ def test_chapter_04_writes_the_ladder() -> None:
         assert row["max_abs_diff"] == 0.0
         assert row["median_ms"] > 0
         assert row["ratio_to_ddp"] > 0
-    assert results["rungs"]["torch_ddp"]["ratio_to_ddp"] == 1.0
+    assert "torch_ddp" in results["rungs"]
+    # The baseline is DDP in its best setting, and no other.
+    assert results["rungs"]["torch_ddp_views"]["ratio_to_ddp"] == 1.0
     assert results["environment"]["packages"]["torch"]
     assert results["num_ranks"] == 2
 
@@ -168,5 +172,7 @@ def test_the_committed_ladder_keeps_the_promised_figures() -> None:
     path = ROOT / "site_docs" / "benchmarks" / "results" / "sync_ladder.json"
     results = json.loads(path.read_text(encoding="utf-8"))
     assert results["settings"]["preset"] == "minilm"
-    assert results["rungs"]["overlapped"]["ratio_to_ddp"] <= 1.03
+    times_ms = {name: row["all_ms"] for name, row in results["rungs"].items()}
+    assert results["settings"]["num_rounds"] >= timing.FEWEST_ROUNDS
+    assert grad_sync.figures(times_ms, {})["overlapped"]["ratio_to_ddp"] <= 1.03
     assert all(row["max_abs_diff"] == 0.0 for row in results["rungs"].values())

@@ -13,6 +13,7 @@ import psutil
 import pytest
 import torch
 
+from distrinews import FIRST_LINE_S, dist
 from distrinews.system import machine
 
 
@@ -113,6 +114,61 @@ def test_the_loopback_exists_and_carries_the_loopback_address() -> None:
     assert name is not None
     addresses = [address.address for address in psutil.net_if_addrs()[name]]
     assert "127.0.0.1" in addresses
+
+
+# --- When the program began -----------------------------------------------------
+
+
+ASK_BOTH_CLOCKS = """
+from distrinews.system import machine
+import time, psutil
+created_s = psutil.Process().create_time()
+print(time.time() - machine.program_start_s(), time.time() - created_s)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no exec")
+def test_the_start_does_not_count_what_a_shell_did_before_it_became_python() -> None:
+    command = 'sleep 3; exec "$0" -c "$1"'
+    done = subprocess.run(
+        ("sh", "-c", command, sys.executable, ASK_BOTH_CLOCKS),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    since_first_line_s, since_creation_s = map(float, done.stdout.split())
+    # Negative control: the creation of the process, which exec keeps, holds the sleep.
+    assert since_creation_s >= 2.9
+    assert 0 <= since_first_line_s <= since_creation_s - 2.9
+
+
+def write_start(ranks: dist.Ranks, folder: pathlib.Path) -> None:
+    text = json.dumps([machine.program_start_s(), FIRST_LINE_S])
+    (folder / str(ranks.rank)).write_text(text, encoding="utf-8")
+
+
+@pytest.mark.timeout(90)
+def test_a_rank_counts_from_the_start_of_its_launcher(tmp_path: pathlib.Path) -> None:
+    dist.launch(write_start, tmp_path, num_ranks=2, timeout_s=60)
+    for rank in ("0", "1"):
+        start_s, own_s = json.loads((tmp_path / rank).read_text(encoding="utf-8"))
+        assert start_s == machine.program_start_s()
+        assert own_s > start_s  # the guard: its own first line came later
+
+
+def test_a_program_that_a_rank_starts_counts_from_its_own_start() -> None:
+    ask = "from distrinews.system import machine; print(machine.program_start_s())"
+    env = os.environ | {machine.PROGRAM_START_VARIABLE: "5.0"}
+    done = subprocess.run(
+        (sys.executable, "-c", ask),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env=env,
+    )
+    assert float(done.stdout) > FIRST_LINE_S
 
 
 # --- What importing costs -------------------------------------------------------

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -215,3 +217,57 @@ def test_an_ignored_path_would_be_noticed() -> None:
     assert ignored(["runs/today/log.jsonl", "distrinews/dist/process_group.py"]) == [
         "runs/today/log.jsonl"
     ]
+
+
+# --- One address for a name -------------------------------------------------------
+
+BLOCKS = ("dist", "sharding", "sync", "checkpoint", "metrics", "training")
+SHOWN = (
+    *("README.md", "site_docs/**/*.md", "site_docs/learn/*.toml", "chapters/**/*.py"),
+    *("distrinews/course/*.toml", "distrinews/doctor/troubles.json", "apps/**/*.py"),
+)
+
+
+def other_addresses() -> dict[str, str]:
+    """`replicas.assert_replicas_equal` -> `sync.assert_replicas_equal`, and so on."""
+    found = {}
+    for block in BLOCKS:
+        module = importlib.import_module(f"distrinews.{block}")
+        for name in module.__all__:
+            home = getattr(getattr(module, name), "__module__", "")
+            if home.startswith(f"distrinews.{block}."):
+                found[f"{home.rpartition('.')[2]}.{name}"] = f"{block}.{name}"
+    return found
+
+
+def second_addresses(text: str) -> list[str]:
+    """Names that a text takes from the module that holds them, not from the room."""
+    return [
+        f"{other}: say {one}"
+        for other, one in other_addresses().items()
+        if re.search(rf"(?<![\w.]){re.escape(other)}\b", text)
+    ]
+
+
+def test_a_name_that_a_room_offers_is_called_by_the_rooms_name_everywhere() -> None:
+    assert other_addresses()["replicas.assert_replicas_equal"] == (
+        "sync.assert_replicas_equal"
+    )
+    paths = [path for pattern in SHOWN for path in ROOT.glob(pattern)]
+    assert len(paths) > 100
+    faults = {
+        f"{path.relative_to(ROOT)}: {fault}"
+        for path in paths
+        if "reference/api" not in path.as_posix()
+        for fault in second_addresses(path.read_text(encoding="utf-8"))
+    }
+    assert faults == set()
+
+
+def test_a_second_address_is_found() -> None:
+    """Negative control."""
+    text = "Compare them: `replicas.assert_replicas_equal(net)`."
+    assert second_addresses(text) == [
+        "replicas.assert_replicas_equal: say sync.assert_replicas_equal"
+    ]
+    assert second_addresses("`sync.assert_replicas_equal(net)`") == []

@@ -12,6 +12,10 @@ from types import ModuleType
 
 import chapter_pages as pages
 import pytest
+import torch
+
+from distrinews import dist, training
+from distrinews.config.settings import DistributedSettings
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SITE = ROOT / "site_docs"
@@ -231,3 +235,59 @@ def test_the_glossary_explains_sixty_words_and_each_leads_on() -> None:
         links = re.findall(r"\]\((\S+?\.md)\)", about)
         assert links, name
         assert all((SITE / link).is_file() for link in links), name
+
+
+# --- One process and two, seen by eye ---------------------------------------------
+
+
+def test_two_processes_end_where_one_ended_if_they_take_its_batches() -> None:
+    import numbers_equal
+
+    one, two, alone, pair = map(numbers_equal.end_of, numbers_equal.RUNS)
+    for left, right in ((one, two), (alone, pair)):
+        assert (left.loss, left.accuracy) == (right.loss, right.accuracy)
+        assert left.confusion == right.confusion
+        assert len(left.confusion) == 4
+    # Negative control: other batches end elsewhere, so equality is no accident.
+    assert one.loss != alone.loss
+    assert one.confusion != alone.confusion
+    shown = numbers_equal.one_and_two()
+    assert shown in (LEARN / "ddp-training.md").read_text(encoding="utf-8")
+    assert "`05_ddp_training.py --num-ranks 1`" in shown
+
+
+def test_chapter_05_can_take_the_very_batches_of_chapter_01() -> None:
+    ranks = dist.Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
+    lengths = list(range(70))
+
+    def batches_of(kind: str) -> list[list[int]]:
+        settings = DistributedSettings.model_validate({"batches": kind, "seed": 3})
+        sampler = training.build_sampler(lengths, ranks, settings=settings)
+        sampler.set_epoch(2)
+        return list(sampler)
+
+    generator = torch.Generator().manual_seed(3 + 2)  # as chapter 01 writes it
+    order = torch.randperm(70, generator=generator).tolist()
+    expected = [order[:32], order[32:64]]
+    assert batches_of("shuffled") == expected
+    assert batches_of("length") != expected  # negative control
+
+
+def test_the_ranks_that_the_pages_resume_on_divide_the_default_batch() -> None:
+    size = DistributedSettings().global_batch_size
+    assert [n for n in range(1, 5) if size % n == 0] == [1, 2, 4]
+    assert [36 % n for n in (2, 3, 4)] == [0, 0, 0]
+    resume = (SITE / "howto" / "resume.md").read_text(encoding="utf-8")
+    resumed_on = re.findall(r"--resume --num-ranks (\d+)", resume)
+    assert resumed_on
+    assert all(size % int(num_ranks) == 0 for num_ranks in resumed_on)
+
+
+def test_where_a_page_speaks_of_dropout_by_rank_it_says_that_the_default_is_none() -> (
+    None
+):
+    assert DistributedSettings().dropout == 0.0
+    for page in ("learn/ddp-training.md", "understand/randomness.md"):
+        text = (SITE / page).read_text(encoding="utf-8")
+        assert "`--dropout 0.0`" in text
+        assert "`--dropout 0.1`" in text

@@ -12,7 +12,16 @@ import pytest
 import torch
 
 from distrinews import dist
-from distrinews.bench import preflight, results, scaling, timing
+from distrinews.bench import (
+    averaging,
+    grad_sync,
+    length_balance,
+    preflight,
+    results,
+    scaling,
+    timing,
+    trace_overhead,
+)
 from distrinews.bench.timing import PhaseTimer
 from distrinews.errors import OutputError, ResultError, SettingsError
 
@@ -143,6 +152,70 @@ def test_a_ratio_is_that_of_pairs_and_its_interval_holds_the_median() -> None:
     assert (ratio, low, high) == (10.5, 5.0, 16.0)
 
 
+def rounds_of(*times_ms: float) -> dict[str, Any]:
+    return timing.summarise([{"total": ms} for ms in times_ms])
+
+
+def test_a_ratio_whose_interval_holds_1_is_called_no_difference() -> None:
+    ddp = rounds_of(10.0, 10.0, 10.0, 10.0, 10.0)
+    noise = rounds_of(9.5, 9.6, 9.7, 9.8, 10.4)  # by its median 3 % faster
+    ratio, interval = timing.ratio_of_rows(noise, ddp)
+    assert (ratio, interval) == (0.97, [0.95, 1.04])
+    text = timing.ratio_text(ratio, interval, num_rounds=5)
+    assert text == "no difference (0.95 to 1.04)"
+    # Negative control: the same median, and no round on the other side of 1.
+    faster = rounds_of(9.5, 9.6, 9.7, 9.8, 9.9)
+    ratio, interval = timing.ratio_of_rows(faster, ddp)
+    assert ratio == 0.97
+    text = timing.ratio_text(ratio, interval, num_rounds=5)
+    assert text == "0.97x (0.95 to 0.99)"
+
+
+def test_a_ratio_of_few_rounds_has_no_interval_and_one_beside_1_does_not_show_1() -> (
+    None
+):
+    text = timing.ratio_text(2.03, [1.9, 2.1], num_rounds=4)
+    assert text == "2.03x (4 rounds, no interval)"
+    assert timing.ratio_text(2.03, None, num_rounds=9).endswith("no interval)")
+    # 1.004 is not 1, and must not be shown as if it were.
+    text = timing.ratio_text(1.0094, [1.0041, 1.0222], num_rounds=41)
+    assert text == "1.009x (1.004 to 1.022)"
+    text = timing.ratio_text(1.0094, [1.0, 1.0222], num_rounds=41)
+    assert text == "no difference (1.00 to 1.02)"
+
+
+@pytest.mark.parametrize(
+    ("times_ms", "expected"),
+    [
+        ((9.0, 9.0, 9.0, 9.0, 12.0), "no difference"),
+        ((9.0, 9.0, 9.0, 9.0, 9.5), "0.90x (0.90 to 0.95)"),  # negative control
+    ],
+)
+def test_every_table_that_compares_says_no_difference(
+    times_ms: tuple[float, ...], expected: str
+) -> None:
+    baseline = [10.0] * 5
+    rounds = [{"total": ms} for ms in times_ms]
+    base_rounds = [{"total": ms} for ms in baseline]
+    by_ddp = {"torch_ddp": base_rounds, "both": rounds}
+    tables = [averaging.table(averaging.figures(by_ddp, dict.fromkeys(by_ddp, 0.0)))]
+    times = {"overlapped": times_ms, grad_sync.BASELINE: baseline}
+    tables.append(grad_sync.table(grad_sync.figures(times, dict.fromkeys(times, 0.0))))
+    traced = {"bare": base_rounds, "recorded": rounds}
+    tables.append(
+        trace_overhead.table(
+            trace_overhead.figures(traced, gap=0.0, calls=7, call_ms=0.1)
+        )
+    )
+    ratio, interval = timing.median_and_interval([ms / 10 for ms in times_ms])
+    epoch = {"samples_per_s": 1.0, "padding_share": 0.0, "rounds_per_s": baseline}
+    row = {"averaging": "fastest", "rows_per_rank": 1, "ratio": ratio}
+    row |= {"ratio_interval": interval, "batches": {"shuffled": epoch, "length": epoch}}
+    tables.append(length_balance.table({"fastest_1": row}))
+    for table in tables:
+        assert expected in table
+
+
 # --- What the times mean --------------------------------------------------------
 
 
@@ -228,7 +301,7 @@ def test_one_rank_alone_is_told_that_there_is_nothing_to_compare() -> None:
     )
     assert "serial_fraction" not in result["strong"]
     assert "take --num-ranks 2" in scaling.explain(result, world_size=1)
-    assert scaling.table(result, world_size=1).count("1.00x") == 3
+    assert scaling.table(result, world_size=1).count("no difference") == 2
 
 
 # --- Refused before it is measured ----------------------------------------------

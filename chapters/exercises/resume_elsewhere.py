@@ -1,7 +1,8 @@
 """Begun on two ranks, resumed on three.
 
 Task      An epoch of shuffled rows was interrupted after `num_steps` steps of
-          `global_batch_size` rows. Write `solve` so that it returns the rows that this
+          `global_batch_size` rows (6 in the check, which divides by 2 and by 3, as
+          chapter 05's 32 does not). Write `solve` so that it returns the rows that this
           rank reads in the rest of the epoch, whatever number of ranks began it.
 Target    Right on 3 ranks, after 0, 2 and 6 steps: each row that is left is read once,
           and in every step the ranks together read the same global batch as an

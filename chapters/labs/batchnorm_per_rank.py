@@ -6,7 +6,7 @@ Cause     BatchNorm keeps statistics of the rows it saw. DDP averages gradients;
           it copies from rank 0, at the next forward.
 Fix       Average the statistics before you evaluate or save; or SyncBatchNorm on GPUs;
           or a model with LayerNorm, as DistilBERT.
-Detector  `replicas.assert_replicas_equal`: a checksum of every tensor, compared over
+Detector  `sync.assert_replicas_equal`: a checksum of every tensor, compared over
           the ranks.
 Look at   The parameters are equal; only buffers differ.
 Question  Which rows do the statistics of a saved checkpoint speak for?
@@ -23,9 +23,8 @@ import torch.distributed as torch_dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distrinews import dist
+from distrinews import dist, sync
 from distrinews.course import labs
-from distrinews.sync import replicas
 
 
 def train(ranks: dist.Ranks) -> DistributedDataParallel:
@@ -53,7 +52,7 @@ def fixed(ranks: dist.Ranks) -> nn.Module:
 
 
 def detect(ranks: dist.Ranks, got: nn.Module) -> None:
-    replicas.assert_replicas_equal(got)
+    sync.assert_replicas_equal(got)
 
 
 LAB = labs.Lab(

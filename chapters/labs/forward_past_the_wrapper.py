@@ -5,7 +5,7 @@ Symptom   "the replicas differ in 'module...' first", said by the detector. The 
 Cause     DDP's forward prepares the reducer for the backward that follows. Called past
           the wrapper, nobody prepares it, and the hooks do nothing.
 Fix       In training call the wrapper; `replica.module` is for evaluation and saving.
-Detector  `replicas.assert_replicas_equal`: a checksum of every tensor, compared over
+Detector  `sync.assert_replicas_equal`: a checksum of every tensor, compared over
           the ranks.
 Look at   Which object is called in the loop.
 Question  Each rank trains on half of the rows. Whose model would be saved?
@@ -21,9 +21,8 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distrinews import dist
+from distrinews import dist, sync
 from distrinews.course import labs
-from distrinews.sync import replicas
 
 
 def train(model: nn.Module, replica: nn.Module, ranks: dist.Ranks) -> nn.Module:
@@ -47,7 +46,7 @@ def fixed(ranks: dist.Ranks) -> nn.Module:
 
 
 def detect(ranks: dist.Ranks, got: nn.Module) -> None:
-    replicas.assert_replicas_equal(got)
+    sync.assert_replicas_equal(got)
 
 
 LAB = labs.Lab(

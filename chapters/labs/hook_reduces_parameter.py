@@ -4,7 +4,7 @@ Symptom   "the replicas differ in '0.weight' first", said by the detector.
 Cause     register_post_accumulate_grad_hook hands the hook the parameter. The weights,
           still equal, are averaged; the gradients are not.
 Fix       Reduce `param.grad`.
-Detector  `replicas.assert_replicas_equal`: a checksum of every tensor, compared over
+Detector  `sync.assert_replicas_equal`: a checksum of every tensor, compared over
           the ranks.
 Look at   What the argument of the hook is, in the documentation of the method.
 Question  `register_hook` gets a gradient. Why is it wrong all the same, with
@@ -21,9 +21,8 @@ import torch
 import torch.distributed as torch_dist
 from torch import nn
 
-from distrinews import dist
+from distrinews import dist, sync
 from distrinews.course import labs
-from distrinews.sync import replicas
 
 
 def train(net: nn.Module, ranks: dist.Ranks) -> nn.Module:
@@ -57,7 +56,7 @@ def fixed(ranks: dist.Ranks) -> nn.Module:
 
 
 def detect(ranks: dist.Ranks, got: nn.Module) -> None:
-    replicas.assert_replicas_equal(got)
+    sync.assert_replicas_equal(got)
 
 
 LAB = labs.Lab(

@@ -4,7 +4,7 @@ Symptom   "the replicas differ in 'module.0.weight' first", said by the detector
 Cause     DDP hangs its hooks on the parameters that require a gradient when it is
           built. A layer that is thawed or replaced later has none.
 Fix       Change the model first, then wrap it; after a change wrap it anew.
-Detector  `replicas.assert_replicas_equal`: a checksum of every tensor, compared over
+Detector  `sync.assert_replicas_equal`: a checksum of every tensor, compared over
           the ranks.
 Look at   The name of the tensor: it is the layer that was thawed.
 Question  The second layer's weights are equal on both ranks. Why?
@@ -20,9 +20,8 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from distrinews import dist
+from distrinews import dist, sync
 from distrinews.course import labs
-from distrinews.sync import replicas
 
 
 def frozen_body() -> nn.Sequential:
@@ -55,7 +54,7 @@ def fixed(ranks: dist.Ranks) -> nn.Module:
 
 
 def detect(ranks: dist.Ranks, got: nn.Module) -> None:
-    replicas.assert_replicas_equal(got)
+    sync.assert_replicas_equal(got)
 
 
 LAB = labs.Lab(

@@ -20,9 +20,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
-from distrinews import dist
+from distrinews import dist, sync
 from distrinews.course import labs
-from distrinews.sync import replicas
 
 
 class Twice(nn.Module):
@@ -57,7 +56,7 @@ def fixed(ranks: dist.Ranks) -> nn.Module:
 
 
 def detect(ranks: dist.Ranks, got: nn.Module) -> None:
-    replicas.assert_replicas_equal(got)
+    sync.assert_replicas_equal(got)
 
 
 LAB = labs.Lab(

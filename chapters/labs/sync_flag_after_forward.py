@@ -5,7 +5,7 @@ Symptom   "the replicas differ in 'module...' first", said by the detector. The 
 Cause     DDP decides in its forward whether the backward that follows will communicate.
           The flag comes after the last forward and is heard one micro-batch too late.
 Fix       Put the flag or no_sync() around forward and backward.
-Detector  `replicas.assert_replicas_equal`: a checksum of every tensor, compared over
+Detector  `sync.assert_replicas_equal`: a checksum of every tensor, compared over
           the ranks.
 Look at   The name of the first tensor that differs.
 Question  Which of the two backwards communicated here? What happens in the next step?
@@ -23,7 +23,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from distrinews import dist, sync
 from distrinews.course import labs
-from distrinews.sync import replicas
 
 
 def broken(ranks: dist.Ranks) -> nn.Module:
@@ -53,7 +52,7 @@ def fixed(ranks: dist.Ranks) -> nn.Module:
 
 
 def detect(ranks: dist.Ranks, got: nn.Module) -> None:
-    replicas.assert_replicas_equal(got)
+    sync.assert_replicas_equal(got)
 
 
 LAB = labs.Lab(

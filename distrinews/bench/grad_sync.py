@@ -27,11 +27,13 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from distrinews import dist, model, sync, training
+from distrinews.bench import timing
 from distrinews.config.settings import TrainSettings
 from distrinews.dist import Ranks
 from distrinews.training import corpus
 
 __all__ = [
+    "BASELINE",
     "VARIANTS",
     "Batch",
     "Variant",
@@ -41,6 +43,8 @@ __all__ = [
     "loss_of",
     "measure",
     "load_model_and_batches",
+    "ratio_to_ddp",
+    "table",
 ]
 
 Batch = tuple[Mapping[str, torch.Tensor], torch.Tensor]  # inputs [B, T], labels [B]
@@ -48,6 +52,8 @@ Batch = tuple[Mapping[str, torch.Tensor], torch.Tensor]  # inputs [B, T], labels
 # From the plainest to torch's own. torch_ddp is DDP as everybody writes it,
 # torch_ddp_views keeps gradients in its buckets, as chapter 05 and `Overlapped` do.
 VARIANTS = ("naive", "flat", "bucketed", "overlapped", "torch_ddp", "torch_ddp_views")
+# What the others are compared with: DDP in its best setting, which is chapter 05's.
+BASELINE = "torch_ddp_views"
 AFTER_BACKWARD: dict[str, Callable[[nn.Module], None]] = {
     "naive": sync.average_gradients,
     "flat": sync.average_gradients_flat,
@@ -260,20 +266,68 @@ def figures(
 
     Returns:
         Name -> `median_ms`; `ratio_to_ddp`, the median over rounds of this variant's
-        time by torch_ddp's in the same round; `max_abs_diff`; `all_ms`.
+        time by `BASELINE`'s in the same round, and its `ratio_interval`;
+        `max_abs_diff`; `all_ms`.
 
     Examples:
-        >>> result = figures({"naive": [6.0, 4.0], "torch_ddp": [3.0, 4.0]}, {})
+        >>> result = figures({"naive": [6.0, 4.0], BASELINE: [3.0, 4.0]}, {})
         >>> result["naive"]["median_ms"], result["naive"]["ratio_to_ddp"]
         (5.0, 1.5)
     """
     result = {}
     for name, times in times_ms.items():
-        pairs = zip(times, times_ms["torch_ddp"], strict=True)
+        pairs = zip(times, times_ms[BASELINE], strict=True)
+        ratio, interval = timing.median_and_interval([a / b for a, b in pairs])
         result[name] = {
             "median_ms": round(statistics.median(times), 3),
-            "ratio_to_ddp": round(statistics.median(a / b for a, b in pairs), 4),
+            "ratio_to_ddp": ratio,
+            "ratio_interval": interval,
             "max_abs_diff": differences.get(name),
             "all_ms": [round(ms, 3) for ms in times],
         }
     return result
+
+
+def table(result: Mapping[str, Mapping[str, Any]]) -> str:
+    """Draw the figures as a table that Markdown and a terminal both show.
+
+    Args:
+        result: What `figures` returned.
+
+    Returns:
+        A row per variant. A ratio is against `BASELINE`, with its interval.
+
+    Examples:
+        >>> times_ms = {"naive": [6.0] * 5, BASELINE: [3.0] * 5}
+        >>> print(table(figures(times_ms, dict.fromkeys(times_ms, 0.0))))
+        | way             | step, slowest rank | by DDP with views    | difference |
+        | --------------- | ------------------ | -------------------- | ---------- |
+        | naive           | 6.0 ms             | 2.00x (2.00 to 2.00) | 0.0e+00    |
+        | torch_ddp_views | 3.0 ms             | 1                    | 0.0e+00    |
+    """
+    lines = [["way", "step, slowest rank", "by DDP with views", "difference"]]
+    for name, row in result.items():
+        lines.append([
+            name,
+            f"{row['median_ms']:.1f} ms",
+            ratio_to_ddp(name, row),
+            f"{row['max_abs_diff']:.1e}",
+        ])
+    return timing.draw_table(lines)
+
+
+def ratio_to_ddp(name: str, row: Mapping[str, Any]) -> str:
+    """Put a variant's ratio to `BASELINE` into words.
+
+    Args:
+        name: The variant.
+        row: What `figures` returned for it.
+
+    Returns:
+        As `timing.ratio_text`; "1" for the baseline itself.
+    """
+    if name == BASELINE:
+        return "1"
+    return timing.ratio_text(
+        row["ratio_to_ddp"], row["ratio_interval"], num_rounds=len(row["all_ms"])
+    )

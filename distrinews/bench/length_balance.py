@@ -31,7 +31,7 @@ from distrinews.sync import shared_memory, sparse_embedding
 from distrinews.training import corpus
 from distrinews.training.corpus import Splits
 
-__all__ = ["AVERAGING_METHODS", "measure", "run", "table"]
+__all__ = ["AVERAGING_METHODS", "measure", "ratio_of", "run", "table"]
 
 VARIANTS = ("shuffled", "length")
 AVERAGING_METHODS = ("torch_ddp", "fastest")
@@ -58,8 +58,9 @@ def measure(
             "fastest", what `understand/faster-than-ddp` found.
 
     Returns:
-        "shuffled" and "length" -> what `Throughput.summary` returns, and
-        `padding_share`, the part of what all ranks compute that is padding.
+        "shuffled" and "length" -> what `Throughput.summary` returns;
+        `padding_share`, the part of what all ranks compute that is padding; and
+        `rounds_per_s`, the samples per second of each epoch.
 
     Raises:
         SettingsError: The batch does not divide by the ranks. On every rank.
@@ -79,6 +80,7 @@ def measure(
         for variant in VARIANTS
     }
     throughputs = {variant: throughput.Throughput(ranks) for variant in VARIANTS}
+    rounds_per_s: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
     padding_shares: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
     num_steps = 2 * num_epochs * samplers["shuffled"].steps_per_epoch
     bar = tqdm(total=num_steps, desc="time both", disable=not ranks.is_main)
@@ -95,6 +97,7 @@ def measure(
         take_step(rows)
     for epoch in range(num_epochs):
         plans = {}
+        of_epoch = {variant: throughput.Throughput(ranks) for variant in VARIANTS}
         for variant, sampler in samplers.items():
             sampler.set_epoch(epoch)
             padding_shares[variant].append(_padding(sampler, splits.train_lengths))
@@ -104,13 +107,19 @@ def measure(
         for step in range(len(plans["shuffled"])):
             for variant in VARIANTS if step % 2 == 0 else reversed(VARIANTS):
                 rows = plans[variant][step]
-                with throughputs[variant].step(num_rows=len(rows)):
+                with (
+                    throughputs[variant].step(num_rows=len(rows)),
+                    of_epoch[variant].step(num_rows=len(rows)),
+                ):
                     take_step(rows)
                 bar.update()
+        for variant in VARIANTS:
+            rounds_per_s[variant].append(of_epoch[variant].summary()["samples_per_s"])
     bar.close()
     return {
         variant: throughputs[variant].summary()
         | {"padding_share": sum(padding_shares[variant]) / num_epochs}
+        | {"rounds_per_s": rounds_per_s[variant]}
         for variant in VARIANTS
     }
 
@@ -141,7 +150,7 @@ def table(result: Mapping[str, Mapping[str, Any]]) -> str:
 
     Args:
         result: Name of a combination -> its `averaging`, `rows_per_rank`, `batches`
-            (what `measure` returned) and `ratio`.
+            (what `measure` returned), `ratio` and `ratio_interval`.
 
     Returns:
         A row per combination.
@@ -161,10 +170,26 @@ def table(result: Mapping[str, Mapping[str, Any]]) -> str:
             row["averaging"].replace("torch_ddp", "by torch DDP"),
             str(row["rows_per_rank"]),
             *(f"{epoch['samples_per_s']:.1f}" for epoch in measured),
-            f"{row['ratio']:.2f}x",
+            ratio_of(row),
             *(f"{epoch['padding_share']:.0%}" for epoch in measured),
         ])
     return timing.draw_table(lines)
+
+
+def ratio_of(row: Mapping[str, Any]) -> str:
+    """Put into words what balanced batches gain.
+
+    Args:
+        row: Of one combination, as for `table`.
+
+    Returns:
+        As `timing.ratio_text`, of samples per second; a round is an epoch of each kind.
+    """
+    # Files from before rounds were kept hold a single one.
+    rounds = row["batches"]["shuffled"].get("rounds_per_s", [None])
+    return timing.ratio_text(
+        row["ratio"], row.get("ratio_interval"), num_rounds=len(rounds)
+    )
 
 
 def run(ranks: Ranks, settings: BenchmarkSettings) -> None:
@@ -190,12 +215,19 @@ def run(ranks: Ranks, settings: BenchmarkSettings) -> None:
                 num_epochs=settings.num_rounds,
                 averaging=averaging,
             )
-            slow, fast = (measured[variant]["samples_per_s"] for variant in VARIANTS)
+            by_epoch = zip(
+                *(measured[variant]["rounds_per_s"] for variant in VARIANTS),
+                strict=True,
+            )
+            ratio, interval = timing.median_and_interval([
+                fast / slow for slow, fast in by_epoch
+            ])
             result[f"{averaging}_{size // ranks.world_size}"] = {
                 "averaging": averaging,
                 "rows_per_rank": size // ranks.world_size,
                 "batches": measured,
-                "ratio": round(fast / slow, 4),
+                "ratio": ratio,
+                "ratio_interval": interval,
             }
     with dist.raise_together():
         if ranks.is_main:

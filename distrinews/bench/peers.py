@@ -30,7 +30,7 @@ from pydantic import Field, model_validator
 from tqdm import tqdm
 
 from distrinews import dist, model, sync, training
-from distrinews.bench import peer_job, peer_loops, peer_report, results
+from distrinews.bench import peer_job, peer_loops, peer_report, results, timing
 from distrinews.bench.peer_job import Job
 from distrinews.config.settings import BenchmarkSettings
 from distrinews.dist import Ranks
@@ -75,7 +75,10 @@ class PeerSettings(BenchmarkSettings):
     """
 
     num_rounds: int = Field(
-        3, gt=0, le=100, description="epochs of each, with another seed each [rounds]"
+        timing.FEWEST_ROUNDS,
+        gt=0,
+        le=100,
+        description="epochs of each, with another seed each [rounds]",
     )
     validation_rows: int | None = Field(
         203, gt=0, description="rows that each counts by its own evaluation [rows]"

@@ -17,6 +17,7 @@ import pathlib
 import subprocess
 from typing import Any, NoReturn
 
+from distrinews.bench.timing import FEWEST_ROUNDS
 from distrinews.config.settings import BenchmarkSettings
 from distrinews.dist import Ranks
 from distrinews.errors import ResultError
@@ -46,8 +47,6 @@ REQUIRED_FIELDS = {
 }
 # What makes two machines the same for a comparison.
 HARDWARE = ("cpu", "num_cores", "gpus")
-# Rounds below which a published median means little.
-FEWEST_ROUNDS = 5
 
 
 def build_record(

@@ -47,6 +47,7 @@ __all__ = [
     "num_steps",
     "replicate",
     "rows_of",
+    "speedup_text",
     "table",
     "take_step",
     "workload",
@@ -284,9 +285,10 @@ def figures(
     Returns:
         For "one_process", "strong" and "weak": what `timing.summarise` and
         `workload` say, with exposed "communication" split from "backward";
-        `samples_per_s`, `tokens_per_s`, `speedup` against one process, `efficiency` =
-        speedup / W. For "strong" also `serial_fraction`, by Karp and Flatt (1990) the
-        part that W ranks do not divide, and `predicted`, its step over a network.
+        `samples_per_s`, `tokens_per_s`, `speedup` against one process with its
+        `speedup_interval`, `efficiency` = speedup / W. For "strong" also
+        `serial_fraction`, by Karp and Flatt (1990) the part that W ranks do not divide,
+        and `predicted`, its step over a network.
 
     Examples:
         >>> times = {"forward": 30.0, "backward": 60.0, "optimizer": 9, "total": 100.0}
@@ -322,6 +324,7 @@ def figures(
             "samples_per_s": round(rows * per_s, 2),
             "tokens_per_s": round(counts["tokens"] * per_s, 1),
             "speedup": round(speedup, 3),
+            "speedup_interval": _speedup_interval(result, name),
             "efficiency": round(speedup / world_size, 3),
         }
     if world_size > 1:
@@ -332,6 +335,35 @@ def figures(
             result, gradient_bytes=workload["strong"]["gradient_bytes"]
         )
     return result
+
+
+def _speedup_interval(result: Mapping[str, Any], name: str) -> list[float]:
+    """What holds the true speed-up, from the ratios of the rounds."""
+    one_process, row = result["one_process"], result[name]
+    _, interval = timing.ratio_of_rows(
+        one_process, row, scale=row["rows"] / one_process["rows"]
+    )
+    return interval
+
+
+def speedup_text(result: Mapping[str, Any], name: str) -> str:
+    """Put a speed-up into words.
+
+    Args:
+        result: What `figures` returned.
+        name: "one_process", "strong" or "weak".
+
+    Returns:
+        As `timing.ratio_text`, of rows per second; "1" for one process itself.
+    """
+    if name == "one_process":
+        return "1"
+    # WHY from the rounds: files from before the interval was kept hold them, too.
+    return timing.ratio_text(
+        result[name]["speedup"],
+        _speedup_interval(result, name),
+        num_rounds=result[name]["num_rounds"],
+    )
 
 
 def _split_communication(
@@ -399,7 +431,7 @@ def table(result: Mapping[str, Any], *, world_size: int) -> str:
             *phases,
             f"{row['samples_per_s']:.1f}",
             f"{row['tokens_per_s']:,.0f}",
-            f"{row['speedup']:.2f}x",
+            speedup_text(result, name),
             f"{row['efficiency']:.0%}",
         ])
     return timing.draw_table(lines)
@@ -426,7 +458,7 @@ def explain(result: Mapping[str, Any], *, world_size: int) -> str:
         f"One process with {_threads(one_process)} takes "
         f"{one_process['median_ms']:.0f} ms for a step; "
         f"{world_size} ranks with {_threads(strong)} each take {ms:.0f} ms for the "
-        f"same rows: {strong['speedup']:.2f}x.",
+        f"same rows: {speedup_text(result, 'strong')}.",
         f"Of each {ms:.0f} ms, {exposed:.0f} ms are exposed communication: backward "
         f"is over and gradients still travel. Without, it would be "
         f"{one_process['median_ms'] / max(ms - exposed, 1e-9):.2f}x.",

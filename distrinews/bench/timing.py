@@ -30,14 +30,18 @@ from distrinews import dist
 from distrinews.dist import Ranks
 
 __all__ = [
+    "FEWEST_ROUNDS",
     "NUM_WARMUPS",
     "PHASES",
     "PhaseTimer",
     "Variant",
     "draw_table",
     "interleave",
+    "median_and_interval",
     "noise_warning",
     "paired_ratio",
+    "ratio_of_rows",
+    "ratio_text",
     "spread",
     "summarise",
     "warn_if_oversubscribed",
@@ -51,6 +55,10 @@ PHASES = ("data", "forward", "backward", "communication", "optimizer")
 NUM_WARMUPS = 2
 # A spread above this makes a comparison worthless: what one calls faster may be luck.
 NOISY_SPREAD = 0.25
+
+# Rounds below which a published median or ratio means little: the interval of five
+# holds the true median in 15 of 16 cases, that of four in 7 of 8.
+FEWEST_ROUNDS = 5
 
 Variant = Callable[["PhaseTimer"], None]
 
@@ -221,9 +229,7 @@ def paired_ratio(
         baseline: Of the variant it is compared with; as many.
 
     Returns:
-        The median of the ratios of the totals, and an interval that holds the true
-        median in 19 of 20 cases (by rank, without any assumption about the noise; all
-        ratios lie in it where there are fewer than six).
+        As `median_and_interval`, of the ratios of the totals.
 
     Examples:
         >>> slow = [{"total": ms} for ms in (10.0, 20.0, 40.0)]
@@ -231,13 +237,95 @@ def paired_ratio(
         (0.9, [0.8, 0.9])
     """
     pairs = zip(rounds, baseline, strict=True)
-    ratios = sorted(
+    return median_and_interval([
         times["total"] / baseline_times["total"] for times, baseline_times in pairs
-    )
+    ])
+
+
+def median_and_interval(values: Sequence[float]) -> tuple[float, list[float]]:
+    """Take the median of the rounds, and say how sure it is.
+
+    Args:
+        values: One per round, such as the ratio of two times of the same round.
+
+    Returns:
+        The median, and an interval that holds the true median in 19 of 20 cases (by
+        rank, without any assumption about the noise). Fewer than six values cannot say
+        that; their interval is the smallest and the largest of them, which holds the
+        true median of five in 15 of 16 cases.
+
+    Examples:
+        >>> median_and_interval([0.5, 0.9, 0.8])
+        (0.8, [0.5, 0.9])
+    """
+    ordered = sorted(values)
     # Half of the rounds lie below the median, give or take 1.96 standard deviations.
-    low = max(0, math.floor((len(ratios) - 1.96 * math.sqrt(len(ratios))) / 2) - 1)
-    interval = [round(ratios[low], 4), round(ratios[len(ratios) - 1 - low], 4)]
-    return round(statistics.median(ratios), 4), interval
+    low = max(0, math.floor((len(ordered) - 1.96 * math.sqrt(len(ordered))) / 2) - 1)
+    interval = [round(ordered[low], 4), round(ordered[len(ordered) - 1 - low], 4)]
+    return round(statistics.median(ordered), 4), interval
+
+
+def ratio_of_rows(
+    row: Mapping[str, Any], baseline: Mapping[str, Any], *, scale: float = 1.0
+) -> tuple[float, list[float]]:
+    """Compare two variants by the rounds that a record keeps of them.
+
+    Args:
+        row: What `summarise` returned for the variant in question.
+        baseline: What it returned for the other; as many rounds, taken in turn.
+        scale: What each ratio is multiplied by, such as rows of a step by the other's.
+
+    Returns:
+        As `median_and_interval`, of the ratios of the rounds' times.
+
+    Examples:
+        >>> slow, fast = {"all_ms": [10.0, 20.0, 40.0]}, {"all_ms": [9.0, 16.0, 36.0]}
+        >>> ratio_of_rows(fast, slow)
+        (0.9, [0.8, 0.9])
+    """
+    pairs = zip(row["all_ms"], baseline["all_ms"], strict=True)
+    return median_and_interval([scale * ms / other_ms for ms, other_ms in pairs])
+
+
+def ratio_text(
+    ratio: float, interval: Sequence[float] | None, *, num_rounds: int
+) -> str:
+    """Put a ratio of two measurements into words; every table and page does it here.
+
+    Why: a ratio whose interval holds 1 may be noise, and a number in its place would be
+    read as a gain or a loss.
+
+    Args:
+        ratio: The median over rounds.
+        interval: What holds the true median, as `median_and_interval` says; None where
+            no rounds were kept.
+        num_rounds: How many rounds it was taken from.
+
+    Returns:
+        The ratio with its interval; or "no difference" with it, if it holds 1; or the
+        ratio with the number of rounds, if they are fewer than five.
+
+    Examples:
+        >>> ratio_text(0.88, [0.83, 0.92], num_rounds=9)
+        '0.88x (0.83 to 0.92)'
+        >>> ratio_text(0.97, [0.95, 1.04], num_rounds=9)
+        'no difference (0.95 to 1.04)'
+        >>> ratio_text(2.03, [2.03, 2.03], num_rounds=1)
+        '2.03x (1 round, no interval)'
+    """
+    if interval is None or num_rounds < FEWEST_ROUNDS:
+        rounds = f"{num_rounds} round" + "s" * (num_rounds != 1)
+        return f"{ratio:.2f}x ({rounds}, no interval)"
+    low, high = interval
+    if low <= 1 <= high:
+        return f"no difference ({low:.2f} to {high:.2f})"
+    # WHY: an interval that ends just beside 1 must not be shown as if it ended at 1.
+    digits = next(d for d in (2, 3, 4) if f"{1:.{d}f}" not in _bounds(low, high, d))
+    return f"{ratio:.{digits}f}x ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _bounds(low: float, high: float, digits: int) -> tuple[str, str]:
+    return f"{low:.{digits}f}", f"{high:.{digits}f}"
 
 
 def summarise(rounds: Sequence[Mapping[str, float]]) -> dict[str, Any]:

@@ -35,7 +35,15 @@ from distrinews.tracing.recorder import Recorder, recording
 from distrinews.training import corpus
 from distrinews.training.corpus import Splits
 
-__all__ = ["NUM_STEPS", "figures", "measure", "record", "run", "table"]
+__all__ = [
+    "NUM_STEPS",
+    "figures",
+    "measure",
+    "ratio_to_bare",
+    "record",
+    "run",
+    "table",
+]
 
 # In the first one DDP still has a single bucket; it cuts them after it.
 NUM_WARMUPS, NUM_RECORDED = 2, 3
@@ -245,17 +253,34 @@ def table(result: dict[str, Any]) -> str:
         A row per variant.
     """
     recorded = result["recorded"]
-    low, high = recorded["ratio_interval"]
+    ratio = ratio_to_bare(result)
     lines = [["way", "step", "by bare (95 % interval)", "recorder itself", "calls"]]
     lines.append(["bare", f"{result['bare']['median_ms']:.0f} ms", "1", "", ""])
     lines.append([
         "recorded",
         f"{recorded['median_ms']:.0f} ms",
-        f"{recorded['ratio_to_bare']:.3f} ({low:.3f} to {high:.3f})",
+        ratio,
         f"{recorded['own_share']:.2%}",
         f"{recorded['calls_per_step']:.0f} a step, {recorded['call_ms']:.2f} ms each",
     ])
     return timing.draw_table(lines)
+
+
+def ratio_to_bare(result: dict[str, Any]) -> str:
+    """Put what recording costs into words.
+
+    Args:
+        result: What `figures` returned.
+
+    Returns:
+        As `timing.ratio_text`, of the time of a recorded step by a bare one's.
+    """
+    recorded = result["recorded"]
+    return timing.ratio_text(
+        recorded["ratio_to_bare"],
+        recorded["ratio_interval"],
+        num_rounds=recorded["num_rounds"],
+    )
 
 
 def run(ranks: Ranks, settings: BenchmarkSettings) -> None:

@@ -153,6 +153,7 @@ def _rank_environment(num_ranks: int, store: pathlib.Path) -> dict[str, str]:
         "WORLD_SIZE": str(num_ranks),
         "LOCAL_WORLD_SIZE": str(num_ranks),
         STORE_VARIABLE: str(store),
+        machine.PROGRAM_START_VARIABLE: repr(machine.program_start_s()),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
     }
     encoding = os.environ.get("PYTHONIOENCODING", "")

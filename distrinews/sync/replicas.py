@@ -85,8 +85,6 @@ def assert_replicas_equal(model: nn.Module) -> None:
         all-gather of a few bytes per tensor. A CRC32 misses one difference in four
         thousand million.
 
-    Source: our measurements, site_docs/benchmarks/results/sync_ladder.json.
-
     Examples:
         >>> assert_replicas_equal(nn.Linear(2, 1))
     """

@@ -3,10 +3,12 @@
 A page holds `<!-- from FILE.json -->` and `<!-- end -->`; what is between them is made
 from site_docs/benchmarks/results/FILE.json. `<!-- from FILE.json as VIEW -->` shows
 another part of the same file, `<!-- all scaling -->` a line for every scaling*.json:
-whoever adds a file there is on the page. `<!-- from MINE.json or FILE.json as VIEW -->`
-shows what was measured as soon as MINE.json exists, until then the other. A block whose
-file does not exist says so: "not measured" is a legal value; a file that may not be
-published is an error.
+whoever adds a file there is on the page. `<!-- all headlines -->`, `<!-- all steps -->`
+and `<!-- all first_run -->` show what `headlines.py` makes of several files; README.md
+in the root has such blocks, too, and is renewed with the pages.
+`<!-- from MINE.json or FILE.json as VIEW -->` shows what was measured as soon as
+MINE.json exists, until then the other. A block whose file does not exist says so: "not
+measured" is a legal value; a file that may not be published is an error.
 
 `python site_docs/_tools/benchmark_pages.py` renews all pages; with `--check` it only
 says which are stale, with exit code 1.
@@ -16,13 +18,15 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
+import headlines
 import measured_blocks
 import renewal
-from renewal import SITE
+from renewal import ROOT, SITE
 
-from distrinews.bench import results, timing
+from distrinews.bench import results, scaling, timing
 from distrinews.errors import ResultError
 
 RESULTS = SITE / "benchmarks" / "results"
@@ -31,22 +35,33 @@ BLOCK = re.compile(
     r".*?(<!-- end -->)",
     re.DOTALL,
 )
-ALL = re.compile(r"(<!-- all scaling -->\n).*?(<!-- end -->)", re.DOTALL)
+ALL = re.compile(
+    r"(<!-- all (scaling|headlines|steps|first_run) -->\n).*?(<!-- end -->)", re.DOTALL
+)
+README = ROOT / "README.md"
 
 
-def render(text: str) -> str:
+def render(text: str, *, prefix: str = "../") -> str:
     """Fill every block of a page.
 
     Args:
         text: The page.
+        prefix: What leads from the page to the folder of the pages.
 
     Returns:
         The page with its blocks renewed.
     """
-    filled = BLOCK.sub(_block, text)
-    return ALL.sub(
-        lambda match: f"{match[1]}\n{_scaling_table()}\n\n{match[2]}", filled
-    )
+
+    def summary(match: re.Match[str]) -> str:
+        draw: dict[str, Callable[[], str]] = {
+            "scaling": _scaling_table,
+            "headlines": lambda: headlines.table(prefix),
+            "steps": headlines.steps,
+            "first_run": headlines.first_run,
+        }
+        return f"{match[1]}\n{draw[match[2]]()}\n\n{match[3]}"
+
+    return ALL.sub(summary, BLOCK.sub(_block, text))
 
 
 def _block(match: re.Match[str]) -> str:
@@ -91,7 +106,7 @@ def _scaling_row(name: str, record: dict[str, Any]) -> list[str]:
         *(str(env["num_ranks"]), f"{one_process['median_ms']:.0f} ms"),
         f"{strong['median_ms']:.0f} ms",
         f"{strong['phases_ms'].get('communication', 0.0):.0f} ms",
-        *(f"{strong['speedup']:.2f}x", f"{weak['speedup']:.2f}x"),
+        *(scaling.speedup_text(figures, name) for name in ("strong", "weak")),
     ]
 
 
@@ -128,7 +143,11 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    return renewal.finish(renewal.pages(render))
+    renewed = renewal.pages(render)
+    if README.is_file():  # the folder of the pages may be alone, as in a test
+        text = README.read_text(encoding="utf-8")
+        renewed.append((README, render(text, prefix="site_docs/")))
+    return renewal.finish(renewed)
 
 
 if __name__ == "__main__":

@@ -147,6 +147,8 @@ CAPTURES = {
         ),
         ("chapters/05_ddp_training.py",),
     ),
+    # Chapter 01's batches: the reader sees two processes end where one ended.
+    "05_shuffled": _chapter("05_ddp_training", ("05_shuffled", "--batches shuffled")),
     "05_one_rank": _chapter("05_ddp_training", ("05_one_rank", "--num-ranks 1")),
     "05_pieces": _chapter(
         "05_ddp_training",

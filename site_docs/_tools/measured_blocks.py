@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import headlines
 import measure_engines
 
 from distrinews.bench import (
@@ -68,6 +69,11 @@ def _speed_up(record: dict[str, Any]) -> str:
         ["what", "definition", "measured"],
         ["speed-up, strong", "T(1) / T(W)", f"{own_ms:.0f} / {ms:.0f} = {speedup:.3f}"],
         [
+            "with its interval",
+            "of the rounds' own ratios",
+            scaling.speedup_text(record["figures"], "strong"),
+        ],
+        [
             "efficiency",
             "S / W",
             f"{speedup:.3f} / {num_ranks} = {strong['efficiency']:.2f}",
@@ -123,18 +129,20 @@ def _data(record: dict[str, Any]) -> str:
 
 def _serving(record: dict[str, Any]) -> str:
     lines = [
-        "| Server | Requests/s (slowest to fastest round) | p50 | p99 |",
-        "|---|---|---|---|",
+        "| Server | Requests/s (slowest to fastest round) | ours by it | p50 | p99 |",
+        "|---|---|---|---|---|",
     ]
     names = {
         "distrinews": "`apps/api.py`, as it starts by default",
         "naive": "transformers pipeline in a FastAPI `def` route",
+        "naive_one_thread": "the same route, one torch thread per request",
         "litserve": "the same pipeline in LitServe, batching on",
     }
+    ratios = headlines.serving_ratios(record)
     for name, row in record["figures"]["side_by_side"].items():
         lines.append(
             f"| {names[name]} | {row['per_s']:.0f} ({row['slowest_per_s']:.0f} to "
-            f"{row['fastest_per_s']:.0f}) | {row['p50_ms']:.0f} ms "
+            f"{row['fastest_per_s']:.0f}) | {ratios[name]} | {row['p50_ms']:.0f} ms "
             f"| {row['p99_ms']:.0f} ms |"
         )
     load = record["figures"]["overload"]
@@ -248,6 +256,13 @@ VIEWS: dict[str, Callable[[dict[str, Any]], str]] = {
 }
 
 
+# WHY: a two-rank step of minilm has another time on each page that shows one.
+STEP_NOTES = dict.fromkeys(
+    ("averaging", "calibration", "scaling", "trace"),
+    " Other pages show other runs: compare times within this table only.",
+)
+
+
 def draw(record: dict[str, Any], *, view: str | None) -> str:
     """Draw a record, or one view of it.
 
@@ -279,6 +294,7 @@ def origin(name: str, record: dict[str, Any]) -> str:
     return (
         f"Measured on {record['date']}: {hardware}, {env['num_cores']} cores, "
         f"torch {env['packages']['torch']}, {_run_description(record)} {at}."
+        f"{STEP_NOTES.get(record['kind'], '')}"
     )
 
 

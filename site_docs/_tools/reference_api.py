@@ -205,7 +205,10 @@ def _section(module: Module) -> list[str]:
             f'<a id="{path}.{name}"></a>[`{name}`][{origin}]'
             for name, origin in module.re_exported
         )
-        lines += ["", f"Offered here, written elsewhere: {links}."]
+        lines += [
+            "",
+            f"Import these from here; a module below holds their code: {links}.",
+        ]
     for name in module.own:
         lines += ["", f"::: {path}.{name}"]
     return lines

@@ -1,0 +1,341 @@
+"""The figures that we show first, each from its committed record.
+
+One table for the README and for `benchmarks/index.md`, so that a number cannot stand
+there in two versions. A ratio has its interval beside it, or is "no difference", or
+says from how few rounds it comes (`distrinews.bench.timing.ratio_text`).
+
+Not here: the pages' other tables (`measured_blocks`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from typing import Any
+
+from renewal import SITE
+
+from distrinews.bench import (
+    averaging,
+    grad_sync,
+    length_balance,
+    scaling,
+    timing,
+    trace_overhead,
+)
+from distrinews.system import files
+
+__all__ = [
+    "captured",
+    "captured_phase_s",
+    "first_run",
+    "ladder",
+    "serving_ratios",
+    "steps",
+    "table",
+]
+
+RESULTS = SITE / "benchmarks" / "results"
+CAPTURED = SITE / "learn" / "captured"
+QUICKSTART = "05_ddp_training"  # the capture of what README's first command starts
+NAIVE = ("naive", "naive_one_thread")
+
+
+def _read(name: str) -> Any:
+    return files.read_json(RESULTS / f"{name}.json")
+
+
+def ladder() -> dict[str, dict[str, Any]]:
+    """Read chapter 04's record, every variant against DDP in its best setting.
+
+    Returns:
+        What `grad_sync.figures` returns.
+    """
+    # WHY again from the rounds: a file from before compares with another setting.
+    rungs = _read("sync_ladder")["rungs"]
+    return grad_sync.figures(
+        {name: row["all_ms"] for name, row in rungs.items()},
+        {name: row["max_abs_diff"] for name, row in rungs.items()},
+    )
+
+
+def serving_ratios(record: dict[str, Any]) -> dict[str, str]:
+    """Set our server's requests per second against each other server's.
+
+    Args:
+        record: What `tests/load.py` wrote.
+
+    Returns:
+        Name of a server -> the ratio in words; "1" for our own.
+    """
+    servers = record["figures"]["side_by_side"]
+    return {
+        name: "1" if name == "distrinews" else _serving_ratio(record, name)
+        for name in servers
+    }
+
+
+def _serving_ratio(record: dict[str, Any], name: str) -> str:
+    ours, theirs = (
+        record["figures"]["side_by_side"][server] for server in ("distrinews", name)
+    )
+    if "rounds_per_s" not in theirs:  # a file from before they were kept
+        ratio = ours["per_s"] / theirs["per_s"]
+        rounds = record["settings"]["num_rounds"]
+        return timing.ratio_text(ratio, None, num_rounds=rounds)
+    pairs = zip(ours["rounds_per_s"], theirs["rounds_per_s"], strict=True)
+    ratios = [our_rate / their_rate for our_rate, their_rate in pairs]
+    ratio, interval = timing.median_and_interval(ratios)
+    return timing.ratio_text(ratio, interval, num_rounds=len(ratios))
+
+
+def table(prefix: str) -> str:
+    """Draw the table.
+
+    Args:
+        prefix: What leads from the file that shows it to the folder of the pages.
+
+    Returns:
+        Markdown.
+    """
+    rows = [*_quickstart_rows(), *_training_rows(), *_serving_rows()]
+    lines = ["| figure | value |", "|---|---|"]
+    for figure, link, value in rows:
+        lines.append(f"| {figure} ([measured]({prefix}{link})) | {value} |")
+    return "\n".join(lines)
+
+
+def _quickstart_rows() -> list[tuple[str, str, str]]:
+    record, capture = _read("quickstart"), captured()
+    link, ag_news = "benchmarks/results/quickstart.json", record["ag_news_test"]
+    return [
+        (
+            "chapter 05, from start to classified headlines, one run",
+            "learn/ddp-training.md#run-it",
+            f"{capture['seconds']:.0f} s",
+        ),
+        (
+            "resident memory, all processes together",
+            link,
+            f"{record['peak_rss_all_processes_gib']:.2f} GiB",
+        ),
+        (
+            f"accuracy on {record['result']['test_rows']:,} newswire test rows",
+            link,
+            f"{record['result']['accuracy']:.1%}",
+        ),
+        (
+            f"accuracy on all {ag_news['rows']:,} real AG News test rows, trained on "
+            "newswire alone",
+            link,
+            f"{ag_news['accuracy']:.1%}",
+        ),
+    ]
+
+
+def _training_rows() -> list[tuple[str, str, str]]:
+    balance, averaged, fit = (
+        _read(name)["figures"] for name in ("balance", "averaging", "calibration")
+    )
+    rungs, job = ladder(), _read("independent")["main_job"]
+    bits = averaged["both"]["max_abs_diff"] == rungs["overlapped"]["max_abs_diff"] == 0
+    same_bits = ", same bits" if bits else ""
+    rates = job["samples_per_s"]
+    return [
+        (
+            "batches balanced by length against shuffled ones, real AG News, 32 and 16 "
+            "rows a rank, samples/s",
+            "benchmarks/peers.md#balanced-batches-alone",
+            " and ".join(
+                length_balance.ratio_of(balance[f"torch_ddp_{rows}"])
+                for rows in (32, 16)
+            )
+            + ", same loss within noise",
+        ),
+        (
+            "our hand-written overlapped gradient averaging against torch DDP in its "
+            "best setting (`gradient_as_bucket_view=True`), step time",
+            "understand/gradient-sync.md#the-numbers-for-our-model",
+            grad_sync.ratio_to_ddp("overlapped", rungs["overlapped"]) + same_bits,
+        ),
+        (
+            "averaging through shared memory, touched embedding rows only, against "
+            "torch DDP in the same setting, step time",
+            "understand/faster-than-ddp.md",
+            averaging.ratio_to_ddp(averaged, "both") + same_bits,
+        ),
+        (
+            "two ranks against one process with two threads, same two cores, samples/s",
+            "benchmarks/two-ranks-cpu.md",
+            scaling.speedup_text(_read("scaling")["figures"], "strong")
+            + ": here DDP does not pay, and chapter 06 says why",
+        ),
+        (
+            "chapter 05, as started, against Hugging Face's Trainer as it comes, and "
+            f"grouped by length, samples/s ({rates['chapter_05']} against "
+            f"{rates['trainer']} and {rates['trainer_grouped']})",
+            "benchmarks/peers.md#as-a-user-starts-them",
+            " and ".join(f"{ratio:.2f}x" for ratio in job["ratio"].values())
+            + f": {job['num_rounds']} rounds, measured independently, no interval yet",
+        ),
+        (
+            "a step's time, predicted from a short calibration, "
+            f"{len(fit['held_out'])} settings it was not fitted to",
+            "benchmarks/cost-model.md",
+            f"{fit['median_error']:.1%} median error, "
+            f"{fit['worst_error']:.1%} at worst",
+        ),
+        (
+            "recording what every rank does, step time",
+            "understand/timeline.md",
+            trace_overhead.ratio_to_bare(_read("trace")["figures"]),
+        ),
+    ]
+
+
+def _serving_rows() -> list[tuple[str, str, str]]:
+    record, engines = _read("serving"), _read("engines")["figures"]
+    servers, ratios = record["figures"]["side_by_side"], serving_ratios(record)
+    best = max(servers.keys() & NAIVE, key=lambda name: servers[name]["per_s"])
+    independent = _read("independent")["serving"]["ratio_to_naive"]
+    starts, int8 = engines["starts"]["later, onnx-int8"], engines["onnx-int8"]
+    return [
+        (
+            "requests/s of `apps/api.py` as it starts, against a pipeline in a plain "
+            "FastAPI route, and against LitServe; client (wrk) on the same two cores",
+            "benchmarks/serving.md",
+            f"{ratios[best]} and {ratios['litserve']}; measured independently "
+            f"{independent}x a plain route",
+        ),
+        (
+            f"int8 against torch float32, {int8['num_texts']:,} AG News test rows",
+            "understand/training-and-inference.md",
+            f"{int8['accuracy']:.1%} and {int8['reference_accuracy']:.1%} accuracy; "
+            f"{int8['ms_per_text']:.1f} ms and {int8['reference_ms_per_text']:.1f} ms "
+            f"a text; ready in {statistics.median(starts['ready_s']):.1f} s, "
+            f"{statistics.median(starts['resident_bytes']) / 2**20:.0f} MiB",
+        ),
+    ]
+
+
+def captured(name: str = QUICKSTART) -> dict[str, Any]:
+    """Tell what is known of a captured command.
+
+    Args:
+        name: The capture; a step of the same name is in it.
+
+    Returns:
+        Its `seconds`, `date` and `environment`, among others.
+    """
+    text = (CAPTURED / f"{name}.json").read_text(encoding="utf-8")
+    record = json.loads(text)
+    return dict(record["steps"][name]) | {
+        "date": record["date"],
+        "environment": record["environment"],
+    }
+
+
+def _captured_text(name: str = QUICKSTART) -> str:
+    return (CAPTURED / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def first_run() -> str:
+    """Show what the first command printed, as the pages show it, without its bars.
+
+    Returns:
+        Markdown: the output, and which run it is.
+    """
+    kept = [line for line in _captured_text().splitlines() if "%|" not in line]
+    text, capture = "\n".join(kept).strip("\n"), captured()
+    env = capture["environment"]
+    return (
+        f"```\n{text}\n```\n\n(Progress bars left out. Our run of {capture['date']}: "
+        f"{env['cpu']}, {env['num_cores']} cores, torch {env['packages']['torch']}; "
+        f"{capture['seconds']:.0f} s, everything included.)"
+    )
+
+
+def steps() -> str:
+    """List the step times that the pages show, so that nobody takes one for another.
+
+    Returns:
+        A Markdown table: what a step is, its time, where and when it was measured.
+    """
+    scaled, averaged, traced, fitted = (
+        _read(name) for name in ("scaling", "averaging", "trace", "calibration")
+    )
+    [row] = [
+        row
+        for row in fitted["figures"]["held_out"]
+        if (row["model"], row["world_size"]) == ("minilm", 2)
+        and (row["rows"], row["tokens"]) == (16, 48)
+    ]
+    newswire, whole = "newswire, unsorted", "forward, backward, clipping, AdamW"
+    best = grad_sync.BASELINE
+    lines = [["record", "what a step is", "rows", "two ranks", "measured on"]]
+    for name, record, what, rows, ms in (
+        (
+            "scaling.json",
+            scaled,
+            whole,
+            newswire,
+            scaled["figures"]["strong"]["median_ms"],
+        ),
+        (
+            "averaging.json",
+            averaged,
+            whole,
+            newswire,
+            averaged["figures"]["torch_ddp"]["median_ms"],
+        ),
+        ("trace.json", traced, whole, newswire, traced["figures"]["bare"]["median_ms"]),
+        (
+            "sync_ladder.json",
+            _read("sync_ladder"),
+            "forward, backward",
+            newswire,
+            ladder()[best]["median_ms"],
+        ),
+        ("calibration.json", fitted, whole, "48 tokens each", row["measured_ms"]),
+    ):
+        env = record["environment"]
+        on = f"{record['date']}, {env['cpu']}"
+        lines.append([name, what, rows, f"{ms:.0f} ms", on])
+    for name, what, rows, ms in (
+        ("06_ddp_benchmark", whole, newswire, _captured_step_ms("06_ddp_benchmark")),
+        (
+            QUICKSTART,
+            "all of chapter 05's training",
+            "newswire, by length",
+            1000 * captured_phase_s("train") / _captured_steps(),
+        ),
+    ):
+        capture = captured(name)
+        on = f"{capture['date']}, {capture['environment']['cpu']}"
+        lines.append([f"the chapter's page, {name}", what, rows, f"{ms:.0f} ms", on])
+    return timing.draw_table(lines)
+
+
+def _captured_step_ms(name: str) -> float:
+    [ms] = re.findall(r"2 ranks, same rows +\| (\d+) ms", _captured_text(name))
+    return float(ms)
+
+
+def captured_phase_s(phase: str) -> float:
+    """Read how long a phase of the captured first run took.
+
+    Args:
+        phase: Such as "start", by its name in the run's output.
+
+    Returns:
+        Seconds.
+    """
+    [seconds] = re.findall(rf"[;,] {phase} ([\d.]+) s\b", _captured_text())
+    return float(seconds)
+
+
+def _captured_steps() -> int:
+    """How many steps the captured first run took; it has one epoch."""
+    [num_steps] = re.findall(r"^step (\d+):", _captured_text(), re.MULTILINE)
+    return int(num_steps)
