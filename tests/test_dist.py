@@ -229,6 +229,49 @@ def test_torchrun_starts_the_ranks_itself_and_no_store_file_is_used(
         assert fact["who"]["env"]["MASTER_PORT"] is not None
 
 
+def test_every_group_of_ours_waits_as_long_as_the_run(launched: Facts) -> None:
+    for rank, fact in enumerate(launched):
+        seconds = dict(fact["timeouts"])
+        # Negative control: torch's own default knows nothing of the run's timeout.
+        assert seconds.pop("torch's") == 30 * 60
+        assert set(seconds.values()) == {60}
+        # Rank 0 is no member of the group of the last rank.
+        assert ("ours, one member" in seconds) == (rank == 1)
+        assert {"run", "ours", "touched rows"} <= set(seconds)
+
+
+def groups_without_timeout(source: str) -> list[int]:
+    """Lines that make a process group and leave its timeout to torch."""
+    makers = {"new_group", "new_subgroups", "init_process_group", "split_group"}
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in makers
+        and ast.unparse(node.func.value) != "process_group"
+        and not any(keyword.arg == "timeout" for keyword in node.keywords)
+    ]
+
+
+def test_no_code_of_ours_leaves_a_groups_timeout_to_torch() -> None:
+    root = pathlib.Path(__file__).resolve().parents[1]
+    files = [
+        path
+        for folder in ("distrinews", "apps", "chapters")
+        for path in (root / folder).rglob("*.py")
+    ]
+    assert len(files) > 50
+    forgotten = {
+        str(path.relative_to(root)): lines
+        for path in files
+        if (lines := groups_without_timeout(path.read_text(encoding="utf-8")))
+    }
+    assert forgotten == {}
+    # Negative control.
+    assert groups_without_timeout("import torch_dist\ntorch_dist.new_group()") == [2]
+
+
 def test_the_cores_are_divided_among_the_ranks(launched: Facts) -> None:
     fair = str(max(1, machine.num_cores() // 2))
     for fact in launched:

@@ -284,6 +284,40 @@ def test_a_table_that_is_used_elsewhere_too_is_refused(
         assert "not sparse" in text
 
 
+def mix_dtypes(ranks: dist.Ranks, out: Path) -> None:
+    refused = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1, dtype=torch.float64))
+    try:
+        shared_memory.SharedMemoryDDP(refused)
+    except SetupError as error:
+        (out / f"{ranks.rank}.txt").write_text(str(error), encoding="utf-8")
+    # No rank is in a collective: the next one matches, or this would hang.
+    torch_dist.barrier()
+    # Negative controls: a frozen parameter has no gradient, and a table has memory of
+    # its own, so neither is refused.
+    refused[0].requires_grad_(False)
+    shared_memory.SharedMemoryDDP(refused)
+    net = nn.Sequential(
+        nn.Embedding(100, 2, dtype=torch.float32), ToDouble(), refused[1]
+    )
+    replica = shared_memory.SharedMemoryDDP(net, min_rows=50)
+    replica(torch.tensor([1 + ranks.rank])).sum().backward()
+    assert net[0].weight.grad.dtype == torch.float32
+    assert net[0].weight.grad[[1, 2]].ne(0).all()  # the other rank's row, too
+
+
+class ToDouble(nn.Module):
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows.double()
+
+
+def test_shared_memory_refuses_mixed_dtypes_on_all_ranks(tmp_path: Path) -> None:
+    dist.launch(mix_dtypes, tmp_path, num_ranks=2, timeout_s=60)
+    for rank in range(2):
+        text = (tmp_path / f"{rank}.txt").read_text(encoding="utf-8")
+        assert "have 2 dtypes: torch.float32 (0.weight), torch.float64 (1." in text
+        assert "model.float()" in text
+
+
 def no_room(ranks: dist.Ranks, out: Path) -> None:
     def full(number: int, offset: int, size: int) -> None:
         raise OSError(28, "No space left on device")

@@ -467,9 +467,77 @@ def test_clipped_after_averaging_the_norm_is_global_without_a_message(
     assert gap(want, first["before gradients"]) > 1e-2  # negative control
 
 
+def torchs_buckets(tensors: list[torch.Tensor], limits: list[int]) -> list[list[int]]:
+    assign: Any = torch_dist._compute_bucket_assignment_by_size  # type: ignore[attr-defined]
+    return sorted(list(bucket) for bucket in assign(tensors, limits)[0])
+
+
 def test_buckets_hold_every_tensor_once_in_order_and_one_kind_each() -> None:
     kinds = [torch.float32] * 3 + [torch.float64] * 2 + [torch.float32]
     tensors = [torch.zeros(4, dtype=kind) for kind in kinds]  # 16 and 32 bytes
     cut = cut_into_buckets(tensors, first_bytes=1, bucket_bytes=48)
-    assert cut == [[0], [1, 2], [3, 4], [5]]
+    # Each kind fills buckets of its own: tensor 5 completes the bucket of 1 and 2.
+    assert cut == [[0], [3], [4], [1, 2, 5]]
+    assert sorted(cut) == torchs_buckets(tensors, [1, 48])
+    # Negative control: with other limits torch cuts elsewhere.
+    assert sorted(cut) != torchs_buckets(tensors, [1, 32])
     assert cut_into_buckets([], first_bytes=1, bucket_bytes=1) == []
+
+
+class InTurns(nn.Module):
+    """Parameters of two dtypes, in turns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Linear(3, 3, dtype=torch.float32 if even else torch.float64)
+            for even in (True, False, True)
+        )
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            rows = layer(rows.to(layer.weight.dtype)).tanh()
+        return rows
+
+
+def average_two_dtypes(ranks: dist.Ranks, out: Path) -> None:
+    gradients: dict[str, list[torch.Tensor]] = {}
+    num_calls: dict[str, int] = {}
+    all_reduce = torch_dist.all_reduce
+    for variant in (*RIGHT, "nothing"):
+        torch.manual_seed(0)
+        net = InTurns()
+        replica = net if variant in (*AFTER_BACKWARD, "nothing") else wrap(variant, net)
+        replica(torch.full((2, 3), 1.0 + ranks.rank)).sum().backward()
+        sizes: list[int] = []
+
+        def counted(
+            tensor: torch.Tensor, *args: Any, sizes: list[int] = sizes, **kw: Any
+        ) -> Any:
+            sizes.append(tensor.numel())
+            return all_reduce(tensor, *args, **kw)
+
+        torch_dist.all_reduce = counted
+        AFTER_BACKWARD.get(variant, lambda net: None)(net)
+        torch_dist.all_reduce = all_reduce
+        num_calls[variant] = sum(size > 1 for size in sizes)
+        gradients[variant] = [p.grad for p in net.parameters() if p.grad is not None]
+    torch.save((gradients, num_calls), out / f"{ranks.rank}.pt")
+
+
+def test_two_dtypes_are_averaged_as_by_ddp_with_one_flat_tensor_each(
+    tmp_path: Path,
+) -> None:
+    dist.launch(average_two_dtypes, tmp_path, num_ranks=2, timeout_s=60)
+    for rank in range(2):
+        gradients, num_calls = torch.load(tmp_path / f"{rank}.pt")
+        for variant in RIGHT:
+            for ours, theirs in zip(
+                gradients[variant], gradients["torch_ddp"], strict=True
+            ):
+                assert ours.dtype == theirs.dtype
+                torch.testing.assert_close(ours, theirs)
+        assert num_calls["flat"] == 2  # float32, float64
+        assert num_calls["naive"] == 6  # one per parameter
+        # Negative control: not averaged.
+        assert not torch.allclose(gradients["nothing"][0], gradients["torch_ddp"][0])

@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from distrinews import dist
+from distrinews.dist import process_group
 from distrinews.errors import RankFailedError, ResultError
 from distrinews.tracing import render, timeline
 from distrinews.tracing.recorder import COLLECTIVES, MESSAGES, recording
@@ -238,7 +239,7 @@ def test_after_a_hang_or_a_kill_the_record_names_who_never_came(
 
 def send_around(ranks: dist.Ranks, out: Path) -> None:
     """What is allowed: messages between two of three, and a call of a subgroup."""
-    pair = torch_dist.new_group([0, 2])
+    pair = process_group.new_group([0, 2])
     with recording(out, ranks):
         if ranks.rank == 0:
             torch_dist.send(torch.ones(2), dst=1)

@@ -18,11 +18,12 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections.abc import Generator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.distributed as torch_dist
 
+from distrinews.dist.process_group import timeout_of
 from distrinews.errors import DistriNewsError, RankFailedError
 
 __all__ = [
@@ -201,11 +202,8 @@ def _all_reduce(
     if _debug_level_is_on() and torch_dist.get_backend(group) == "gloo":
         # WHY before: this barrier knows who arrived. When it times out it names the
         # ranks that did not; an all-reduce can only say that it waited.
-        # WHY the timeout: its own would be 30 minutes, whatever the group's is. There
-        # is no public way to ask a group for it (torch 2.13).
-        process_group: Any = group or torch_dist.group.WORLD
-        backend = process_group._get_backend(torch.device("cpu"))
-        torch_dist.monitored_barrier(group, backend.options._timeout, True)
+        # WHY the timeout: its own would be 30 minutes, whatever the group's is.
+        torch_dist.monitored_barrier(group, timeout_of(group), True)
     torch_dist.all_reduce(tensor, group=group)
 
 

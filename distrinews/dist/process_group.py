@@ -2,8 +2,8 @@
 
 Promise: inside `with setup()` every rank can reach every other one, and when the block
 ends, in success or in error, the group is gone. Only `setup` makes and ends the default
-group. Others make a group of their own beside it: `dist.rank0_first`, touched rows
-(`distrinews.sync.sparse_embedding`) and the cost model's measurement.
+group. `dist.rank0_first` makes one beside it, with a timeout of its own; `new_group`
+makes those for touched rows (`distrinews.sync.sparse_embedding`) and for measuring.
 
 Not here: starting the processes (`distrinews.dist.launch`), what ranks then tell each
 other (`distrinews.dist.collectives`). Import all of it from `distrinews.dist`.
@@ -20,7 +20,7 @@ import pathlib
 import shutil
 import threading
 import traceback
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -38,7 +38,9 @@ __all__ = [
     "Ranks",
     "current",
     "launched_world_size",
+    "new_group",
     "setup",
+    "timeout_of",
 ]
 
 # How long a rank waits in one collective before it gives up: longer than any step or
@@ -213,6 +215,59 @@ def _abort_groups() -> None:
     with contextlib.suppress(Exception):  # after a CUDA error this fails, too
         if torch_dist.is_initialized():
             torch_dist.destroy_process_group()
+
+
+def new_group(members: Sequence[int] | None = None) -> torch_dist.ProcessGroup:
+    """Make one more process group whose collectives wait as long as the run's own.
+
+    Why not `torch_dist.new_group`: without a `timeout` it takes torch's default for the
+    backend (30 minutes for gloo), whatever the default group's timeout is (torch 2.13).
+    A rank that never comes would be noticed after 30 minutes, not after `timeout_s`.
+
+    Collective: every rank of the default group must call it, also those that are no
+    members, and all ranks must make their groups in the same order.
+
+    Args:
+        members: Ranks of the default group. None means all of them.
+
+    Returns:
+        A group with the backends and the timeout of the default group. On a rank that
+        is no member, torch's `GroupMember.NON_GROUP_MEMBER`.
+
+    Raises:
+        ValueError: There is no default group. On this rank only.
+
+    Note:
+        Cost: the members' meeting in the store; no collective and no tensor.
+
+    Source: `_new_group_with_tag` in torch/distributed/distributed_c10d.py, torch 2.13.
+    """
+    ranks = None if members is None else list(members)
+    made: torch_dist.ProcessGroup = torch_dist.new_group(ranks, timeout=timeout_of())
+    return made
+
+
+def timeout_of(group: torch_dist.ProcessGroup | None = None) -> timedelta:
+    """Say how long a collective of this group may wait for the other ranks.
+
+    Args:
+        group: None means the default group.
+
+    Returns:
+        The group's own timeout, also after `labs` or `exercises` have changed it.
+
+    Raises:
+        ValueError: There is no default group. On this rank only.
+    """
+    # There is no public way to ask a group for its timeout (torch 2.13).
+    if group is None:
+        group = torch_dist.distributed_c10d._get_default_group()
+    of_group: Any = group
+    # All backends of a group get the same timeout. WHY not always the CPU's: a group
+    # that somebody made for nccl alone has no backend for CPU tensors.
+    backend = of_group._get_backend(of_group._device_types[0])
+    timeout: timedelta = backend.options._timeout
+    return timeout
 
 
 def _init_process_group(

@@ -46,8 +46,10 @@ def cut_into_buckets(
         bucket_bytes: When any other is.
 
     Returns:
-        For each bucket the indices of its tensors. A bucket holds one dtype on one
-        device; the tensor that fills it is still inside, as in torch's DDP.
+        For each bucket the indices of its tensors, in the order in which the buckets
+        can be full. A bucket holds one dtype on one device, and every such kind has
+        buckets of its own, the first of `first_bytes`. The tensor that fills a bucket
+        is still inside, as in torch's DDP.
 
     Examples:
         >>> four = [torch.zeros(2) for _ in range(4)]  # 8 bytes each
@@ -55,18 +57,19 @@ def cut_into_buckets(
         [[0], [1, 2], [3]]
     """
     buckets: list[list[int]] = []
-    bytes_left = 0
+    open_buckets: dict[tuple[torch.dtype, torch.device], list[int]] = {}
+    bytes_left: dict[tuple[torch.dtype, torch.device], int] = {}
     for index, tensor in enumerate(tensors):
-        last = tensors[buckets[-1][-1]] if buckets else None
-        same_kind = last is not None and (
-            (last.dtype, last.device) == (tensor.dtype, tensor.device)
-        )
-        if not same_kind or bytes_left <= 0:
-            bytes_left = bucket_bytes if buckets else first_bytes
-            buckets.append([])
-        buckets[-1].append(index)
-        bytes_left -= tensor.nbytes
-    return buckets
+        kind = (tensor.dtype, tensor.device)
+        if kind not in open_buckets:
+            open_buckets[kind] = []
+            bytes_left[kind] = bucket_bytes if kind in bytes_left else first_bytes
+        open_buckets[kind].append(index)
+        bytes_left[kind] -= tensor.nbytes
+        if bytes_left[kind] <= 0:
+            buckets.append(open_buckets.pop(kind))
+    # Those that the last tensors left open, too, in the order of their last tensor.
+    return sorted([*buckets, *open_buckets.values()], key=lambda bucket: bucket[-1])
 
 
 class _Bucket:

@@ -28,7 +28,7 @@ import os
 import pathlib
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import torch
@@ -66,8 +66,8 @@ class SharedMemoryDDP(nn.Module):
         module: The bare model. Save and evaluate that one.
 
     Raises:
-        SetupError: The model is not on the CPU, or the ranks share no memory. On every
-            rank.
+        SetupError: The model is not on the CPU, its trainable parameters have more than
+            one dtype, or the ranks share no memory. On every rank.
         MissingGradientError: From `backward()`, on every rank: some rank's loss did not
             use a trainable parameter. Names the rank and its parameters.
 
@@ -101,14 +101,18 @@ class SharedMemoryDDP(nn.Module):
                 fix="use DistributedDataParallel; nccl shares memory between GPUs.",
                 page="shared-memory",
             )
+        tables = sparse_embedding.large_embeddings(module, min_rows=min_rows)
+        dense = [(name, param) for name, param in named if name not in tables]
+        # WHY no vote: the ranks hold the same architecture, so all of them raise, and
+        # none is in a collective yet.
+        self._dtype = _only_dtype(dense)
         for tensor in [*module.parameters(), *module.buffers()]:
             torch_dist.broadcast(tensor.detach(), src=0)
-        tables = sparse_embedding.large_embeddings(module, min_rows=min_rows)
         self._tables = [_SharedTable(table, self._ranks) for table in tables.values()]
         self._missing: set[str] = set()
         self._views: dict[str, torch.Tensor] = {}
         self._names = {name for name, _ in named}
-        self._share_dense_gradients([(n, p) for n, p in named if n not in tables])
+        self._share_dense_gradients(dense)
         for name, param in named:
             self._register_hook(name, param)
 
@@ -140,8 +144,7 @@ class SharedMemoryDDP(nn.Module):
     def _share_dense_gradients(self, named: list[tuple[str, nn.Parameter]]) -> None:
         """Give every gradient a view into this rank's row of the shared memory."""
         sizes = [param.numel() for _, param in named]
-        dtypes = {param.dtype for _, param in named} or {torch.float32}
-        self._shared = [_shared_tensor(sum(sizes), dtype) for dtype in dtypes][:1][0]
+        self._shared = _shared_tensor(sum(sizes), self._dtype)
         for (name, param), part in zip(
             named, self._shared[self._ranks.rank].split(sizes), strict=True
         ):
@@ -208,6 +211,24 @@ class SharedMemoryDDP(nn.Module):
             "requires_grad_(False) before wrapping the model.",
             page="missing-gradient",
         )
+
+
+def _only_dtype(named: Sequence[tuple[str, nn.Parameter]]) -> torch.dtype:
+    """The dtype of all these parameters, because their gradients share one tensor."""
+    first_by_dtype: dict[torch.dtype, str] = {}
+    for name, param in named:
+        first_by_dtype.setdefault(param.dtype, name)
+    if len(first_by_dtype) > 1:
+        found = ", ".join(f"{dtype} ({name})" for dtype, name in first_by_dtype.items())
+        raise SetupError(
+            f"the trainable parameters have {len(first_by_dtype)} dtypes: {found}.",
+            why="all gradients lie in one shared tensor, and a tensor has one dtype; a "
+            "gradient of another dtype would be rounded or refused in backward().",
+            fix="convert the model to one dtype first, as in model.float(), or use "
+            "DistributedDataParallel, which has buckets for each dtype.",
+            page="shared-memory",
+        )
+    return next(iter(first_by_dtype), torch.float32)
 
 
 class _SharedTable:

@@ -25,6 +25,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from distrinews import dist
+from distrinews.dist import process_group
 from distrinews.errors import SetupError
 
 __all__ = ["MIN_ROWS", "RowGradient", "distributed_data_parallel", "large_embeddings"]
@@ -193,7 +194,7 @@ class _TouchedRowsReducer:
         self._replica = replica
         # WHY a group of its own: its calls come between DDP's, and must not be matched
         # with them.
-        self._group = torch_dist.new_group()
+        self._group = process_group.new_group()
         weight = table.weight
         self._mask = torch.zeros(len(weight), dtype=torch.uint8, device=weight.device)
         self._mask_reduced: torch_dist.Work | None = None

@@ -19,16 +19,18 @@ import multiprocessing
 import pathlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import psutil
 import torch
 import torch.distributed as torch_dist
+from torch import nn
 
 from distrinews import dist
 from distrinews.dist import process_group
 from distrinews.errors import DataError, DistriNewsError
+from distrinews.sync import sparse_embedding
 from distrinews.system import console
 
 if __name__ == "__mp_main__" and os.environ.get("RANK_ONE_IS_LATE"):
@@ -150,6 +152,42 @@ def orders(ranks: dist.Ranks, out: pathlib.Path) -> dict[str, object]:
     }
 
 
+def timeouts(ranks: dist.Ranks) -> dict[str, object]:
+    """The real timeout, in seconds, of groups that are made in different ways."""
+    groups = {
+        "run": torch_dist.group.WORLD,
+        "ours": process_group.new_group(),
+        "ours, one member": process_group.new_group([ranks.world_size - 1]),
+        "torch's": torch_dist.new_group(),
+    }
+    net = nn.Sequential(nn.Embedding(5, 2), nn.Linear(2, 1))
+    with record_new_groups() as made:
+        sparse_embedding.distributed_data_parallel(net, min_rows=5)
+    groups["touched rows"] = made[0]
+    return {
+        name: process_group.timeout_of(group).total_seconds()
+        for name, group in groups.items()
+        if group != torch_dist.GroupMember.NON_GROUP_MEMBER
+    }
+
+
+@contextlib.contextmanager
+def record_new_groups() -> Generator[list[Any], None, None]:
+    """Note every group that is made inside the block."""
+    made: list[Any] = []
+    make = torch_dist.new_group
+
+    def record(*args: Any, **kwargs: Any) -> Any:
+        made.append(make(*args, **kwargs))
+        return made[-1]
+
+    torch_dist.new_group = record
+    try:
+        yield made
+    finally:
+        torch_dist.new_group = make
+
+
 def write(ranks: dist.Ranks, out: pathlib.Path, facts: dict[str, Any]) -> None:
     (out / f"{ranks.rank}.json").write_text(json.dumps(facts), encoding="utf-8")
 
@@ -161,6 +199,7 @@ def check_everything(ranks: dist.Ranks, out: pathlib.Path) -> None:
         "objects": objects(ranks),
         "votes": votes(ranks),
         "orders": orders(ranks, out),
+        "timeouts": timeouts(ranks) if ranks.world_size > 1 else {},
         "nested_setup": error_of(lambda: dist.setup().__enter__()),
         "nested_launch": error_of(lambda: dist.launch(print, num_ranks=2)),
     }

@@ -16,7 +16,6 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import timedelta
 from typing import Any
 
 import torch
@@ -38,8 +37,7 @@ from distrinews.bench.costmodel.calibration_plan import (
 )
 from distrinews.bench.timing import PhaseTimer
 from distrinews.config.settings import TrainSettings
-from distrinews.dist import Ranks
-from distrinews.dist.process_group import TIMEOUT_S
+from distrinews.dist import Ranks, process_group
 from distrinews.model import sizes
 from distrinews.system import machine
 from distrinews.training import build_optimizer
@@ -74,9 +72,7 @@ def measure(
     num_steps += len(ALL_REDUCE_BYTES) * (ranks.world_size - 1)
     bar = tqdm(total=rounds * num_steps, desc="calibrate", disable=not ranks.is_main)
     groups = {
-        size: torch_dist.new_group(
-            list(range(size)), timeout=timedelta(seconds=TIMEOUT_S)
-        )
+        size: process_group.new_group(range(size))
         for size in range(2, ranks.world_size + 1)
     }
     calibrated: dict[str, list[dict[str, Any]]] = {"all_reduce": []}
@@ -91,8 +87,8 @@ def measure(
     for planned in planned_replicas:
         if planned.model not in nets:
             nets[planned.model] = sizes.build(planned.model).to(ranks.device)
-        group = groups.get(planned.world_size)
-        timed = _time_steps(planned, nets[planned.model], ranks, settings, group)
+        members = groups.get(planned.world_size)
+        timed = _time_steps(planned, nets[planned.model], ranks, settings, members)
         for (kind, (rows, tokens)), times in zip(planned.steps(), timed, strict=True):
             setting = Setting(
                 planned.model, planned.world_size, rows, tokens, planned.bucket_mib
