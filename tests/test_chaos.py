@@ -1,4 +1,4 @@
-"""Proof that killed runs lose nothing. For more kills: `.ci/endurance`."""
+"""Proof that killed runs lose nothing: each kind of kill once; `.ci/endurance`: 210."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize(("num_ranks", "num_kills"), [(2, 8), (3, 8), (4, 4)])
+@pytest.mark.parametrize(("num_ranks", "num_kills"), [(2, 4), (3, 4)])
 def test_kills_lose_no_checkpoint_and_leave_no_process(
     num_ranks: int, num_kills: int
 ) -> None:
