@@ -83,11 +83,12 @@ import sys
 try:
     import torch
     import torch.distributed.run
-    from distrinews.system import machine
+    from distrinews.system import gpus, machine
 except ImportError as error:
     sys.exit(str(error))
+# Without the GPUs that torch was not built for: ranks there compute on the CPU.
 print(
-    torch.cuda.device_count(), machine.num_cores(), machine.loopback_interface() or "-"
+    len(gpus.usable()), machine.num_cores(), machine.loopback_interface() or "-"
 )
 '
 answer="$("$python" -c "$question" 2>&1)" || fail \

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -482,3 +483,72 @@ def test_arrays_set_aside_the_very_rows_that_lists_did(
     others = drawn_with_lists(labels, num_rows // 3, seed + 1)
     split = tokenised.split_validation(labels, num_rows=num_rows // 3, seed=seed)
     assert num_rows == 4 or split[1] != others[1]
+
+
+# --- On its way to a GPU ----------------------------------------------------------
+
+
+def copies(
+    patch: pytest.MonkeyPatch, collect: Callable[[torch.device], object], device: str
+) -> list[str]:
+    """Note how tensors leave for a device that is not there: they stay on the CPU."""
+    happened: list[str] = []
+    pinned: set[int] = set()
+
+    def pin_memory(tensor: torch.Tensor) -> torch.Tensor:
+        copy = tensor.clone()
+        pinned.add(copy.data_ptr())
+        return copy
+
+    def to(
+        tensor: torch.Tensor, device: torch.device, *, non_blocking: bool = False
+    ) -> torch.Tensor:
+        from_pinned = tensor.data_ptr() in pinned
+        queued = non_blocking and from_pinned
+        happened.append("queued" if queued else "waited")
+        return tensor
+
+    with patch.context() as fake:
+        fake.setattr(torch.Tensor, "pin_memory", pin_memory)
+        fake.setattr(torch.Tensor, "to", to)
+        collect(torch.device(device))
+    return happened
+
+
+def test_a_batch_for_a_gpu_is_copied_without_waiting_for_it(
+    table: tokenised.TokenTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def collect(device: torch.device) -> object:
+        return table.batch([0, 1], device=device)
+
+    assert copies(monkeypatch, collect, "cuda:0") == ["queued"] * 3
+    # Negative controls: what was there before, and each half of it alone.
+    wrong: list[Callable[[torch.device], object]] = [
+        lambda device: torch.ones(2).to(device),
+        lambda device: torch.ones(2).to(device, non_blocking=True),
+        lambda device: torch.ones(2).pin_memory().to(device),
+    ]
+    for one in wrong:
+        assert copies(monkeypatch, one, "cuda:0") == ["waited"]
+    # On the CPU nothing is copied at all.
+    array = np.array([1, 2])
+    shared = token_table.to_device(array, torch.device("cpu"))
+    array[0] = 7
+    assert shared.tolist() == [7, 2]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_real_gpu_a_batch_sets_off_no_wait(table: tokenised.TokenTable) -> None:
+    gpu = torch.device("cuda", 0)
+    on_cpu, _ = table.batch([0, 1, 2], device=torch.device("cpu"))
+    table.batch([0, 1, 2], device=gpu)  # pinned memory is allocated once
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        on_gpu, _ = table.batch([0, 1, 2], device=gpu)
+        with pytest.raises(RuntimeError, match="synchronizing"):  # negative control
+            torch.ones(2).to(gpu)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for name, tensor in on_cpu.items():
+        assert torch.equal(on_gpu[name].cpu(), tensor)

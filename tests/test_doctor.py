@@ -196,9 +196,9 @@ def test_what_torch_cannot_do_is_seen() -> None:
 
 
 def test_a_t4s_emulated_bfloat16_is_not_taken_for_the_real_one() -> None:
-    t4 = {"name": "Tesla T4", "bf16_native": False}
+    t4 = {"name": "Tesla T4", "bf16_native": False, "unusable": None}
     assert judge_torch({**FACTS, "gpus": [t4, t4]})[-1].page == "bf16-emulated"
-    a100 = {"name": "A100", "bf16_native": True}
+    a100 = {"name": "A100", "bf16_native": True, "unusable": None}
     assert levels(judge_torch({**FACTS, "gpus": [a100]})) == ["ok", "ok", "ok"]
 
 

@@ -207,8 +207,8 @@ def test_two_t4_get_everything_and_a_file_that_replaces_the_prediction(
 def test_one_gpu_trains_alone_in_full_and_says_what_is_missing(
     plan: ModuleType,
 ) -> None:
-    chosen = plan.choose(["Tesla P100-PCIE-16GB"])
-    assert "1 GPU(s): Tesla P100-PCIE-16GB." in chosen.message
+    chosen = plan.choose(["Tesla T4"])
+    assert "1 GPU(s): Tesla T4." in chosen.message
     assert "two ranks need two GPUs" in chosen.message
     assert "GPU T4 x2" in chosen.message
     assert chosen.alone == plan.FULL
@@ -216,6 +216,38 @@ def test_one_gpu_trains_alone_in_full_and_says_what_is_missing(
     assert not chosen.comparable
     assert chosen.record == "cpu_scaling.json"
     assert chosen.measure[-4:-2] == ("--device", "cpu")
+
+
+def test_a_p100_is_named_and_the_plan_takes_the_cpu(
+    plan: ModuleType, commands: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = (
+        "import pytest\n"
+        "from helpers import fake_gpus\n"
+        "fake_gpus.show(pytest.MonkeyPatch(), fake_gpus.NAME)\n"
+    )
+    import kaggle_commands
+
+    listed = {}
+    for name in ("P100", "T4"):
+        show = fake.replace("NAME", name)
+        with monkeypatch.context() as patch:
+            patch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{ROOT / 'tests'}")
+            patch.setattr(
+                kaggle_commands, "LIST_GPUS", show + kaggle_commands.LIST_GPUS
+            )
+            listed[name] = commands.gpus()
+    usable, refused = listed["P100"]
+    assert usable == []
+    chosen = plan.choose(usable, refused=refused)
+    assert chosen.alone == chosen.pair == plan.SMALL
+    assert chosen.message.startswith(
+        "No GPU that torch can compute on. Not usable: Tesla P100-PCIE-16GB (sm_60): "
+    )
+    assert "Accelerator, GPU T4 x2" in chosen.message
+    # Negative control: a T4 is usable.
+    assert listed["T4"] == (["Tesla T4"], [])
+    assert "Not usable" not in plan.choose(["Tesla T4"]).message
 
 
 def test_no_gpu_goes_to_the_end_with_small_settings_and_says_so(

@@ -32,8 +32,10 @@ PROGRESS_BAR_EVERY_S = 10.0
 # Asked of a process of its own: a CUDA context in this one would keep memory of GPU 0.
 LIST_GPUS = """
 import json, torch
-gpus = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
-print(json.dumps([torch.cuda.get_device_name(number) for number in gpus]))
+from distrinews.system import gpus
+seen = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+usable = [torch.cuda.get_device_name(number) for number in gpus.usable()]
+print(json.dumps([usable, [r for r in map(gpus.why_unusable, seen) if r]]))
 """
 
 
@@ -71,11 +73,11 @@ class Commands:
         """
         return ("--resume",) if (self.work / "runs" / run_name).exists() else ()
 
-    def gpus(self) -> list[str]:
-        """Name the GPUs that torch sees.
+    def gpus(self) -> tuple[list[str], list[str]]:
+        """Name the GPUs that torch can compute on, and those that it only sees.
 
         Returns:
-            One name a GPU.
+            One name per usable GPU; one reason per GPU for which torch has no kernels.
         """
         result = subprocess.run(
             [self.python, "-c", LIST_GPUS],
@@ -84,7 +86,8 @@ class Commands:
             text=True,
             check=True,
         )
-        return list(json.loads(result.stdout.splitlines()[-1]))
+        usable, refused = json.loads(result.stdout.splitlines()[-1])
+        return list(usable), list(refused)
 
     def run(
         self,

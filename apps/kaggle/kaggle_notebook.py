@@ -88,8 +88,9 @@ commands.run("python", "-m", "distrinews", "doctor", check=False)
 #
 # **Look at** the table of `nvidia-smi`: two rows *Tesla T4*, and memory that nobody
 # uses yet. If a process holds memory here, restart the session: it would be missing in
-# training. Below it: what torch sees. Only that counts; a driver without a fitting
-# torch shows GPUs in the table and none to torch.
+# training. Below it: what torch can compute on. Only that counts: a driver without a
+# fitting torch shows GPUs in the table and none to torch, and for a *Tesla P100*
+# Kaggle's torch has no kernels. Then the message says so, and the plan takes the CPU.
 
 # %%
 import shutil
@@ -98,8 +99,9 @@ import kaggle_plan
 
 if shutil.which("nvidia-smi"):
     commands.run("nvidia-smi", check=False)
-gpus = commands.gpus()
-plan = kaggle_plan.choose(gpus, wanted=os.environ.get("DISTRINEWS_NOTEBOOK", "full"))
+gpus, refused = commands.gpus()
+wanted = os.environ.get("DISTRINEWS_NOTEBOOK", "full")
+plan = kaggle_plan.choose(gpus, refused=refused, wanted=wanted)
 print(plan.message)
 
 # %% [markdown]

@@ -72,11 +72,14 @@ def _flag(flags: tuple[str, ...], name: str) -> tuple[str, ...]:
     return flags[index : index + 2]
 
 
-def choose(gpus: Sequence[str], *, wanted: str = "full") -> Plan:
+def choose(
+    gpus: Sequence[str], *, refused: Sequence[str] = (), wanted: str = "full"
+) -> Plan:
     """Fit the notebook to the machine.
 
     Args:
-        gpus: What `Commands.gpus` returned.
+        gpus: What `Commands.gpus` returned: the names of the usable ones.
+        refused: Why others are not usable, such as a P100.
         wanted: "full", or "small": quick on any machine.
 
     Returns:
@@ -91,6 +94,9 @@ def choose(gpus: Sequence[str], *, wanted: str = "full") -> Plan:
     on_cpu = ("--device", "cpu", "--num-rounds", "2")
     small = Plan("", SMALL, SMALL, (*SMALL, *on_cpu), "cpu_scaling.json")
     available = f"{len(gpus)} GPU(s): {', '.join(gpus)}." if gpus else "No GPU."
+    if refused:
+        none = "" if gpus else " that torch can compute on"
+        available = f"{available[:-1]}{none}. Not usable: {'; '.join(refused)}."
     if wanted == "small":
         return replace(small, message=f"{available} Small settings, as asked for.")
     if not gpus:

@@ -38,7 +38,7 @@ from distrinews.bench import results, timing
 from distrinews.bench.memory import sample_uss
 from distrinews.config.settings import BenchmarkSettings
 from distrinews.data import tokenised
-from distrinews.data.token_table import TokenTable
+from distrinews.data.token_table import TokenTable, to_device
 from distrinews.dist import Ranks
 from distrinews.system import files
 from distrinews.training import corpus
@@ -232,11 +232,10 @@ def collect_one_by_one(
         input_ids[i, : len(ids)] = ids
         attention_mask[i, : len(ids)] = 1
     inputs = {
-        "input_ids": torch.from_numpy(input_ids).to(device),
-        "attention_mask": torch.from_numpy(attention_mask).to(device),
+        "input_ids": to_device(input_ids, device),
+        "attention_mask": to_device(attention_mask, device),
     }
-    labels = torch.from_numpy(table.labels[chosen].astype(np.int64))
-    return inputs, labels.to(device)
+    return inputs, to_device(table.labels[chosen].astype(np.int64), device)
 
 
 def _us_per_row(reader: Iterator[int], num_rows: int) -> float:

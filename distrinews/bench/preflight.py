@@ -21,7 +21,7 @@ import torch
 from distrinews.bench import results, timing
 from distrinews.config.settings import BenchmarkSettings
 from distrinews.errors import ResultError, SettingsError
-from distrinews.system import files, machine
+from distrinews.system import files, gpus, machine
 from distrinews.training import corpus
 
 __all__ = ["check", "check_device", "check_target"]
@@ -68,17 +68,24 @@ def check_device(device: str, *, world_size: int) -> str:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         return "cpu"
     num_local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
-    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    num_gpus = len(gpus.usable())
     if device == "cuda" and num_gpus < num_local_ranks:
         raise SettingsError(
             f"--device cuda: {num_local_ranks} rank(s), but torch {torch.__version__} "
-            f"sees {num_gpus} CUDA GPU(s).",
+            f"sees {num_gpus} CUDA GPU(s) that it can compute on.{_refused_gpus()}",
             why="the run would use the CPU, and its numbers would pass for a GPU's.",
             fix="--device auto or --device cpu; on Kaggle choose the accelerator "
             "GPU T4 x2.",
             page="no-gpu",
         )
     return "cuda" if num_gpus >= num_local_ranks else "cpu"
+
+
+def _refused_gpus() -> str:
+    """The GPUs that torch sees and cannot compute on, one a line."""
+    num_seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    reasons = [gpus.why_unusable(number) for number in range(num_seen)]
+    return "".join(f"\n  not usable: {reason}." for reason in reasons if reason)
 
 
 def check_target(path: pathlib.Path, *, kind: str, device: str = "cpu") -> None:

@@ -15,6 +15,7 @@ Guide: understand/processes-and-ranks.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pathlib
 import shutil
@@ -30,7 +31,7 @@ import torch.distributed as torch_dist
 
 from distrinews.dist import spawn
 from distrinews.errors import SetupError
-from distrinews.system import console
+from distrinews.system import console, gpus
 
 __all__ = [
     "STORE_VARIABLE",
@@ -42,6 +43,8 @@ __all__ = [
     "setup",
     "timeout_of",
 ]
+
+logger = logging.getLogger(__name__)
 
 # How long a rank waits in one collective before it gives up: longer than any step or
 # save of this course, short enough that a hang is noticed over a cup of coffee.
@@ -149,7 +152,8 @@ def setup(*, timeout_s: float = TIMEOUT_S) -> Generator[Ranks, None, None]:
         ranks: a rank that waits for this one fails, too. If that takes longer than
         5 s, the error is printed and this process ends with exit code 1.
         Cost: one rendezvous; nothing per step. CUDA tensors travel by nccl when every
-        rank of this machine has a GPU of its own; everything else travels by gloo.
+        rank of this machine has a GPU of its own for which torch has kernels;
+        everything else travels by gloo. A GPU without kernels is named in a warning.
 
     Source: https://docs.pytorch.org/docs/stable/distributed.html, "Initialization".
 
@@ -167,6 +171,8 @@ def setup(*, timeout_s: float = TIMEOUT_S) -> Generator[Ranks, None, None]:
         )
     rank, local_rank, world_size, local_world_size = _ranks_from_environment()
     device = _device(local_rank, local_world_size)
+    if device.type == "cpu" and local_rank == 0:
+        _warn_of_unusable_gpus()
     if device.type == "cuda":
         # WHY before the first collective: without it every rank allocates on GPU 0,
         # and nccl stops with "Duplicate GPU detected".
@@ -324,12 +330,23 @@ def _device(local_rank: int, local_world_size: int) -> torch.device:
     """A GPU of its own for every rank of this machine, else the CPU for all."""
     # WHY all or nothing: with one GPU for two ranks, one replica on the GPU and one on
     # the CPU would need two backends for one gradient.
-    has_gpu_per_rank = (
-        torch.cuda.is_available() and torch.cuda.device_count() >= local_world_size
-    )
+    # WHY of these only: a GPU that torch sees but was not built for fails in its first
+    # computation, when the ranks have met already.
+    has_gpu_per_rank = set(gpus.usable()) >= set(range(local_world_size))
     if has_gpu_per_rank and (local_world_size == 1 or torch_dist.is_nccl_available()):
         return torch.device("cuda", local_rank)
     return torch.device("cpu")
+
+
+def _warn_of_unusable_gpus() -> None:
+    """Say that torch has no kernels for a GPU, so that the ranks take the CPU."""
+    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for reason in filter(None, map(gpus.why_unusable, range(num_gpus))):
+        logger.warning(
+            "%s. All ranks of this machine compute on the CPU, with gloo. "
+            "More: troubleshooting/#no-kernel-image",
+            reason,
+        )
 
 
 def _ranks_from_environment() -> tuple[int, int, int, int]:

@@ -1,7 +1,8 @@
 """Look at this machine before a training does: what would fail, and the cure.
 
-Promise: `examine` always returns within half a minute, never raises, and leaves no
-process behind, however broken the machine is. Nothing is changed on it.
+Promise: `examine` always returns within half a minute (with GPUs within 100 s), never
+raises, and leaves no process behind, however broken the machine is. Nothing is changed
+on it.
 
 Not here: the single checks (`distrinews.doctor.checks`), what two real ranks do
 (`distrinews.doctor.probe`), recognising a pasted error (`distrinews.doctor.matching`).
@@ -34,6 +35,9 @@ CHECKS_LIMIT_S = 8.0
 # How long loading torch and the two real ranks may take; the ranks alone: 20 s.
 PROBE_LIMIT_S = 26.0
 PAIR_LIMIT_S = 20.0
+# WHY more with GPUs: see `distrinews.doctor.probe.GPU_TIMEOUT_S`, and 5 s as on the CPU
+# for starting the ranks and ending them.
+GPU_PAIR_LIMIT_S = 65.0
 # How long a probe that was told to end may take to end its ranks.
 TERMINATE_TIMEOUT_S = 3.0
 
@@ -48,7 +52,8 @@ def examine(checks: Sequence[Callable[[], list[Finding]]] = CHECKS) -> list[Find
         The findings, in the order of the checks; the two ranks come last.
 
     Note:
-        Cost: two processes besides a helper, for some 5 s; 30 s at most.
+        Cost: two processes besides a helper, for some 5 s on the CPU; at most 30 s,
+            with GPUs 100 s.
 
     Examples:
         >>> examine()  # doctest: +SKIP
@@ -203,8 +208,18 @@ class _Probe:
                 other_lines.append(line.rstrip())
                 continue
             if len(self._records) == 1:  # torch is there; now the ranks' time runs
-                deadline_s = min(deadline_s, time.monotonic() + PAIR_LIMIT_S)
+                deadline_s = self._pair_deadline_s(deadline_s)
         return self._judge("\n".join(other_lines[-30:]))
+
+    def _pair_deadline_s(self, deadline_s: float) -> float:
+        """Until when the two ranks have time, now that torch has answered."""
+        if self._has_usable_gpus():
+            return time.monotonic() + GPU_PAIR_LIMIT_S
+        return min(deadline_s, time.monotonic() + PAIR_LIMIT_S)
+
+    def _has_usable_gpus(self) -> bool:
+        gpus = self._records[0].get("gpus", []) if self._records else []
+        return any(not gpu["unusable"] for gpu in gpus)
 
     def _judge(self, other_output: str) -> list[Finding]:
         if not self._records or "torch" not in self._records[0]:
@@ -221,8 +236,9 @@ class _Probe:
     def _timed_out(self) -> list[Finding]:
         if not self._records:
             return [_torch_failed(f"did not load within {PROBE_LIMIT_S:.0f} s")]
+        limit_s = GPU_PAIR_LIMIT_S if self._has_usable_gpus() else PAIR_LIMIT_S
         text = (
-            f"two processes did not meet within {PAIR_LIMIT_S:.0f} s: a firewall, a "
+            f"two processes did not meet within {limit_s:.0f} s: a firewall, a "
             "VPN, or a machine that is busy with something else"
         )
         cure = "close other programs and VPNs, then: python -m distrinews doctor"

@@ -79,8 +79,17 @@ def judge_torch(facts: dict[str, Any]) -> list[Finding]:
 def _judge_gpus(gpus: list[dict[str, Any]]) -> list[Finding]:
     if not gpus:
         return [Finding("gpus", "ok", "none: ranks compute on the CPU, that is enough")]
-    findings = [Finding("gpus", "ok", ", ".join(gpu["name"] for gpu in gpus))]
-    slow = sorted({gpu["name"] for gpu in gpus if not gpu["bf16_native"]})
+    usable = [gpu for gpu in gpus if not gpu["unusable"]]
+    findings = []
+    if usable:
+        names = ", ".join(gpu["name"] for gpu in usable)
+        findings.append(Finding("gpus", "ok", names))
+    for reason in dict.fromkeys(gpu["unusable"] for gpu in gpus if gpu["unusable"]):
+        text = f"{reason}: ranks compute on the CPU"
+        cure = "on Kaggle choose the accelerator GPU T4 x2; elsewhere install a build "
+        cure += "of torch for this GPU: https://pytorch.org/get-started/locally/"
+        findings.append(Finding("gpus", "warning", text, cure, "no-kernel-image"))
+    slow = sorted({gpu["name"] for gpu in usable if not gpu["bf16_native"]})
     if slow:
         text = f"bfloat16 is only emulated on {', '.join(slow)}: slow"
         cure = "train in float32, as this course does"
@@ -103,6 +112,8 @@ def judge_pair(record: dict[str, Any]) -> Finding:
     """
     if record.get("sum") == 3 and "took_s" in record:
         text = f"two processes added up 1 + 2 = 3 in {record['took_s']} s"
+        if record.get("backend"):
+            text += f", by {record['backend']} on {record['device']}"
         return Finding("two ranks", "ok", text)
     # WHY here: a machine without pydantic is what this module shall report.
     from distrinews.doctor.matching import match

@@ -25,6 +25,10 @@ __all__ = ["add_up", "main", "torch_facts"]
 
 # How long the two ranks wait for each other in a collective.
 TIMEOUT_S = 15.0
+# WHY longer with GPUs: the wait then covers the other rank's start of CUDA (a context,
+# and loading kernels) and nccl's first meeting, which take seconds on a healthy
+# machine, too. How many was not measured.
+GPU_TIMEOUT_S = 60.0
 # A probe started from a launcher's rank would take itself for that rank.
 LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 
@@ -34,7 +38,8 @@ def torch_facts() -> dict[str, Any]:
 
     Returns:
         Plain values: version, whether distributed, gloo, nccl and libuv are built in,
-        threads, and per GPU its name and whether it computes bfloat16 natively.
+        threads, and per GPU its name, whether it computes bfloat16 natively, and why
+        torch cannot compute on it (None if it can).
 
     Examples:
         >>> torch_facts()["gloo"]
@@ -71,19 +76,24 @@ def _has_libuv() -> bool:
 def _gpus() -> list[dict[str, Any]]:
     import torch
 
-    gpus = []
+    from distrinews.system import gpus
+
+    found = []
     for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         with torch.cuda.device(number):
             # WHY the argument: by default torch also counts emulation, and a T4 then
             # "supports" a format that it computes in software, slowly.
             native = torch.cuda.is_bf16_supported(including_emulation=False)
         name = torch.cuda.get_device_name(number)
-        gpus.append({"name": name, "bf16_native": bool(native)})
-    return gpus
+        reason = gpus.why_unusable(number)
+        found.append({"name": name, "bf16_native": bool(native), "unusable": reason})
+    return found
 
 
 def add_up(ranks: Ranks) -> None:
     """Add up the ranks' numbers with one real all-reduce; rank 0 tells the sum.
+
+    The numbers lie where the ranks compute, so that on GPUs nccl is what is tried.
 
     Collective: every rank must call it.
 
@@ -94,14 +104,24 @@ def add_up(ranks: Ranks) -> None:
         >>> import torch
         >>> from distrinews.dist import Ranks
         >>> add_up(Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu")))
-        {"sum": 1, "world_size": 1, "device": "cpu"}
+        {"sum": 1, "world_size": 1, "device": "cpu", "backend": null}
     """
-    from distrinews import dist
+    import torch
+    import torch.distributed as torch_dist
 
-    total = dist.sum_over_ranks(ranks.rank + 1)
+    # WHY not dist.sum_over_ranks: its tensor is on the CPU, and travels by gloo.
+    total = torch.tensor([ranks.rank + 1], device=ranks.device)
+    backend, device = None, ranks.device.type
+    if ranks.world_size > 1:
+        torch_dist.all_reduce(total)
+        config = torch_dist.get_backend_config()  # such as "cpu:gloo,cuda:nccl"
+        backend = dict(part.split(":") for part in config.split(","))[device]
+    if device == "cuda":
+        # nccl's call returns when it is queued: only now is it known to have worked.
+        torch.cuda.synchronize(ranks.device)
     if ranks.is_main:
-        size, device = ranks.world_size, ranks.device.type
-        _print_json({"sum": int(total), "world_size": size, "device": device})
+        record = {"sum": int(total), "world_size": ranks.world_size}
+        _print_json({**record, "device": device, "backend": backend})
 
 
 def main() -> None:
@@ -114,9 +134,12 @@ def main() -> None:
     try:
         _print_json(torch_facts())
         from distrinews import dist
+        from distrinews.system import gpus
+
+        timeout_s = GPU_TIMEOUT_S if gpus.usable() else TIMEOUT_S
 
         began_s = time.monotonic()
-        dist.launch(add_up, num_ranks=2, timeout_s=TIMEOUT_S)
+        dist.launch(add_up, num_ranks=2, timeout_s=timeout_s)
         _print_json({"took_s": round(time.monotonic() - began_s, 1)})
     except Exception as error:  # every kind: telling it is what this process is for
         notes = "".join(f"{note}\n" for note in getattr(error, "__notes__", []))

@@ -124,8 +124,9 @@ class Overlapped(nn.Module):
     Note:
         Cost: one broadcast of the model when built; then one all-reduce per bucket and
         `backward()`, 4 bytes per float32 element. The buckets are the gradients: no
-        second copy. A loss that depends on no parameter at all sets off no hook, and
-        the other ranks wait until the timeout, as with torch's DDP.
+        second copy. On a GPU Python waits at the end of backward, because it reads the
+        votes; torch's DDP does not. A loss that depends on no parameter at all sets off
+        no hook, and the other ranks wait until the timeout, as with torch's DDP.
 
     Source: Li et al., PyTorch Distributed, VLDB 2020, section 3.2.3.
 

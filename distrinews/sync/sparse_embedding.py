@@ -169,8 +169,9 @@ def distributed_data_parallel(
 
     Note:
         Cost beside DDP's, for a table: V bytes in forward, hidden behind it, to agree
-        on the rows; then 4 U D bytes instead of 4 V D. A rank whose loss does not use
-        the table keeps the others waiting until the timeout.
+        on the rows; then 4 U D bytes instead of 4 V D. On a GPU Python waits in
+        backward, several times per table: it must know U. A rank whose loss does not
+        use the table keeps the others waiting until the timeout.
     """
     tables = large_embeddings(net, min_rows=min_rows)
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(net, tables)

@@ -191,7 +191,7 @@ class Run:
             loss: Mean over the rows, a scalar; not divided for accumulation.
             num_rows: How many rows those are.
         """
-        # WHY detach and not item(): item() would wait for the GPU in every step.
+        # WHY detach and not item(): item() waits until the GPU has computed this loss.
         self._losses.append((loss.detach(), num_rows))
 
     def end_step(self, scheduler: LRScheduler) -> None:
