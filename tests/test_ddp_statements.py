@@ -255,12 +255,13 @@ def evaluate_unevenly(ranks: dist.Ranks, out: Path) -> None:
     )
 
 
-def evaluate_on_one_rank(ranks: dist.Ranks, _: Path) -> None:
+def evaluate_on_one_rank(ranks: dist.Ranks, out: Path) -> None:
     replica = DistributedDataParallel(Buffered())
     replica(ROW).sum().backward()
     if ranks.is_main:
         with torch.no_grad():
             replica(ROW)
+        (out / "forward").touch()
     # It meets rank 0's broadcast of the buffer, which is twice as long.
     dist.sum_over_ranks(1)
 
@@ -280,7 +281,8 @@ def test_only_the_first_forward_without_gradients_broadcasts_so_uneven_ones_run(
 def test_a_rank_without_a_batch_misses_that_broadcast(tmp_path: Path) -> None:
     """Negative control: here the wrapper's forward does break the run."""
     with pytest.raises(RankFailedError):
-        dist.launch(evaluate_on_one_rank, tmp_path, num_ranks=2, timeout_s=5)
+        dist.launch(evaluate_on_one_rank, tmp_path, num_ranks=2, timeout_s=30)
+    assert (tmp_path / "forward").exists()  # it was not the start that failed
 
 
 PRESERVES = "preserve_version" in inspect.getsource(
@@ -358,7 +360,7 @@ def test_the_constructor_compares_trainable_parameters_and_no_frozen_ones(
             frozen,
             tmp_path,
             num_ranks=2,
-            timeout_s=10,
+            timeout_s=60,
         )
         said[frozen] = [
             (tmp_path / f"{rank}.txt").read_text(encoding="utf-8") for rank in range(2)

@@ -117,6 +117,8 @@ CASES: dict[str, dict[str, Any]] = {
     "stopped in the middle": {"stop_at": 4},
     "accumulation": {"stop_at": 3, "accumulation_steps": 2},
     "bucket views": {"stop_at": 3, "gradient_as_bucket_view": True},
+    # 4 KiB: from one bucket in the first step to several.
+    "several buckets": {"stop_at": 3, "bucket_cap_mb": 0.004},
     "static graph": {"stop_at": 3, "static_graph": True},
 }
 

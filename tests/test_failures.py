@@ -27,7 +27,14 @@ def cause(*reports: Report, hanging: tuple[int, ...] = (), **lines: str) -> str:
     ended = {each.rank: 1 for each in reports}
     locations = {int(name[1:]): where for name, where in lines.items()}
     with pytest.raises(RankFailedError) as caught:
-        raise_root_cause(reports, ended, hanging=hanging, locations=locations, began={})
+        raise_root_cause(
+            reports,
+            ended,
+            hanging=hanging,
+            locations=locations,
+            began={},
+            failed_at_s=0.0,
+        )
     return caught.value.what
 
 
@@ -58,7 +65,12 @@ def test_a_timeout_after_another_failure_is_not_the_cause() -> None:
 def test_a_silent_death_comes_before_every_report() -> None:
     with pytest.raises(RankFailedError, match="rank 1 was killed by SIGKILL"):
         raise_root_cause(
-            [report(0, 1.0, CLOSED)], {0: 1, 1: -9}, hanging=(), locations={}, began={}
+            [report(0, 1.0, CLOSED)],
+            {0: 1, 1: -9},
+            hanging=(),
+            locations={},
+            began={},
+            failed_at_s=0.0,
         )
 
 
@@ -66,14 +78,18 @@ def test_an_error_with_a_cure_is_raised_as_it_is() -> None:
     error = DataError("no rows.", why="w", fix="f", page="bad-data")
     failure = Report(0, 1.0, error, "", "", "")
     with pytest.raises(DataError) as caught:
-        raise_root_cause([failure], {0: 2}, hanging=(1,), locations={}, began={})
+        raise_root_cause(
+            [failure], {0: 2}, hanging=(1,), locations={}, began={}, failed_at_s=0.0
+        )
     assert caught.value is error
 
 
 def test_a_closed_output_is_a_broken_pipe_for_the_program_to_judge() -> None:
     failure = report(0, 1.0, "BrokenPipeError: [Errno 32] Broken pipe (program.py:1)")
     with pytest.raises(BrokenPipeError):
-        raise_root_cause([failure], {0: 1}, hanging=(), locations={}, began={})
+        raise_root_cause(
+            [failure], {0: 1}, hanging=(), locations={}, began={}, failed_at_s=0.0
+        )
 
 
 # --- A rank that ended without a report --------------------------------------------
@@ -85,6 +101,7 @@ def died(
     hanging: tuple[int, ...] = (),
     began: tuple[int, ...] = (0, 1, 2),
     backend: str = "nccl",
+    waited_s: float = 601.0,
     **lines: str,
 ) -> RankFailedError:
     locations = {int(name[1:]): where for name, where in lines.items()}
@@ -94,7 +111,8 @@ def died(
             ended,
             hanging=hanging,
             locations=locations,
-            began={rank: Began(backend) for rank in began},
+            began={rank: Began(backend, timeout_s=600, at_s=7.0) for rank in began},
+            failed_at_s=7.0 + waited_s,
         )
     return caught.value
 
@@ -102,7 +120,7 @@ def died(
 def test_a_rank_aborted_while_another_sleeps_is_not_blamed_but_the_sleeper() -> None:
     """What nccl's watchdog does to the healthy rank that waits."""
     error = died({0: -6}, hanging=(1,), r1="(program.py:7 in sleep)")
-    assert error.what.startswith("rank 1 is at (program.py:7 in sleep). It is alive")
+    assert error.what.startswith("rank 1 is at (program.py:7 in sleep). Alive and")
     assert error.page == "rank-hung"
     frozen = died({0: -6}, hanging=(1,))
     assert frozen.what.startswith("rank 1 is at a halt: its process is frozen")
@@ -122,6 +140,8 @@ def test_an_aborted_rank_is_blamed_where_the_others_wait_for_it(where: str) -> N
     alone = died({0: -6, 1: 0})
     assert alone.what == error.what
     # gloo has no watchdog: whatever the others do, the aborted rank is the cause.
+    early = died({0: -6}, hanging=(1,), waited_s=9.0, r1="(a.py:7 in item)")
+    assert early.what == error.what  # before the timeout: a CUDA error of its own
     sleeping = died({0: -6}, hanging=(1,), backend="gloo", r1="(a.py:7 in sleep)")
     assert sleeping.what == error.what
 

@@ -6,7 +6,7 @@ Cause     The model has a buffer (as BatchNorm has). After a training step the w
           next forward copies rank 0's buffers to all ranks: a collective, also without
           gradients. Rank 0 called it once more than the others.
 Fix       Evaluate `replica.module`, or let every rank evaluate.
-Detector  gloo on Linux aborts when more bytes come than it expects. Else the timeout.
+Detector  gloo aborts when more bytes come than it expects (Linux). Else the timeout.
 Look at   Rank 0's evaluation went well. The rank that dies is another one, later.
 Question  Why does the same code run well with a model that has no buffers?
 Source    https://github.com/pytorch/pytorch/issues/54059

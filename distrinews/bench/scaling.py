@@ -324,7 +324,7 @@ def figures(
             "samples_per_s": round(rows * per_s, 2),
             "tokens_per_s": round(counts["tokens"] * per_s, 1),
             "speedup": round(speedup, 3),
-            "speedup_interval": _speedup_interval(result, name),
+            "speedup_interval": _speedup_of_rounds(result, name)[1],
             "efficiency": round(speedup / world_size, 3),
         }
     if world_size > 1:
@@ -337,13 +337,14 @@ def figures(
     return result
 
 
-def _speedup_interval(result: Mapping[str, Any], name: str) -> list[float]:
-    """What holds the true speed-up, from the ratios of the rounds."""
+def _speedup_of_rounds(
+    result: Mapping[str, Any], name: str
+) -> tuple[float, list[float]]:
+    """The median of the rounds' speed-ups, and what holds the true one."""
     one_process, row = result["one_process"], result[name]
-    _, interval = timing.ratio_of_rows(
+    return timing.ratio_of_rows(
         one_process, row, scale=row["rows"] / one_process["rows"]
     )
-    return interval
 
 
 def speedup_text(result: Mapping[str, Any], name: str) -> str:
@@ -359,11 +360,8 @@ def speedup_text(result: Mapping[str, Any], name: str) -> str:
     if name == "one_process":
         return "1"
     # WHY from the rounds: files from before the interval was kept hold them, too.
-    return timing.ratio_text(
-        result[name]["speedup"],
-        _speedup_interval(result, name),
-        num_rounds=result[name]["num_rounds"],
-    )
+    speedup, interval = _speedup_of_rounds(result, name)
+    return timing.ratio_text(speedup, interval, num_rounds=result[name]["num_rounds"])
 
 
 def _split_communication(

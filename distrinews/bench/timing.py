@@ -320,7 +320,8 @@ def ratio_text(
     if low <= 1 <= high:
         return f"no difference ({low:.2f} to {high:.2f})"
     # WHY: an interval that ends just beside 1 must not be shown as if it ended at 1.
-    digits = next(d for d in (2, 3, 4) if f"{1:.{d}f}" not in _bounds(low, high, d))
+    fitting = (d for d in (2, 3, 4) if f"{1:.{d}f}" not in _bounds(low, high, d))
+    digits = next(fitting, 5)
     return f"{ratio:.{digits}f}x ({low:.{digits}f} to {high:.{digits}f})"
 
 

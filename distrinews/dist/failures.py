@@ -39,13 +39,14 @@ WINDOWS_EXIT_CODES = {
 # How gloo and nccl say that another rank is gone or did not come.
 CONSEQUENCES = (
     *("connection closed", "connection reset", "connection refused", "broken pipe"),
-    *("timed out", "monitoredbarrier", "nccl", "distbackenderror", "socket"),
+    *("connection was likely closed", "pair closure", "timed out", "timeout", "socket"),
+    *("monitoredbarrier", "nccl", "distbackenderror", "distnetworkerror"),
 )
 # What the most frequent signals mean for a rank.
 SIGNAL_MEANINGS = {
     "SIGKILL": "SIGKILL most often means that the machine ran out of memory.",
     "SIGABRT": "compiled code gave up, and its last words stand above: a collective "
-    "whose sizes differ, or nccl's watchdog after a timeout.",
+    "whose sizes differ, nccl's watchdog after a timeout, or a CUDA error that it met.",
     "SIGSEGV": "SIGSEGV is a crash in compiled code.",
     "SIGBUS": "SIGBUS most often means that shared memory (/dev/shm) is full.",
     "SIGTERM": "another program asked it to end.",
@@ -56,10 +57,13 @@ SIGNAL_MEANINGS = {
 class Began:
     """What a rank tells its starter once it has reached its function.
 
-    It tells it again when it has joined a process group, with the group's backend.
+    It tells it again when it has joined a process group, with the group's backend and
+    timeout. The clock is `time.perf_counter`, the same for all processes of a machine.
     """
 
     backend: str = ""
+    timeout_s: float = 0.0
+    at_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ def raise_root_cause(
     hanging: Sequence[int],
     locations: Mapping[int, str],
     began: Mapping[int, Began],
+    failed_at_s: float,
 ) -> NoReturn:
     """Raise the one failure that explains the others.
 
@@ -90,6 +95,7 @@ def raise_root_cause(
         hanging: Ranks that are still running and have reported nothing.
         locations: Rank -> line that it executes, of the hanging ranks that answered.
         began: Rank -> its last word on that, of those that reached their function.
+        failed_at_s: When the first failure was seen, by `time.perf_counter`.
 
     Raises:
         DistriNewsError: The first failure was one; it is raised again, once.
@@ -100,13 +106,17 @@ def raise_root_cause(
     # they report a closed connection. So: first a rank that died without a word, then
     # the earliest report. SIGABRT is less certain: nccl aborts ranks that are healthy.
     reported = {report.rank for report in reports}
-    own_failure = any(not _is_consequence(report) for report in reports)
+    has_own_failure = any(not _is_consequence(report) for report in reports)
     for rank, code in sorted(ended.items()):
         if code != 0 and rank not in reported:
-            if code == -SIGABRT and own_failure:
-                continue
-            if code == -SIGABRT and began.get(rank, Began()).backend == "nccl":
-                _raise_if_abandoned(rank, hanging, locations)
+            word = began.get(rank, Began())
+            if code == -SIGABRT and word.backend == "nccl":
+                if has_own_failure:
+                    continue
+                # WHY ask for the time: the watchdog also ends a rank at once, after a
+                # CUDA error of its own. Before the timeout nobody can have waited.
+                if failed_at_s - word.at_s >= word.timeout_s:
+                    _raise_if_abandoned(rank, hanging, locations)
             _raise_died(rank, code, has_begun=rank in began)
     _raise_hang(reports, hanging, locations)
     first = min(reports, key=lambda report: report.failed_at_s)
@@ -198,12 +208,12 @@ def _raise_if_abandoned(
         for rank in elsewhere
     )
     raise RankFailedError(
-        f"{places}. It is alive and reported nothing, while rank {aborted} was ended "
-        "by SIGABRT.",
+        f"{places}. Alive and silent, while rank {aborted} was ended by SIGABRT.",
         why="nccl's watchdog ends a rank by SIGABRT when it has waited for the others "
         "until the timeout. The rank that did not come is the one to look at.",
         fix="let every rank call the same collectives in the same order; look at the "
-        "line named first. If it only needs longer: setup(timeout_s=...).",
+        "lines named above, and in nccl's own lines for a CUDA error. If it only needs "
+        "longer: setup(timeout_s=...).",
         page="rank-hung",
     )
 
@@ -222,8 +232,8 @@ def _raise_died(rank: int, code: int, *, has_begun: bool) -> NoReturn:
         raise RankFailedError(
             f"rank {rank} ended with {exit_code_in_words(code)} and left no traceback.",
             why="something in its function ended the process: sys.exit, os._exit, or "
-            "on Windows another program, such as the Task Manager. The other ranks "
-            "were stopped.",
+            "on Windows abort() in compiled code (3) or another program, such as the "
+            "Task Manager (1). The other ranks were stopped.",
             fix="raise an error instead of leaving; read the lines above.",
             page="rank-failed",
         )

@@ -14,7 +14,9 @@ Guide: understand/processes-and-ranks.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import faulthandler
 import logging
 import os
 import pathlib
@@ -51,6 +53,9 @@ logger = logging.getLogger(__name__)
 TIMEOUT_S = 600.0
 # How long a rank that failed may take to leave its group.
 ABORT_TIMEOUT_S = 5.0
+# How long the interpreter of such a rank may take to end. WHY so long: what others have
+# registered for the end of the program, such as an upload, runs within it.
+EXIT_TIMEOUT_S = 30.0
 # The environment variable by which `dist.launch` tells its ranks where they meet.
 STORE_VARIABLE = "DISTRINEWS_STORE"
 
@@ -149,8 +154,10 @@ def setup(*, timeout_s: float = TIMEOUT_S) -> Generator[Ranks, None, None]:
 
     Note:
         An error that leaves the block aborts the group, without waiting for the other
-        ranks: a rank that waits for this one fails, too. If that takes longer than
-        5 s, the error is printed and this process ends with exit code 1.
+        ranks. If that takes longer than 5 s, or later the interpreter's end 30 s, the
+        process ends with exit code 1, after the error was printed. Ranks that wait for
+        this one fail when its process has ended (gloo on Linux), else at the timeout
+        or when the launcher ends them.
         Cost: one rendezvous; nothing per step. CUDA tensors travel by nccl when every
         rank of this machine has a GPU of its own for which torch has kernels;
         everything else travels by gloo. A GPU without kernels is named in a warning.
@@ -184,8 +191,11 @@ def setup(*, timeout_s: float = TIMEOUT_S) -> Generator[Ranks, None, None]:
     try:
         yield Ranks(rank, local_rank=local_rank, world_size=world_size, device=device)
     except BaseException as error:
-        if world_size > 1:
+        has_left = isinstance(error, SystemExit) and error.code in (None, 0)
+        if world_size > 1 and not has_left:
             _leave_after_error(error)
+        elif world_size > 1:
+            torch_dist.destroy_process_group()
         raise
     # WHY only here: to destroy a group is to wait for what is still under way in it.
     if world_size > 1:
@@ -197,8 +207,9 @@ def _leave_after_error(error: BaseException) -> None:
 
     Why: other ranks may be inside a collective that this rank will never call, or this
     rank has started one that they will never call. To destroy the group would wait for
-    it: with nccl for ever, with gloo until the timeout (seen with torch 2.13). The
-    traceback would not appear, and torchrun could not end the job.
+    it: with gloo until the timeout (seen with torch 2.13), with nccl until its watchdog
+    ends the process by SIGABRT. The traceback would not appear, and torchrun could not
+    end the job before.
     """
     leaving = threading.Thread(target=_abort_groups, name="abort-groups", daemon=True)
     leaving.start()
@@ -208,12 +219,25 @@ def _leave_after_error(error: BaseException) -> None:
         if not spawn.is_reported(error):
             traceback.print_exception(error)
         console.exit_now(1)
+    # WHY: a DDP wrapper in a frame of the traceback still holds the group. Its C++ part
+    # is taken apart when the interpreter ends, and waits there for gloo's work under
+    # way. By then the error has been printed, so the process may be ended by force.
+    atexit.register(_limit_the_end)
+
+
+def _limit_the_end() -> None:
+    """End the process with exit code 1 if the interpreter's end takes too long."""
+    # WHY faulthandler: its timer is a thread of C, which goes on while Python ends. It
+    # would also print where Python stands, which says nothing here.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    faulthandler.dump_traceback_later(EXIT_TIMEOUT_S, exit=True, file=nowhere)
 
 
 def _abort_groups() -> None:
     """Give up all groups of this process, with what is under way in them."""
     # WHY a private function: torch has no public one for all groups (2.13). It breaks
-    # off nccl's kernels on the GPU, and closes gloo's connections, so that peers wake.
+    # off nccl's kernels on this rank's GPU. Of gloo it only lets go; its connections
+    # close, and peers wake, once nothing else holds the group.
     abort = getattr(torch_dist.distributed_c10d, "_abort_process_group", None)
     with contextlib.suppress(Exception):  # an older torch, or a backend without it
         if abort is not None:
@@ -244,7 +268,8 @@ def new_group(members: Sequence[int] | None = None) -> torch_dist.ProcessGroup:
         ValueError: There is no default group. On this rank only.
 
     Note:
-        Cost: the members' meeting in the store; no collective and no tensor.
+        Cost: gloo connects every two members. On GPUs nccl splits the default group's
+        communicator, which is a collective.
 
     Source: `_new_group_with_tag` in torch/distributed/distributed_c10d.py, torch 2.13.
     """
@@ -292,7 +317,7 @@ def _init_process_group(
         timeout=timeout,
         device_id=device if on_gpu else None,
     )
-    spawn.report_began("nccl" if on_gpu else "gloo")
+    spawn.report_began("nccl" if on_gpu else "gloo", timeout_s=timeout_s)
 
 
 def _rendezvous_store(rank: int, world_size: int, timeout: timedelta) -> Any:
@@ -332,18 +357,20 @@ def _device(local_rank: int, local_world_size: int) -> torch.device:
     # the CPU would need two backends for one gradient.
     # WHY of these only: a GPU that torch sees but was not built for fails in its first
     # computation, when the ranks have met already.
-    has_gpu_per_rank = set(gpus.usable()) >= set(range(local_world_size))
+    usable = gpus.usable()
+    has_gpu_per_rank = len(usable) >= local_world_size
     if has_gpu_per_rank and (local_world_size == 1 or torch_dist.is_nccl_available()):
-        return torch.device("cuda", local_rank)
+        return torch.device("cuda", usable[local_rank])
     return torch.device("cpu")
 
 
 def _warn_of_unusable_gpus() -> None:
-    """Say that torch has no kernels for a GPU, so that the ranks take the CPU."""
+    """Say that torch has no kernels for a GPU, so that the ranks leave it out."""
     num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     for reason in filter(None, map(gpus.why_unusable, range(num_gpus))):
         logger.warning(
-            "%s. All ranks of this machine compute on the CPU, with gloo. "
+            "%s. The ranks of this machine leave it out; without enough other GPUs "
+            "all of them compute on the CPU, with gloo. "
             "More: troubleshooting/#no-kernel-image",
             reason,
         )

@@ -151,7 +151,8 @@ def report_failure() -> Generator[None, None, None]:
     except Exception as error:
         if _to_starter is not None and not is_reported(error):
             rank, parent_connection = _to_starter
-            parent_connection.send(_report(rank, error))
+            with contextlib.suppress(OSError):  # the starter is gone
+                parent_connection.send(_report(rank, error))
             error.is_reported = True  # type: ignore[attr-defined]
         raise
 
@@ -172,17 +173,20 @@ def is_reported(error: BaseException) -> bool:
     return getattr(error, "is_reported", False)
 
 
-def report_began(backend: str = "") -> None:
+def report_began(backend: str = "", *, timeout_s: float = 0.0) -> None:
     """Tell the starter, if there is one, that this rank has begun.
 
     Args:
         backend: What carries its collectives; empty before it has joined a group.
+        timeout_s: How long these may wait.
 
     Examples:
         >>> report_began("gloo")  # alone: nobody listens
     """
     if _to_starter is not None:
-        _to_starter[1].send(failures.Began(backend))
+        with contextlib.suppress(OSError):  # the starter knows already, or is gone
+            now_s = time.perf_counter()
+            _to_starter[1].send(failures.Began(backend, timeout_s, at_s=now_s))
 
 
 def _report(rank: int, error: Exception) -> failures.Report:
@@ -203,7 +207,7 @@ def _wait_for_all(workers: list[Worker]) -> None:
     reports: list[failures.Report] = []
     began: dict[int, failures.Began] = {}
     ended: dict[int, int] = {}  # rank -> exit code
-    deadline_s = float("inf")
+    deadline_s = failed_at_s = float("inf")
     while len(ended) < len(workers) and time.monotonic() < deadline_s:
         running = [worker for rank, worker in enumerate(workers) if rank not in ended]
         sentinels = [process.sentinel for process, _ in running]
@@ -222,16 +226,25 @@ def _wait_for_all(workers: list[Worker]) -> None:
                 ended[rank] = code
         # WHY a report, too: a rank that has failed may block while it leaves its group.
         if deadline_s == float("inf") and (reports or any(ended.values())):
+            failed_at_s = time.perf_counter()
             deadline_s = time.monotonic() + GRACE_S
     if reports or any(ended.values()):
         pipes = [receiver for _, receiver in workers]
-        locations = stacks.request_locations(pipes, timeout_s=LOCATIONS_TIMEOUT_S)
+        locations, others = stacks.request_locations(
+            pipes, timeout_s=LOCATIONS_TIMEOUT_S
+        )
+        reports += [said for said in others if isinstance(said, failures.Report)]
         failed = {report.rank for report in reports}
         hanging = [
             rank for rank in range(len(workers)) if rank not in ended.keys() | failed
         ]
         failures.raise_root_cause(
-            reports, ended, hanging=hanging, locations=locations, began=began
+            reports,
+            ended,
+            hanging=hanging,
+            locations=locations,
+            began=began,
+            failed_at_s=failed_at_s,
         )
 
 

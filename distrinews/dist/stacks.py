@@ -64,7 +64,7 @@ class ParentConnection:
 
 def request_locations(
     pipes: Sequence[connection.Connection], *, timeout_s: float
-) -> dict[int, Location]:
+) -> tuple[dict[int, Location], list[object]]:
     """Ask ranks where they are.
 
     Args:
@@ -72,7 +72,8 @@ def request_locations(
         timeout_s: How long to wait for answers.
 
     Returns:
-        Index in `pipes` -> location, of the ranks that answered.
+        Index in `pipes` -> location, of the ranks that answered; and what else ranks
+        said meanwhile, such as that they failed.
     """
     asked: dict[connection.Connection, int] = {}
     for index, pipe in enumerate(pipes):
@@ -81,6 +82,7 @@ def request_locations(
                 pipe.send("where are you?")
                 asked[pipe] = index
     locations: dict[int, Location] = {}
+    others: list[object] = []
     for pipe, index in asked.items():
         with contextlib.suppress(EOFError, OSError):
             # WHY ask each so briefly: one that is frozen must not hold up the rest.
@@ -89,7 +91,9 @@ def request_locations(
                 message = pipe.recv()
                 if isinstance(message, Location):
                     locations[index] = message
-    return locations
+                else:
+                    others.append(message)
+    return locations, others
 
 
 def innermost_line(

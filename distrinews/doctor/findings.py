@@ -85,7 +85,7 @@ def _judge_gpus(gpus: list[dict[str, Any]]) -> list[Finding]:
         names = ", ".join(gpu["name"] for gpu in usable)
         findings.append(Finding("gpus", "ok", names))
     for reason in dict.fromkeys(gpu["unusable"] for gpu in gpus if gpu["unusable"]):
-        text = f"{reason}: ranks compute on the CPU"
+        text = f"{reason}: ranks leave it out"
         cure = "on Kaggle choose the accelerator GPU T4 x2; elsewhere install a build "
         cure += "of torch for this GPU: https://pytorch.org/get-started/locally/"
         findings.append(Finding("gpus", "warning", text, cure, "no-kernel-image"))

@@ -1,11 +1,12 @@
 """A step that leaves nothing behind, so that DDP has its final buckets from step one.
 
-DDP cuts its first buckets in the reverse order of registration. During the first
-backward it notes in which order gradients came, and before the next forward it cuts the
-buckets anew, in that order. A run that is resumed would therefore begin with other
-buckets than the undisturbed run has at that step. A bucket's place decides in which
-order a ring adds up what the ranks send. Two summands commute, so two ranks see no
-difference; three or more round differently, and the resumed run ends with other bits.
+In its first step DDP has one bucket for each dtype, in the order of registration.
+During that backward it notes in which order gradients came, and before the next forward
+it cuts buckets of the usual size, in that order. A run that is resumed would therefore
+begin with other buckets than the undisturbed run has at that step. A gradient's place
+in its bucket decides in which order a ring adds up what the ranks send. Two summands
+commute, so two ranks see no difference; three or more round differently, and the
+resumed run ends with other bits.
 
 Promise: with one discarded step before the real ones, in every run, fresh or resumed, a
 resumed run has the buckets of the undisturbed run in every step.
@@ -30,7 +31,7 @@ __all__ = ["discarded_step"]
 
 @contextlib.contextmanager
 def discarded_step(net: nn.Module) -> Generator[None, None, None]:
-    """Run a forward and a backward, then take back all that they changed in the model.
+    """Run a forward and a backward, then take back gradients, buffers, random states.
 
     Why: after it DDP knows the order in which gradients come. Do it right after the
     wrapping, before a checkpoint is loaded, in a fresh run as in a resumed one.
@@ -43,7 +44,9 @@ def discarded_step(net: nn.Module) -> Generator[None, None, None]:
             afterwards as they were. Weights are: no optimizer takes a step.
 
     Yields:
-        None. Call the wrapper and `backward()` in the block, with any row.
+        None. Call the wrapper and `backward()` in the block, with any row. What else a
+        forward changes stays changed: attributes of modules, weights that an
+        `Embedding(max_norm=...)` rescales, the random states of Python and NumPy.
 
     Raises:
         Whatever the block raises, on this rank; the model is put back then, too.
@@ -73,5 +76,6 @@ def discarded_step(net: nn.Module) -> Generator[None, None, None]:
     finally:
         with torch.no_grad():
             for name, buffer in net.named_buffers():
-                buffer.copy_(saved[name])
+                if name in saved and buffer.shape == saved[name].shape:
+                    buffer.copy_(saved[name])
         net.zero_grad(set_to_none=True)

@@ -26,6 +26,7 @@ import psutil
 import torch
 import torch.distributed as torch_dist
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from distrinews import dist
 from distrinews.dist import process_group
@@ -255,8 +256,19 @@ def fail_with_work_under_way(ranks: dist.Ranks, out: pathlib.Path) -> None:
     """Rank 1 starts an all-reduce that rank 0 never joins, and fails."""
     if ranks.rank == 1:
         torch_dist.all_reduce(torch.ones(1), async_op=True)
+        (out / "failing").touch()
         raise ValueError("bad row")
     time.sleep(120)
+
+
+def fail_with_a_wrapper_and_work_under_way(
+    ranks: dist.Ranks, out: pathlib.Path
+) -> None:
+    """The same, while a DDP wrapper holds the group, as in every real loop."""
+    process_group.EXIT_TIMEOUT_S = 3.0
+    replica = DistributedDataParallel(torch.nn.Linear(1, 1))
+    fail_with_work_under_way(ranks, out)
+    replica(torch.ones(1))
 
 
 def stuck_and_busy(ranks: dist.Ranks, out: pathlib.Path) -> None:
@@ -285,6 +297,7 @@ RANK_FUNCTIONS = {
     "leave_rank_0_alone": leave_rank_0_alone,
     "stop_rank_1": stop_rank_1,
     "hang_rank_1": hang_rank_1,
+    "fail_with_a_wrapper_and_work_under_way": fail_with_a_wrapper_and_work_under_way,
     "fail_with_work_under_way": fail_with_work_under_way,
     "stuck_and_busy": stuck_and_busy,
     "miss_each_other": miss_each_other,
