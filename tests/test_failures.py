@@ -54,6 +54,10 @@ def test_a_rank_that_noticed_anothers_timeout_waited_too() -> None:
     what = cause(report(1, 1.1, CLOSED), report(0, 1.0, TIMED_OUT))
     places = "rank 0 (program.py:0); rank 1 (program.py:1)"
     assert what == f"ranks waited for each other in different places: {places}."
+    # Also if it reports first: gloo closes the connection before the error is raised.
+    assert cause(report(1, 0.9, CLOSED), report(0, 1.0, TIMED_OUT)) == what
+    # Negative control: nobody's time was up.
+    assert cause(report(1, 0.9, CLOSED)).startswith("rank 1 raised RuntimeError")
 
 
 def test_a_timeout_after_another_failure_is_not_the_cause() -> None:
