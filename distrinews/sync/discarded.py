@@ -49,7 +49,7 @@ def discarded_step(net: nn.Module) -> Generator[None, None, None]:
         `Embedding(max_norm=...)` rescales, the random states of Python and NumPy.
 
     Raises:
-        Whatever the block raises, on this rank; the model is put back then, too.
+        Exception: What the block raises, on this rank; the model is put back then, too.
 
     Note:
         Cost: the block's own forward and backward, and DDP's all-reduces of one step:
