@@ -25,17 +25,7 @@ def report(rank: int, failed_at_s: float, summary: str) -> Report:
 
 def cause(*reports: Report, hanging: tuple[int, ...] = (), **lines: str) -> str:
     ended = {each.rank: 1 for each in reports}
-    locations = {int(name[1:]): where for name, where in lines.items()}
-    with pytest.raises(RankFailedError) as caught:
-        raise_root_cause(
-            reports,
-            ended,
-            hanging=hanging,
-            locations=locations,
-            began={},
-            failed_at_s=0.0,
-        )
-    return caught.value.what
+    return died(ended, *reports, hanging=hanging, **lines).what
 
 
 def test_the_first_failure_counts() -> None:

@@ -158,12 +158,9 @@ def _raise_hang(
         f"rank {r.rank} {r.location}" for r in sorted(waiting, key=_rank_of)
     )
     if hanging:
-        missing = "; ".join(
-            f"rank {rank} is at {locations.get(rank, 'a halt: its process is frozen')}"
-            for rank in hanging
-        )
         message = (
-            f"{missing}. It did not come to where others waited for it: {waiting_at}."
+            f"{_places(hanging, locations)}. It did not come to where others waited "
+            f"for it: {waiting_at}."
         )
     else:
         message = f"ranks waited for each other in different places: {waiting_at}."
@@ -177,6 +174,13 @@ def _raise_hang(
     )
     hung.add_note(first.traceback_text)
     raise hung
+
+
+def _places(ranks: Sequence[int], locations: Mapping[int, str]) -> str:
+    return "; ".join(
+        f"rank {rank} is at {locations.get(rank, 'a halt: its process is frozen')}"
+        for rank in ranks
+    )
 
 
 def _rank_of(report: Report) -> int:
@@ -206,12 +210,9 @@ def _raise_if_abandoned(
     ]
     if not elsewhere:
         return  # those alive wait for the aborted one: it is the cause
-    places = "; ".join(
-        f"rank {rank} is at {locations.get(rank, 'a halt: its process is frozen')}"
-        for rank in elsewhere
-    )
     raise RankFailedError(
-        f"{places}. Alive and silent, while rank {aborted} was ended by SIGABRT.",
+        f"{_places(elsewhere, locations)}. Alive and silent, while rank {aborted} was "
+        "ended by SIGABRT.",
         why="nccl's watchdog ends a rank by SIGABRT when it has waited for the others "
         "until the timeout. The rank that did not come is the one to look at.",
         fix="let every rank call the same collectives in the same order; look at the "
