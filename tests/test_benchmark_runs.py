@@ -313,7 +313,10 @@ def test_a_contributors_file_becomes_a_line_of_the_page(site: pathlib.Path) -> N
     results_folder = site / "benchmarks" / "results"
     record = results.read(results_folder / "scaling.json")
     record["environment"] |= {"cpu": "Their Chip 9", "num_cores": 64, "num_ranks": 8}
-    record["figures"]["strong"]["speedup"] = 6.54
+    # The page takes the speed-up from the rounds, and shows none if they disagree.
+    record["figures"]["strong"]["all_ms"] = [
+        ms / 6.54 for ms in record["figures"]["one_process"]["all_ms"]
+    ]
     for row in record["figures"].values():
         row["noisy"] = False
     theirs = results_folder / "scaling-theirs.json"

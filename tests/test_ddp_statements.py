@@ -259,10 +259,11 @@ def evaluate_on_one_rank(ranks: dist.Ranks, out: Path) -> None:
     replica = DistributedDataParallel(Buffered())
     replica(ROW).sum().backward()
     if ranks.is_main:
+        (out / "forward").touch()
         with torch.no_grad():
             replica(ROW)
-        (out / "forward").touch()
-    # It meets rank 0's broadcast of the buffer, which is twice as long.
+    # It meets rank 0's broadcast of the buffer, and takes it for a part of the sum:
+    # which of the two ranks notices first, and how, differs from run to run.
     dist.sum_over_ranks(1)
 
 
