@@ -105,8 +105,10 @@ def test_the_ways_end_in_ddps_bits_and_the_one_that_never_averages_does_not(
     done = call("-m", "distrinews", "benchmark", "averaging", *words, folder=tmp_path)
     figures = results.read(path, kind="averaging")["figures"]
     assert set(figures) == set(averaging.TITLES)
-    unsynced = figures.pop("unsynced")
-    assert unsynced["max_abs_diff"] > 1e-5  # negative control: a difference is seen
+    # Negative controls: without averaging the weights drift, and the same way.
+    drifts = [figures.pop(name)["max_abs_diff"] for name in averaging.UNSYNCED]
+    assert drifts[0] > 1e-5
+    assert drifts[1] == drifts[0]
     assert {row["max_abs_diff"] for row in figures.values()} == {0.0}
     assert figures["torch_ddp"]["ratio_to_ddp"] == 1.0
     assert all(title in done.stdout for title in averaging.TITLES.values())
@@ -378,6 +380,16 @@ def test_a_servers_ratio_is_that_of_rounds_and_an_old_record_has_no_interval() -
     assert headlines.serving_ratios(measured)["naive"] == (
         "4.00x (3 rounds, no interval)"
     )
+
+
+def test_what_touched_rows_save_is_split_only_where_it_was_measured() -> None:
+    times_ms = {"torch_ddp": 90.0, "touched_rows": 60.0, "unsynced": 70.0}
+    rounds = {name: [{"total": ms}] * 5 for name, ms in times_ms.items()}
+    assert averaging.saved_text(averaging.figures(rounds, {})) == ""
+    # Negative control: a difference that the rounds do not agree on is none.
+    rounds["unsynced_touched_rows"] = [{"total": ms} for ms in (60, 80, 65, 75, 68)]
+    text = averaging.saved_text(averaging.figures(rounds, {}))
+    assert "save 30 ms (30 to 30) of a step: no difference (-10 to 10 ms) by" in text
 
 
 def test_the_ratio_is_that_of_the_same_round() -> None:
