@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import DistilBertForSequenceClassification
 
 from distrinews import model
 from distrinews.errors import ModelError
@@ -26,9 +26,9 @@ LABELS = torch.tensor([0, 1, 2, 3])
 def classifiers() -> tuple[nn.Module, nn.Module]:
     """A model in double precision, and a copy that computes only the [CLS] token."""
     torch.manual_seed(0)
-    net = model.build("tiny", dropout=0.0, vocabulary_size=100).double()
-    cls_only = copy.deepcopy(net)
-    cls_token.compute_cls_token_only(cls_only)
+    cls_only = model.build("tiny", dropout=0.0, vocabulary_size=100).double()
+    net = DistilBertForSequenceClassification(cls_only.config).double()
+    net.load_state_dict(cls_only.state_dict())
     return net, cls_only
 
 

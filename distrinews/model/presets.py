@@ -1,8 +1,9 @@
 """The news classifier: DistilBERT with four outputs, in three sizes.
 
-Promise: every preset is a plain `transformers.DistilBertForSequenceClassification`
-with its tokenizer, so what is trained here opens anywhere `transformers` does; and
-each says what it is, where it came from and under which licence.
+Promise: every preset is a `transformers.DistilBertForSequenceClassification` with its
+tokenizer, its weights under their own names, so what is trained here opens anywhere
+`transformers` does; and each says what it is, where it came from and under which
+licence. Only its last layer is ours: it leaves out what the classifier does not read.
 
 Not here: downloading (`distrinews.system.hub`), wrapping in DDP (chapter 05), saving
 (`distrinews.training.export`).
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from distrinews.data.labels import LABEL_NAMES
-from distrinews.model import minilm
+from distrinews.model import cls_token, minilm
 from distrinews.system import hub
 
 # WHY not loaded here: transformers takes seconds to import, and the process that only
@@ -120,7 +121,8 @@ def build(
         vocabulary_size: Pieces of the tokenizer; used by tiny, given by the others.
 
     Returns:
-        A model that maps token ids [B, T] to logits [B, C].
+        A model that maps token ids [B, T] to logits [B, C]. Its last layer computes the
+        first token only, the one that the classifier reads (`distrinews.model.cls_token`).
 
     Raises:
         ModelError: The weights are missing or are not what the preset expects. On this
@@ -131,6 +133,15 @@ def build(
         >>> net(torch.ones(2, 5, dtype=torch.long)).logits.shape
         torch.Size([2, 4])
     """
+    net = _with_weights(preset, dropout=dropout, vocabulary_size=vocabulary_size)
+    cls_token.compute_cls_token_only(net)
+    return net
+
+
+def _with_weights(
+    preset: str, *, dropout: float, vocabulary_size: int
+) -> DistilBertForSequenceClassification:
+    """Transformers' own model, with pretrained weights or new ones."""
     from transformers import DistilBertForSequenceClassification
 
     disable_progress_bars()

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from distrinews.model import cls_token
+
 if TYPE_CHECKING:
     from transformers import DistilBertForSequenceClassification
 
@@ -42,11 +44,6 @@ class Size:
     heads: int
     vocabulary: int = 30522
 
-    @property
-    def layer_parameters(self) -> int:
-        """Weights of all matrices that every token is multiplied with."""
-        return self.layers * (4 * self.dim**2 + 2 * self.dim * self.hidden_dim)
-
     def step_flops(self, tokens: int) -> float:
         """Count the arithmetic of forward and backward, for each token.
 
@@ -58,14 +55,18 @@ class Size:
 
         Source:
             Kaplan et al. 2020, section 2.1: 2 a weight in forward, twice that in
-            backward; attention multiplies each token with T others, twice.
+            backward; attention multiplies each token with T others, twice. The last
+            layer needs keys and values of all tokens, the rest of the first one only.
 
         Examples:
             >>> Size(layers=1, dim=2, hidden_dim=4, heads=1).step_flops(10)
-            432.0
+            86.4
         """
-        attention = 2 * self.layers * tokens * self.dim
-        return 6.0 * (self.layer_parameters + attention)
+        layer = 4 * self.dim**2 + 2 * self.dim * self.hidden_dim
+        keys_and_values = 2 * self.dim**2
+        last_layer = keys_and_values + (layer - keys_and_values) / tokens
+        attention = 2 * self.dim * ((self.layers - 1) * tokens + 1)
+        return 6.0 * ((self.layers - 1) * layer + last_layer + attention)
 
 
 SIZES = {
@@ -93,7 +94,7 @@ def build(name: str) -> DistilBertForSequenceClassification:
     from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
     size = SIZES[name]
-    return DistilBertForSequenceClassification(
+    net = DistilBertForSequenceClassification(
         DistilBertConfig(
             vocab_size=size.vocabulary,
             max_position_embeddings=MAX_LENGTH,
@@ -107,6 +108,8 @@ def build(name: str) -> DistilBertForSequenceClassification:
             seq_classif_dropout=0.0,
         )
     )
+    cls_token.compute_cls_token_only(net)
+    return net
 
 
 @functools.cache
