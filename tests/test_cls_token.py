@@ -11,7 +11,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import DistilBertForSequenceClassification
 
 from distrinews import model
 from distrinews.errors import ModelError
@@ -27,8 +26,10 @@ def classifiers() -> tuple[nn.Module, nn.Module]:
     """A model in double precision, and a copy that computes only the [CLS] token."""
     torch.manual_seed(0)
     cls_only = model.build("tiny", dropout=0.0, vocabulary_size=100).double()
-    net = DistilBertForSequenceClassification(cls_only.config).double()
-    net.load_state_dict(cls_only.state_dict())
+    torch.manual_seed(0)
+    net = model.build(
+        "tiny", dropout=0.0, vocabulary_size=100, whole_last_layer=True
+    ).double()
     return net, cls_only
 
 

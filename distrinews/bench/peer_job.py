@@ -1,10 +1,10 @@
-"""What every library in the comparison is given, and a record of what it does.
+"""What every library in the comparison is given, and a record of what it reads.
 
-Promise: which rows a loop read, how wide it padded them and when its steps ended is
-written down by the same hand for all of them, from the batches that it really read.
+Promise: which rows a loop read, and how wide it padded them, is written down by the
+same hand for all of them, from the batches that it really read.
 
-Not here: the loops (`distrinews.bench.peer_loops`), measuring
-(`distrinews.bench.peers`).
+Not here: the loops (`distrinews.bench.peer_loops`), the program that runs one
+(`distrinews.bench.peer_program`).
 
 Letters used for shapes: B = rows per rank and step, T = tokens.
 Guide: benchmarks/peers.
@@ -12,7 +12,6 @@ Guide: benchmarks/peers.
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import DistilBertForSequenceClassification
 
-__all__ = ["Batch", "Job", "checksum"]
+__all__ = ["Batch", "Job", "build", "checksum"]
 
 Batch = dict[str, torch.Tensor]
 
@@ -45,11 +44,9 @@ class Job:
         validation: Rows for the loop's own evaluation.
         settings: The recipe.
         ranks: Who this process is.
-        on_step_end: Called after each step, such as to move a progress bar.
-        step_ends_s: When each step ended.
         row_checksums: Checksum of each row that was read, in order.
-        padded_sizes: Tokens of each batch that was read, padding included.
-        real_tokens: Tokens of all batches, padding not included.
+        batch_places: Places of each batch that was read, padding included.
+        num_tokens: Tokens of all batches, padding not included.
     """
 
     net: DistilBertForSequenceClassification
@@ -58,11 +55,9 @@ class Job:
     validation: Dataset
     settings: DistributedSettings
     ranks: Ranks
-    on_step_end: Callable[[], object] = lambda: None
-    step_ends_s: list[float] = field(default_factory=list)
     row_checksums: list[int] = field(default_factory=list)
-    padded_sizes: list[int] = field(default_factory=list)
-    real_tokens: int = 0
+    batch_places: list[int] = field(default_factory=list)
+    num_tokens: int = 0
 
     @property
     def per_rank_batch_size(self) -> int:
@@ -74,13 +69,6 @@ class Job:
         """What every AdamW is given."""
         rate, decay = self.settings.peak_learning_rate, self.settings.weight_decay
         return {"lr": rate, "weight_decay": decay}
-
-    def end_step(self) -> None:
-        """Note that a step has ended."""
-        if self.ranks.device.type == "cuda":
-            torch.cuda.synchronize(self.ranks.device)
-        self.step_ends_s.append(time.perf_counter())
-        self.on_step_end()
 
     def record_reads(self, collate: Callable[[Any], Batch]) -> Callable[[Any], Batch]:
         """Write down which rows a loader reads, and how wide it pads them.
@@ -94,37 +82,49 @@ class Job:
 
         def collate_and_record(rows: Sequence[dict[str, Any]]) -> Batch:
             batch = collate(rows)
-            self.record_batch([row["input_ids"] for row in rows], batch["input_ids"])
+            self.row_checksums += [checksum(row["input_ids"]) for row in rows]
+            self.batch_places.append(batch["input_ids"].numel())
+            self.num_tokens += sum(len(row["input_ids"]) for row in rows)
             return batch
 
         return collate_and_record
 
-    def batch(self, indices: Sequence[int]) -> tuple[Batch, torch.Tensor]:
-        """Read a batch as our library does, and write it down.
 
-        Args:
-            indices: As for `Splits.batch`.
+def build(
+    net: DistilBertForSequenceClassification,
+    splits: Splits,
+    settings: DistributedSettings,
+    ranks: Ranks,
+) -> Job:
+    """Copy the rows out of the mapped table, as the other libraries want them.
 
-        Returns:
-            As `Splits.batch`.
-        """
-        inputs, labels = self.splits.batch(indices, device=self.ranks.device)
-        lengths = inputs["attention_mask"].sum(dim=1).tolist()
-        ids = inputs["input_ids"].tolist()
-        rows = [row[:length] for row, length in zip(ids, lengths, strict=True)]
-        self.record_batch(rows, inputs["input_ids"])
-        return inputs, labels
+    Args:
+        net: The model, on the rank's device.
+        splits: The rows. Of those to train on, whole global batches are taken.
+        settings: The recipe.
+        ranks: Who this process is.
 
-    def record_batch(self, rows: Sequence[Sequence[int]], padded: torch.Tensor) -> None:
-        """Write down a batch.
+    Returns:
+        The job of one loop.
+    """
+    from datasets import Dataset
 
-        Args:
-            rows: Token ids of each row.
-            padded: The batch they became [B, T].
-        """
-        self.row_checksums += [checksum(row) for row in rows]
-        self.padded_sizes.append(padded.numel())
-        self.real_tokens += sum(len(row) for row in rows)
+    size = settings.global_batch_size
+    # WHY whole batches: the last rows of an epoch are what the loops treat differently.
+    kept = splits.train_rows[: len(splits.train_rows) // size * size]
+    cpu, built = torch.device("cpu"), []
+    for rows in (kept, splits.validation_rows):
+        single_rows = [splits.train.batch([row], device=cpu)[0] for row in rows]
+        ids = [inputs["input_ids"][0].tolist() for inputs in single_rows]
+        built.append(
+            Dataset.from_dict({
+                "input_ids": ids,
+                "attention_mask": [[1] * len(row) for row in ids],
+                "labels": splits.train.labels[rows].tolist(),
+                "length": [len(row) for row in ids],
+            })
+        )
+    return Job(net, splits, *built, settings, ranks)
 
 
 def checksum(ids: Sequence[int]) -> int:

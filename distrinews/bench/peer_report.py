@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import itertools
 import statistics
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -20,21 +21,23 @@ from typing import Any
 
 from distrinews.bench import timing
 
-__all__ = ["code_lines", "summarise", "table"]
+__all__ = ["code_lines", "parts", "reading_shares", "summarise", "table"]
 
 TITLES = {
-    "padded": "torch DDP, padded to the maximum",
-    "dynamic": "torch DDP, dynamic padding",
+    "ours": "chapter 05",
+    "ours_shared": "chapter 05, --averaging shared",
     "trainer": "Trainer, as it comes",
     "trainer_grouped": "Trainer, group_by_length",
-    "trainer_rebalanced": "Trainer, batch_rebalance",
-    "accelerate": "Accelerate",
-    "fabric": "Lightning Fabric",
-    "ours_ddp": "ours, the parts of chapter 05",
-    "ours": "ours, with what no chapter uses",
+    "accelerate": "Accelerate, grouped by length",
+    "fabric": "Lightning Fabric, grouped by length",
+    "whole_layer": "chapter 05, whole last layer",
+    "whole_layer_shuffled": "chapter 05, whole last layer, shuffled",
 }
-# Whose samples per second the others' are set against: what a chapter runs.
-REFERENCE = "ours_ddp"
+# Whose samples per second the others' are set against.
+REFERENCE = "ours"
+# What makes chapter 05 faster than a peer, one part after the other: the loop and the
+# averaging alone, batches by length, the last layer, shared memory.
+CHAIN = ("whole_layer_shuffled", "whole_layer", "ours", "ours_shared")
 
 
 def code_lines(loop: Callable[..., Any]) -> int:
@@ -58,35 +61,60 @@ def code_lines(loop: Callable[..., Any]) -> int:
     return len(ast.unparse(tree).splitlines())
 
 
+def reading_shares(
+    batch_places: Sequence[Sequence[int]], *, num_tokens: int
+) -> dict[str, float]:
+    """Say how much of what the ranks computed was padding, and how much they waited.
+
+    Args:
+        batch_places: By rank and step: rows times the longest of them.
+        num_tokens: Of all rows, without padding.
+
+    Returns:
+        `padding_share` of what all ranks compute, and `waiting_share`: the part of the
+        work that ranks with narrower batches wait for.
+
+    Examples:
+        >>> reading_shares([[8, 4], [6, 2]], num_tokens=18)
+        {'padding_share': 0.1, 'waiting_share': 0.16666666666666663}
+    """
+    steps = list(zip(*batch_places, strict=True))
+    computed = sum(map(sum, steps))
+    widest = len(batch_places) * sum(map(max, steps))
+    return {
+        "padding_share": 1 - num_tokens / computed,
+        "waiting_share": 1 - computed / widest,
+    }
+
+
 def summarise(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Turn the rounds of one loop into what is printed and kept.
+    """Turn the rounds of one contender into what is printed and kept.
 
     Args:
         rounds: For each what was seen, see below.
 
     Returns:
-        Medians of `samples_per_s`, `padding_share` (of what all ranks compute) and
-        `waiting_share` (part of the work that ranks with narrower batches wait for);
-        means of `loss` and `accuracy` on held-out rows, counted exactly; whether in all
-        rounds each row was read once and the replicas ended equal; what its own
-        evaluation counted; and all rounds.
+        Medians of `samples_per_s`, `padding_share` and `waiting_share`; means of `loss`
+        and `accuracy` on held-out rows, counted exactly; whether in all rounds each row
+        was read once and the replicas ended equal (where that was looked at); what its
+        own evaluation counted; and all rounds.
 
     Examples:
-        >>> epoch = {"samples_per_s": 5.0, "padding_share": 0.0, "waiting_share": 0.0,
+        >>> seen = {"samples_per_s": 5.0, "padding_share": 0.0, "waiting_share": 0.0,
         ...        "loss": 0.4, "accuracy": 0.9, "each_row_once": True,
         ...        "replicas_equal": True, "evaluated_rows": 203}
-        >>> summarise([epoch, epoch | {"replicas_equal": False}])["replicas_equal"]
+        >>> summarise([seen, seen | {"replicas_equal": False}])["replicas_equal"]
         False
     """
     result: dict[str, Any] = {}
     for name in ("samples_per_s", "padding_share", "waiting_share"):
-        result[name] = statistics.median(epoch[name] for epoch in rounds)
+        result[name] = statistics.median(each[name] for each in rounds)
     for name in ("loss", "accuracy"):
-        result[name] = statistics.mean(epoch[name] for epoch in rounds)
+        result[name] = statistics.mean(each[name] for each in rounds)
     for name in ("each_row_once", "replicas_equal"):
-        result[name] = all(epoch[name] for epoch in rounds)
-    result["evaluated_rows"] = max(epoch["evaluated_rows"] for epoch in rounds)
-    return result | {"rounds": [dict(epoch) for epoch in rounds]}
+        result[name] = all(each.get(name, True) for each in rounds)
+    result["evaluated_rows"] = max(each["evaluated_rows"] for each in rounds)
+    return result | {"rounds": [dict(each) for each in rounds]}
 
 
 def table(result: Mapping[str, Mapping[str, Any]], *, num_rows: int) -> str:
@@ -97,28 +125,59 @@ def table(result: Mapping[str, Mapping[str, Any]], *, num_rows: int) -> str:
         num_rows: How many rows there were to evaluate.
 
     Returns:
-        A row per loop.
+        A row per contender.
     """
-    head = "loop,samples/s,chapter 05 by it,loss,padding,waiting,rows evaluated,lines"
-    lines = [[*head.split(","), "rows read once", "replicas"]]
+    head = "what was started,samples/s,chapter 05 by it,loss (all seeds),padding"
+    lines = [[*head.split(","), "waiting", "rows evaluated", "lines", "rows read once"]]
     for name, row in result.items():
-        lines.append([
-            TITLES.get(name, name),
-            f"{row['samples_per_s']:.1f}",
-            "1" if name == REFERENCE else _ratio(result.get(REFERENCE, row), row),
-            f"{row['loss']:.3f}",
-            f"{row['padding_share']:.0%}",
-            f"{row['waiting_share']:.0%}",
-            f"{row['evaluated_rows']} of {num_rows}",
-            str(row["code_lines"]),
-            "yes" if row["each_row_once"] else "NO",
-            "equal" if row["replicas_equal"] else "DIFFER",
-        ])
+        if name not in CHAIN[:2]:
+            lines.append([
+                TITLES[name],
+                f"{row['samples_per_s']:.1f}",
+                "1" if name == REFERENCE else _ratio(result[REFERENCE], row),
+                _losses(row),
+                f"{row['padding_share']:.0%}",
+                f"{row['waiting_share']:.0%}",
+                f"{row['evaluated_rows']} of {num_rows}",
+                str(row["code_lines"]),
+                "yes" if row["each_row_once"] and row["replicas_equal"] else "NO",
+            ])
     return timing.draw_table(lines)
 
 
+def parts(result: Mapping[str, Mapping[str, Any]]) -> str:
+    """Draw what each part of chapter 05 brings, against each peer.
+
+    Args:
+        result: What `measure` returned.
+
+    Returns:
+        A row per peer: the ratios multiply to the last column. Empty if the parts were
+        not measured.
+    """
+    if any(name not in result for name in CHAIN):
+        return ""
+    head = "against,loop and averaging alone,batches by length,last layer,shared memory"
+    lines = [[*head.split(","), "all"]]
+    for name, row in result.items():
+        if name not in CHAIN:
+            steps = [row, *(result[part] for part in CHAIN)]
+            lines.append([
+                TITLES[name],
+                *(_ratio(after, before) for before, after in itertools.pairwise(steps)),
+                _ratio(steps[-1], row),
+            ])
+    return timing.draw_table(lines)
+
+
+def _losses(row: Mapping[str, Any]) -> str:
+    """The mean loss over seeds, and the smallest and largest."""
+    losses = [each["loss"] for each in row["rounds"]]
+    return f"{row['loss']:.3f} ({min(losses):.3f} to {max(losses):.3f})"
+
+
 def _ratio(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """How many samples per second the reference has for one of the other loop."""
+    """How many samples per second the first has for one of the other, by round."""
     pairs = list(zip(ours["rounds"], theirs["rounds"], strict=True))
     ratio, interval = timing.median_and_interval([
         our_round["samples_per_s"] / their_round["samples_per_s"]

@@ -1,11 +1,17 @@
-"""Train the same rows with other libraries and with this one, side by side.
+"""Train the same rows with chapter 05 and other libraries, each as a user starts it.
 
-Promise: same weights, same rows (each once, checked by their content), same recipe, in
-one run and one process group; whole short epochs take turns (there and back), so that a
-machine that grows warm slows all of them alike. What is compared is what each does by
-itself, as its own documentation recommends.
+Every contender is a program of its own: chapter 05 as it stands, and the documented
+loop of each library in its best setting (`distrinews.bench.peer_loops`). Each is started
+with fewer rows and with more; what the rows between take, by the clock on the wall, is
+its speed. So start, imports and the fixed work around the training cancel out, and
+nothing is cut away that a user would wait for.
 
-Not here: the loops (`distrinews.bench.peer_loops`).
+Promise: same weights, same rows, same recipe; programs take turns, there and back,
+so that a machine that grows warm slows all of them alike; each round has another seed,
+and a ratio is taken within a round.
+
+Not here: the program that runs a library's loop (`distrinews.bench.peer_program`),
+tables (`distrinews.bench.peer_report`).
 
 Letters used for shapes: W = ranks, G = rows per global batch.
 Guide: benchmarks/peers.
@@ -13,72 +19,77 @@ Guide: benchmarks/peers.
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import functools
-import gc
 import importlib.util
-import io
-import warnings
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.distributed as torch_dist
 from pydantic import Field, model_validator
+from pydantic_settings import CliImplicitFlag
 from tqdm import tqdm
 
-from distrinews import dist, model, sync, training
-from distrinews.bench import peer_job, peer_loops, peer_report, results, timing
-from distrinews.bench.peer_job import Job
-from distrinews.config.settings import BenchmarkSettings
-from distrinews.dist import Ranks
-from distrinews.errors import SettingsError, SetupError
-from distrinews.metrics import evaluation
+from distrinews import dist, training
+from distrinews.bench import peer_loops, peer_program, peer_report, results, timing
+from distrinews.config.settings import BenchmarkSettings, DistributedSettings
+from distrinews.errors import ResultError, SettingsError, SetupError
+from distrinews.system import checkout, files, gpus
 from distrinews.training import corpus
-from distrinews.training.corpus import Splits
 
-__all__ = ["PEERS", "PeerSettings", "check", "measure", "run"]
+__all__ = ["CONTENDERS", "PeerSettings", "check", "flags", "measure", "run"]
 
-Loop = Callable[[Job], int]
-# WHY False: torch warns that the Trainer's default walks the graph once more each step.
-grouped = functools.partial(peer_loops.trainer, ddp_find_unused_parameters=False)
-PEERS: dict[str, Loop] = {
-    "padded": functools.partial(peer_loops.torch_ddp, padding="max_length"),
-    "dynamic": functools.partial(peer_loops.torch_ddp, padding="longest"),
-    "trainer": peer_loops.trainer,
-    "trainer_grouped": functools.partial(
-        grouped, train_sampling_strategy="group_by_length"
-    ),
-    "trainer_rebalanced": functools.partial(
-        grouped, train_sampling_strategy="batch_rebalance"
-    ),
-    "accelerate": peer_loops.accelerate_loop,
-    "fabric": peer_loops.fabric_loop,
-    "ours_ddp": functools.partial(peer_loops.our_loop, beyond_ddp=False),
-    "ours": functools.partial(peer_loops.our_loop, beyond_ddp=True),
-}
-CPU = torch.device("cpu")
 PACKAGES = ("accelerate", "lightning_fabric")
-# Steps at the beginning of an epoch that are not timed: memory is allocated in them,
-# and torch's DDP puts its buckets into order.
-WARM_UP_STEPS = 2
+# Name -> flags of chapter 05, for contenders that are the chapter.
+OURS: dict[str, tuple[str, ...]] = {
+    "ours": (),
+    "ours_shared": ("--averaging", "shared"),
+}
+# The chapter with less and less of what makes it fast: what each part brings.
+PARTS: dict[str, tuple[str, ...]] = {
+    "whole_layer": (),
+    "whole_layer_shuffled": ("--batches", "shuffled"),
+}
+CONTENDERS = (*OURS, *peer_loops.LOOPS)
+# Fields that say which run it is, not what it does.
+RUN_FIELDS = {"run_name", "runs_dir", "resume"}
+# What a start costs, in rows, for the estimate of the time that is left.
+START_ROWS = 400
+QUICK = {
+    "num_rounds": 1,
+    "train_rows": 427,
+    "fewer_train_rows": 139,
+    "validation_rows": 43,
+    "test_rows": 200,
+}
 
 
 class PeerSettings(BenchmarkSettings):
-    """`BenchmarkSettings` for whole epochs instead of steps.
+    """`BenchmarkSettings` for whole programs instead of steps.
 
     Examples:
-        >>> PeerSettings().train_rows
-        1163
+        >>> PeerSettings().train_rows, PeerSettings(quick=True).num_rounds
+        (1803, 1)
     """
 
+    quick: CliImplicitFlag[bool] = Field(
+        False,
+        description="one round over few rows, without the parts: some minutes in place "
+        "of an hour, and no interval",
+    )
     num_rounds: int = Field(
         timing.FEWEST_ROUNDS,
         gt=0,
         le=100,
-        description="epochs of each, with another seed each [rounds]",
+        description="times that each runs with fewer and with more rows, with another "
+        "seed each time [rounds]",
+    )
+    fewer_train_rows: int = Field(
+        523, gt=0, description="train_rows of each round's shorter run [rows]"
     )
     validation_rows: int | None = Field(
         203, gt=0, description="rows that each counts by its own evaluation [rows]"
@@ -87,10 +98,11 @@ class PeerSettings(BenchmarkSettings):
     @model_validator(mode="before")
     @classmethod
     def _few_rows(cls, values: Any) -> Any:
-        # WHY 960 and 203: an epoch of the slowest ends within a minute or two; and no
-        # number of ranks but 7 and 29 divides 203, so that padding would show.
+        # WHY 203: no number of ranks but 7 and 29 divides it, so that padding shows.
         if isinstance(values, dict):
-            for name, rows in (("train_rows", 1163), ("test_rows", 500)):
+            defaults = {"train_rows": 1803, "test_rows": 500}
+            defaults |= QUICK if values.get("quick") else {}
+            for name, rows in defaults.items():
                 if values.get(name) is None:
                     values[name] = rows
         return values
@@ -103,7 +115,8 @@ def check(settings: PeerSettings) -> None:
         settings: What was asked for.
 
     Raises:
-        SetupError: Other libraries are not installed. Names them all.
+        SetupError: Other libraries are not installed (it names them all), or chapter 05
+            is not here.
         SettingsError: There are too few rows to time.
 
     Examples:
@@ -125,143 +138,193 @@ def check(settings: PeerSettings) -> None:
             fix='pip install -e ".[bench]"',
             page="benchmark-peers",
         )
+    checkout.find(peer_program.CHAPTER)
     held_out, size = settings.validation_rows or 0, settings.global_batch_size
-    needed = held_out + (WARM_UP_STEPS + 1) * size
-    if settings.train_rows is not None and settings.train_rows < needed:
+    fewer, more = settings.fewer_train_rows, settings.train_rows or 0
+    if fewer < held_out + size or more < fewer + size:
         raise SettingsError(
-            f"--train-rows {settings.train_rows} are too few to time: {held_out} are "
-            f"set aside, and the first {WARM_UP_STEPS} steps of {size} do not count.",
-            why="there would be no step to time.",
-            fix=f"--train-rows {needed + 7 * size}",
+            f"--fewer-train-rows {fewer} and --train-rows {more} are too few to time: "
+            f"{held_out} are set aside, and each step takes {size}.",
+            why="the speed is that of the rows between the two, in whole steps.",
+            fix=f"--fewer-train-rows {held_out + 4 * size} --train-rows "
+            f"{max(fewer, held_out + 4 * size) + 10 * size}",
             page="benchmark-peers",
         )
 
 
-def measure(
-    splits: Splits,
-    ranks: Ranks,
-    *,
-    settings: PeerSettings,
-    loops: Mapping[str, Loop] = PEERS,
-) -> dict[str, dict[str, Any]]:
-    """Let the loops take turns, an epoch each.
-
-    Collective: every rank must call it, in a process group.
+def flags(settings: DistributedSettings) -> list[str]:
+    """Write a recipe as flags of chapter 05.
 
     Args:
-        splits: All of `train_rows` are trained on; whole global batches of them.
-        ranks: Who this process is; at least two.
-        settings: The recipe, and how many rounds.
-        loops: Name -> loop.
+        settings: The recipe. Which run it is, and where, is left out.
 
     Returns:
-        Name -> what `peer_report.summarise` returns, and `code_lines`; the same on
-        every rank.
+        Words of a command line, without those that say the default.
+
+    Examples:
+        >>> flags(DistributedSettings(train_rows=99, seed=3, deterministic=True))
+        ['--train-rows', '99', '--seed', '3', '--deterministic']
     """
-    data = _datasets(splits)
-    names = list(loops)
-    num_steps = len(splits.train_rows) // settings.global_batch_size
-    bar = tqdm(
-        total=settings.num_rounds * len(loops) * num_steps, disable=not ranks.is_main
-    )
-    rounds_by_name: dict[str, list[dict[str, Any]]] = {name: [] for name in loops}
+    defaults, words = DistributedSettings(), []
+    for name in DistributedSettings.model_fields:
+        value = getattr(settings, name)
+        if name not in RUN_FIELDS and value != getattr(defaults, name):
+            flag = f"--{name.replace('_', '-')}"
+            words += [flag] if value is True else [flag, str(value)]
+    return words
+
+
+def measure(
+    settings: PeerSettings, *, names: Sequence[str], on_run: Callable[[int], object]
+) -> dict[str, dict[str, Any]]:
+    """Start the contenders in turn, each with fewer rows and with more.
+
+    Args:
+        settings: The recipe, and how many rounds.
+        names: In `CONTENDERS` or `PARTS`.
+        on_run: Called with the rows of each program that ended, such as to move a bar.
+
+    Returns:
+        Name -> what `peer_report.summarise` returns, and `code_lines`.
+
+    Raises:
+        SetupError: A program failed. Says which, and what it said.
+        ResultError: More rows took no longer than fewer.
+    """
+    rounds_by_name: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     for number in range(settings.num_rounds):
-        recipe = settings.model_copy(update={"seed": settings.seed + number})
+        recipes = [
+            settings.model_copy(
+                update={"seed": settings.seed + number, "train_rows": rows}
+            )
+            for rows in (settings.fewer_train_rows, settings.train_rows)
+        ]
+        # WHY here: who came first would tokenise the rows for all that follow.
+        fewer, more = (corpus.load(recipe) for recipe in recipes)
+        num_steps = [
+            len(splits.train_rows) // settings.global_batch_size
+            for splits in (fewer, more)
+        ]
+        num_rows = (num_steps[1] - num_steps[0]) * settings.global_batch_size
         for name in names if number % 2 == 0 else reversed(names):
-            bar.set_description(name)
-            training.seed_weights(recipe.seed)
-            net = model.build(
-                recipe.preset,
-                dropout=recipe.dropout,
-                vocabulary_size=len(splits.tokenizer),
-            ).to(ranks.device)
-            job = Job(net, splits, *data, recipe, ranks, on_step_end=bar.update)
-            torch_dist.barrier()
-            with _suppress_output():
-                num_evaluated = loops[name](job)
-            rounds_by_name[name].append(_summarise_epoch(job, num_evaluated))
-            del job, net
-            gc.collect()  # a loop's wrapper and its model reference each other
-    bar.close()
+            reports = []
+            for recipe in recipes:
+                reports.append(_run_program(name, recipe))
+                on_run(recipe.train_rows or 0)
+            if name not in peer_loops.LOOPS:
+                reports[1] |= _what_samplers_read(name, recipes[1], more)
+            rounds_by_name[name].append(_one_round(name, reports, num_rows=num_rows))
     return {
-        name: peer_report.summarise(rounds)
-        | {"code_lines": peer_report.code_lines(loops[name])}
+        name: peer_report.summarise(rounds) | {"code_lines": _code_lines(name)}
         for name, rounds in rounds_by_name.items()
     }
 
 
-@contextlib.contextmanager
-def _suppress_output() -> Generator[None, None, None]:
-    """Suppress the libraries' output: our standard output is for the result."""
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield
-
-
-def _datasets(splits: Splits) -> tuple[Any, Any]:
-    """Copy the rows out of the mapped table, as the other libraries want them."""
-    from datasets import Dataset
-
-    built = []
-    for rows in (splits.train_rows, splits.validation_rows):
-        single_rows = [splits.train.batch([row], device=CPU)[0] for row in rows]
-        ids = [inputs["input_ids"][0].tolist() for inputs in single_rows]
-        built.append(
-            Dataset.from_dict({
-                "input_ids": ids,
-                "attention_mask": [[1] * len(row) for row in ids],
-                "labels": splits.train.labels[rows].tolist(),
-                "length": [len(row) for row in ids],
-            })
+def _one_round(
+    name: str, reports: Sequence[dict[str, Any]], *, num_rows: int
+) -> dict[str, Any]:
+    """Take the speed from the two runs of a round, all else from the longer one."""
+    wall_s = [report.pop("wall_s") for report in reports]
+    seconds = wall_s[1] - wall_s[0]
+    if seconds <= 0:
+        raise ResultError(
+            f"{name}: {num_rows} rows more took no longer ({wall_s[1]:.1f} s after "
+            f"{wall_s[0]:.1f} s).",
+            why="the difference is the measurement, and there is none.",
+            fix="a larger --train-rows, on a machine that does nothing else.",
+            page="benchmark-peers",
         )
-    return built[0], built[1]
-
-
-def _summarise_epoch(job: Job, num_evaluated: int) -> dict[str, Any]:
-    """Summarise one epoch over all ranks."""
-    test_metrics = evaluation.evaluate(job.net, job.splits.test, job.ranks)
-    gap = sync.max_parameter_gap(job.net)
-    local = (job.step_ends_s, job.row_checksums, job.padded_sizes, job.real_tokens)
-    step_ends_s, rows, padded_sizes, tokens = zip(
-        *dist.gather_objects(local), strict=True
+    shares = peer_report.reading_shares(
+        reports[1].pop("batch_places"), num_tokens=reports[1].pop("num_tokens")
     )
-    expected = Counter(peer_job.checksum(row["input_ids"]) for row in job.train)
-    by_step = [(max(step), sum(step)) for step in zip(*padded_sizes, strict=False)]
-    widest = job.ranks.world_size * sum(largest for largest, _ in by_step)
-    computed = sum(total for _, total in by_step)
-    size = job.settings.global_batch_size
-    seconds = max(each[-1] - each[WARM_UP_STEPS - 1] for each in step_ends_s)
+    speed = {"samples_per_s": num_rows / seconds, "wall_s": wall_s}
+    return speed | shares | reports[1]
+
+
+def _run_program(name: str, recipe: PeerSettings) -> dict[str, Any]:
+    """Start a contender, wait, read its report; `wall_s` is how long it took."""
+    with tempfile.TemporaryDirectory(prefix="distrinews-peers-") as folder:
+        report = pathlib.Path(folder) / "report.json"
+        words = [sys.executable, str(checkout.find(peer_program.CHAPTER))]
+        if name not in OURS:
+            loop = name if name in peer_loops.LOOPS else peer_program.WHOLE_LAYER
+            words = [sys.executable, "-m", "distrinews.bench.peer_program"]
+            words += ["--loop", loop, "--report", str(report)]
+        words += [*flags(recipe), *OURS.get(name, PARTS.get(name, ()))]
+        words += ["--run-name", "peer", "--runs-dir", folder]
+        began_s = time.perf_counter()
+        done = subprocess.run(
+            words, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
+        wall_s = time.perf_counter() - began_s
+        if done.returncode:
+            raise SetupError(
+                f"{name} ended with exit code {done.returncode}: {done.stderr[-2000:]}",
+                why="a comparison needs all of them.",
+                fix=f"run it alone: {' '.join(words[1:])}",
+                page="benchmark-peers",
+            )
+        if report.exists():
+            return files.read_json(report) | {"wall_s": wall_s}
+        result = files.read_json(pathlib.Path(folder) / "peer" / "result.json")
+        return {
+            "wall_s": wall_s,
+            "loss": result["loss"],
+            "accuracy": result["accuracy"],
+            "evaluated_rows": result["validation_rows"],
+        }
+
+
+def _what_samplers_read(
+    name: str, recipe: PeerSettings, splits: corpus.Splits
+) -> dict[str, Any]:
+    """What chapter 05 reads, from the samplers that its ranks build."""
+    if "shuffled" in PARTS.get(name, ()):
+        recipe = recipe.model_copy(update={"batches": "shuffled"})
+    lengths, num_ranks = splits.train_lengths, recipe.num_ranks
+    rows_read: Counter[int] = Counter()
+    places: list[list[int]] = []
+    for rank in range(num_ranks):
+        ranks = dist.Ranks(rank, rank, num_ranks, torch.device("cpu"))
+        sampler = training.build_sampler(lengths, ranks, settings=recipe)
+        batches = []
+        for epoch in range(recipe.epochs):
+            sampler.set_epoch(epoch)
+            batches += list(sampler)
+        rows_read.update(row for batch in batches for row in batch)
+        places.append([len(rows) * int(lengths[rows].max()) for rows in batches])
     return {
-        "samples_per_s": (len(step_ends_s[0]) - WARM_UP_STEPS) * size / seconds,
-        "num_steps": len(step_ends_s[0]),
-        "loss": test_metrics.loss,
-        "accuracy": test_metrics.accuracy,
-        "padding_share": 1 - sum(tokens) / computed,
-        "waiting_share": 1 - computed / widest,
-        "each_row_once": sum((Counter(each) for each in rows), Counter()) == expected,
-        "evaluated_rows": num_evaluated,
-        "replicas_equal": gap == 0.0,
+        "batch_places": places,
+        "num_tokens": sum(int(lengths[row]) * n for row, n in rows_read.items()),
+        "each_row_once": set(rows_read.values()) == {recipe.epochs},
     }
 
 
-def run(ranks: Ranks, settings: PeerSettings) -> None:
+def _code_lines(name: str) -> int:
+    """Lines of the function that trains: a library's loop, or the chapter's."""
+    if name in peer_loops.LOOPS:
+        return peer_report.code_lines(peer_loops.LOOPS[name])
+    return peer_report.code_lines(checkout.load(peer_program.CHAPTER).train)
+
+
+def run(settings: PeerSettings) -> None:
     """Measure, print, and write the record if one was asked for.
 
-    Collective: every rank must call it; it is what `dist.launch` runs.
-
     Args:
-        ranks: Who this process is.
         settings: What to measure.
     """
-    with dist.raise_together():
-        splits = corpus.load(settings)
-    # WHY: the last rows of an epoch are what the loops treat differently; a step of
-    # fewer rows would be timed as if it were whole.
-    num_batches = len(splits.train_rows) // settings.global_batch_size
-    kept = splits.train_rows[: num_batches * settings.global_batch_size]
-    splits = dataclasses.replace(splits, train_rows=kept)
-    result = measure(splits, ranks, settings=settings)
-    with dist.raise_together():
-        if ranks.is_main:
-            print(peer_report.table(result, num_rows=len(splits.validation_rows)))
-            results.save(settings, "peers", figures=result, ranks=ranks)
+    names = CONTENDERS if settings.quick else (*CONTENDERS, *PARTS)
+    rows = (settings.fewer_train_rows, settings.train_rows or 0)
+    total = settings.num_rounds * len(names) * (sum(rows) + 2 * START_ROWS)
+    with tqdm(total=total, desc="programs", unit="row", unit_scale=True) as bar:
+        result = measure(
+            settings,
+            names=names,
+            on_run=lambda num_rows: bar.update(num_rows + START_ROWS),
+        )
+    held_out = settings.validation_rows or 0
+    texts = (peer_report.table(result, num_rows=held_out), peer_report.parts(result))
+    print("\n\n".join(filter(None, texts)))
+    device = torch.device("cuda" if gpus.usable() else "cpu")
+    ranks = dist.Ranks(0, 0, settings.num_ranks, device)
+    results.save(settings, "peers", figures=result, ranks=ranks)

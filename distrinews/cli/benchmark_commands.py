@@ -54,6 +54,7 @@ def measure(what: str, *, arguments: Sequence[str]) -> None:
         "check": _check,
         "compare": _compare,
         "data": _data,
+        "peers": _peers,
         "predict": _predict,
     }
     if what in handlers:
@@ -89,16 +90,30 @@ def _data(arguments: Sequence[str]) -> None:
     datapath.run(settings)
 
 
+def _peers(arguments: Sequence[str]) -> None:
+    about = peers.__doc__ or ""
+    settings = parse(peers.PeerSettings, about=about, arguments=arguments)
+    _need_two_ranks(settings, "peers")
+    peers.check(settings)
+    preflight.check(settings, kind="peers", world_size=settings.num_ranks)
+    peers.run(settings)
+
+
 def _run_on_ranks(what: str, arguments: Sequence[str]) -> None:
     """What several ranks measure, with flags that derive from chapter 06's."""
     kinds: dict[str, tuple[type[BenchmarkSettings], Any]] = {
         "averaging": (BenchmarkSettings, averaging),
         "balance": (BenchmarkSettings, length_balance),
-        "peers": (peers.PeerSettings, peers),
         "trace": (BenchmarkSettings, trace_overhead),
     }
     kind, module = kinds[what]
     settings = parse(kind, about=module.__doc__ or "", arguments=arguments)
+    _need_two_ranks(settings, what)
+    preflight.check(settings, kind=what, world_size=settings.num_ranks)
+    dist.launch(module.run, settings, num_ranks=settings.num_ranks)
+
+
+def _need_two_ranks(settings: BenchmarkSettings, what: str) -> None:
     if settings.num_ranks < 2:
         raise SettingsError(
             f"--num-ranks {settings.num_ranks}: {what} needs at least two ranks.",
@@ -106,10 +121,6 @@ def _run_on_ranks(what: str, arguments: Sequence[str]) -> None:
             fix="use --num-ranks 2.",
             page="settings",
         )
-    if isinstance(settings, peers.PeerSettings):
-        peers.check(settings)
-    preflight.check(settings, kind=what, world_size=settings.num_ranks)
-    dist.launch(module.run, settings, num_ranks=settings.num_ranks)
 
 
 def _calibrate(arguments: Sequence[str]) -> None:

@@ -108,7 +108,11 @@ def check(preset: str) -> None:
 
 
 def build(
-    preset: str, *, dropout: float, vocabulary_size: int
+    preset: str,
+    *,
+    dropout: float,
+    vocabulary_size: int,
+    whole_last_layer: bool = False,
 ) -> DistilBertForSequenceClassification:
     """Build the classifier of a preset, on the CPU, with its pretrained weights.
 
@@ -119,10 +123,12 @@ def build(
         preset: A name in `PRESETS`.
         dropout: Probability of dropping an activation, in every place that drops.
         vocabulary_size: Pieces of the tokenizer; used by tiny, given by the others.
+        whole_last_layer: Whether the last layer computes all tokens, as in
+            transformers. Else only the first, which the classifier reads
+            (`distrinews.model.cls_token`): the same logits, a seventh less work.
 
     Returns:
-        A model that maps token ids [B, T] to logits [B, C]. Its last layer computes the
-        first token only, the one that the classifier reads (`distrinews.model.cls_token`).
+        A model that maps token ids [B, T] to logits [B, C].
 
     Raises:
         ModelError: The weights are missing or are not what the preset expects. On this
@@ -134,7 +140,8 @@ def build(
         torch.Size([2, 4])
     """
     net = _with_weights(preset, dropout=dropout, vocabulary_size=vocabulary_size)
-    cls_token.compute_cls_token_only(net)
+    if not whole_last_layer:
+        cls_token.compute_cls_token_only(net)
     return net
 
 
