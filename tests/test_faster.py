@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import tempfile
@@ -32,8 +33,8 @@ VARIANTS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "rows": lambda net: sparse_embedding.distributed_data_parallel(
         net, min_rows=MIN_ROWS
     ),
-    "memory": lambda net: shared_memory.SharedMemoryDDP(net, min_rows=10**9),
-    "both": lambda net: shared_memory.SharedMemoryDDP(net, min_rows=MIN_ROWS),
+    "memory": lambda net: sync.ddp_in_shared_memory(net, min_rows=10**9),
+    "both": lambda net: sync.ddp_in_shared_memory(net, min_rows=MIN_ROWS),
 }
 OURS = ["rows", "memory", "both"]
 
@@ -189,7 +190,7 @@ def forgetful(ranks: dist.Ranks, out: Path, what: str) -> None:
             lambda self: torch.zeros(0, dtype=torch.long), lambda self, rows: None
         )
     if what == "others' sums":
-        shared_memory.SharedMemoryDDP._sum_own_chunk = lambda self: None  # type: ignore[method-assign]
+        shared_memory._sum_own_chunk = lambda rows, *, rank: None
     if what == "who wrote elsewhere":
         sparse_embedding.RowGradient._changed_outside = (  # type: ignore[method-assign]
             lambda self: False
@@ -227,13 +228,17 @@ class TwoHeads(nn.Module):
         self.first = nn.Linear(2, 1)
         self.second = nn.Linear(2, 1)
 
+    def forward(self, *names: str) -> torch.Tensor:
+        words = self.words(torch.arange(3))
+        return sum(getattr(self, name)(words).sum() for name in names)  # type: ignore[return-value]
+
 
 def leave_one_out(ranks: dist.Ranks, out: Path) -> None:
     net = TwoHeads()
-    replica = shared_memory.SharedMemoryDDP(net, min_rows=50)
-    heads = [net.first, net.second] if ranks.rank == 0 else [net.first]
+    replica = sync.ddp_in_shared_memory(net, min_rows=50)
+    names = ["first", "second"] if ranks.rank == 0 else ["first"]
     try:
-        sum(head(net.words(torch.arange(3))).sum() for head in heads).backward()
+        replica(*names).backward()
     except MissingGradientError as error:
         (out / f"{ranks.rank}.txt").write_text(str(error), encoding="utf-8")
     assert replica.module is net
@@ -284,38 +289,39 @@ def test_a_table_that_is_used_elsewhere_too_is_refused(
         assert "not sparse" in text
 
 
-def mix_dtypes(ranks: dist.Ranks, out: Path) -> None:
-    refused = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1, dtype=torch.float64))
-    try:
-        shared_memory.SharedMemoryDDP(refused)
-    except SetupError as error:
-        (out / f"{ranks.rank}.txt").write_text(str(error), encoding="utf-8")
-    # No rank is in a collective: the next one matches, or this would hang.
-    torch_dist.barrier()
-    # Negative controls: a frozen parameter has no gradient, and a table has memory of
-    # its own, so neither is refused.
-    refused[0].requires_grad_(False)
-    shared_memory.SharedMemoryDDP(refused)
-    net = nn.Sequential(
-        nn.Embedding(100, 2, dtype=torch.float32), ToDouble(), refused[1]
-    )
-    replica = shared_memory.SharedMemoryDDP(net, min_rows=50)
-    replica(torch.tensor([1 + ranks.rank])).sum().backward()
-    assert net[0].weight.grad.dtype == torch.float32
-    assert net[0].weight.grad[[1, 2]].ne(0).all()  # the other rank's row, too
-
-
 class ToDouble(nn.Module):
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         return rows.double()
 
 
-def test_shared_memory_refuses_mixed_dtypes_on_all_ranks(tmp_path: Path) -> None:
+def mix_dtypes(ranks: dist.Ranks, out: Path) -> None:
+    results = {}
+    for name, wrap in (
+        ("ddp", DistributedDataParallel),
+        ("shared", functools.partial(sync.ddp_in_shared_memory, min_rows=50)),
+    ):
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Embedding(100, 3),
+            nn.Linear(3, 3),
+            ToDouble(),
+            nn.Linear(3, 1, dtype=torch.float64),
+        )
+        wrap(net)(torch.tensor([1 + ranks.rank])).sum().backward()
+        results[name] = {n: p.grad for n, p in net.named_parameters()}
+    torch.save(results, out / f"{ranks.rank}.pt")
+
+
+def test_gradients_of_several_dtypes_meet_as_ddps_do(tmp_path: Path) -> None:
     dist.launch(mix_dtypes, tmp_path, num_ranks=2, timeout_s=60)
     for rank in range(2):
-        text = (tmp_path / f"{rank}.txt").read_text(encoding="utf-8")
-        assert "have 2 dtypes: torch.float32 (0.weight), torch.float64 (1." in text
-        assert "model.float()" in text
+        results = torch.load(tmp_path / f"{rank}.pt")
+        dtypes = {grad.dtype for grad in results["shared"].values()}
+        assert dtypes == {torch.float32, torch.float64}
+        for name, grad in results["ddp"].items():
+            assert torch.equal(results["shared"][name], grad), name
+        # Negative control: the other rank's row has a gradient, so ranks did meet.
+        assert results["shared"]["0.weight"][[1, 2]].ne(0).all()
 
 
 def no_room(ranks: dist.Ranks, out: Path) -> None:

@@ -32,7 +32,7 @@ from distrinews.bench import results, timing
 from distrinews.bench.timing import PhaseTimer
 from distrinews.config.settings import BenchmarkSettings
 from distrinews.dist import Ranks
-from distrinews.sync import shared_memory, sparse_embedding
+from distrinews.sync import sparse_embedding
 from distrinews.training import corpus
 from distrinews.training.corpus import Splits
 
@@ -118,7 +118,7 @@ def _wrappers(ranks: Ranks) -> dict[str, Callable[[nn.Module], nn.Module]]:
         )
 
     def all_rows(bare: nn.Module) -> nn.Module:
-        return shared_memory.SharedMemoryDDP(bare, min_rows=NEVER)
+        return sync.ddp_in_shared_memory(bare, min_rows=NEVER)
 
     wrappers: dict[str, Callable[[nn.Module], nn.Module]] = {
         "torch_ddp": torch_ddp,
@@ -126,7 +126,7 @@ def _wrappers(ranks: Ranks) -> dict[str, Callable[[nn.Module], nn.Module]]:
         "touched_rows": sparse_embedding.distributed_data_parallel,
     }
     if gpu is None:
-        wrappers |= {"shared_memory": all_rows, "both": shared_memory.SharedMemoryDDP}
+        wrappers |= {"shared_memory": all_rows, "both": sync.ddp_in_shared_memory}
 
     def touched_rows_alone(bare: nn.Module) -> nn.Module:
         for table in sparse_embedding.large_embeddings(bare).values():

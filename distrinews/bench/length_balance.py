@@ -22,12 +22,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
-from distrinews import dist, model, sharding, training
+from distrinews import dist, model, sharding, sync, training
 from distrinews.bench import results, timing
 from distrinews.config.settings import BenchmarkSettings, DistributedSettings
 from distrinews.dist import Ranks
 from distrinews.metrics import throughput
-from distrinews.sync import shared_memory, sparse_embedding
 from distrinews.training import corpus
 from distrinews.training.corpus import Splits
 
@@ -128,11 +127,9 @@ def _replicate(net: nn.Module, ranks: Ranks, *, averaging: str) -> nn.Module:
     """Wrap the model so that gradients meet; alone there is nobody to meet."""
     if ranks.world_size == 1:
         return net
-    on_gpu = ranks.device.type == "cuda"
     if averaging == "fastest":
-        if on_gpu:
-            return sparse_embedding.distributed_data_parallel(net)
-        return shared_memory.SharedMemoryDDP(net)
+        return sync.ddp_in_shared_memory(net)
+    on_gpu = ranks.device.type == "cuda"
     return DistributedDataParallel(
         net,
         device_ids=[ranks.device.index] if on_gpu else None,

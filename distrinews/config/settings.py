@@ -71,6 +71,7 @@ class TrainSettings(CommandSettings):
         "max_steps",
         "num_ranks",
         "accumulation_steps",
+        "averaging",
         "save_every_steps",
         "tensorboard",
         "run_name",
@@ -246,6 +247,12 @@ class DistributedSettings(TrainSettings):
         "length",
         description="rows of like length together, so that little is padded and no "
         "rank waits for the longest; or purely shuffled, as in chapter 01",
+    )
+    averaging: Literal["ddp", "shared"] = Field(
+        "ddp",
+        description="how gradients meet: ddp sends them, as torch's DDP always does; "
+        "shared lets the ranks of one machine without GPUs add them up in memory that "
+        "all of them see, the same gradients in less time",
     )
     accumulation_steps: int = Field(
         1,

@@ -35,6 +35,7 @@ from distrinews.sync.discarded import discarded_step
 from distrinews.sync.overlap import Overlapped
 from distrinews.sync.replicas import assert_replicas_equal, max_parameter_gap
 from distrinews.sync.ring import RingCost, ring_all_reduce
+from distrinews.sync.shared_memory import ddp_in_shared_memory
 
 __all__ = [
     "Overlapped",
@@ -44,6 +45,7 @@ __all__ = [
     "average_gradients_flat",
     "average_gradients_in_buckets",
     "average_gradients_weighted",
+    "ddp_in_shared_memory",
     "discarded_step",
     "max_parameter_gap",
     "no_sync_unless",

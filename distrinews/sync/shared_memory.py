@@ -23,153 +23,168 @@ Guide: understand/faster-than-ddp.
 from __future__ import annotations
 
 import contextlib
+import functools
+import logging
 import math
 import os
 import pathlib
 import sys
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.distributed as torch_dist
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from distrinews import dist
 from distrinews.dist import process_group
 from distrinews.errors import MissingGradientError, SetupError
 from distrinews.sync import sparse_embedding
 
-__all__ = ["SharedMemoryDDP"]
-
+__all__ = ["ddp_in_shared_memory"]
 
 # Elements that are summed at once: small enough for a core's second-level cache, so
 # that the sum is still there when it is copied to the other ranks.
 ELEMENTS_AT_ONCE = 64 * 1024
 
 
-class SharedMemoryDDP(nn.Module):
-    """Wrap a model so that `backward()` leaves averaged gradients on every rank.
+def ddp_in_shared_memory(
+    net: nn.Module, *, min_rows: int = sparse_embedding.MIN_ROWS
+) -> DistributedDataParallel:
+    """Wrap a model with torch's DDP, whose gradients then meet in shared memory.
 
-    Used like torch's `DistributedDataParallel`. Alone it only passes calls through.
+    Two parts of DDP's own interface do it. A communication hook (`register_comm_hook`)
+    gets each full bucket in place of the all-reduce and promises its mean. And large
+    embeddings are left out of DDP: a hook sees their gradient only after all rows were
+    written, and a batch touched few of them.
 
-    Collective: every rank must build it, with the same architecture, and every rank
-    must call `backward()` equally often.
+    Alone, and on GPUs, the wrapper is DDP as always. On GPUs rank 0 says so: there nccl
+    shares memory by itself.
+
+    Collective: every rank must call it, with the same architecture.
 
     Args:
-        module: The replica, on the CPU. Rank 0's parameters and buffers are copied to
+        net: The replica, on its device. Rank 0's parameters and buffers are copied to
             all.
         min_rows: Of embeddings with at least so many rows only those that a batch
             touched are averaged (`distrinews.sync.sparse_embedding`).
 
-    Attributes:
-        module: The bare model. Save and evaluate that one.
+    Returns:
+        The wrapper. `no_sync` works as always.
 
     Raises:
-        SetupError: The model is not on the CPU, its trainable parameters have more than
-            one dtype, or the ranks share no memory. On every rank.
+        SetupError: The ranks share no memory. On every rank. Or, from `backward()`, an
+            embedding is used other than by looking rows up; on the ranks where that
+            happened.
         MissingGradientError: From `backward()`, on every rank: some rank's loss did not
             use a trainable parameter. Names the rank and its parameters.
 
     Note:
-        Cost: shared memory of W times the gradients, which live in it; two small
-        meetings a `backward()`; each rank reads the gradients once and writes them
-        once.
+        Cost: shared memory of W times the gradients; two small meetings a
+        `backward()`; each rank writes its gradients there, adds up its part, and reads
+        the sums.
 
     Examples:
-        >>> replica = SharedMemoryDDP(nn.Linear(2, 1))
+        >>> import tempfile
+        >>> file = tempfile.mkdtemp() + "/file"
+        >>> store = torch_dist.FileStore(file, 1)
+        >>> torch_dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+        >>> replica = ddp_in_shared_memory(nn.Linear(2, 1))
         >>> replica(torch.ones(4, 2)).sum().backward()
         >>> replica.module.bias.grad
         tensor([4.])
+        >>> torch_dist.destroy_process_group()
     """
+    ranks = dist.current()
+    on_cpu = ranks.device.type == "cpu"
+    if not on_cpu and ranks.is_main:
+        logging.getLogger(__name__).warning(
+            "gradients are averaged by DDP as always: on GPUs nccl shares memory by "
+            "itself."
+        )
+    shares = on_cpu and ranks.world_size > 1
+    tables = sparse_embedding.large_embeddings(net, min_rows=min_rows) if shares else {}
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(net, tables)
+    replica = DistributedDataParallel(
+        net,
+        device_ids=None if on_cpu else [ranks.device.index],
+        gradient_as_bucket_view=True,
+    )
+    if shares:
+        for table in tables.values():
+            torch_dist.broadcast(table.weight.detach(), src=0)
+        replica.register_comm_hook(
+            _SharedGradients(replica, tables, ranks), _SharedGradients.average
+        )
+    return replica
+
+
+class _SharedGradients:
+    """What all ranks wrote in one `backward()`, and how it becomes its mean."""
 
     def __init__(
-        self, module: nn.Module, *, min_rows: int = sparse_embedding.MIN_ROWS
+        self,
+        replica: DistributedDataParallel,
+        tables: Mapping[str, nn.Embedding],
+        ranks: dist.Ranks,
     ) -> None:
-        super().__init__()
-        self.module = module
-        self._ranks = dist.current()
-        self._sync, self._in_backward = True, False
-        if self._ranks.world_size == 1:
-            return
-        named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
-        devices = {p.device.type for _, p in named} | {self._ranks.device.type}
-        if devices != {"cpu"}:
-            raise SetupError(
-                f"the model is on {sorted(devices)}.",
-                why="only the CPU's memory is shared here.",
-                fix="use DistributedDataParallel; nccl shares memory between GPUs.",
-                page="shared-memory",
-            )
-        tables = sparse_embedding.large_embeddings(module, min_rows=min_rows)
-        dense = [(name, param) for name, param in named if name not in tables]
-        # WHY no vote: the ranks hold the same architecture, so all of them raise, and
-        # none is in a collective yet.
-        self._dtype = _only_dtype(dense)
-        for tensor in [*module.parameters(), *module.buffers()]:
-            torch_dist.broadcast(tensor.detach(), src=0)
-        self._tables = [_SharedTable(table, self._ranks) for table in tables.values()]
+        self._replica, self._ranks = replica, ranks
+        net = replica.module
+        named = {n: p for n, p in net.named_parameters() if p.requires_grad}
+        self._names = set(named)
+        num_bytes = sum(
+            _aligned(param.nbytes)
+            for name, param in named.items()
+            if name not in tables
+        )
+        self._bytes = _shared_tensor(num_bytes, torch.uint8)  # [W, bytes]
+        self._tables = [_SharedTable(table, ranks) for table in tables.values()]
+        self._syncs = self._in_backward = False
         self._missing: set[str] = set()
-        self._views: dict[str, torch.Tensor] = {}
-        self._names = {name for name, _ in named}
-        self._share_dense_gradients(dense)
-        for name, param in named:
-            self._register_hook(name, param)
+        self._buckets: list[tuple[torch.Tensor, torch.futures.Future[Any]]] = []
+        self._num_bytes = 0
+        net.register_forward_pre_hook(self._before_forward)
+        for name, param in named.items():
+            param.register_post_accumulate_grad_hook(
+                functools.partial(self._on_gradient, name)
+            )
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the module.
+    def _before_forward(self, *_: Any) -> None:
+        # WHY here: as in DDP, the forward decides whether its backward communicates.
+        if torch.is_grad_enabled():
+            self._syncs = self._replica.require_backward_grad_sync
 
-        Args:
-            *args: For the module.
-            **kwargs: For the module.
+    def _on_gradient(self, name: str, _: torch.Tensor) -> None:
+        if not self._syncs:
+            return
+        if not self._in_backward:
+            self._in_backward, self._missing = True, set(self._names)
+            # WHY now: callbacks run in the order in which they were queued. DDP queues
+            # its own with the last bucket, and that one waits for the futures.
+            engine = torch.autograd.Variable._execution_engine
+            engine.queue_callback(self._finish_backward)
+        self._missing.discard(name)
 
-        Returns:
-            What the module returns.
-        """
-        return self.module(*args, **kwargs)
-
-    @contextlib.contextmanager
-    def no_sync(self) -> Generator[None, None, None]:
-        """Let gradients add up locally: no `backward()` inside communicates.
-
-        Yields:
-            None.
-        """
-        before, self._sync = self._sync, False
-        try:
-            yield
-        finally:
-            self._sync = before
-
-    def _share_dense_gradients(self, named: list[tuple[str, nn.Parameter]]) -> None:
-        """Give every gradient a view into this rank's row of the shared memory."""
-        sizes = [param.numel() for _, param in named]
-        self._shared = _shared_tensor(sum(sizes), self._dtype)
-        for (name, param), part in zip(
-            named, self._shared[self._ranks.rank].split(sizes), strict=True
-        ):
-            self._views[name] = part.view_as(param)
-
-    def _register_hook(self, name: str, param: nn.Parameter) -> None:
-        def on_gradient(_: torch.Tensor) -> None:
-            if not self._sync:
-                return
-            if not self._in_backward:
-                self._in_backward, self._missing = True, set(self._names)
-                engine = torch.autograd.Variable._execution_engine
-                engine.queue_callback(self._finish_backward)
-            self._missing.discard(name)
-            view = self._views.get(name)
-            if view is not None and param.grad is not None:
-                # WHY divide before the sum: as DDP does; see `distrinews.sync.overlap`.
-                torch.mul(param.grad, 1 / self._ranks.world_size, out=view)
-                param.grad = view
-
-        param.register_post_accumulate_grad_hook(on_gradient)
+    def average(
+        self, bucket: torch_dist.GradBucket
+    ) -> torch.futures.Future[torch.Tensor]:
+        """Write a bucket where all ranks can read it; promise its mean."""
+        gradients = bucket.buffer()
+        end = self._num_bytes + gradients.nbytes
+        rows = self._bytes[:, self._num_bytes : end].view(gradients.dtype)
+        self._num_bytes += _aligned(gradients.nbytes)
+        # WHY divide before the sum: as DDP does; see `distrinews.sync.overlap`.
+        torch.mul(gradients, 1 / self._ranks.world_size, out=rows[self._ranks.rank])
+        mean: torch.futures.Future[torch.Tensor] = torch.futures.Future()
+        self._buckets.append((rows, mean))
+        return mean
 
     def _finish_backward(self) -> None:
-        """Backward is over: synchronise, sum, synchronise."""
-        self._in_backward = False
+        """Backward is over: synchronise, sum, synchronise, keep the promises."""
+        buckets, self._buckets = self._buckets, []
+        self._in_backward, self._num_bytes = False, 0
         for table in self._tables:
             table.write_rows()
         # The vote is the first meeting: nobody reads before all have written.
@@ -177,34 +192,22 @@ class SharedMemoryDDP(nn.Module):
         torch_dist.all_reduce(num_missing)
         if num_missing.item():
             dist.vote_then_raise(self._unused_error())
-        self._sum_own_chunk()
+        for rows, _ in buckets:
+            _sum_own_chunk(rows, rank=self._ranks.rank)
         for table in self._tables:
             table.sum_rows()
         # The second: nobody uses or overwrites gradients before all have added up.
         torch_dist.barrier()
-
-    def _sum_own_chunk(self) -> None:
-        """Sum this rank's part of the elements and write it into every rank's row."""
-        world_size, num_elements = self._shared.shape
-        chunk_size = math.ceil(num_elements / world_size)
-        start = self._ranks.rank * chunk_size
-        own_row, *other_rows = self._shared[:, start : start + chunk_size]
-        for begin in range(0, own_row.numel(), ELEMENTS_AT_ONCE):
-            sums = own_row[begin : begin + ELEMENTS_AT_ONCE]
-            other_parts = [row[begin : begin + ELEMENTS_AT_ONCE] for row in other_rows]
-            for part in other_parts:
-                sums.add_(part)
-            for part in other_parts:
-                part.copy_(sums)
+        for rows, mean in buckets:
+            mean.set_result(rows[self._ranks.rank])  # DDP copies it into the gradients
 
     def _unused_error(self) -> MissingGradientError | None:
         """What this rank lacks, as an error that names it."""
         if not self._missing:
             return None
-        names = [name for name in self._names if name in self._missing]
         return MissingGradientError(
             f"rank {self._ranks.rank}: backward() reached no gradient of "
-            f"{len(names)} trainable parameter(s): {sorted(names)}.",
+            f"{len(self._missing)} trainable parameter(s): {sorted(self._missing)}.",
             why="the loss does not depend on them here; on another rank it may, and "
             "the mean would mix gradients with nothing.",
             fix="use them in the loss on every rank, or freeze them with "
@@ -213,22 +216,23 @@ class SharedMemoryDDP(nn.Module):
         )
 
 
-def _only_dtype(named: Sequence[tuple[str, nn.Parameter]]) -> torch.dtype:
-    """The dtype of all these parameters, because their gradients share one tensor."""
-    first_by_dtype: dict[torch.dtype, str] = {}
-    for name, param in named:
-        first_by_dtype.setdefault(param.dtype, name)
-    if len(first_by_dtype) > 1:
-        found = ", ".join(f"{dtype} ({name})" for dtype, name in first_by_dtype.items())
-        raise SetupError(
-            f"the trainable parameters have {len(first_by_dtype)} dtypes: {found}.",
-            why="all gradients lie in one shared tensor, and a tensor has one dtype; a "
-            "gradient of another dtype would be rounded or refused in backward().",
-            fix="convert the model to one dtype first, as in model.float(), or use "
-            "DistributedDataParallel, which has buckets for each dtype.",
-            page="shared-memory",
-        )
-    return next(iter(first_by_dtype), torch.float32)
+def _aligned(num_bytes: int) -> int:
+    """The next multiple of 64: where a part begins, any dtype may stand."""
+    return -(-num_bytes // 64) * 64
+
+
+def _sum_own_chunk(rows: torch.Tensor, *, rank: int) -> None:
+    """Sum this rank's part of the elements and write it into every rank's row."""
+    world_size, num_elements = rows.shape
+    chunk_size = math.ceil(num_elements / world_size)
+    own_row, *other_rows = rows[:, rank * chunk_size : (rank + 1) * chunk_size]
+    for begin in range(0, own_row.numel(), ELEMENTS_AT_ONCE):
+        sums = own_row[begin : begin + ELEMENTS_AT_ONCE]
+        other_parts = [row[begin : begin + ELEMENTS_AT_ONCE] for row in other_rows]
+        for part in other_parts:
+            sums.add_(part)
+        for part in other_parts:
+            part.copy_(sums)
 
 
 class _SharedTable:
