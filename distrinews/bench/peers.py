@@ -1,7 +1,7 @@
 """Train the same rows with chapter 05 and other libraries, each as a user starts it.
 
 Every contender is a program of its own: chapter 05 as it stands, and the documented
-loop of each library in its best setting (`distrinews.bench.peer_loops`). Each is started
+loop of each library in its best setting (`distrinews.bench.peer_loops`). Each starts
 with fewer rows and with more; what the rows between take, by the clock on the wall, is
 its speed. So start, imports and the fixed work around the training cancel out, and
 nothing is cut away that a user would wait for.
