@@ -31,7 +31,7 @@ def test_all_libraries_do_the_same_work_and_ours_counts_every_row_once(
     tmp_path: pathlib.Path,
 ) -> None:
     path = tmp_path / "peers.json"
-    # WHY so many more rows: tiny trains a thousand a second, and starts vary by a tenth.
+    # WHY so many more: tiny trains a thousand a second, and starts vary by a tenth.
     few, many = NUM_EVALUATED + 64, NUM_EVALUATED + 9600
     words = ("--preset", "tiny", "--num-rounds", 1, "--json", path)
     done = call(
