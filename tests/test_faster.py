@@ -307,7 +307,8 @@ def mix_dtypes(ranks: dist.Ranks, out: Path) -> None:
             ToDouble(),
             nn.Linear(3, 1, dtype=torch.float64),
         )
-        wrap(net)(torch.tensor([1 + ranks.rank])).sum().backward()
+        replica = wrap(net)
+        replica(torch.tensor([1 + ranks.rank])).sum().backward()
         results[name] = {n: p.grad for n, p in net.named_parameters()}
     torch.save(results, out / f"{ranks.rank}.pt")
 

@@ -115,9 +115,9 @@ def ddp_in_shared_memory(
     if shares:
         for table in tables.values():
             torch_dist.broadcast(table.weight.detach(), src=0)
-        replica.register_comm_hook(
-            _SharedGradients(replica, tables, ranks), _SharedGradients.average
-        )
+        shared = _SharedGradients(replica, tables, ranks)
+        # WHY a lambda: DDP reads a hook's annotations, and ours are strings.
+        replica.register_comm_hook(None, lambda _, bucket: shared.average(bucket))
     return replica
 
 
