@@ -51,7 +51,10 @@ ELEMENTS_AT_ONCE = 64 * 1024
 
 
 def ddp_in_shared_memory(
-    net: nn.Module, *, min_rows: int = sparse_embedding.MIN_ROWS
+    net: nn.Module,
+    *,
+    min_rows: int = sparse_embedding.MIN_ROWS,
+    bucket_cap_mb: float = 25.0,
 ) -> DistributedDataParallel:
     """Wrap a model with torch's DDP, whose gradients then meet in shared memory.
 
@@ -70,6 +73,7 @@ def ddp_in_shared_memory(
             all.
         min_rows: Of embeddings with at least so many rows only those that a batch
             touched are averaged (`distrinews.sync.sparse_embedding`).
+        bucket_cap_mb: As for DDP [MiB].
 
     Returns:
         The wrapper. `no_sync` works as always.
@@ -110,6 +114,7 @@ def ddp_in_shared_memory(
     replica = DistributedDataParallel(
         net,
         device_ids=None if on_cpu else [ranks.device.index],
+        bucket_cap_mb=bucket_cap_mb,
         gradient_as_bucket_view=True,
     )
     if shares:
@@ -143,7 +148,9 @@ class _SharedGradients:
         self._tables = [_SharedTable(table, ranks) for table in tables.values()]
         self._syncs = self._in_backward = False
         self._missing: set[str] = set()
-        self._buckets: list[tuple[torch.Tensor, torch.futures.Future[Any]]] = []
+        self._buckets: list[
+            tuple[torch.Tensor, torch.Tensor, torch.futures.Future[torch.Tensor]]
+        ] = []
         self._num_bytes = 0
         net.register_forward_pre_hook(self._before_forward)
         for name, param in named.items():
@@ -178,7 +185,7 @@ class _SharedGradients:
         # WHY divide before the sum: as DDP does; see `distrinews.sync.overlap`.
         torch.mul(gradients, 1 / self._ranks.world_size, out=rows[self._ranks.rank])
         mean: torch.futures.Future[torch.Tensor] = torch.futures.Future()
-        self._buckets.append((rows, mean))
+        self._buckets.append((gradients, rows, mean))
         return mean
 
     def _finish_backward(self) -> None:
@@ -192,14 +199,16 @@ class _SharedGradients:
         torch_dist.all_reduce(num_missing)
         if num_missing.item():
             dist.vote_then_raise(self._unused_error())
-        for rows, _ in buckets:
+        for _, rows, _ in buckets:
             _sum_own_chunk(rows, rank=self._ranks.rank)
         for table in self._tables:
             table.sum_rows()
         # The second: nobody uses or overwrites gradients before all have added up.
         torch_dist.barrier()
-        for rows, mean in buckets:
-            mean.set_result(rows[self._ranks.rank])  # DDP copies it into the gradients
+        for gradients, rows, mean in buckets:
+            # WHY a copy: DDP cuts the result by positions in its storage, as if it
+            # began there; a part of ours does not.
+            mean.set_result(gradients.copy_(rows[self._ranks.rank]))
 
     def _unused_error(self) -> MissingGradientError | None:
         """What this rank lacks, as an error that names it."""

@@ -17,6 +17,7 @@ Guide: understand/faster-than-ddp.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -44,19 +45,22 @@ def large_embeddings(
         min_rows: The fewest rows that count as many.
 
     Returns:
-        Name of the weight -> the table, for those that are trained.
+        Name of the weight -> the table, for those that are trained and whose weight no
+        other module shares: an output layer would give every row a gradient.
 
     Examples:
         >>> net = nn.Sequential(nn.Embedding(5000, 2), nn.Embedding(5, 2))
         >>> list(large_embeddings(net))
         ['0.weight']
     """
+    uses = Counter(param for _, param in net.named_parameters(remove_duplicate=False))
     return {
         f"{name}.weight".lstrip("."): module
         for name, module in net.named_modules()
         if isinstance(module, nn.Embedding)
         and module.num_embeddings >= min_rows
         and module.weight.requires_grad
+        and uses[module.weight] == 1
     }
 
 
@@ -110,8 +114,8 @@ class RowGradient:
         if gradient is not self.dense:
             raise SetupError(
                 "the gradient of an embedding is not sparse.",
-                why="its weight is used elsewhere too, such as in an output layer that "
-                "shares it, and then every row has a gradient.",
+                why="its weight is used elsewhere too, such as in F.linear(x, weight), "
+                "and then every row has a gradient.",
                 fix="wrap this model with torch's DistributedDataParallel.",
                 page="touched-rows",
             )
