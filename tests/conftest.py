@@ -12,7 +12,7 @@ from helpers.running import Program
 
 # WHY: pytest would import them to look for doctests; they are programs, and some need
 # an optional package or take the place of one.
-collect_ignore = ["helpers", "load.py"]
+collect_ignore = ["helpers", "lint", "load.py"]
 
 LAUNCHER_VARIABLES = (
     "RANK",

@@ -258,10 +258,6 @@ def test_more_ranks_than_cores_are_told_what_to_expect(
     assert not captured.out
 
 
-def test_every_page_shows_the_numbers_of_its_file(tmp_path: pathlib.Path) -> None:
-    call(PAGES, "--check", folder=tmp_path)
-
-
 @pytest.fixture
 def site(tmp_path: pathlib.Path) -> pathlib.Path:
     """The pages with their files and their tool, to be spoilt."""

@@ -99,19 +99,6 @@ def test_an_exercise_that_nobody_solved_yet_is_not_passed() -> None:
     assert "write it here" in reason
 
 
-def test_every_exercise_has_a_check_a_solution_and_its_own_wrong_ones() -> None:
-    for name in exercise_names():
-        sheet = ExerciseSheet.read(name)
-        assert sheet.check.is_file()
-        assert sheet.solution.is_file()
-        assert wrong_solutions(name), f"{name} has no wrong solution"
-        assert "NotImplementedError" in sheet.path.read_text("utf-8")
-    known = {f"{name}.py" for name in exercise_names()}
-    assert {path.name for path in EXERCISES.glob("*.py")} == known
-    whys = [(name, why) for name, _, why in CASES]
-    assert len(set(whys)) == len(whys), "two wrong solutions share their reason"
-
-
 def alone(folder: pathlib.Path, solve: object) -> exercises.Harness:
     module = type(exercises)("solution")
     module.solve = solve  # type: ignore[attr-defined]
@@ -193,21 +180,6 @@ def test_a_phase_that_a_check_marks_is_in_the_picture_and_no_collective(
     assert (event.kind, event.name) == ("phase", "compute")
     with harness.phase("afterwards"):  # nobody records any more
         pass
-
-
-@pytest.mark.parametrize("name", exercise_names())
-def test_the_concept_of_an_exercise_is_a_page(name: str) -> None:
-    concept = ExerciseSheet.read(name).fields["Concept"]
-    assert (SITE / f"{concept}.md").is_file()
-    assert not (SITE / f"{concept}s.md").is_file()  # negative control
-
-
-def test_there_is_an_exercise_for_each_kind_of_target() -> None:
-    targets = " ".join(
-        ExerciseSheet.read(name).fields["Target"] for name in exercise_names()
-    )
-    for kind in ("Correct", "collective", "all-reduce", "bytes", " s. ", "alive"):
-        assert kind in targets
 
 
 @pytest.mark.parametrize(
