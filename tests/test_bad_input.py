@@ -197,8 +197,11 @@ parameters = [
 
 def outcome(name: str) -> Done:
     case = CASES[name]
-    env: dict[str, str | None] = dict(case.env)
     words = (case.chapter, "--preset", "tiny", *case.words())
+    if not case.env:
+        return chapters.run_warm(*words, expect=2)
+    # What the Hub's library reads from the environment, it reads when it is imported.
+    env: dict[str, str | None] = dict(case.env)
     return chapters.run(*words, env=env, expect=2, timeout_s=100)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import pathlib
 import re
 
@@ -66,17 +67,15 @@ def test_ours_passes_and_each_typical_wrong_one_fails_with_its_own_reason(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "path", "why"),
-    [case for case in CASES if HANGS in case[2] or case[0] == EASY],
-    ids=[p.stem for name, p, why in CASES if HANGS in why or name == EASY],
-)
-def test_a_wrong_solution_is_rejected_on_the_command_line_also_if_it_hangs(
-    name: str, path: pathlib.Path, why: str
-) -> None:
-    passed, reason = grade(name, path)
-    assert not passed
-    assert re.search(why, reason), reason
+def test_wrong_solutions_are_rejected_on_the_command_line_also_if_they_hang() -> None:
+    cases = [case for case in CASES if HANGS in case[2] or case[0] == EASY]
+    assert len(cases) >= 8
+    # WHY three at a time: most of them wait for a rank that never comes.
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        graded = list(pool.map(lambda case: grade(*case[:2]), cases))
+    for (_, path, why), (passed, reason) in zip(cases, graded, strict=True):
+        assert not passed, path.stem
+        assert re.search(why, reason), f"{path.stem}: {reason}"
     left = [
         process.cmdline()
         for process in psutil.process_iter()

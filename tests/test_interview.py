@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 
+import interview_pages
 import numbers_interview
 import pytest
 from helpers.command import call
@@ -105,6 +106,14 @@ def test_another_model_would_give_other_numbers(
     kept = interview_cards.numbers()
     other = interview_figures.figures()
     assert {"sent_8", "distilbert_state"} <= {n for n in kept if kept[n] != other[n]}
+
+
+def test_a_page_holds_every_card_of_its_group() -> None:
+    for group in GROUPS:
+        page = interview_pages.page(group)
+        for card in group.cards:
+            assert f"{{ #{card.id} }}" in page
+            assert f'??? question "{card.question} ({card.level})"' in page
 
 
 def test_the_walks_show_what_the_prediction_says() -> None:

@@ -9,8 +9,6 @@ import re
 import string
 from collections.abc import Iterator
 
-import interview_pages
-import numbers_interview
 from helpers.site_sections import sections
 
 from distrinews.course import interview_cards, sheets
@@ -59,7 +57,6 @@ TYPED = {
 }
 TEXTS = ("title", "question", "short", "deep", "follow_up", "follow_up_answer")
 ANSWERS = ROOT / "tests" / "data" / "reading_check.json"
-FOLDER = SITE / "interview"
 
 
 def raw_cards() -> list[Card]:
@@ -169,35 +166,6 @@ def check_the_names_of_numbers() -> Iterator[Finding]:
                 yield on_card(card, "a brace that nothing fills")
     found_some = len(used) >= 100
     yield from expect(interview_cards.NUMBERS, ((found_some, "few numbers are used"),))
-
-
-def check_the_cards_pages() -> Iterator[Finding]:
-    index = words(FOLDER / "index.md")
-    for group in interview_cards.read():
-        path = FOLDER / f"{group.name}.md"
-        page = words(path)
-        fresh = page == interview_pages.page(group)
-        yield from expect(path, ((fresh, "stale: python -m distrinews docs --renew"),))
-        for card in group.cards:
-            question = f'??? question "{card.question} ({card.level})"'
-            yield from expect(
-                path,
-                (
-                    (f"{{ #{card.id} }}" in page, f"no card {card.id}"),
-                    (question in page, f"not the question of card {card.id}"),
-                    (
-                        f"({group.name}.md#{card.id})" in index,
-                        f"index.md has no link to {card.id}",
-                    ),
-                ),
-            )
-
-
-def check_the_walks() -> Iterator[Finding]:
-    for name, render in numbers_interview.RENDERERS.items():
-        path = FOLDER / f"scale-{name.split('_')[1]}.md"
-        block = f"<!-- numbers {name} -->\n\n{render().strip()}\n\n<!-- end -->"
-        yield from expect(path, ((block in words(path), f"{name} is stale"),))
 
 
 def lacking(item: dict[str, str]) -> str:
