@@ -267,13 +267,12 @@ def silent_hub() -> Generator[tuple[int, list[float]], None, None]:
                 connection.close()
 
 
+@pytest.mark.slow  # the fast form, without a chapter: test_hub.py
 @pytest.mark.parametrize(
     ("words", "instead"),
     [
         (("--data", "ag_news"), "--data newswire"),
-        pytest.param(
-            ("--preset", "distilbert"), "--preset minilm", marks=pytest.mark.slow
-        ),
+        (("--preset", "distilbert"), "--preset minilm"),
     ],
     ids=["data", "model"],
 )

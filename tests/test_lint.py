@@ -393,6 +393,19 @@ def test_a_second_address_is_found() -> None:
     assert list(layout.second_addresses("`sync.assert_replicas_equal(net)`")) == []
 
 
+def test_an_endurance_test_that_nobody_runs_is_found() -> None:
+    files = {"tests/test_a.py": "@pytest.mark." + "endurance", "tests/test_b.py": ""}
+    command = ["pytest", "-m", "endurance", "tests/test_a.py"]
+    assert layout.never_run(files, [command]) == set()
+    assert layout.never_run(files, []) == {"tests/test_a.py"}
+    assert layout.never_run(files, [[*command, "tests/test_b.py"]]) == {
+        "tests/test_b.py"
+    }
+    assert layout.never_run(files, [[*command, "tests/test_gone.py"]]) == {
+        "tests/test_gone.py"
+    }
+
+
 def test_a_notebook_with_an_output_or_without_gpus_is_found() -> None:
     notebook = json.loads(words(apps.NOTEBOOK))
     assert list(apps.notebook_faults(notebook)) == []

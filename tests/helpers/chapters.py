@@ -182,13 +182,13 @@ def run(*words: object, expect: int = 0, **options: Any) -> Done:
     return done
 
 
-def run_warm(*words: object, expect: int = 0) -> Done:
+def run_warm(*words: object, expect: int = 0, name: str | None = None) -> Done:
     """As `run`, but torch is imported already, where that can be."""
     if not warm.AVAILABLE:
-        return run(*words, expect=expect)
+        return run(*words, expect=expect, name=name)
     folder = workspace() / f"program {next(_number)}"
     folder.mkdir()
-    name = f"run-{next(_number)}"
+    name = name or f"run-{next(_number)}"
     words = (*words, "--run-name", name)
     if "--runs-dir" not in words:
         words = (*words, "--runs-dir", workspace() / "runs")

@@ -6,11 +6,12 @@ import ast
 import functools
 import importlib
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from . import ROOT, Finding, at, expect, words
 
@@ -164,3 +165,25 @@ def check_a_name_is_called_by_its_rooms_name_everywhere() -> Iterator[Finding]:
     for path in paths:
         for line, what in second_addresses(words(path)):
             yield Finding(path.relative_to(ROOT).as_posix(), line, what)
+
+
+# --- Nothing falls between the tiers ----------------------------------------------
+
+
+def never_run(files: Mapping[str, str], commands: Iterable[Iterable[str]]) -> set[str]:
+    """Files with endurance tests that no command of .ci/endurance names, and inverse."""
+    marked = {name for name, text in files.items() if "mark.endurance" in text}
+    marked |= {name for name, text in files.items() if "mark.labs" in text}
+    run = {word for command in commands for word in command if word in files}
+    lost = {word for command in commands for word in command if word.startswith("test")}
+    return (marked ^ run) | {name for name in lost if name.endswith(".py")} - set(files)
+
+
+def check_endurance_runs_every_test_that_is_marked_so() -> Iterator[Finding]:
+    proofs = runpy.run_path(str(ROOT / ".ci" / "endurance"))["PROOFS"]
+    files = {
+        path.relative_to(ROOT).as_posix(): words(path)
+        for path in (ROOT / "tests").glob("test_*.py")
+    }
+    for name in never_run(files, proofs.values()):
+        yield Finding(name, 1, "marked for .ci/endurance or run there, and not both")
