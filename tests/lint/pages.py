@@ -53,8 +53,8 @@ def check_what_tools_write_is_fresh() -> Iterator[Finding]:
         out, err = process.communicate(timeout=300)
         for name in out.split():
             yield at(ROOT / name, "stale: python -m distrinews docs --renew")
-        if process.returncode not in (0, 1) or err:
-            yield at(tool, err or f"exit code {process.returncode}")
+        if process.returncode != (1 if out else 0):
+            yield at(tool, f"exit code {process.returncode}: {err}")
 
 
 def check_captured_outputs() -> Iterator[Finding]:
