@@ -60,6 +60,8 @@ def summary(paths: list[pathlib.Path], *, source: str) -> dict[str, object]:
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "commit": commit.stdout.strip(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        # More than the cores: others computed, too, and the seconds are too many.
+        "load_of_15_minutes": round(os.getloadavg()[2], 1),
         "python": platform.python_version(),
         "files": {
             file: {"seconds": round(seconds, 2), "num_tests": len(tests_by_file[file])}
