@@ -221,7 +221,6 @@ RUN_BY = {
         '"01_single_gpu.py"',
     ),
     "python3 --version": ("tests/test_site_setup.py", '"python3 --version"'),
-    "git --version": ("tests/test_site_setup.py", '"git --version"'),
     "source .venv/bin/activate": ("tests/test_site_setup.py", "/bin/activate"),
 }
 
