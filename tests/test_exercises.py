@@ -69,7 +69,7 @@ def test_ours_passes_and_each_typical_wrong_one_fails_with_its_own_reason(
 @pytest.mark.slow
 def test_wrong_solutions_are_rejected_on_the_command_line_also_if_they_hang() -> None:
     cases = [case for case in CASES if HANGS in case[2] or case[0] == EASY]
-    assert len(cases) >= 8
+    assert len(cases) >= 7
     # WHY three at a time: most of them wait for a rank that never comes.
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
         graded = list(pool.map(lambda case: grade(*case[:2]), cases))
