@@ -51,22 +51,28 @@ def summary(paths: list[pathlib.Path], *, source: str) -> dict[str, object]:
         for file, test, seconds in measured(path):
             seconds_by_file[file] += seconds
             tests_by_file[file].add(test)
-    git = ["git", "describe", "--always", "--dirty"]
-    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=True)
     return {
         "source": source,
         "seconds": round(seconds_by_file.total(), 1),
         "num_tests": sum(map(len, tests_by_file.values())),
+        "files": {
+            file: {"seconds": round(seconds, 2), "num_tests": len(tests_by_file[file])}
+            for file, seconds in seconds_by_file.most_common()
+        },
+    }
+
+
+def here_and_now() -> dict[str, object]:
+    """Commit and machine of a run that has just ended here."""
+    git = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=True)
+    return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "commit": commit.stdout.strip(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         # More than the cores: others computed, too, and the seconds are too many.
         "load_of_15_minutes": round(os.getloadavg()[2], 1),
         "python": platform.python_version(),
-        "files": {
-            file: {"seconds": round(seconds, 2), "num_tests": len(tests_by_file[file])}
-            for file, seconds in seconds_by_file.most_common()
-        },
     }
 
 
@@ -77,10 +83,12 @@ def main() -> None:
     )
     parser.add_argument("name", help="of the entry, for example: fast, before")
     parser.add_argument("files", nargs="+", type=pathlib.Path, help="XML or text")
-    parser.add_argument("--source", default="a run on this machine", help="where from")
+    parser.add_argument("--source", help="where from [default: a run here, now]")
     args = parser.parse_args()
     entries = json.loads(RECORD.read_text("utf-8")) if RECORD.exists() else {}
-    entries[args.name] = summary(args.files, source=args.source)
+    about = {} if args.source else here_and_now()
+    source = args.source or "a run on this machine"
+    entries[args.name] = about | summary(args.files, source=source)
     RECORD.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
     seconds, num_tests = (entries[args.name][key] for key in ("seconds", "num_tests"))
     print(f"{args.name}: {num_tests} tests, {seconds} s")
