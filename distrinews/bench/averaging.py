@@ -264,35 +264,40 @@ def saved_text(result: Mapping[str, Mapping[str, Any]]) -> str:
         result: What `figures` returned.
 
     Returns:
-        A sentence with the medians of the rounds' differences and their intervals;
+        Sentences with the medians of the rounds' differences and their intervals;
         empty for a record without the variant that sends nothing.
 
     Examples:
         >>> names = ("torch_ddp", "touched_rows", *UNSYNCED)
         >>> rounds = [[{"total": ms}] * 5 for ms in (9.0, 6.0, 7.0, 5.0)]
         >>> saved_text(figures(dict(zip(names, rounds)), {}))
-        'Touched rows save 3 ms (3 to 3) of a step: 2 ms (2 to 2) by computing less, \
-as the two lines without averaging show; the rest by sending less.'
+        'Touched rows save 3 ms (3 to 3) of a step. Without averaging they save \
+2 ms (2 to 2): so much is less computing, the rest is less sending.'
     """
     if UNSYNCED[1] not in result:
         return ""
-    saved = _difference_ms(result, "torch_ddp", "touched_rows")
-    computing = _difference_ms(result, *UNSYNCED)
+    (saved, _), (computing, computes_less) = (
+        _difference_ms(result, *pair)
+        for pair in (("torch_ddp", "touched_rows"), UNSYNCED)
+    )
+    if not computes_less:
+        return (
+            f"Touched rows save {saved} of a step. Without averaging they save nothing "
+            f"that was measured ({computing}): what they save is sending."
+        )
     return (
-        f"Touched rows save {saved} of a step: {computing} by computing less, as the "
-        "two lines without averaging show; the rest by sending less."
+        f"Touched rows save {saved} of a step. Without averaging they save "
+        f"{computing}: so much is less computing, the rest is less sending."
     )
 
 
 def _difference_ms(
     result: Mapping[str, Mapping[str, Any]], name: str, other: str
-) -> str:
-    """The median over rounds of one variant's time less another's, and its interval."""
+) -> tuple[str, bool]:
+    """How much longer one variant takes, in words, and whether it surely does."""
     pairs = zip(result[name]["all_ms"], result[other]["all_ms"], strict=True)
     median, (low, high) = timing.median_and_interval([a - b for a, b in pairs])
-    if low <= 0 <= high:
-        return f"no difference ({low:.0f} to {high:.0f} ms)"
-    return f"{median:.0f} ms ({low:.0f} to {high:.0f})"
+    return f"{median:.0f} ms ({low:.0f} to {high:.0f})", low > 0
 
 
 def run(ranks: Ranks, settings: BenchmarkSettings) -> None:

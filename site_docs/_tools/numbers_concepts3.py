@@ -187,6 +187,7 @@ def dense_or_touched() -> str:
         ("torch_ddp", f"dense: {whole} written, all sent"),
         ("touched_rows", "touched rows written, touched rows sent"),
         ("unsynced", f"dense: {whole} written, nothing sent"),
+        ("unsynced_touched_rows", "touched rows written, nothing sent"),
     ):
         backward_ms = record[name]["phases_ms"]["backward"]
         lines.append([averaging.TITLES[name], f"{backward_ms:.0f} ms", gradient])
