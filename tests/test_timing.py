@@ -35,6 +35,9 @@ def test_ways_take_turns_there_and_back() -> None:
         variants, ALONE, num_rounds=2, num_warmups=1, title=None
     )
     assert "".join(order) == "abc" + "cba" + "abc"
+    assert "".join(name for _, name in timing.turns("abc", num_rounds=3)) == (
+        "".join(order)
+    )
     assert {name: len(rounds) for name, rounds in timings.items()} == dict.fromkeys(
         "abc", 2
     )
@@ -142,13 +145,13 @@ def test_a_clock_that_does_not_wait_for_the_gpu_is_found(
 
 def test_a_ratio_is_that_of_pairs_and_its_interval_holds_the_median() -> None:
     # The machine slows down tenfold under way; the way takes 1.1 times as long, always.
-    baseline = [{"total": 1.5**number} for number in range(20)]
-    slower = [{"total": 1.1 * times["total"]} for times in baseline]
-    assert timing.paired_ratio(slower, baseline) == (1.1, [1.1, 1.1])
+    baseline = rounds_of(*(1000 * 1.5**number for number in range(20)))
+    slower = rounds_of(*(1.1 * ms for ms in baseline["all_ms"]))
+    assert timing.ratio_of_rows(slower, baseline) == (1.1, [1.1, 1.1])
     # 20 rounds: the 6th to the 15th of the sorted ratios hold the true median with
     # 0.9586 (binomial distribution, by a table); one further out on either side here.
-    mixed = [{"total": float(k)} for k in range(1, 21)]
-    ratio, (low, high) = timing.paired_ratio(mixed, [{"total": 1.0}] * 20)
+    mixed = rounds_of(*(float(k) for k in range(1, 21)))
+    ratio, (low, high) = timing.ratio_of_rows(mixed, rounds_of(*[1.0] * 20))
     assert (ratio, low, high) == (10.5, 5.0, 16.0)
 
 

@@ -202,11 +202,11 @@ def time_in_turn(
         ("one_by_one", one_by_one, num_rows // EPOCH_DIVISOR),
         ("same_rows", same_rows, num_rows // EPOCH_DIVISOR),
     )
-    for number in tqdm(range(settings.num_rounds), desc="time a row"):
-        order = list(by_size) if number % 2 == 0 else list(by_size)[::-1]
-        for (name, readers, rows_per_turn), size in itertools.product(kinds, order):
-            took_us = _us_per_row(readers[size], rows_per_turn)
-            times_us[size].setdefault(name, []).append(took_us)
+    pairs = list(itertools.product(kinds, by_size))
+    planned = list(timing.turns(pairs, num_rounds=settings.num_rounds))
+    for _, ((name, readers, rows_per_turn), size) in tqdm(planned, desc="time a row"):
+        took_us = _us_per_row(readers[size], rows_per_turn)
+        times_us[size].setdefault(name, []).append(took_us)
     return times_us
 
 

@@ -29,8 +29,15 @@ import torch.distributed as torch_dist
 from pydantic import Field, model_validator
 from tqdm import tqdm
 
-from distrinews import dist, model, sync, training
-from distrinews.bench import peer_job, peer_loops, peer_report, results, timing
+from distrinews import dist, sync
+from distrinews.bench import (
+    peer_job,
+    peer_loops,
+    peer_report,
+    results,
+    steps,
+    timing,
+)
 from distrinews.bench.peer_job import Job
 from distrinews.config.settings import BenchmarkSettings
 from distrinews.dist import Ranks
@@ -159,29 +166,22 @@ def measure(
         every rank.
     """
     data = _datasets(splits)
-    names = list(loops)
     num_steps = len(splits.train_rows) // settings.global_batch_size
     bar = tqdm(
         total=settings.num_rounds * len(loops) * num_steps, disable=not ranks.is_main
     )
     rounds_by_name: dict[str, list[dict[str, Any]]] = {name: [] for name in loops}
-    for number in range(settings.num_rounds):
+    for number, name in timing.turns(list(loops), num_rounds=settings.num_rounds):
         recipe = settings.model_copy(update={"seed": settings.seed + number})
-        for name in names if number % 2 == 0 else reversed(names):
-            bar.set_description(name)
-            training.seed_weights(recipe.seed)
-            net = model.build(
-                recipe.preset,
-                dropout=recipe.dropout,
-                vocabulary_size=len(splits.tokenizer),
-            ).to(ranks.device)
-            job = Job(net, splits, *data, recipe, ranks, on_step_end=bar.update)
-            torch_dist.barrier()
-            with _suppress_output():
-                num_evaluated = loops[name](job)
-            rounds_by_name[name].append(_summarise_epoch(job, num_evaluated))
-            del job, net
-            gc.collect()  # a loop's wrapper and its model reference each other
+        bar.set_description(name)
+        net = steps.build_net(splits, ranks, settings=recipe)
+        job = Job(net, splits, *data, recipe, ranks, on_step_end=bar.update)
+        torch_dist.barrier()
+        with _suppress_output():
+            num_evaluated = loops[name](job)
+        rounds_by_name[name].append(_summarise_epoch(job, num_evaluated))
+        del job, net
+        gc.collect()  # a loop's wrapper and its model reference each other
     bar.close()
     return {
         name: peer_report.summarise(rounds)
@@ -261,7 +261,5 @@ def run(ranks: Ranks, settings: PeerSettings) -> None:
     kept = splits.train_rows[: num_batches * settings.global_batch_size]
     splits = dataclasses.replace(splits, train_rows=kept)
     result = measure(splits, ranks, settings=settings)
-    with dist.raise_together():
-        if ranks.is_main:
-            print(peer_report.table(result, num_rows=len(splits.validation_rows)))
-            results.save(settings, "peers", figures=result, ranks=ranks)
+    table = peer_report.table(result, num_rows=len(splits.validation_rows))
+    results.publish(settings, "peers", table, figures=result, ranks=ranks)
