@@ -18,6 +18,7 @@ Guide: understand/faster-than-ddp.
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -107,16 +108,13 @@ def measure(
 
 def _wrappers(ranks: Ranks) -> dict[str, Callable[[nn.Module], nn.Module]]:
     """Name -> what makes a replica of a bare model."""
-
-    def all_rows(bare: nn.Module) -> nn.Module:
-        return shared_memory.SharedMemoryDDP(bare, min_rows=NEVER)
-
     wrappers: dict[str, Callable[[nn.Module], nn.Module]] = {
         "torch_ddp": sync.wrap_ddp,
         "overlapped": sync.Overlapped,
         "touched_rows": sparse_embedding.distributed_data_parallel,
     }
     if ranks.device.type == "cpu":
+        all_rows = functools.partial(shared_memory.SharedMemoryDDP, min_rows=NEVER)
         wrappers |= {"shared_memory": all_rows, "both": shared_memory.SharedMemoryDDP}
 
     def touched_rows_alone(bare: nn.Module) -> nn.Module:

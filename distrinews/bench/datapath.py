@@ -52,7 +52,6 @@ __all__ = [
     "run",
     "sizes",
     "table",
-    "time_all_sizes",
     "time_in_turn",
 ]
 
@@ -157,14 +156,10 @@ def _read_epoch(
         splits.batch(rows, device=ranks.device)
 
 
-def time_all_sizes(ranks: Ranks, settings: DataPathSettings, out: pathlib.Path) -> None:
-    """Time a row with every size, taking turns; write it down.
-
-    Args:
-        ranks: Who this process is; alone.
-        settings: Which sizes, how many rounds.
-        out: Where to write what `time_in_turn` returns.
-    """
+def _time_all_sizes(
+    ranks: Ranks, settings: DataPathSettings, out: pathlib.Path
+) -> None:
+    """Write down what `time_in_turn` returns for every size; alone."""
     by_size = {size: _load(settings, size) for size in sizes(settings.largest_rows)}
     times_us = time_in_turn(by_size, ranks, settings=settings)
     files.write_json(out, {str(size): row for size, row in times_us.items()})
@@ -278,7 +273,7 @@ def figures(
 
     Args:
         memory: For each size what `measure_one_size` wrote.
-        times_us: What `time_all_sizes` wrote.
+        times_us: What `time_in_turn` returned.
 
     Returns:
         `sizes`: for each its `num_rows`, `peak_bytes`, `grown_bytes`, `us_per_row` and
@@ -358,7 +353,7 @@ def run(settings: DataPathSettings) -> None:
             resized = settings.model_copy(update={"train_rows": size})
             dist.launch(measure_one_size, resized, out, num_ranks=settings.num_ranks)
             memory.append(files.read_json(out))
-        dist.launch(time_all_sizes, settings, out, num_ranks=1)
+        dist.launch(_time_all_sizes, settings, out, num_ranks=1)
         times = {int(size): row for size, row in files.read_json(out).items()}
     result = figures(memory, times)
     print(table(result))

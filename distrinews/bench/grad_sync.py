@@ -190,7 +190,6 @@ def measure(
     batches: Sequence[Batch],
     *,
     num_rounds: int,
-    num_warmups: int = timing.NUM_WARMUPS,
 ) -> dict[str, list[float]]:
     """Time forward, backward and averaging of every variant, in turn.
 
@@ -200,7 +199,6 @@ def measure(
         variants: What `build_variants` built.
         batches: This rank's rows; equally many on every rank.
         num_rounds: How often each is timed.
-        num_warmups: Rounds before that do not count.
 
     Returns:
         Name -> milliseconds of each round, of the slowest rank.
@@ -214,7 +212,6 @@ def measure(
         {name: make_step(variant) for name, variant in variants.items()},
         dist.current(),
         num_rounds=num_rounds,
-        num_warmups=num_warmups,
         title="time the variants",
     )
     return {n: [times["total"] for times in rounds] for n, rounds in timings.items()}

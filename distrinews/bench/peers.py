@@ -68,9 +68,6 @@ PEERS: dict[str, Loop] = {
 }
 CPU = torch.device("cpu")
 PACKAGES = ("accelerate", "lightning_fabric")
-# Steps at the beginning of an epoch that are not timed: memory is allocated in them,
-# and torch's DDP puts its buckets into order.
-WARM_UP_STEPS = 2
 
 
 class PeerSettings(BenchmarkSettings):
@@ -133,11 +130,12 @@ def check(settings: PeerSettings) -> None:
             page="benchmark-peers",
         )
     held_out, size = settings.validation_rows or 0, settings.global_batch_size
-    needed = held_out + (WARM_UP_STEPS + 1) * size
+    needed = held_out + (timing.NUM_WARMUPS + 1) * size
     if settings.train_rows is not None and settings.train_rows < needed:
         raise SettingsError(
             f"--train-rows {settings.train_rows} are too few to time: {held_out} are "
-            f"set aside, and the first {WARM_UP_STEPS} steps of {size} do not count.",
+            f"set aside, and the first {timing.NUM_WARMUPS} steps of {size} do not "
+            "count.",
             why="there would be no step to time.",
             fix=f"--train-rows {needed + 7 * size}",
             page="benchmark-peers",
@@ -230,9 +228,9 @@ def _summarise_epoch(job: Job, num_evaluated: int) -> dict[str, Any]:
     widest = job.ranks.world_size * sum(largest for largest, _ in by_step)
     computed = sum(total for _, total in by_step)
     size = job.settings.global_batch_size
-    seconds = max(each[-1] - each[WARM_UP_STEPS - 1] for each in step_ends_s)
+    seconds = max(each[-1] - each[timing.NUM_WARMUPS - 1] for each in step_ends_s)
     return {
-        "samples_per_s": (len(step_ends_s[0]) - WARM_UP_STEPS) * size / seconds,
+        "samples_per_s": (len(step_ends_s[0]) - timing.NUM_WARMUPS) * size / seconds,
         "num_steps": len(step_ends_s[0]),
         "loss": test_metrics.loss,
         "accuracy": test_metrics.accuracy,

@@ -50,8 +50,8 @@ __all__ = [
 # What a training step consists of, in order. "communication" is the exposed part: what
 # backward takes longer when gradients meet than when they do not.
 PHASES = ("data", "forward", "backward", "communication", "optimizer")
-# Rounds that do not count: memory is allocated in them, and torch's DDP puts its
-# buckets into order.
+# Steps that do not count: memory is allocated in them, and torch's DDP cuts its buckets
+# anew after the first.
 NUM_WARMUPS = 2
 # A spread above this makes a comparison worthless: what one calls faster may be luck.
 NOISY_SPREAD = 0.25

@@ -45,9 +45,8 @@ __all__ = [
     "table",
 ]
 
-# In the first one DDP still has a single bucket; it cuts them after it.
-NUM_WARMUPS, NUM_RECORDED = 2, 3
-NUM_STEPS = NUM_WARMUPS + NUM_RECORDED
+NUM_RECORDED = 3
+NUM_STEPS = timing.NUM_WARMUPS + NUM_RECORDED
 VARIANTS = ("bare", "recorded")
 NUM_CALLS = 200  # that are timed by themselves
 
@@ -80,7 +79,7 @@ def record(
     """
     replica = sync.wrap_ddp(copy.deepcopy(net))
     take_step = scaling.make_step("strong", replica, splits, ranks, settings=settings)
-    for _ in range(NUM_WARMUPS):
+    for _ in range(timing.NUM_WARMUPS):
         take_step(PhaseTimer(ranks))
     with dist.raise_together():
         with files.translate_write_errors(folder):

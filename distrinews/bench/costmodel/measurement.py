@@ -40,7 +40,6 @@ from distrinews.training import build_optimizer
 
 __all__ = ["measure", "run"]
 
-WARMUPS = 2  # DDP puts its buckets into order after the first step
 ALL_REDUCE_BYTES = (16 * 1024, MIB, 8 * MIB, 48 * MIB)
 
 
@@ -63,7 +62,7 @@ def measure(
         Cost: memory for one replica of each model.
     """
     planned_replicas = plan(settings)
-    rounds = WARMUPS + settings.num_rounds
+    rounds = timing.NUM_WARMUPS + settings.num_rounds
     num_steps = sum(len(planned.steps()) for planned in planned_replicas)
     num_steps += len(ALL_REDUCE_BYTES) * (ranks.world_size - 1)
     bar = tqdm(total=rounds * num_steps, desc="calibrate", disable=not ranks.is_main)
@@ -156,11 +155,7 @@ def _time_all_reduces(
     }
     with machine.threads(max(1, machine.num_cores() // size)):
         timings = timing.interleave(
-            variants,
-            ranks,
-            num_rounds=settings.num_rounds,
-            num_warmups=WARMUPS,
-            title=None,
+            variants, ranks, num_rounds=settings.num_rounds, title=None
         )
     return [
         {
@@ -211,11 +206,7 @@ def _time_steps(
     variants = {str(k): make_step(*step) for k, step in enumerate(planned.steps())}
     with machine.threads(max(1, machine.num_cores() // planned.world_size)):
         timings = timing.interleave(
-            variants,
-            ranks,
-            num_rounds=settings.num_rounds,
-            num_warmups=WARMUPS,
-            title=None,
+            variants, ranks, num_rounds=settings.num_rounds, title=None
         )
     return list(timings.values())
 
