@@ -120,15 +120,15 @@ def test_a_timed_step_is_a_whole_step_and_names_its_phases() -> None:
     assert not torch.equal(*results.values())  # negative control: clipping is in it
 
 
-def test_what_is_published_is_printed_and_kept(
+def test_what_was_measured_is_printed_and_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = BenchmarkSettings(json_path=str(tmp_path / "r.json"))
-    results.publish(settings, "x", "a", "", "b", figures={"ms": 5}, ranks=ALONE)
+    results.print_and_save(settings, "x", "a", "", "b", figures={"ms": 5}, ranks=ALONE)
     assert capsys.readouterr().out == "a\n\nb\n"
     assert results.read(tmp_path / "r.json", kind="x")["figures"] == {"ms": 5}
     # Negative control: whoever names no file gets none.
-    results.publish(BenchmarkSettings(), "x", figures={}, ranks=ALONE)
+    results.print_and_save(BenchmarkSettings(), "x", figures={}, ranks=ALONE)
     assert len(list(tmp_path.iterdir())) == 1
 
 

@@ -289,4 +289,4 @@ def run(ranks: Ranks, settings: BenchmarkSettings) -> None:
     net = steps.build_net(splits, ranks, settings=settings)
     result = measure(net, splits, ranks, settings=settings)
     texts = (table(result), saved_text(result), timing.noise_warning(result))
-    results.publish(settings, "averaging", *texts, figures=result, ranks=ranks)
+    results.print_and_save(settings, "averaging", *texts, figures=result, ranks=ranks)

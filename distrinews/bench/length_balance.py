@@ -215,4 +215,6 @@ def run(ranks: Ranks, settings: BenchmarkSettings) -> None:
                 "ratio": ratio,
                 "ratio_interval": interval,
             }
-    results.publish(settings, "balance", table(result), figures=result, ranks=ranks)
+    results.print_and_save(
+        settings, "balance", table(result), figures=result, ranks=ranks
+    )

@@ -260,4 +260,4 @@ def run(ranks: Ranks, settings: PeerSettings) -> None:
     splits = dataclasses.replace(splits, train_rows=kept)
     result = measure(splits, ranks, settings=settings)
     table = peer_report.table(result, num_rows=len(splits.validation_rows))
-    results.publish(settings, "peers", table, figures=result, ranks=ranks)
+    results.print_and_save(settings, "peers", table, figures=result, ranks=ranks)

@@ -29,7 +29,7 @@ __all__ = [
     "check_publishable",
     "compare",
     "hardware",
-    "publish",
+    "print_and_save",
     "save",
     "read",
     "build_record",
@@ -138,7 +138,7 @@ def save(
             write(path, record)
 
 
-def publish(
+def print_and_save(
     settings: NamesFile, kind: str, *text: str, figures: dict[str, Any], ranks: Ranks
 ) -> None:
     """Print what was measured, then `save` it, both on rank 0.

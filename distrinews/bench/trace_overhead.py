@@ -47,7 +47,6 @@ __all__ = [
 
 NUM_RECORDED = 3
 NUM_STEPS = timing.NUM_WARMUPS + NUM_RECORDED
-VARIANTS = ("bare", "recorded")
 NUM_CALLS = 200  # that are timed by themselves
 
 
@@ -141,7 +140,7 @@ def measure(
         with dist.raise_together():
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             recorder = stack.enter_context(recording(pathlib.Path(folder), ranks))
-        replicas = [sync.wrap_ddp(copy.deepcopy(net)) for _ in VARIANTS]
+        replicas = [sync.wrap_ddp(copy.deepcopy(net)) for _ in range(2)]
         bare, recorded = (
             scaling.make_step("strong", replica, splits, ranks, settings=settings)
             for replica in replicas
@@ -268,4 +267,4 @@ def run(ranks: Ranks, settings: BenchmarkSettings) -> None:
     net = steps.build_net(splits, ranks, settings=settings)
     result = measure(net, splits, ranks, settings=settings)
     text = table(result), timing.noise_warning(result)
-    results.publish(settings, "trace", *text, figures=result, ranks=ranks)
+    results.print_and_save(settings, "trace", *text, figures=result, ranks=ranks)

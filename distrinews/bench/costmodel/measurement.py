@@ -223,4 +223,4 @@ def run(ranks: Ranks, settings: CalibrationSettings) -> None:
     # The same on every rank, and so is an error.
     result = calibration.figures(*measure(ranks, settings))
     text = calibration.table(result)
-    results.publish(settings, "calibration", text, figures=result, ranks=ranks)
+    results.print_and_save(settings, "calibration", text, figures=result, ranks=ranks)
