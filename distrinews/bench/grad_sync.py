@@ -174,14 +174,12 @@ def largest_difference(left: Variant, right: Variant) -> float:
     Returns:
         0.0 if they are equal, bit for bit.
     """
-    local_max = 0.0
     pairs = zip(left.net.parameters(), right.net.parameters(), strict=True)
-    for left_parameter, right_parameter in pairs:
-        if left_parameter.grad is not None and right_parameter.grad is not None:
-            local_max = max(
-                local_max,
-                (left_parameter.grad - right_parameter.grad).abs().max().item(),
-            )
+    local_max = max(
+        (a.grad - b.grad).abs().max().item()
+        for a, b in pairs
+        if a.grad is not None and b.grad is not None
+    )
     return max(dist.gather_objects(local_max))
 
 

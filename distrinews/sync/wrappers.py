@@ -89,15 +89,7 @@ class HookedModule(nn.Module):
         self._in_backward = False
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the module.
-
-        Args:
-            *args: For the module.
-            **kwargs: For the module.
-
-        Returns:
-            What the module returns.
-        """
+        """Call the module."""
         return self.module(*args, **kwargs)
 
     @contextlib.contextmanager
@@ -135,8 +127,12 @@ class HookedModule(nn.Module):
                 # Runs when this backward has computed everything. It is what torch's
                 # DDP and FSDP use; there is no public name for it.
                 engine = torch.autograd.Variable._execution_engine
-                engine.queue_callback(self._end_backward)
+                engine.queue_callback(on_end)
             self._take_gradient(name, param)
+
+        def on_end() -> None:
+            self._in_backward = False
+            self._finish_backward()
 
         # WHY this kind of hook: it runs after the gradient was added to what earlier
         # micro-batches left. `register_hook` runs before, and sees only the newest.
@@ -153,10 +149,6 @@ class HookedModule(nn.Module):
     def _finish_backward(self) -> None:
         """After the last gradient."""
         raise NotImplementedError
-
-    def _end_backward(self) -> None:
-        self._in_backward = False
-        self._finish_backward()
 
     def _raise_unused(self, unused: Collection[str]) -> None:
         """Raise on every rank if a rank's loss did not use a parameter. Collective."""
