@@ -175,12 +175,12 @@ def largest_difference(left: Variant, right: Variant) -> float:
         0.0 if they are equal, bit for bit.
     """
     pairs = zip(left.net.parameters(), right.net.parameters(), strict=True)
-    local_max = max(
+    differences = [
         (a.grad - b.grad).abs().max().item()
         for a, b in pairs
         if a.grad is not None and b.grad is not None
-    )
-    return max(dist.gather_objects(local_max))
+    ]
+    return max(dist.gather_objects(max(differences, default=0.0)))
 
 
 def measure(
