@@ -24,12 +24,10 @@ import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from types import ModuleType
 from typing import Any, NoReturn
 
 import torch
-import torch.distributed as torch_dist
 
 from distrinews import dist
 from distrinews.course.exercise_values import (
@@ -38,6 +36,7 @@ from distrinews.course.exercise_values import (
     return_type_error,
     same,
 )
+from distrinews.dist import process_group
 from distrinews.errors import ExerciseError, RejectedError
 from distrinews.tracing import timeline
 from distrinews.tracing.recorder import Recorder, recording
@@ -274,19 +273,9 @@ def run_check(check: str, solution: str, folder: str) -> None:
 
 def _run_rank(ranks: dist.Ranks, check: str, solution: str, folder: str) -> None:
     """One rank: load both files, run the check."""
-    exercise = _load_exercise(check, ranks)
-    exercise.check(Harness(ranks, _load_solution(solution), pathlib.Path(folder)))
-
-
-def _load_exercise(check: str, ranks: dist.Ranks) -> Exercise:
-    """Load a check; from now on collectives wait only as long as it says."""
     exercise: Exercise = _load_module(check, "exercise_check").EXERCISE
-    if ranks.world_size > 1:
-        # There is no public way to change a group's timeout (torch 2.13). WHY not from
-        # the start: see START_TIMEOUT_S.
-        set_timeout: Any = torch_dist.distributed_c10d._set_pg_timeout
-        set_timeout(timedelta(seconds=exercise.timeout_s))
-    return exercise
+    process_group.set_timeout(exercise.timeout_s)  # not before: see START_TIMEOUT_S
+    exercise.check(Harness(ranks, _load_solution(solution), pathlib.Path(folder)))
 
 
 def _load_solution(path: str) -> ModuleType:

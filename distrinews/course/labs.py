@@ -28,10 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
-
-import torch.distributed as torch_dist
 
 from distrinews import dist
 from distrinews.course.lab_process import LAUNCHER_VARIABLES, Finished, run
@@ -42,6 +39,7 @@ from distrinews.course.lab_rows import (
     small_data,
     small_model,
 )
+from distrinews.dist import process_group
 from distrinews.errors import LabError, WrongResultError
 from distrinews.system import console
 from distrinews.system.signals import cleanup_on_signal
@@ -134,11 +132,7 @@ def _run_rank(
     ranks: dist.Ranks, version: Version, detector_file: str, timeout_s: float
 ) -> None:
     """One rank: run the version, wait for the other ranks, run the detector."""
-    if ranks.world_size > 1:
-        # There is no public way to change a group's timeout (torch 2.13). WHY not from
-        # the start: see START_TIMEOUT_S.
-        set_timeout: Any = torch_dist.distributed_c10d._set_pg_timeout
-        set_timeout(timedelta(seconds=timeout_s))
+    process_group.set_timeout(timeout_s)  # not from the start: see START_TIMEOUT_S
     got = version(ranks)
     wait_for_other_ranks(ranks)
     _detect(got, detector_file, ranks)

@@ -53,7 +53,7 @@ def ladder() -> dict[str, dict[str, Any]]:
         What `grad_sync.figures` returns.
     """
     # WHY again from the rounds: a file from before compares with another setting.
-    rungs = _read("sync_ladder")["rungs"]
+    rungs = _read("sync_ladder")["figures"]["rungs"]
     return grad_sync.figures(
         {name: row["all_ms"] for name, row in rungs.items()},
         {name: row["max_abs_diff"] for name, row in rungs.items()},

@@ -151,7 +151,7 @@ def ladder_measured() -> str:
     env, settings = record["environment"], record["settings"]
     return (
         f"{draw_table(lines)}\n\nForward and backward, median of "
-        f"{settings['num_rounds']} rounds in turn, {record['num_ranks']} ranks, preset "
+        f"{settings['num_rounds']} rounds in turn, {env['num_ranks']} ranks, preset "
         f"{settings['preset']}, on {record['date']}: {env['cpu']}, {env['num_cores']} "
         f"cores, torch {env['packages']['torch']} (sync_ladder.json). In brackets the "
         "interval that holds the median of the rounds' ratios in 19 of 20 cases; one "
