@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import pathlib
 import re
 
@@ -17,11 +18,21 @@ from distrinews.course.sheets import (
     EXERCISES,
     ExerciseSheet,
     exercise_names,
-    wrong_solutions,
+    labelled_lines,
 )
 from distrinews.dist import Ranks
 from distrinews.errors import ExerciseError, RejectedError
 from distrinews.tracing import timeline
+
+
+def wrong_solutions(name: str) -> dict[pathlib.Path, str]:
+    """File -> regular expression that the reason for its rejection must match."""
+    reasons = {}
+    for path in sorted((EXERCISES / "wrong").glob(f"{name}__*.py")):
+        about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        reasons[path] = labelled_lines(about)[1]["Rejected"]
+    return reasons
+
 
 CASES = [
     (name, path, why)
@@ -38,7 +49,7 @@ def grade(name: str, path: pathlib.Path) -> tuple[bool, str]:
     """As `exercise check` does it."""
     result = exercise_commands.grade(ExerciseSheet.read(name), path, echo=False)
     assert result.took_s < exercise_commands.LIMIT_S, "a check must end within a minute"
-    return exercise_commands.is_right(result), exercise_commands.reason(result)
+    return result.is_right, exercise_commands.reason(result)
 
 
 @pytest.mark.slow
@@ -51,7 +62,7 @@ def test_ours_passes_and_each_typical_wrong_one_fails_with_its_own_reason(
         path: why for path, why in wrong_solutions(name).items() if HANGS not in why
     }
     paths = [sheet.solution, *reasons]
-    exercise = exercises._load_module(str(sheet.check), "exercise_check").EXERCISE
+    exercise = exercises._load_exercise(str(sheet.check))
     dist.launch(
         check_all,
         *(str(sheet.check), [str(path) for path in paths], tmp_path),

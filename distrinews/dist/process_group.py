@@ -42,6 +42,7 @@ __all__ = [
     "current",
     "launched_world_size",
     "new_group",
+    "set_timeout",
     "setup",
     "timeout_of",
 ]
@@ -285,7 +286,7 @@ def timeout_of(group: torch_dist.ProcessGroup | None = None) -> timedelta:
         group: None means the default group.
 
     Returns:
-        The group's own timeout, also after `labs` or `exercises` have changed it.
+        The group's own timeout, also after `set_timeout`.
 
     Raises:
         ValueError: There is no default group. On this rank only.
@@ -299,6 +300,27 @@ def timeout_of(group: torch_dist.ProcessGroup | None = None) -> timedelta:
     backend = of_group._get_backend(of_group._device_types[0])
     timeout: timedelta = backend.options._timeout
     return timeout
+
+
+def set_timeout(timeout_s: float) -> None:
+    """Change how long collectives of the default group wait; alone nothing happens.
+
+    Why: a lab's hang must end after seconds, while its ranks may need much longer to
+    load torch and meet.
+
+    Args:
+        timeout_s: From now on, on this rank.
+
+    Note:
+        Cost: no collective.
+
+    Examples:
+        >>> set_timeout(4.0)
+    """
+    if torch_dist.is_initialized():
+        # There is no public way to change a group's timeout (torch 2.13).
+        set_for_group: Any = torch_dist.distributed_c10d._set_pg_timeout
+        set_for_group(timedelta(seconds=timeout_s))
 
 
 def _init_process_group(

@@ -165,11 +165,15 @@ def timeouts(ranks: dist.Ranks) -> dict[str, object]:
     with record_new_groups() as made:
         sparse_embedding.distributed_data_parallel(net, min_rows=5)
     groups["touched rows"] = made[0]
-    return {
+    seconds = {
         name: process_group.timeout_of(group).total_seconds()
         for name, group in groups.items()
         if group != torch_dist.GroupMember.NON_GROUP_MEMBER
     }
+    process_group.set_timeout(7)
+    changed = process_group.timeout_of().total_seconds()
+    process_group.set_timeout(seconds["run"])
+    return {**seconds, "changed": changed}
 
 
 @contextlib.contextmanager
