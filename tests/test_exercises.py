@@ -47,9 +47,9 @@ HANGS = "had already left"
 
 def grade(name: str, path: pathlib.Path) -> tuple[bool, str]:
     """As `exercise check` does it."""
-    result = exercise_commands.grade(ExerciseSheet.read(name), path, echo=False)
+    result = exercise_commands._grade(ExerciseSheet.read(name), path, echo=False)
     assert result.took_s < exercise_commands.LIMIT_S, "a check must end within a minute"
-    return result.is_right, exercise_commands.reason(result)
+    return result.is_right, exercise_commands._reason(result)
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ from distrinews.errors import ExerciseError, RejectedError, ResultError
 from distrinews.system import files
 from distrinews.tracing import render, timeline
 
-__all__ = ["LIMIT_S", "Progress", "grade", "reason", "run"]
+__all__ = ["Progress", "run"]
 
 LIMIT_S = 60.0  # a check that takes longer is stopped, and nothing of it is left
 FOLDER = pathlib.Path("my_exercises")  # of the learner's files
@@ -192,7 +192,7 @@ def _check(sheet: ExerciseSheet, *, file: str | None, progress: Progress) -> int
             page="exercises",
         )
     picture = FOLDER / f"{path.stem}.html"
-    result = grade(sheet, path.resolve(), picture=picture)
+    result = _grade(sheet, path.resolve(), picture=picture)
     if picture.is_file():
         print(f"\npicture: {picture.as_posix()}: what each rank did, and when")
     if result.is_right:
@@ -201,29 +201,19 @@ def _check(sheet: ExerciseSheet, *, file: str | None, progress: Progress) -> int
         print(f"\npassed: {sheet.name}, {result.took_s:.0f} s")
         print(f"Compare: python -m distrinews exercise solution {sheet.name}")
         return 0
-    print(f"\nrejected: {reason(result)}")
+    print(f"\nrejected: {_reason(result)}")
     print(f"Stuck? python -m distrinews exercise hint {sheet.name}")
     return 1
 
 
-def grade(
+def _grade(
     sheet: ExerciseSheet,
     path: pathlib.Path,
     *,
     picture: pathlib.Path | None = None,
     echo: bool = True,
 ) -> Finished:
-    """Check a solution in processes of its own, with a limit.
-
-    Args:
-        sheet: Of the exercise.
-        path: The solution.
-        picture: Where to draw the last call of `solve`; None: nowhere.
-        echo: Print the output as it comes.
-
-    Returns:
-        How it ended.
-    """
+    """Check a solution in processes of its own; draw the last call of `solve`."""
     with tempfile.TemporaryDirectory(
         prefix="distrinews-exercise-", ignore_cleanup_errors=True
     ) as folder:
@@ -251,15 +241,8 @@ def _draw(records: pathlib.Path, picture: pathlib.Path, *, title: str) -> None:
     render.write_html(events, picture, title=title, verdict=verdict)
 
 
-def reason(result: Finished) -> str:
-    """Find the line that says why a solution was rejected.
-
-    Args:
-        result: How it ended.
-
-    Returns:
-        The check's message, or the last line of the output.
-    """
+def _reason(result: Finished) -> str:
+    """The check's message, or the last line of the output."""
     line = result.reason
     if not line.startswith(ERROR_PREFIXES):
         return line

@@ -37,7 +37,7 @@ from distrinews.course.exercise_values import (
     same,
 )
 from distrinews.course.lab_process import PASSED
-from distrinews.dist.process_group import set_timeout
+from distrinews.dist import process_group
 from distrinews.errors import ExerciseError, RejectedError
 from distrinews.system import checkout
 from distrinews.tracing import timeline
@@ -260,7 +260,7 @@ def run_check(check: str, solution: str, folder: str) -> None:
 def _run_rank(ranks: dist.Ranks, check: str, solution: str, folder: str) -> None:
     """One rank: load both files, run the check."""
     exercise = _load_exercise(check)
-    set_timeout(exercise.timeout_s)  # not from the start: see START_TIMEOUT_S
+    process_group.set_timeout(exercise.timeout_s)  # not before: see START_TIMEOUT_S
     exercise.check(Harness(ranks, _load_solution(solution), pathlib.Path(folder)))
 
 

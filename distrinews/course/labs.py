@@ -43,7 +43,7 @@ from distrinews.course.lab_rows import (
     small_data,
     small_model,
 )
-from distrinews.dist.process_group import set_timeout
+from distrinews.dist import process_group
 from distrinews.errors import LabError, WrongResultError
 from distrinews.system import checkout, console
 from distrinews.system.signals import cleanup_on_signal
@@ -133,7 +133,7 @@ def _run_rank(
     ranks: dist.Ranks, version: Version, detector_file: str, timeout_s: float
 ) -> None:
     """One rank: run the version, wait for the other ranks, run the detector."""
-    set_timeout(timeout_s)  # not from the start: see START_TIMEOUT_S
+    process_group.set_timeout(timeout_s)  # not from the start: see START_TIMEOUT_S
     got = version(ranks)
     # WHY through files: the collectives of the detector must not match those of a rank
     # that still runs its version. A rank that returned too early waits here.

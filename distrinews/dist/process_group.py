@@ -303,24 +303,20 @@ def timeout_of(group: torch_dist.ProcessGroup | None = None) -> timedelta:
 
 
 def set_timeout(timeout_s: float) -> None:
-    """Change how long collectives of the default group wait; alone nothing happens.
+    """Change how long the default group's collectives wait; alone there is none.
 
-    Why: a lab's hang must end after seconds, while its ranks may need much longer to
-    load torch and meet.
+    Local: call it on every rank, between two collectives.
 
     Args:
-        timeout_s: From now on, on this rank.
-
-    Note:
-        Cost: no collective.
+        timeout_s: For those that begin from now on.
 
     Examples:
-        >>> set_timeout(4.0)
+        >>> set_timeout(4.0)  # alone
     """
     if torch_dist.is_initialized():
         # There is no public way to change a group's timeout (torch 2.13).
-        set_for_group: Any = torch_dist.distributed_c10d._set_pg_timeout
-        set_for_group(timedelta(seconds=timeout_s))
+        set_pg_timeout: Any = torch_dist.distributed_c10d._set_pg_timeout
+        set_pg_timeout(timedelta(seconds=timeout_s))
 
 
 def _init_process_group(
