@@ -171,9 +171,9 @@ def timeouts(ranks: dist.Ranks) -> dict[str, object]:
         if group != torch_dist.GroupMember.NON_GROUP_MEMBER
     }
     process_group.set_timeout(7)
-    changed = process_group.timeout_of().total_seconds()
+    seconds["run, changed"] = process_group.timeout_of().total_seconds()
     process_group.set_timeout(seconds["run"])
-    return {**seconds, "changed": changed}
+    return seconds
 
 
 @contextlib.contextmanager
