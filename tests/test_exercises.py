@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import pathlib
 import re
 
@@ -18,21 +17,11 @@ from distrinews.course.sheets import (
     EXERCISES,
     ExerciseSheet,
     exercise_names,
-    labelled_lines,
+    wrong_solutions,
 )
 from distrinews.dist import Ranks
 from distrinews.errors import ExerciseError, RejectedError
 from distrinews.tracing import timeline
-
-
-def wrong_solutions(name: str) -> dict[pathlib.Path, str]:
-    """File -> regular expression that the reason for its rejection must match."""
-    reasons = {}
-    for path in sorted((EXERCISES / "wrong").glob(f"{name}__*.py")):
-        about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        reasons[path] = labelled_lines(about)[1]["Rejected"]
-    return reasons
-
 
 CASES = [
     (name, path, why)

@@ -29,6 +29,7 @@ __all__ = [
     "exercise_names",
     "lab_names",
     "labelled_lines",
+    "wrong_solutions",
 ]
 
 LAB_FIELDS = (
@@ -217,6 +218,23 @@ def exercise_names() -> list[str]:
     if not order.is_file():
         _raise_not_here("exercise")
     return order.read_text(encoding="utf-8").split()
+
+
+def wrong_solutions(name: str) -> dict[pathlib.Path, str]:
+    """Find the typical wrong solutions of an exercise. For its proof.
+
+    Args:
+        name: Of the exercise.
+
+    Returns:
+        File -> regular expression that the reason for its rejection must match: the
+        field `Rejected` of its docstring.
+    """
+    reasons = {}
+    for path in sorted((EXERCISES / "wrong").glob(f"{name}__*.py")):
+        about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        reasons[path] = labelled_lines(about)[1]["Rejected"]
+    return reasons
 
 
 def _raise_unknown(kind: str, name: str, known: Sequence[str]) -> NoReturn:
