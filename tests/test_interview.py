@@ -432,7 +432,7 @@ def test_a_card_that_was_not_known_comes_again_until_it_is(
 ) -> None:
     progress = Progress(tmp_path / "interview.json")
     _, ask = answers("", "n", "", "y", "", "n", "", "y")
-    interview_commands.drill(chosen(2), progress, ask=ask)  # type: ignore[arg-type]
+    interview_commands._drill(chosen(2), progress, ask=ask)  # type: ignore[arg-type]
     output = capsys.readouterr().out
     first, second = (card for _, card in chosen(2))
     words = " ".join(output.split())
@@ -457,7 +457,7 @@ def test_the_answer_comes_after_enter_and_more_on_d_and_f(
     ]
     for words, shown, hidden in steps:
         _, ask = answers(*words)  # then the reader presses Ctrl-D
-        interview_commands.drill(
+        interview_commands._drill(
             chosen(1),
             Progress(tmp_path / "interview.json"),
             ask=ask,  # type: ignore[arg-type]
@@ -475,9 +475,11 @@ def test_what_was_missed_comes_first_in_the_next_session(
     three = chosen(3)
     progress.note(three[0][1].id, knew=True)
     progress.note(three[2][1].id, knew=False)
-    order = [card.id for _, card in interview_commands.in_order(three, progress)]
+    order = [card.id for _, card in interview_commands._in_order(three, progress)]
     assert order == [three[i][1].id for i in (2, 1, 0)]
-    assert interview_commands.in_order(three, Progress(tmp_path / "none.json")) == three
+    assert (
+        interview_commands._in_order(three, Progress(tmp_path / "none.json")) == three
+    )
 
 
 @pytest.mark.parametrize("text", ["[", "[]", '{"step": {"times": 1}}', '{"step": 1}'])
