@@ -19,15 +19,14 @@ import gzip
 import zlib
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple, NoReturn, cast
+from typing import IO, NoReturn, cast
 
 from distrinews.data.cleaning import repair
-from distrinews.data.labels import LABEL_NAMES
+from distrinews.data.labels import LABEL_NAMES, Row
 from distrinews.errors import DataError
 
 __all__ = [
     "MAX_TEXT_LENGTH",
-    "Row",
     "checked_text",
     "read_csv",
     "translate_read_errors",
@@ -46,13 +45,6 @@ _CLASS_TO_LABEL = {str(k + 1): k for k in range(len(LABEL_NAMES))}
 _HEADER_NAMES = {"class index", "class_index", "class", "label"}
 _CLASSES = ", ".join(f"{k + 1} {name}" for k, name in enumerate(LABEL_NAMES))
 _FORMAT = f"class,title,description with class one of {_CLASSES}"
-
-
-class Row(NamedTuple):
-    """One row: the text and its label, an index into `LABEL_NAMES`."""
-
-    text: str
-    label: int
 
 
 def read_csv(path: Path) -> Iterator[Row]:
