@@ -60,7 +60,7 @@ PEERS: dict[str, Loop] = {
     "ours": functools.partial(peer_loops.our_loop, beyond_ddp=True),
 }
 CPU = torch.device("cpu")
-PACKAGES = ("accelerate", "lightning_fabric")
+PACKAGES = ("accelerate", "datasets", "lightning_fabric")
 # Steps at the beginning of an epoch that are not timed: memory is allocated in them,
 # and torch's DDP puts its buckets into order.
 WARM_UP_STEPS = 2

@@ -177,11 +177,10 @@ class OnnxEngine:
         num_threads: Texts to compute at the same time.
 
     Raises:
-        ModelError: ONNX Runtime is not installed or cannot read the file.
+        ModelError: ONNX Runtime cannot read the file.
     """
 
     def __init__(self, name: str, path: pathlib.Path, *, num_threads: int) -> None:
-        onnx_export.check_installed("onnxruntime")
         import onnxruntime
 
         self.name, self.tolerance = name, TOLERANCES[name]
