@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import pytest
 
 from distrinews.data import newswire, sources
 from distrinews.data.labels import LABEL_NAMES
+from distrinews.data.parquet import read_parquet
 from distrinews.data.sources import Row, open_source
 from distrinews.errors import DataError
 
@@ -28,6 +30,7 @@ SHARED = Path(__file__).parents[1].parent / "shared" / "data" / "ag_news"
 COMMIT = "eb185aade064a813bc0b7f42de02595523103ca4"
 ROW = '"3","A title","and more"\n'  # becomes Row("A title and more", 2)
 OTHER = '"1","War","and peace"\n'
+TRAIN_PARQUET = "train-00000-of-00001.parquet"
 
 
 def made_up(num_rows: int, *, start: int = 0) -> list[Row]:
@@ -61,7 +64,7 @@ def csv_folder(folder: Path, train: bytes, test: bytes | None = None) -> str:
 
 
 def hub_folder(folder: Path, train: Sequence[Row], test: Sequence[Row]) -> str:
-    as_parquet(train, folder / "data" / "train-00000-of-00001.parquet")
+    as_parquet(train, folder / "data" / TRAIN_PARQUET)
     as_parquet(test, folder / "data" / "test-00000-of-00001.parquet")
     return str(folder)
 
@@ -481,7 +484,7 @@ def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
 
     columns = [["a", "b"], ["c", "d"], [0, 1]]
     table = pyarrow.table(columns, names=["text", "text", "label"])
-    parquet.write_table(table, tmp_path / "train-00000-of-00001.parquet")
+    parquet.write_table(table, tmp_path / TRAIN_PARQUET)
     with pytest.raises(DataError, match=r"\['text'\] or repeat"):
         open_source(str(tmp_path)).check()
 
@@ -499,19 +502,21 @@ def test_parquet_is_read_in_flat_memory(tmp_path: Path) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    data = hub_folder(tmp_path, made_up(300_000), made_up(8))  # one row group
+    random_text = random.Random(0).randbytes
+    train = [Row(random_text(500).hex(), n % 4) for n in range(20_000)]  # 20 MB
+    hub_folder(tmp_path, train, made_up(8))  # in one row group
     before = pyarrow.total_allocated_bytes()
-    rows = open_source(data).rows("train", num_rows=None, seed=0)
+    rows = read_parquet([tmp_path / "data" / TRAIN_PARQUET], split="train")
     most = max(pyarrow.total_allocated_bytes() for _ in rows) - before
-    assert most < 2 * 2**20
-    table = parquet.read_table(tmp_path / "data" / "train-00000-of-00001.parquet")
-    assert pyarrow.total_allocated_bytes() - before > 5 * 2**20  # negative control
-    assert len(table) == 300_000
+    assert most < 8 * 2**20
+    table = parquet.read_table(tmp_path / "data" / TRAIN_PARQUET)
+    assert pyarrow.total_allocated_bytes() - before > 20_000_000  # negative control
+    assert len(table) == 20_000
 
 
 def test_a_damaged_parquet_file_is_refused(tmp_path: Path) -> None:
     data = hub_folder(tmp_path, made_up(8), made_up(8))
-    file = tmp_path / "data" / "train-00000-of-00001.parquet"
+    file = tmp_path / "data" / TRAIN_PARQUET
     file.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(DataError, match="cannot read the parquet files"):
         open_source(data).check()

@@ -55,8 +55,8 @@ def _records(paths: list[Path], split: str, name: str) -> Iterator[tuple[object,
     # that aborted the program at its end (datasets issue #7566).
     try:
         for path in paths:
-            # WHY a buffer: without one, a column of a row group is read as a whole.
-            with parquet.ParquetFile(path, buffer_size=2**18) as file:
+            # WHY: both defaults read whole columns of a row group, often of all rows.
+            with parquet.ParquetFile(path, buffer_size=2**18, pre_buffer=False) as file:
                 _check_columns(file.schema_arrow, name)
                 for batch in file.iter_batches(
                     1000, columns=["text", "label"], use_threads=False
