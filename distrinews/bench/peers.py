@@ -67,7 +67,7 @@ PEERS: dict[str, Loop] = {
     "ours": functools.partial(peer_loops.our_loop, beyond_ddp=True),
 }
 CPU = torch.device("cpu")
-PACKAGES = ("accelerate", "lightning_fabric")
+PACKAGES = ("accelerate", "datasets", "lightning_fabric")
 
 
 class PeerSettings(BenchmarkSettings):
