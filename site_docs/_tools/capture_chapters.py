@@ -17,7 +17,6 @@ import argparse
 import datetime
 import fcntl
 import functools
-import hashlib
 import json
 import os
 import pathlib
@@ -36,12 +35,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import psutil
+from records import CAPTURED, ROOT, sha256
 
 from distrinews.data import newswire
 from distrinews.system import machine
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "site_docs" / "learn" / "captured"
+FOLDER = CAPTURED
 COLUMNS, LINES = 88, 60
 TIMEOUT_S = 600.0
 BASE = "site_docs/_tools/capture_chapters.py"
@@ -233,18 +232,6 @@ def screen(written: str) -> str:
         # What is printed while a bar is there follows it on its line.
         lines.append(re.sub(r"((?:it/s|s/it)[^]]*\])(?=\S)", r"\1\n", visible.rstrip()))
     return "\n".join(lines).strip("\n") + "\n"
-
-
-def sha256(path: pathlib.Path) -> str:
-    """Hash a text file; the line ends of the system do not count.
-
-    Args:
-        path: The file.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
 
 
 def capture(name: str) -> None:

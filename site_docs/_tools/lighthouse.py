@@ -20,7 +20,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 from typing import Any
 
 import docs_site
@@ -122,19 +121,11 @@ def measure(site: pathlib.Path, *, num_runs: int) -> dict[str, Any]:
     Returns:
         A record, as all that is measured here.
     """
-    server = docs_site.server(site, port=0)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
     reports_by_page: dict[str, list[dict[str, Any]]] = {page: [] for page in PAGES}
-    try:
+    with docs_site.served(site) as address:
         for _ in range(num_runs):
             for page, reports in reports_by_page.items():
-                address = f"http://127.0.0.1:{server.server_port}/{page}"
-                reports.append(run_lighthouse(address))
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+                reports.append(run_lighthouse(f"{address}/{page}"))
     figures = {
         page or "/": scores(reports) | {"below_90": failed_audits(reports[0])}
         for page, reports in reports_by_page.items()

@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import pathlib
 
-from distrinews.course.sheets import EXERCISES, ExerciseSheet, exercise_names
+from number_tables import text
 
-__all__ = ["exercise_counts", "exercise_table", "exercise_trace_origin"]
+from distrinews.course.sheets import EXERCISES, ExerciseSheet, exercise_names
 
 TRACES = pathlib.Path(__file__).with_name("captured") / "exercise_traces.json"
 
 
+@text
 def exercise_table() -> str:
-    """Every exercise, the easy ones first.
-
-    Returns:
-        A Markdown table.
-    """
+    """Every exercise, the easy ones first."""
     lines = ["| exercise | what it is about, with the page | target |", "|---|---|---|"]
     for sheet in map(ExerciseSheet.read, exercise_names()):
         about, page = sheet.title.rstrip("."), sheet.fields["Concept"]
@@ -29,12 +26,9 @@ def exercise_table() -> str:
     return "\n".join(lines)
 
 
+@text
 def exercise_counts() -> str:
-    """How many there are, of each level, and how many wrong solutions.
-
-    Returns:
-        A sentence.
-    """
+    """How many there are, of each level, and how many wrong solutions."""
     sheets = [ExerciseSheet.read(name) for name in exercise_names()]
     levels = [sheet.fields["Level"] for sheet in sheets]
     by_level = ", ".join(
@@ -44,12 +38,9 @@ def exercise_counts() -> str:
     return f"{len(sheets)} exercises ({by_level}), {wrong} typical wrong solutions."
 
 
+@text
 def exercise_trace_origin() -> str:
-    """Where and when the traces of the picture were recorded.
-
-    Returns:
-        A sentence.
-    """
+    """Where and when the traces of the picture were recorded."""
     record = json.loads(TRACES.read_text(encoding="utf-8"))
     env = record["environment"]
     return (

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from renewal import SITE
+import records
+from number_tables import text
 
 from distrinews.bench.timing import draw_table
-from distrinews.system import files
-
-__all__ = ["independent_main_job", "independent_serving"]
 
 
-def _record() -> Any:
-    return files.read_json(SITE / "benchmarks" / "results" / "independent.json")
-
-
+@text
 def independent_main_job() -> str:
-    """Chapter 05 beside the Trainer, each as a user starts it.
-
-    Returns:
-        A Markdown table and how it was measured.
-    """
-    job = _record()["main_job"]
+    """Chapter 05 beside the Trainer, each as a user starts it."""
+    job = records.record("independent")["main_job"]
     titles = {
         "chapter_05": "chapter 05",
         "trainer": "Trainer, as it comes",
@@ -41,13 +30,10 @@ def independent_main_job() -> str:
     )
 
 
+@text
 def independent_serving() -> str:
-    """Our server beside a plain route, measured by somebody else.
-
-    Returns:
-        A sentence.
-    """
-    load = _record()["serving"]
+    """Our server beside a plain route, measured by somebody else."""
+    load = records.record("independent")["serving"]
     return (
         f"Measured independently with {load['client']} as well "
         f"({load['num_connections']} connections, {load['texts']} texts, a "
