@@ -233,9 +233,9 @@ def test_the_glossary_explains_sixty_words_and_each_leads_on() -> None:
 
 
 def test_two_processes_end_where_one_ended_if_they_take_its_batches() -> None:
-    import numbers_equal
+    import numbers_course
 
-    one, two, alone, pair = map(numbers_equal.end_of, numbers_equal.RUNS)
+    one, two, alone, pair = map(numbers_course.end_of, numbers_course.RUNS)
     for left, right in ((one, two), (alone, pair)):
         assert (left.loss, left.accuracy) == (right.loss, right.accuracy)
         assert left.confusion == right.confusion
@@ -243,7 +243,7 @@ def test_two_processes_end_where_one_ended_if_they_take_its_batches() -> None:
     # Negative control: other batches end elsewhere, so equality is no accident.
     assert one.loss != alone.loss
     assert one.confusion != alone.confusion
-    shown = numbers_equal.one_and_two()
+    shown = numbers_course.one_and_two()
     assert shown in (LEARN / "ddp-training.md").read_text(encoding="utf-8")
     assert "`05_ddp_training.py --num-ranks 1`" in shown
 

@@ -1,0 +1,134 @@
+"""Build the site with MkDocs and with Zensical, and say which pages and anchors differ.
+
+Zensical is the successor by the authors of our theme, and reads the same `mkdocs.yml`
+(howto/site). `python site_docs/_tools/compare_builds.py` builds a copy of what git
+tracks, with both, and prints a report; exit code 1 if one of them does not build.
+"""
+
+from __future__ import annotations
+
+import argparse
+import html.parser
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from records import ROOT
+
+__all__ = ["anchors", "report"]
+
+BUILDERS = {
+    "MkDocs": ("mkdocs", "build", "--quiet"),
+    "Zensical": ("zensical", "build", "--clean"),
+}
+MAX_SHOWN = 20
+
+
+class _Ids(html.parser.HTMLParser):
+    """The ids in a page's article; what stands around it belongs to the theme."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = False
+        self.found: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.inside = self.inside or tag == "article"
+        name = dict(attrs).get("id")
+        # Tabs and code blocks are counted by "__".
+        if self.inside and name and not name.startswith("__"):
+            self.found.add(name)
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = self.inside and tag != "article"
+
+
+def anchors(site: pathlib.Path) -> set[str]:
+    """Read the pages of a built site.
+
+    Args:
+        site: Its folder.
+
+    Returns:
+        `PAGE` for each page, and `PAGE#ID` for each id in its article.
+    """
+    found = set()
+    for path in site.rglob("*.html"):
+        page = path.relative_to(site).as_posix()
+        ids = _Ids()
+        ids.feed(path.read_text(encoding="utf-8"))
+        found |= {page, *(f"{page}#{name}" for name in ids.found)}
+    return found
+
+
+def report(sites: dict[str, set[str]]) -> str:
+    """Say what only one of two builds has.
+
+    Args:
+        sites: Name of a builder -> what `anchors` found.
+
+    Returns:
+        A line for each builder and kind, and the first of what only it has.
+    """
+    lines = []
+    (one, first), (other, second) = sites.items()
+    for name, own, others in ((one, first, second), (other, second, first)):
+        pages = {entry for entry in own if "#" not in entry}
+        for kind, entries in (("pages", pages), ("anchors", own - pages)):
+            # WHY not the anchors of a page that the other lacks: the page says it.
+            lone = sorted(
+                e
+                for e in entries - others
+                if e in pages or e.partition("#")[0] in others
+            )
+            lines.append(
+                f"{name}: {len(entries)} {kind}, {len(lone)} of them only here"
+            )
+            lines += [f"  {entry}" for entry in lone[:MAX_SHOWN]]
+            if len(lone) > MAX_SHOWN:
+                lines.append(f"  [{len(lone) - MAX_SHOWN} more]")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Build twice and compare.
+
+    Returns:
+        The exit code.
+    """
+    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
+    listed = ("git", "ls-files", "-z", "site_docs", "distrinews", "chapters", "apps")
+    more = ("mkdocs.yml", "README.md", "pyproject.toml")
+    tracked = subprocess.run(
+        (*listed, *more), cwd=ROOT, capture_output=True, check=True
+    )
+    sites = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, command in BUILDERS.items():
+            folder = pathlib.Path(scratch, name)
+            for path in filter(None, tracked.stdout.decode().split("\0")):
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / path, folder / path)
+            completed = subprocess.run(
+                (sys.executable, "-m", *command),
+                cwd=folder,
+                env=os.environ
+                | {"PYTHONPATH": str(folder), "NO_MKDOCS_2_WARNING": "1"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+            if completed.returncode:
+                print(f"{name} does not build:\n{completed.stdout[-3000:]}")
+                return 1
+            sites[name] = anchors(folder / "site")
+    print(report(sites))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
