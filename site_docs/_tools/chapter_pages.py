@@ -86,14 +86,7 @@ def _act(argument: str) -> str:
 
 
 def code(path: str) -> list[str]:
-    """The lines of a chapter below its header.
-
-    Args:
-        path: From the root of the repository.
-
-    Returns:
-        Lines without the marks of sections.
-    """
+    """The lines of a chapter below its header, without the marks of sections."""
     by_part = parts(_read(path))
     return [
         line for name, lines in by_part.items() if name != "header" for line in lines

@@ -71,14 +71,7 @@ def _ms(seconds: float) -> float:
 
 
 def draw(traces: dict[str, Any]) -> str:
-    """Make the picture.
-
-    Args:
-        traces: What `record` kept.
-
-    Returns:
-        An SVG.
-    """
+    """Make an SVG of what `record` kept."""
     height = PANEL * len(traces["events"])
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 {height}" '

@@ -40,11 +40,7 @@ NAIVE = ("naive", "naive_one_thread")
 
 
 def ladder() -> dict[str, dict[str, Any]]:
-    """Read chapter 04's record, every variant against DDP in its best setting.
-
-    Returns:
-        What `grad_sync.figures` returns.
-    """
+    """Read chapter 04's record, every variant against DDP in its best setting."""
     # WHY again from the rounds: a file from before compares with another setting.
     rungs = _read("sync_ladder")["rungs"]
     return grad_sync.figures(
@@ -213,11 +209,7 @@ def _serving_rows() -> list[tuple[str, str, str]]:
 
 
 def first_run() -> str:
-    """Show what the first command printed, as the pages show it, without its bars.
-
-    Returns:
-        Markdown: the output, and which run it is.
-    """
+    """Show what the first command printed, without its bars, and which run it is."""
     lines = captured_text(QUICKSTART).splitlines()
     text = "\n".join(line for line in lines if "%|" not in line).strip("\n")
     run = capture(QUICKSTART)
@@ -230,11 +222,7 @@ def first_run() -> str:
 
 
 def steps() -> str:
-    """List the step times that the pages show, so that nobody takes one for another.
-
-    Returns:
-        A Markdown table: what a step is, its time, where and when it was measured.
-    """
+    """List the step times that the pages show, so that nobody takes one for another."""
     scaled, averaged, traced, fitted = (
         _read(name) for name in ("scaling", "averaging", "trace", "calibration")
     )
@@ -296,14 +284,7 @@ def _captured_step_ms(name: str) -> float:
 
 
 def captured_phase_s(phase: str) -> float:
-    """Read how long a phase of the captured first run took.
-
-    Args:
-        phase: Such as "start", by its name in the run's output.
-
-    Returns:
-        Seconds.
-    """
+    """Seconds of a phase of the captured first run, by its name in the output."""
     [seconds] = re.findall(rf"[;,] {phase} ([\d.]+) s\b", captured_text(QUICKSTART))
     return float(seconds)
 

@@ -66,11 +66,7 @@ svg:root .room-name { fill: #f0f3f8; } svg:root .room-about { fill: #c3ccd9; } }
 
 
 def layers() -> list[list[str]]:
-    """Read the import law.
-
-    Returns:
-        The rooms, the top layer first.
-    """
+    """Read the import law: the rooms, the top layer first."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = settings["tool"]["importlinter"]["contracts"]
     [law] = [
@@ -140,11 +136,7 @@ def _arrow(room: str, lower: str, corners: dict[str, tuple[float, float]]) -> st
 
 
 def picture() -> str:
-    """Draw the rooms.
-
-    Returns:
-        An SVG with styles of its own, for a page and for an image alike.
-    """
+    """Draw the rooms: an SVG with styles of its own, for a page and an image alike."""
     rows = layers()
     height = len(rows) * (BOX_HEIGHT + GAP) + 10
     corners: dict[str, tuple[float, float]] = {}

@@ -35,11 +35,7 @@ WIDGETS = SITE / "assets" / "widgets"
 
 
 def models_data() -> dict[str, list[int]]:
-    """Bytes of every gradient, in the order of the forward, by preset.
-
-    Returns:
-        Preset -> bytes.
-    """
+    """Bytes of every gradient, in the order of the forward, by preset."""
     return {name: list(sizes.gradient_bytes(name)) for name in ("minilm", "distilbert")}
 
 
@@ -178,11 +174,7 @@ def sampler_fixture() -> list[dict[str, Any]]:
 
 
 def troubles_data() -> dict[str, Any]:
-    """The catalogue, without what the box does not show.
-
-    Returns:
-        What `distrinews/doctor/troubles.json` holds, shorter.
-    """
+    """The catalogue of troubles, without what the box does not show."""
     catalogue = json.loads(troubleshooting_page.data())
     names = ("slug", "title", "cause", "cure", "prevention", "lab", "patterns")
     return {

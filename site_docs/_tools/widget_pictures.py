@@ -48,11 +48,7 @@ DESCRIPTIONS = {
 
 
 def pictures() -> dict[str, str]:
-    """Let every widget draw itself.
-
-    Returns:
-        Name -> SVG.
-    """
+    """Let every widget draw itself: name -> SVG."""
     from playwright.sync_api import sync_playwright
 
     chromium = os.environ.get("CHROMIUM", "/usr/bin/chromium")
