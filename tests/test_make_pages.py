@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import compare_builds
 import make_pages
 import number_tables
 import pytest
@@ -132,3 +133,32 @@ def test_rows_become_a_table_and_a_name_is_taken_once() -> None:
             make(toy_figure)
     finally:
         del number_tables.FIGURES["toy_figure"]
+
+
+# --- Two builders -------------------------------------------------------------------
+
+
+def built(folder: Path, **pages: str) -> set[str]:
+    for name, article in pages.items():
+        (folder / name).mkdir(parents=True)
+        (folder / name / "index.html").write_text(
+            f'<nav id="theme"></nav><article>{article}</article><p id="end"></p>',
+            encoding="utf-8",
+        )
+    return compare_builds.anchors(folder)
+
+
+def test_pages_and_anchors_that_one_build_lacks_are_named(tmp_path: Path) -> None:
+    text = '<h1 id="a.b">A</h1><code id="__code_0"></code><h2 id="c">C</h2>'
+    whole = built(tmp_path / "whole", one=text, two=text)
+    assert len(whole) == 2 + 4
+    less = built(tmp_path / "less", one=text.replace('id="c"', ""))
+    assert compare_builds.report({"whole": whole, "less": less}).splitlines() == [
+        *("whole: 2 pages, 1 only here", "  two/index.html"),
+        *("whole: 4 anchors, 1 only here", "  one/index.html#c"),
+        "less: 1 pages, 0 only here",
+        "less: 1 anchors, 0 only here",
+    ]
+    # Negative control: equal builds differ in nothing.
+    same = compare_builds.report({"one": whole, "other": whole})
+    assert same.count(", 0 only here") == 4

@@ -39,7 +39,7 @@ def anchors(site: pathlib.Path) -> set[str]:
     found = set()
     for path in site.rglob("*.html"):
         page = path.relative_to(site).as_posix()
-        # What stands around the article belongs to the theme; "__" counts tabs and code.
+        # What stands around the article belongs to the theme, as "__" does in it.
         article = path.read_text(encoding="utf-8").partition("<article")[2]
         ids = re.findall(r' id="?(?!__)([^"\s>]+)', article.partition("</article>")[0])
         found |= {page, *(f"{page}#{name}" for name in ids)}
@@ -59,19 +59,15 @@ def report(sites: dict[str, set[str]]) -> str:
     (one, first), (other, second) = sites.items()
     for name, own, others in ((one, first, second), (other, second, first)):
         pages = {entry for entry in own if "#" not in entry}
-        for kind, entries in (("pages", pages), ("anchors", own - pages)):
-            # WHY not the anchors of a page that the other lacks: the page says it.
-            lone = sorted(
-                e
-                for e in entries - others
-                if e in pages or e.partition("#")[0] in others
-            )
-            lines.append(
-                f"{name}: {len(entries)} {kind}, {len(lone)} of them only here"
-            )
+        # WHY not the anchors of a page that the other lacks: the page says it.
+        common = {entry for entry in own - pages if entry.partition("#")[0] in others}
+        for kind, all_own, lone in (
+            ("pages", pages, sorted(pages - others)),
+            ("anchors", own - pages, sorted(common - others)),
+        ):
+            lines.append(f"{name}: {len(all_own)} {kind}, {len(lone)} only here")
             lines += [f"  {entry}" for entry in lone[:MAX_SHOWN]]
-            if len(lone) > MAX_SHOWN:
-                lines.append(f"  [{len(lone) - MAX_SHOWN} more]")
+            lines += [f"  [{len(lone) - MAX_SHOWN} more]"] * (len(lone) > MAX_SHOWN)
     return "\n".join(lines)
 
 
