@@ -21,13 +21,13 @@ hypothesis = pytest.importorskip("hypothesis")
 
 import contract
 import problems
+import settings_table
 import telemetry
 from fastapi import FastAPI
 from helpers.serving import LABELS, POISON, FakeModel, make_app, run
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel, Field
-from serve_settings import ServeSettings
 
 HEADLINE = "Oil prices rise as a storm nears the coast"
 SECRET = "Zanzibar quokka lighthouse 8c1f"
@@ -666,11 +666,9 @@ def test_every_problem_is_declared_with_its_media_type() -> None:
 
 
 def test_the_page_about_serving_lists_every_setting() -> None:
-    root = contract.FILE.parents[1]
-    page = (root / "site_docs" / "howto" / "serve.md").read_text(encoding="utf-8")
-    for name, field in ServeSettings.model_fields.items():
-        default = "" if field.default is None else f"`{field.default}`"
-        assert f"| `{name.replace('_', '-')}` | {default} | {field.description}" in page
+    page = settings_table.PAGE.read_text(encoding="utf-8")
+    assert "`max-wait-ms`" in page
+    assert settings_table.fill(page) == page, "python apps/settings_table.py"
 
 
 def test_the_server_needs_no_ranks_no_rows_and_no_torch_of_its_own() -> None:

@@ -26,7 +26,7 @@ from distrinews.cli import parser as cli_parser
 from distrinews.config import settings
 from distrinews.course import lessons
 
-__all__ = ["MEASUREMENTS", "commands", "serving", "settings_models"]
+__all__ = ["MEASUREMENTS", "commands", "settings_models"]
 
 sys.path.insert(0, str(ROOT / "apps"))
 
@@ -206,22 +206,6 @@ def settings_models() -> str:
         ]),
     ]
     return "\n".join(parts).strip()
-
-
-def serving() -> str:
-    """The server's settings in short, for the page on how to serve.
-
-    Returns:
-        A Markdown table.
-    """
-    from serve_settings import ServeSettings
-
-    lines = ["| Setting | Default | What it is |", "|---|---|---|"]
-    for name, field in ServeSettings.model_fields.items():
-        flag = name.replace("_", "-")
-        default = "" if field.default is None else f"`{field.default}`"
-        lines.append(f"| `{flag}` | {default} | {field.description} |")
-    return "\n".join(lines)
 
 
 HEAD = ["flag", "what it is", "unit", "default", "allowed"]

@@ -1,8 +1,8 @@
 """Draw the reference: the library's pages, the commands, the settings, the tables.
 
-Whole pages: `reference/api/*.md`. Blocks: `<!-- reference commands -->`, `settings`,
-`serving` and `library`, the list of the library's pages. And `inventories/*.inv`, by
-which types link to torch's and Python's documentation.
+Whole pages: `reference/api/*.md`. Blocks: `<!-- reference commands -->`, `settings` and
+`library`, the list of the library's pages. And `inventories/*.inv`, by which types link
+to torch's and Python's documentation.
 
 Not here: the pages in `nav` of mkdocs.yml; a strict build refuses one that is missing.
 """
@@ -44,6 +44,5 @@ BLOCKS = {
         "commands": reference_flags.commands,
         "settings": reference_flags.settings_models,
         "library": _library,
-        "serving": reference_flags.serving,
     }[name]()
 }
