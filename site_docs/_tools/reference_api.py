@@ -73,8 +73,9 @@ def modules() -> dict[str, Module]:
 
 def _below(module: griffe.Module) -> Iterator[griffe.Module]:
     for inner in module.modules.values():
-        yield inner
-        yield from _below(inner)
+        if not inner.is_alias:  # not one that is only imported
+            yield inner
+            yield from _below(inner)
 
 
 def _read(module: griffe.Module) -> Module:
