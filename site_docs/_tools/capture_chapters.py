@@ -356,6 +356,7 @@ def _run(
         if interrupt_at is not None:
             program.expect_exact(interrupt_at)
             written = program.before + program.after
+            program.delaybeforesend = None  # pexpect would wait 50 ms, and train on
             program.sendintr()
         program.expect(pexpect.EOF)
         written += program.before
