@@ -400,7 +400,7 @@ def pages_in_the_code() -> set[str]:
 def anchors_of_the_page(*, by_hand: bool = False) -> set[str]:
     text = (ROOT / "site_docs" / "troubleshooting.md").read_text(encoding="utf-8")
     if by_hand:  # behind it stands the catalogue, whose troubles are torch's errors
-        text, marker, _ = text.partition("<!-- troubles: begin -->")
+        text, marker, _ = text.partition("<!-- troubles -->")
         assert marker
     return set(re.findall(r"^#+ .+\{ ?#([\w-]+) ?\}\s*$", text, re.MULTILINE))
 

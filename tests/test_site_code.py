@@ -195,10 +195,10 @@ def test_the_doctors_page_shows_what_the_doctor_says() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tool", sorted(p.name for p in TOOLS.glob("*_page*.py")))
-def test_what_a_tool_writes_is_fresh(tool: str) -> None:
+def test_everything_generated_is_fresh() -> None:
+    pytest.importorskip("griffe")
     done = subprocess.run(
-        [sys.executable, str(TOOLS / tool), "--check"],
+        [sys.executable, str(TOOLS / "make_pages.py"), "--check"],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         encoding="utf-8",
@@ -210,8 +210,9 @@ def test_what_a_tool_writes_is_fresh(tool: str) -> None:
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + message
 
 
+@pytest.mark.slow
 def test_there_is_a_line_of_the_reference_for_every_public_name() -> None:
-    import reference_api
+    reference_api = pytest.importorskip("reference_api", exc_type=ImportError)
 
     pages = (
         reference_api.pages()
@@ -225,8 +226,9 @@ def test_there_is_a_line_of_the_reference_for_every_public_name() -> None:
     assert len(reference_api.public_names()) >= 400
 
 
+@pytest.mark.slow
 def test_public_names_are_those_that_python_imports() -> None:
-    import reference_api
+    reference_api = pytest.importorskip("reference_api", exc_type=ImportError)
 
     from distrinews import dist, sync
     from distrinews.inference import bundle
@@ -237,9 +239,10 @@ def test_public_names_are_those_that_python_imports() -> None:
         assert names == set(module.__all__)
 
 
+@pytest.mark.slow
 def test_a_guide_that_does_not_exist_is_refused() -> None:
     """Negative control."""
-    import reference_api
+    reference_api = pytest.importorskip("reference_api", exc_type=ImportError)
 
     assert reference_api.guide_link("understand/sharding").startswith("[understand/")
     with pytest.raises(SystemExit, match="learn/nope"):
