@@ -179,7 +179,7 @@ def main() -> None:
     pasted = "UnpicklingError: Weights only load failed. In PyTorch 2.6, we changed"
     cure = command("doctor", "match", text=pasted)
     claim("`distrinews doctor match` knows a traceback", "weights-only-load" in cure)
-    missing = command("lab", "list", exit_code=1)
+    missing = command("lab", "list", exit_code=2)
     claim("`distrinews lab list` says what to clone", "clone the repository" in missing)
     work = pathlib.Path("work").resolve()
     shutil.rmtree(work, ignore_errors=True)
