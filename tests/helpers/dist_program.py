@@ -56,7 +56,10 @@ def error_of(call: Callable[[], object]) -> dict[str, object]:
 
 
 def who(ranks: dist.Ranks) -> dict[str, object]:
-    sockets = psutil.Process().net_connections(kind="inet")
+    process = psutil.Process()
+    # Below 6, psutil calls it `connections`.
+    listed = getattr(process, "net_connections", None) or process.connections
+    sockets = listed(kind="inet")
     return {
         "ranks": [ranks.rank, ranks.local_rank, ranks.world_size, str(ranks.device)],
         "current": dist.current() == ranks,
