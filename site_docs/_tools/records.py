@@ -57,7 +57,7 @@ def capture(name: str) -> dict[str, Any]:
     for path in sorted(CAPTURED.glob("*.json")):
         found = json.loads(path.read_text(encoding="utf-8"))
         if name in found["steps"]:
-            step = found["steps"][name]
+            step: dict[str, Any] = found["steps"][name]
             busy = step["others_share"] > MAX_OTHERS_SHARE
             origin = {key: found[key] for key in ("date", "environment")}
             return step | origin | {"busy": busy}
