@@ -234,6 +234,7 @@ def test_every_group_of_ours_waits_as_long_as_the_run(launched: Facts) -> None:
         seconds = dict(fact["timeouts"])
         # Negative control: torch's own default knows nothing of the run's timeout.
         assert seconds.pop("torch's") == 30 * 60
+        assert seconds.pop("run, changed") == 7
         assert set(seconds.values()) == {60}
         # Rank 0 is no member of the group of the last rank.
         assert ("ours, one member" in seconds) == (rank == 1)

@@ -37,9 +37,9 @@ HANGS = "had already left"
 
 def grade(name: str, path: pathlib.Path) -> tuple[bool, str]:
     """As `exercise check` does it."""
-    result = exercise_commands.grade(ExerciseSheet.read(name), path, echo=False)
+    result = exercise_commands._grade(ExerciseSheet.read(name), path, echo=False)
     assert result.took_s < exercise_commands.LIMIT_S, "a check must end within a minute"
-    return exercise_commands.is_right(result), exercise_commands.reason(result)
+    return result.is_right, exercise_commands._reason(result)
 
 
 @pytest.mark.slow
@@ -52,7 +52,7 @@ def test_ours_passes_and_each_typical_wrong_one_fails_with_its_own_reason(
         path: why for path, why in wrong_solutions(name).items() if HANGS not in why
     }
     paths = [sheet.solution, *reasons]
-    exercise = exercises._load_module(str(sheet.check), "exercise_check").EXERCISE
+    exercise = exercises._load_exercise(str(sheet.check))
     dist.launch(
         check_all,
         *(str(sheet.check), [str(path) for path in paths], tmp_path),

@@ -6,7 +6,9 @@ The whole set: `pytest -m labs`. Twelve of them run among the slow proofs.
 from __future__ import annotations
 
 import ast
+import concurrent.futures
 import functools
+import importlib
 import os
 import pathlib
 import re
@@ -20,10 +22,11 @@ import torch
 from helpers.running import Program, wait_until
 
 from distrinews.cli import lab_commands
-from distrinews.course import labs, sheets
+from distrinews.course import file_gather, labs, sheets
 from distrinews.course.lab_process import Finished
 from distrinews.course.sheets import LABS, LabSheet
 from distrinews.errors import LabError, WrongResultError
+from distrinews.system import checkout
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NAMES = sorted(path.stem for path in LABS.glob("*.py"))
@@ -68,11 +71,11 @@ def proves(name: str, version: str, start: Start) -> None:
     ended = labs.ENDED in result.text.splitlines()
     if version == "fixed":
         assert result.code == 0, result.text
-        assert lab_commands.is_right(result), result.text
+        assert result.is_right, result.text
         assert not re.search(sheet.symptom, result.text), result.text
         return
     assert result.code in (1, 2), result.text
-    assert lab_commands.shows_symptom(sheet, result), result.text
+    assert lab_commands._shows_symptom(sheet, result), result.text
     if sheet.is_silent:
         assert ended, "a silent bug raises nothing"
         assert "Traceback" not in result.text
@@ -105,13 +108,7 @@ def test_a_lab_breaks_as_it_says_and_its_cure_cures(
 @functools.cache
 def detector(name: str) -> Callable[[object, object], None]:
     """A lab's detector, loaded as the judge of a copy loads it."""
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location(f"judge_{name}", LABS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = checkout.load_file(LABS / f"{name}.py", error=LabError, page="labs")
     detect: Callable[[object, object], None] = module.LAB.detect
     return detect
 
@@ -177,7 +174,7 @@ def command(start: Start, *words: object) -> Finished:
 def test_list_names_every_lab_without_loading_torch() -> None:
     script = (
         "import sys; from distrinews.cli import lab_commands; "
-        "lab_commands.list_labs(); "
+        "lab_commands._list(); "
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run(
@@ -194,9 +191,9 @@ def test_list_names_every_lab_without_loading_torch() -> None:
 
 def test_a_mistyped_name_gets_a_suggestion() -> None:
     with pytest.raises(LabError, match="Did you mean uneven_batches"):
-        lab_commands.run_broken("unevn-batches")
+        lab_commands._run_broken("unevn-batches")
     with pytest.raises(LabError) as caught:
-        lab_commands.run_broken("qqqq")
+        lab_commands._run_broken("qqqq")
     assert "Did you mean" not in caught.value.what
 
 
@@ -205,13 +202,13 @@ def test_an_installed_package_says_that_the_labs_need_a_checkout(
 ) -> None:
     monkeypatch.setattr(sheets, "LABS", tmp_path)
     with pytest.raises(LabError, match="the labs are not here") as caught:
-        lab_commands.list_labs()
+        lab_commands._list()
     assert "clone the repository" in caught.value.fix
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
     with pytest.raises(LabError, match=r"nowhere\.py is no file"):
-        lab_commands.check("mean_of_means", file="nowhere.py")
+        lab_commands._check("mean_of_means", file="nowhere.py")
 
 
 def learners_copy(folder: pathlib.Path, body: str) -> pathlib.Path:
@@ -323,3 +320,38 @@ def test_what_differs_by_machine_is_taken_out() -> None:
         'File "chapters/labs/x.py", line 3\n'
         "[W TIME ProcessGroup.cpp:12] pid: PID, port: PORT\n"
     )
+
+
+# --- What labs and exercises share ------------------------------------------------
+
+
+def test_ranks_meet_through_files_and_wait_for_the_last(tmp_path: pathlib.Path) -> None:
+    def gather(rank: int) -> list[object]:
+        ranks = Ranks(rank, rank, 2, torch.device("cpu"))
+        value = {"rank": rank}
+        return file_gather.gather_objects(value, ranks, folder=tmp_path, name="first")
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        early = pool.submit(gather, 1)
+        with pytest.raises(concurrent.futures.TimeoutError):  # negative control
+            early.result(timeout=0.2)
+        assert gather(0) == early.result(timeout=5) == [{"rank": 0}, {"rank": 1}]
+
+
+def test_a_file_is_run_by_its_path_whatever_it_is_called(
+    tmp_path: pathlib.Path,
+) -> None:
+    for folder in ("mine", "ours"):
+        (tmp_path / folder).mkdir()
+        text = f"OWNER = {folder!r}"
+        (tmp_path / folder / "json.py").write_text(text, encoding="utf-8")
+    mine, ours = (
+        checkout.load_file(tmp_path / folder / "json.py", error=LabError, page="labs")
+        for folder in ("mine", "ours")
+    )
+    assert (mine.OWNER, ours.OWNER) == ("mine", "ours")
+    assert not hasattr(sys.modules["json"], "OWNER")
+    # Negative control: by its name Python's own is found.
+    assert importlib.import_module("json") is sys.modules["json"]
+    with pytest.raises(LabError, match=r"notes\.txt is no Python file"):
+        checkout.load_file(tmp_path / "notes.txt", error=LabError, page="labs")

@@ -127,7 +127,7 @@ def test_chapter_02_shows_what_each_rank_held_before_and_after() -> None:
 
 def test_chapter_03_measures_and_writes_what_balance_gains() -> None:
     done = lesson("03")
-    results = json.loads(written("03").read_text(encoding="utf-8"))
+    results = json.loads(written("03").read_text(encoding="utf-8"))["figures"]
     batches = results["batches"]
     shuffled, length = batches["shuffled"], batches["length"]
     assert shuffled["num_rows"] == length["num_rows"] == 480
@@ -141,7 +141,8 @@ def test_chapter_03_measures_and_writes_what_balance_gains() -> None:
 
 def test_chapter_04_writes_the_ladder() -> None:
     assert lesson("04").code == 0
-    results = json.loads(written("04").read_text(encoding="utf-8"))
+    record = json.loads(written("04").read_text(encoding="utf-8"))
+    results = record["figures"]
     names = {"naive", "flat", "bucketed", "overlapped", "torch_ddp"}
     assert names <= results["rungs"].keys()
     for row in results["rungs"].values():
@@ -151,8 +152,8 @@ def test_chapter_04_writes_the_ladder() -> None:
     assert "torch_ddp" in results["rungs"]
     # The baseline is DDP in its best setting, and no other.
     assert results["rungs"]["torch_ddp_views"]["ratio_to_ddp"] == 1.0
-    assert results["environment"]["packages"]["torch"]
-    assert results["num_ranks"] == 2
+    assert record["environment"]["packages"]["torch"]
+    assert record["environment"]["num_ranks"] == 2
 
 
 def test_every_wrong_flag_is_named_at_once() -> None:
@@ -168,9 +169,10 @@ def test_every_wrong_flag_is_named_at_once() -> None:
 
 def test_the_committed_ladder_keeps_the_promised_figures() -> None:
     path = ROOT / "site_docs" / "benchmarks" / "results" / "sync_ladder.json"
-    results = json.loads(path.read_text(encoding="utf-8"))
-    assert results["settings"]["preset"] == "minilm"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert record["settings"]["preset"] == "minilm"
+    results = record["figures"]
     times_ms = {name: row["all_ms"] for name, row in results["rungs"].items()}
-    assert results["settings"]["num_rounds"] >= timing.FEWEST_ROUNDS
+    assert record["settings"]["num_rounds"] >= timing.FEWEST_ROUNDS
     assert grad_sync.figures(times_ms, {})["overlapped"]["ratio_to_ddp"] <= 1.03
     assert all(row["max_abs_diff"] == 0.0 for row in results["rungs"].values())

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 
+import networkx
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

@@ -14,7 +14,6 @@ import pathlib
 import re
 import subprocess
 import sys
-import threading
 import urllib.error
 import urllib.request
 import zlib
@@ -187,25 +186,8 @@ def test_what_leads_nowhere_stops_the_build(
 @pytest.fixture(scope="module")
 def origin(built: tuple[pathlib.Path, str, float]) -> Iterator[str]:
     """The address of the built site, served as `python -m distrinews docs` does."""
-    with serving(built[0]) as address:
+    with docs_site.served(built[0]) as address:
         yield address
-
-
-class serving:
-    """A folder's files on a free port of this machine."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.server = docs_site.server(folder, port=0)
-        self.thread = threading.Thread(target=self.server.serve_forever)
-
-    def __enter__(self) -> str:
-        self.thread.start()
-        return f"http://127.0.0.1:{self.server.server_port}"
-
-    def __exit__(self, *_exception: object) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -320,7 +302,7 @@ def test_a_bad_page_would_be_found(
         f"<main><h1>A</h1>{BAD.get(kind, '')}</main></body></html>",
         encoding="utf-8",
     )
-    with serving(tmp_path) as address:
+    with docs_site.served(tmp_path) as address:
         fault_lines = faults(chromium, address, ["/"], NARROW)
     assert kind in fault_lines
     assert bool(fault_lines) == bool(kind), fault_lines
@@ -342,7 +324,7 @@ def test_lighthouse_gives_three_pages_at_least_95_points_in_everything(
         check=False,
     ).returncode:
         pytest.skip("npx cannot fetch lighthouse here")
-    with serving(built[0]) as address:
+    with docs_site.served(built[0]) as address:
         for page in lighthouse.PAGES:
             # WHY the best of eight: on a busy machine the first picture comes after the
             # scripts, Lighthouse counts them as its cause, and the page has 84 points
@@ -380,7 +362,7 @@ def checkout(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib
     small_site(tmp_path, "# A\n").rename(tmp_path / "mkdocs.yml")
     tools = tmp_path / "site_docs" / "_tools"
     tools.mkdir(parents=True)
-    (tools / "some_pages.py").write_text(
+    (tools / "make_pages.py").write_text(
         "import pathlib, sys\n"
         "path = pathlib.Path('stale.txt')\n"
         "if path.exists():\n"
@@ -398,12 +380,12 @@ def test_docs_builds_refuses_what_is_stale_and_renews_it(
 ) -> None:
     out = checkout / "out"
     (checkout / "stale.txt").touch()
-    with pytest.raises(OutputError, match=r"some_pages.py: stale.txt"):
+    with pytest.raises(OutputError, match=r"make_pages.py: stale.txt"):
         docs_site.build(["--out", str(out)])
     assert not out.exists()
     docs_site.build(["--out", str(out), "--renew"])
     assert (out / "index.html").is_file()
-    assert "some_pages.py wrote stale.txt" in capfd.readouterr().out
+    assert "make_pages.py wrote stale.txt" in capfd.readouterr().out
     docs_site.build(["--out", str(out)])
 
 
@@ -451,7 +433,7 @@ def test_texts_are_packed_for_a_browser_and_types_are_right(
         headers = {"Accept-Encoding": "gzip"} if packed else {}
         return urllib.request.urlopen(urllib.request.Request(path, headers=headers))
 
-    with serving(tmp_path) as address:
+    with docs_site.served(tmp_path) as address:
         with ask(f"{address}/a.js", packed=True) as answer:
             content = answer.read()
             assert answer.headers["Content-Type"] == "text/javascript"

@@ -8,6 +8,7 @@ import shutil
 from types import ModuleType
 
 import chapter_pages as pages
+import make_pages
 import pytest
 import torch
 
@@ -21,7 +22,6 @@ LEARN = SITE / "learn"
 
 @pytest.fixture
 def captures() -> ModuleType:
-    pytest.importorskip("pty", reason="captures are made in a Unix terminal")
     return importlib.import_module("capture_chapters")
 
 
@@ -99,7 +99,7 @@ def test_a_changed_script_makes_its_page_and_the_diffs_stale(
     changed = set()
     for path in LEARN.glob("*.md"):
         text = path.read_text("utf-8")
-        if pages.render(text) != text:
+        if make_pages.render(text, pages.BLOCKS) != text:
             changed.add(path.stem)
     assert changed == {"ddp-training", "ddp-benchmark"}  # 06 shows the diff from 05
 
@@ -108,9 +108,9 @@ def test_a_changed_script_makes_its_page_and_the_diffs_stale(
 
 
 def test_two_processes_end_where_one_ended_if_they_take_its_batches() -> None:
-    import numbers_equal
+    import numbers_course
 
-    one, two, alone, pair = map(numbers_equal.end_of, numbers_equal.RUNS)
+    one, two, alone, pair = map(numbers_course.end_of, numbers_course.RUNS)
     for left, right in ((one, two), (alone, pair)):
         assert (left.loss, left.accuracy) == (right.loss, right.accuracy)
         assert left.confusion == right.confusion
@@ -118,7 +118,7 @@ def test_two_processes_end_where_one_ended_if_they_take_its_batches() -> None:
     # Negative control: other batches end elsewhere, so equality is no accident.
     assert one.loss != alone.loss
     assert one.confusion != alone.confusion
-    shown = numbers_equal.one_and_two()
+    shown = numbers_course.one_and_two()
     assert shown in (LEARN / "ddp-training.md").read_text(encoding="utf-8")
     assert "`05_ddp_training.py --num-ranks 1`" in shown
 

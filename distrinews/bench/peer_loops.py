@@ -26,7 +26,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
 from torch.utils.data import DataLoader, DistributedSampler
 
-from distrinews import training
+from distrinews import sync, training
 from distrinews.bench.peer_job import Job
 from distrinews.metrics import evaluation
 from distrinews.model import cls_token
@@ -281,7 +281,7 @@ def our_loop(job: Job, *, beyond_ddp: bool) -> int:
     settings, ranks, splits = job.settings, job.ranks, job.splits
     replica: torch.nn.Module
     if not beyond_ddp:
-        replica = DistributedDataParallel(job.net, gradient_as_bucket_view=True)
+        replica = sync.wrap_ddp(job.net)
     else:
         cls_token.compute_cls_token_only(job.net)
         if ranks.device.type == "cpu":

@@ -29,8 +29,15 @@ import torch.distributed as torch_dist
 from pydantic import Field, model_validator
 from tqdm import tqdm
 
-from distrinews import dist, model, sync, training
-from distrinews.bench import peer_job, peer_loops, peer_report, results, timing
+from distrinews import dist, sync
+from distrinews.bench import (
+    peer_job,
+    peer_loops,
+    peer_report,
+    results,
+    steps,
+    timing,
+)
 from distrinews.bench.peer_job import Job
 from distrinews.config.settings import BenchmarkSettings
 from distrinews.dist import Ranks
@@ -60,10 +67,7 @@ PEERS: dict[str, Loop] = {
     "ours": functools.partial(peer_loops.our_loop, beyond_ddp=True),
 }
 CPU = torch.device("cpu")
-PACKAGES = ("accelerate", "lightning_fabric")
-# Steps at the beginning of an epoch that are not timed: memory is allocated in them,
-# and torch's DDP puts its buckets into order.
-WARM_UP_STEPS = 2
+PACKAGES = ("accelerate", "datasets", "lightning_fabric")
 
 
 class PeerSettings(BenchmarkSettings):
@@ -126,11 +130,12 @@ def check(settings: PeerSettings) -> None:
             page="benchmark-peers",
         )
     held_out, size = settings.validation_rows or 0, settings.global_batch_size
-    needed = held_out + (WARM_UP_STEPS + 1) * size
+    needed = held_out + (timing.NUM_WARMUPS + 1) * size
     if settings.train_rows is not None and settings.train_rows < needed:
         raise SettingsError(
             f"--train-rows {settings.train_rows} are too few to time: {held_out} are "
-            f"set aside, and the first {WARM_UP_STEPS} steps of {size} do not count.",
+            f"set aside, and the first {timing.NUM_WARMUPS} steps of {size} do not "
+            "count.",
             why="there would be no step to time.",
             fix=f"--train-rows {needed + 7 * size}",
             page="benchmark-peers",
@@ -159,29 +164,22 @@ def measure(
         every rank.
     """
     data = _datasets(splits)
-    names = list(loops)
     num_steps = len(splits.train_rows) // settings.global_batch_size
     bar = tqdm(
         total=settings.num_rounds * len(loops) * num_steps, disable=not ranks.is_main
     )
     rounds_by_name: dict[str, list[dict[str, Any]]] = {name: [] for name in loops}
-    for number in range(settings.num_rounds):
+    for number, name in timing.turns(list(loops), num_rounds=settings.num_rounds):
         recipe = settings.model_copy(update={"seed": settings.seed + number})
-        for name in names if number % 2 == 0 else reversed(names):
-            bar.set_description(name)
-            training.seed_weights(recipe.seed)
-            net = model.build(
-                recipe.preset,
-                dropout=recipe.dropout,
-                vocabulary_size=len(splits.tokenizer),
-            ).to(ranks.device)
-            job = Job(net, splits, *data, recipe, ranks, on_step_end=bar.update)
-            torch_dist.barrier()
-            with _suppress_output():
-                num_evaluated = loops[name](job)
-            rounds_by_name[name].append(_summarise_epoch(job, num_evaluated))
-            del job, net
-            gc.collect()  # a loop's wrapper and its model reference each other
+        bar.set_description(name)
+        net = steps.build_net(splits, ranks, settings=recipe)
+        job = Job(net, splits, *data, recipe, ranks, on_step_end=bar.update)
+        torch_dist.barrier()
+        with _suppress_output():
+            num_evaluated = loops[name](job)
+        rounds_by_name[name].append(_summarise_epoch(job, num_evaluated))
+        del job, net
+        gc.collect()  # a loop's wrapper and its model reference each other
     bar.close()
     return {
         name: peer_report.summarise(rounds)
@@ -230,9 +228,9 @@ def _summarise_epoch(job: Job, num_evaluated: int) -> dict[str, Any]:
     widest = job.ranks.world_size * sum(largest for largest, _ in by_step)
     computed = sum(total for _, total in by_step)
     size = job.settings.global_batch_size
-    seconds = max(each[-1] - each[WARM_UP_STEPS - 1] for each in step_ends_s)
+    seconds = max(each[-1] - each[timing.NUM_WARMUPS - 1] for each in step_ends_s)
     return {
-        "samples_per_s": (len(step_ends_s[0]) - WARM_UP_STEPS) * size / seconds,
+        "samples_per_s": (len(step_ends_s[0]) - timing.NUM_WARMUPS) * size / seconds,
         "num_steps": len(step_ends_s[0]),
         "loss": test_metrics.loss,
         "accuracy": test_metrics.accuracy,
@@ -261,7 +259,5 @@ def run(ranks: Ranks, settings: PeerSettings) -> None:
     kept = splits.train_rows[: num_batches * settings.global_batch_size]
     splits = dataclasses.replace(splits, train_rows=kept)
     result = measure(splits, ranks, settings=settings)
-    with dist.raise_together():
-        if ranks.is_main:
-            print(peer_report.table(result, num_rows=len(splits.validation_rows)))
-            results.save(settings, "peers", figures=result, ranks=ranks)
+    table = peer_report.table(result, num_rows=len(splits.validation_rows))
+    results.print_and_save(settings, "peers", table, figures=result, ranks=ranks)

@@ -28,8 +28,7 @@ import os
 import pathlib
 import sys
 import tempfile
-from collections.abc import Generator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as torch_dist
@@ -37,8 +36,9 @@ from torch import nn
 
 from distrinews import dist
 from distrinews.dist import process_group
-from distrinews.errors import MissingGradientError, SetupError
+from distrinews.errors import SetupError
 from distrinews.sync import sparse_embedding
+from distrinews.sync.wrappers import HookedModule
 
 __all__ = ["SharedMemoryDDP"]
 
@@ -48,7 +48,7 @@ __all__ = ["SharedMemoryDDP"]
 ELEMENTS_AT_ONCE = 64 * 1024
 
 
-class SharedMemoryDDP(nn.Module):
+class SharedMemoryDDP(HookedModule):
     """Wrap a model so that `backward()` leaves averaged gradients on every rank.
 
     Used like torch's `DistributedDataParallel`. Alone it only passes calls through.
@@ -86,10 +86,8 @@ class SharedMemoryDDP(nn.Module):
     def __init__(
         self, module: nn.Module, *, min_rows: int = sparse_embedding.MIN_ROWS
     ) -> None:
-        super().__init__()
-        self.module = module
+        super().__init__(module)
         self._ranks = dist.current()
-        self._sync, self._in_backward = True, False
         if self._ranks.world_size == 1:
             return
         named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
@@ -106,40 +104,13 @@ class SharedMemoryDDP(nn.Module):
         # WHY no vote: the ranks hold the same architecture, so all of them raise, and
         # none is in a collective yet.
         self._dtype = _only_dtype(dense)
-        for tensor in [*module.parameters(), *module.buffers()]:
-            torch_dist.broadcast(tensor.detach(), src=0)
+        self._copy_from_rank_0()
         self._tables = [_SharedTable(table, self._ranks) for table in tables.values()]
         self._missing: set[str] = set()
         self._views: dict[str, torch.Tensor] = {}
         self._names = {name for name, _ in named}
         self._share_dense_gradients(dense)
-        for name, param in named:
-            self._register_hook(name, param)
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the module.
-
-        Args:
-            *args: For the module.
-            **kwargs: For the module.
-
-        Returns:
-            What the module returns.
-        """
-        return self.module(*args, **kwargs)
-
-    @contextlib.contextmanager
-    def no_sync(self) -> Generator[None, None, None]:
-        """Let gradients add up locally: no `backward()` inside communicates.
-
-        Yields:
-            None.
-        """
-        before, self._sync = self._sync, False
-        try:
-            yield
-        finally:
-            self._sync = before
+        self._register_hooks()
 
     def _share_dense_gradients(self, named: list[tuple[str, nn.Parameter]]) -> None:
         """Give every gradient a view into this rank's row of the shared memory."""
@@ -150,33 +121,26 @@ class SharedMemoryDDP(nn.Module):
         ):
             self._views[name] = part.view_as(param)
 
-    def _register_hook(self, name: str, param: nn.Parameter) -> None:
-        def on_gradient(_: torch.Tensor) -> None:
-            if not self._sync:
-                return
-            if not self._in_backward:
-                self._in_backward, self._missing = True, set(self._names)
-                engine = torch.autograd.Variable._execution_engine
-                engine.queue_callback(self._finish_backward)
-            self._missing.discard(name)
-            view = self._views.get(name)
-            if view is not None and param.grad is not None:
-                # WHY divide before the sum: as DDP does; see `distrinews.sync.overlap`.
-                torch.mul(param.grad, 1 / self._ranks.world_size, out=view)
-                param.grad = view
+    def _begin_backward(self) -> None:
+        self._missing = set(self._names)
 
-        param.register_post_accumulate_grad_hook(on_gradient)
+    def _take_gradient(self, name: str, param: nn.Parameter) -> None:
+        self._missing.discard(name)
+        view = self._views.get(name)
+        if view is not None and param.grad is not None:
+            # WHY divide before the sum: as DDP does; see `distrinews.sync.overlap`.
+            torch.mul(param.grad, 1 / self._ranks.world_size, out=view)
+            param.grad = view
 
     def _finish_backward(self) -> None:
         """Backward is over: synchronise, sum, synchronise."""
-        self._in_backward = False
         for table in self._tables:
             table.write_rows()
         # The vote is the first meeting: nobody reads before all have written.
         num_missing = torch.tensor([len(self._missing)])
         torch_dist.all_reduce(num_missing)
         if num_missing.item():
-            dist.vote_then_raise(self._unused_error())
+            self._raise_unused(self._missing)
         self._sum_own_chunk()
         for table in self._tables:
             table.sum_rows()
@@ -196,21 +160,6 @@ class SharedMemoryDDP(nn.Module):
                 sums.add_(part)
             for part in other_parts:
                 part.copy_(sums)
-
-    def _unused_error(self) -> MissingGradientError | None:
-        """What this rank lacks, as an error that names it."""
-        if not self._missing:
-            return None
-        names = [name for name in self._names if name in self._missing]
-        return MissingGradientError(
-            f"rank {self._ranks.rank}: backward() reached no gradient of "
-            f"{len(names)} trainable parameter(s): {sorted(names)}.",
-            why="the loss does not depend on them here; on another rank it may, and "
-            "the mean would mix gradients with nothing.",
-            fix="use them in the loss on every rank, or freeze them with "
-            "requires_grad_(False) before wrapping the model.",
-            page="missing-gradient",
-        )
 
 
 def _only_dtype(named: Sequence[tuple[str, nn.Parameter]]) -> torch.dtype:

@@ -27,7 +27,8 @@ __all__ = ["draw", "origin"]
 
 
 def _averaging(record: dict[str, Any]) -> str:
-    return averaging.table(record["figures"])
+    shown = record["figures"]
+    return f"{averaging.table(shown)}\n\n{averaging.saved_text(shown)}".rstrip()
 
 
 def _scaling(record: dict[str, Any]) -> str:
