@@ -259,6 +259,12 @@ def test_more_ranks_than_cores_are_told_what_to_expect(
     assert not captured.out
 
 
+def renew(site: pathlib.Path, *flags: str, expect: int = 0) -> Any:
+    """Draw the benchmarks' blocks of a copied site, or check them."""
+    words = (site / "_tools" / "make_pages.py", "benchmark_pages", *flags)
+    return call(*words, folder=site.parent, expect=expect)
+
+
 @pytest.fixture
 def site(tmp_path: pathlib.Path) -> pathlib.Path:
     """The pages with their files and their tool, to be spoilt."""

@@ -25,6 +25,7 @@ from distrinews.cli import lab_commands
 from distrinews.course import file_gather, labs, sheets
 from distrinews.course.lab_process import Finished
 from distrinews.course.sheets import LABS, LabSheet
+from distrinews.dist import Ranks
 from distrinews.errors import LabError, WrongResultError
 from distrinews.system import checkout
 

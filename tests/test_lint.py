@@ -351,6 +351,7 @@ def test_an_error_with_a_stale_anchor_would_be_found() -> None:
     source = 'raise E("x", why="", fix="", page="nope")\nFinding(1, 2, 3, 4, "other")'
     assert pages.named_anchors(source) == {"nope": 1, "other": 2}
     assert pages.named_anchors("E(page=page)") == {}  # the caller names it
+    assert pages.named_anchors("E(page=f'{kind}s')") == {r"[\w-]+s": 1}
     assert pages.named_anchors("E(page=a + b)") == {"a + b": 1}  # and so is no anchor
 
 

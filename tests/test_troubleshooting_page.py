@@ -13,6 +13,10 @@ PAGE = ROOT / "site_docs" / "troubleshooting.md"
 DATA = ROOT / "distrinews" / "doctor" / "troubles.json"
 
 
+def renewed(page: str) -> str:
+    return make_pages.render(page, troubleshooting_page.BLOCKS)
+
+
 def test_a_changed_cure_makes_the_page_stale() -> None:
     """Negative control."""
     page, data = PAGE.read_text("utf-8"), DATA.read_text("utf-8")
