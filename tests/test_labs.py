@@ -26,7 +26,6 @@ from distrinews.course import file_gather, labs, sheets
 from distrinews.course.lab_process import Finished
 from distrinews.course.sheets import LABS, LabSheet
 from distrinews.dist import Ranks
-from distrinews.doctor import catalogue
 from distrinews.errors import LabError, WrongResultError
 from distrinews.system import checkout
 
@@ -104,68 +103,6 @@ def test_a_lab_breaks_as_it_says_and_its_cure_cures(
     proves(name, version, start)
 
 
-# --- What the files say ---------------------------------------------------------
-
-
-def test_there_are_enough_labs_and_the_core_is_among_them() -> None:
-    silent = [name for name in NAMES if LabSheet.read(name).is_silent]
-    assert sheets.lab_names() == NAMES
-    assert len(NAMES) == 41
-    assert len(silent) == 20
-    assert len(CORE) == 12
-    assert set(CORE) <= set(NAMES)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_lab_is_short_and_its_header_is_complete(name: str) -> None:
-    text = (LABS / f"{name}.py").read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 80
-    sheet = LabSheet.read(name)
-    assert list(sheet.fields) == list(sheets.LAB_FIELDS)
-    assert sheet.title.endswith(".")
-    assert re.fullmatch(
-        r"https://github\.com/[\w.-]+/[\w.-]+/(issues|pull)/\d+", sheet.fields["Source"]
-    )
-    assert re.fullmatch(r"(understand|learn)/[a-z0-9-]+", sheet.fields["Concept"])
-    assert sheet.fields["Silent"] in ("yes", "no")
-    assert re.fullmatch(r"\d+ s", sheet.fields["Takes"])
-    assert sheet.fields["Question"].endswith("?")
-    defined = [n.name for n in ast.parse(text).body if isinstance(n, ast.FunctionDef)]
-    assert {"broken", "fixed", "detect"} <= set(defined)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_captured_output_is_this_labs_and_names_no_machine(name: str) -> None:
-    first, _, text = (
-        (LABS / "captured" / f"{name}.txt").read_text(encoding="utf-8").partition("\n")
-    )
-    shape = r"# torch \d\S+, Python 3\.\d+\.\d+, \w+, \d{4}-\d\d-\d\d"
-    assert re.fullmatch(shape, first)
-    assert re.search(LabSheet.read(name).symptom, text)
-    assert str(ROOT) not in text
-    assert lab_commands.normalised(text) == text
-
-
-def test_every_lab_belongs_to_an_entry_of_the_catalogue() -> None:
-    slugs = {trouble.slug for trouble in catalogue.read().troubles}
-    assert {name.replace("_", "-") for name in NAMES} <= slugs
-
-
-def test_nothing_is_captured_of_a_lab_that_does_not_exist() -> None:
-    captured = sorted(path.stem for path in (LABS / "captured").glob("*.txt"))
-    assert captured == NAMES
-
-
-def test_the_learners_page_lists_every_lab() -> None:
-    page = (ROOT / "site_docs" / "learn" / "labs.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", page, re.MULTILINE))
-    assert rows == {
-        name: f"{sheet.title} | {'silent' if sheet.is_silent else 'loud'}"
-        for name in NAMES
-        for sheet in [LabSheet.read(name)]
-    }
-
-
 # --- The detectors --------------------------------------------------------------
 
 
@@ -205,13 +142,16 @@ NOT_NUMBERS = {  # their detectors compare models over ranks, or with another mo
 }
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - NOT_NUMBERS))
-def test_a_detector_refuses_what_no_version_returns(name: str) -> None:
+def test_a_detector_refuses_what_no_version_returns() -> None:
     """Negative control: no lab is passed by returning just anything."""
     from distrinews import dist
 
-    with pytest.raises(WrongResultError):
-        detector(name)(dist.current(), -12345)
+    for name in sorted(set(NAMES) - NOT_NUMBERS):
+        try:
+            detector(name)(dist.current(), -12345)
+        except WrongResultError:
+            continue
+        pytest.fail(f"the detector of {name} takes anything")
 
 
 def test_the_detector_of_a_prefix_refuses_other_weights() -> None:

@@ -1,8 +1,8 @@
 """Proofs for the built site: complete, accessible, and alone with its reader.
 
-One strict build and one browser for all of them. Every page is looked at once (light,
-1280 pixels, everything unfolded, widgets in mid-run); dark and 360 pixels on the pages
-with pictures and on a sample. `SITE_FULL=1` looks at all pages in all four ways.
+One strict build and one browser for all of them. The pages with pictures and a sample
+of the others are looked at, most of them light and 1280 pixels wide. All pages in all
+four looks, everything unfolded, and Lighthouse: `.ci/endurance pages`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ pytest.importorskip("mkdocstrings")
 import docs_site
 from helpers import browsing, site_crawl
 from helpers.running import wait_until
-from helpers.site_crawl import DARK, FULL, LIGHT, NARROW, NARROW_DARK, Look
+from helpers.site_crawl import DARK, LIGHT, NARROW, NARROW_DARK, Look
 
 from distrinews.errors import OutputError, SettingsError, SetupError
 
@@ -212,8 +212,6 @@ def faults(
 
 def sample(folder: pathlib.Path, *, parts: int) -> list[str]:
     """The pages with pictures, and one in so many of the others, always the same."""
-    if FULL:
-        return pages_of(folder)
     return [
         page
         for page in pages_of(folder)
@@ -222,18 +220,30 @@ def sample(folder: pathlib.Path, *, parts: int) -> list[str]:
     ]
 
 
-def test_every_page_is_accessible_fits_and_asks_nobody_else(
+def test_pages_are_accessible_fit_and_ask_nobody_else(
     chromium: Any, origin: str, built: tuple[pathlib.Path, str, float]
+) -> None:
+    pages = sample(built[0], parts=3)
+    assert len(pages) >= 25  # the guard: pages were found
+    assert faults(chromium, origin, pages, LIGHT, site_crawl.use_widgets) == ""
+
+
+@pytest.mark.endurance
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("look", site_crawl.LOOKS, ids=lambda look: look.name)
+def test_every_page_in_every_look_with_all_that_is_folded_is_as_good(
+    look: Look, chromium: Any, origin: str, built: tuple[pathlib.Path, str, float]
 ) -> None:
     pages = pages_of(built[0])
     assert len(pages) >= 80  # the guard: pages were found
-    assert faults(chromium, origin, pages, LIGHT, site_crawl.use_widgets) == ""
+    unfold = functools.partial(site_crawl.use_widgets, num_sources=10_000)
+    assert faults(chromium, origin, pages, look, unfold) == ""
 
 
 def test_pages_on_a_telephone_in_the_dark_are_as_good(
     chromium: Any, origin: str, built: tuple[pathlib.Path, str, float]
 ) -> None:
-    pages = sample(built[0], parts=5)
+    pages = sample(built[0], parts=8)
     assert len(pages) >= 10
     assert faults(chromium, origin, pages, NARROW_DARK, site_crawl.open_details) == ""
 
@@ -242,9 +252,7 @@ def test_pages_on_a_telephone_in_the_dark_are_as_good(
 def test_the_other_two_looks_are_as_good(
     look: Look, chromium: Any, origin: str, built: tuple[pathlib.Path, str, float]
 ) -> None:
-    pages = pages_of(built[0])
-    if not FULL:
-        pages = [page for page in pages if zlib.crc32(page.encode()) % 8 == 1]
+    pages = [page for page in pages_of(built[0]) if zlib.crc32(page.encode()) % 8 == 1]
     assert len(pages) >= 5
     assert faults(chromium, origin, pages, look, site_crawl.open_details) == ""
 
@@ -300,6 +308,7 @@ def test_a_bad_page_would_be_found(
     assert bool(fault_lines) == bool(kind), fault_lines
 
 
+@pytest.mark.endurance
 @pytest.mark.timeout(900)
 def test_lighthouse_gives_three_pages_at_least_95_points_in_everything(
     built: tuple[pathlib.Path, str, float],
