@@ -10,9 +10,8 @@ Left out  What the ranks do with the rows (chapter 04).
 
 Run       python chapters/03_data_sharding.py
           python chapters/03_data_sharding.py --preset tiny --num-ranks 4
-Expect    Tables of who reads what, an accuracy that padding fakes, and how many more
-          rows per second your machine trains when batches are balanced by length.
-Takes     One to two minutes on two CPU cores; --preset tiny: fifteen seconds.
+Expect    Tables of who reads what, an accuracy that padding fakes, rows per second.
+Takes     About half a minute on two CPU cores; --preset tiny: fifteen seconds.
 """
 
 from __future__ import annotations
