@@ -264,7 +264,7 @@ def _train_vocabulary(texts: Iterable[str], **options: Any) -> PreTrainedTokeniz
     trainer = BertWordPieceTokenizer(lowercase=True)
     texts = list(texts)
     letters = Counter(
-        letter for text in texts for letter in trainer.normalize(text) if letter != " "
+        letter for text in texts for letter in trainer.normalizer.normalize_str(text) if letter != " "
     )
     by_frequency = sorted(letters, key=lambda letter: (-letters[letter], letter))
     alphabet = sorted(by_frequency[:MAX_ALPHABET])
