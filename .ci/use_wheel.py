@@ -63,7 +63,7 @@ def train(ranks: dist.Ranks, run: pathlib.Path) -> None:
     inputs, labels = labelled_rows()
     torch.manual_seed(1)
     net = nn.Linear(NUM_FEATURES, len(CLASSES))
-    optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=1.0, momentum=0.5)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=4, gamma=0.5)
     sampler = sharding.ShuffledBatchSampler(
         NUM_ROWS, ranks, global_batch_size=GLOBAL_BATCH_SIZE, seed=1
@@ -158,9 +158,10 @@ def predict(work: pathlib.Path) -> None:
 def command(*arguments: str, text: str = "", exit_code: int = 0) -> str:
     """What the installed command prints, both streams."""
     program = shutil.which("distrinews", path=str(pathlib.Path(sys.executable).parent))
-    claim("there is a command `distrinews`", program is not None)
+    if program is None:
+        sys.exit("NOT TRUE: there is a command `distrinews`")
     done = subprocess.run(
-        [str(program), *arguments],
+        [program, *arguments],
         input=text,
         capture_output=True,
         encoding="utf-8",

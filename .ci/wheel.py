@@ -110,8 +110,8 @@ def build(work: pathlib.Path, *, tracked: list[str]) -> tuple[pathlib.Path, ...]
     # WHY a copy: building leaves `build/` behind, and a later wheel would take over
     # files from there that have left the checkout.
     source, built, direct = (work / name for name in ("source", "built", "direct"))
-    # WHY without tests: setuptools adds tests/test*.py to an sdist, and no more; they
-    # cannot run without their helpers and the pages.
+    # WHY without tests: setuptools would add tests/test*.py to the sdist, but none of
+    # the helpers without which they cannot run.
     for name in (name for name in tracked if not name.startswith("tests/")):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, source / name)

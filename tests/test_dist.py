@@ -292,7 +292,9 @@ def test_a_headline_in_cyrillic_is_printed_on_a_console_that_cannot_show_it(
     as_on_windows: tuple[Facts, Program],
 ) -> None:
     written = dist_program.HEADLINE.encode("cp1252", "backslashreplace").decode()
-    assert as_on_windows[1].out.splitlines() == [written]
+    # gloo of torch 2.10 prints there whom it met; that of 2.13 does not.
+    lines = as_on_windows[1].out.splitlines()
+    assert [line for line in lines if not line.startswith("[Gloo] ")] == [written]
     with pytest.raises(UnicodeEncodeError):  # negative control: it really cannot
         dist_program.HEADLINE.encode("cp1252")
 
@@ -303,7 +305,9 @@ def test_nothing_is_left_in_a_temporary_folder_with_spaces_and_umlauts(
     store = as_on_windows[0][0]["who"]["env"]["DISTRINEWS_STORE"]
     assert "Jörg" in store
     assert " " in store
-    assert as_on_windows[1].temporary_files() == []
+    # torch 2.10 makes a cache there for torch.compile; 2.13 does not.
+    left = as_on_windows[1].temporary_files()
+    assert [name for name in left if not name.startswith("torchinductor_")] == []
 
 
 # --- setup ----------------------------------------------------------------------
