@@ -214,37 +214,25 @@ class Service:
         limit = self.settings.max_characters
         faults = []
         for index, text in enumerate(texts):
+            detail = ""
             if not re.search(NOT_BLANK, text):
-                faults.append(Fault(pointer=pointer.format(index), detail="Empty."))
+                detail = "Empty."
             elif len(text) > limit:
                 detail = f"A text may have {limit:,} characters."
-                faults.append(Fault(pointer=pointer.format(index), detail=detail))
             elif LONE_SURROGATE.search(text):
                 detail = "Holds half a character (a lone surrogate)."
+            if detail:
                 faults.append(Fault(pointer=pointer.format(index), detail=detail))
         if faults:
             raise ProblemError("invalid", errors=faults)
-        if sum(map(len, texts)) <= INLINE_CHARACTERS:
-            items = self._encode_now(texts)
-        else:
-            items = await asyncio.to_thread(self._encode_now, texts)
-        for index, item in enumerate(items):
-            if item is None:
-                where = pointer.format(index)
-                faults.append(Fault(pointer=where, detail="Not readable as text."))
-        if faults:
-            raise ProblemError("invalid", errors=faults)
-        return [item for item in items if item is not None]
 
-    def _encode_now(self, texts: Sequence[str]) -> list[Encoded | None]:
-        """None in place of a text that cannot be read."""
-        items: list[Encoded | None] = []
-        for text in texts:
-            item = None
-            with contextlib.suppress(DistriNewsError):
-                item = self.classifier.encode(text) if self.classifier else None
-            items.append(item)
-        return items
+        # It refuses only what was refused above: blanks and lone surrogates.
+        def encode() -> list[Encoded]:
+            return [self.classifier.encode(text) for text in texts]  # type: ignore[union-attr]
+
+        if sum(map(len, texts)) <= INLINE_CHARACTERS:
+            return encode()
+        return await asyncio.to_thread(encode)
 
     def _count_answer(
         self, answer: Prediction | Exception

@@ -10,7 +10,7 @@ Left out  Every second process (chapter 05 is this loop on several).
 Run       python chapters/01_single_gpu.py                    a GPU if there is one
           python chapters/01_single_gpu.py --preset tiny      a quick look, 20 seconds
 Expect    A falling loss, an accuracy on test rows, three headlines with probabilities.
-Takes     Two minutes on two CPU cores.
+Takes     About a minute on two CPU cores.
 """
 
 from __future__ import annotations

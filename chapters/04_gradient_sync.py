@@ -27,7 +27,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from distrinews import dist, sync
-from distrinews.bench import grad_sync
+from distrinews.bench import grad_sync, results
 from distrinews.config.flags import parse
 from distrinews.course import lessons
 from distrinews.sync import wrong
@@ -41,7 +41,7 @@ def learn(ranks: dist.Ranks, settings: lessons.TimingSettings) -> None:
 
     # --8<-- [start:variants]
     # 2. Every variant gives the same gradients ----------------------------------
-    variants = grad_sync.build_variants(net, ranks)  # a replica for each
+    variants = grad_sync.build_variants(net)  # a replica for each
     for variant in variants.values():
         # Forward, backward, average: see distrinews/sync/average.py.
         variant.backward(batches[0])
@@ -94,7 +94,8 @@ def learn(ranks: dist.Ranks, settings: lessons.TimingSettings) -> None:
         equal = max(gaps.values()) < 1e-6
         caught = min(wrong_drifts) > 0 or ranks.world_size == 1
         print("verdict:", "as promised" if right and equal and caught else "BROKEN")
-    lessons.write_figures(settings, ranks, figures={"rungs": figures, "drift": drifts})
+        figures = {"rungs": figures, "drift": drifts}
+        results.save(settings, "gradient_sync", figures=figures, ranks=ranks)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ Run       python chapters/05_ddp_training.py                  two processes, any
           python chapters/05_ddp_training.py --num-ranks 1    the same steps, alone
           bash chapters/launch.sh chapters/05_ddp_training.py   torchrun: Linux, Kaggle
 Expect    A falling loss, an accuracy on test rows, three headlines with probabilities.
-Takes     One to two minutes on two CPU cores.
+Takes     About a minute on two CPU cores.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ Run       python chapters/06_ddp_benchmark.py
           python chapters/06_ddp_benchmark.py --preset tiny --num-rounds 20
           bash chapters/launch.sh chapters/06_ddp_benchmark.py    Kaggle's two GPUs
 Expect    A table, what it means for your machine, a picture, a timeline, a report.
-Takes     Two to four minutes on two CPU cores.
+Takes     One to two minutes on two CPU cores.
 """
 
 from __future__ import annotations

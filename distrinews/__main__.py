@@ -18,7 +18,6 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command that the arguments name."""
-    console.quiet_interrupts()
     console.run(_run)
 
 

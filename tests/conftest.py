@@ -8,11 +8,14 @@ from collections.abc import Callable, Generator
 
 import pytest
 import torch
+from helpers import warm
 from helpers.running import Program
+
+from distrinews.dist import spawn
 
 # WHY: pytest would import them to look for doctests; they are programs, and some need
 # an optional package or take the place of one.
-collect_ignore = ["helpers", "load.py"]
+collect_ignore = ["helpers", "lint", "load.py"]
 
 LAUNCHER_VARIABLES = (
     "RANK",
@@ -40,6 +43,20 @@ def _few_threads() -> None:
     # WHY one: the proofs' models are so small that two threads wait for each other
     # longer than they compute; on a busy machine ten times longer (measured).
     torch.set_num_threads(1)
+
+
+# What these prove is the start of a rank itself, or needs CUDA, which survives no fork.
+COLD_STARTS = {"test_dist", "test_gpu", "test_gpus", "test_machine", "test_spawn"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _ranks_start_warm(request: pytest.FixtureRequest) -> Generator[None, None, None]:
+    if not warm.AVAILABLE or request.path.stem in COLD_STARTS:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spawn, "multiprocessing", warm.in_place_of_spawn())
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -158,14 +158,13 @@ def compare(
     }
     for server in servers:
         server.suspend()
-    for _ in range(rounds):
-        for server in servers:
-            server.resume()
-            wrk(server.url, bodies, seconds=1)  # warm again
-            counts = wrk(server.url, bodies, seconds=seconds)
-            print(server.name, counts, flush=True)
-            rounds_by_name[server.name].append(counts)
-            server.suspend()
+    for _, server in timing.turns(servers, num_rounds=rounds):
+        server.resume()
+        wrk(server.url, bodies, seconds=1)  # warm again
+        counts = wrk(server.url, bodies, seconds=seconds)
+        print(server.name, counts, flush=True)
+        rounds_by_name[server.name].append(counts)
+        server.suspend()
     return {
         name: _median_round(rounds_of_server)
         for name, rounds_of_server in rounds_by_name.items()

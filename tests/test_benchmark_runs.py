@@ -25,7 +25,6 @@ from distrinews.training import corpus
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CHAPTER_06 = ROOT / "chapters" / "06_ddp_benchmark.py"
-PAGES = ROOT / "site_docs" / "_tools" / "benchmark_pages.py"
 
 
 def call(
@@ -260,8 +259,10 @@ def test_more_ranks_than_cores_are_told_what_to_expect(
     assert not captured.out
 
 
-def test_every_page_shows_the_numbers_of_its_file(tmp_path: pathlib.Path) -> None:
-    call(PAGES, "--check", folder=tmp_path)
+def renew(site: pathlib.Path, *flags: str, expect: int = 0) -> Any:
+    """Draw the benchmarks' blocks of a copied site, or check them."""
+    words = (site / "_tools" / "make_pages.py", "benchmark_pages", *flags)
+    return call(*words, folder=site.parent, expect=expect)
 
 
 @pytest.fixture
@@ -269,7 +270,7 @@ def site(tmp_path: pathlib.Path) -> pathlib.Path:
     """The pages with their files and their tool, to be spoilt."""
     copied = tmp_path / "site_docs"
     shutil.copytree(ROOT / "site_docs", copied)
-    call(copied / "_tools" / PAGES.name, "--check", folder=tmp_path)
+    renew(copied, "--check")
     return copied
 
 
@@ -279,10 +280,9 @@ def test_a_page_with_another_number_is_found(site: pathlib.Path) -> None:
     page = site / "understand" / "faster-than-ddp.md"
     text = page.read_text(encoding="utf-8")
     page.write_text(text.replace("0.0e+00", "1.0e+00", 1), encoding="utf-8")
-    tool = site / "_tools" / PAGES.name
-    done = call(tool, "--check", folder=site.parent, expect=1)
+    done = renew(site, "--check", expect=1)
     assert done.stdout.split() == ["site_docs/understand/faster-than-ddp.md"]
-    call(tool, folder=site.parent)  # renewed, it is what it was
+    renew(site)  # renewed, it is what it was
     assert page.read_text(encoding="utf-8") == text
 
 
@@ -293,20 +293,19 @@ def test_a_readme_with_another_number_than_its_record_is_found(
     readme = site.parent / "README.md"
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     readme.write_text(text, encoding="utf-8")
-    tool = site / "_tools" / PAGES.name
-    call(tool, "--check", folder=site.parent)
+    renew(site, "--check")
     # Negative control: a figure that somebody typed.
     [line] = [line for line in text.splitlines() if "overlapped gradient" in line]
     readme.write_text(text.replace(line, line + " 0.97x"), encoding="utf-8")
-    done = call(tool, "--check", folder=site.parent, expect=1)
+    done = renew(site, "--check", expect=1)
     assert done.stdout.split() == ["README.md"]
     # And the page beside it follows the same file.
-    call(tool, folder=site.parent)
+    renew(site)
     path = site / "benchmarks" / "results" / "independent.json"
     record = json.loads(path.read_text(encoding="utf-8"))
     record["main_job"]["ratio"]["trainer"] = 3.21
     path.write_text(json.dumps(record), encoding="utf-8")
-    done = call(tool, "--check", folder=site.parent, expect=1)
+    done = renew(site, "--check", expect=1)
     assert done.stdout.split() == ["site_docs/benchmarks/index.md", "README.md"]
 
 
@@ -324,11 +323,11 @@ def test_a_contributors_file_becomes_a_line_of_the_page(site: pathlib.Path) -> N
     theirs = results_folder / "scaling-theirs.json"
     results.write(theirs, record)
     call("-m", "distrinews", "benchmark", "check", theirs, folder=site.parent)
-    tool, page = site / "_tools" / PAGES.name, site / "benchmarks" / "speed-up.md"
-    done = call(tool, "--check", folder=site.parent, expect=1)
+    page = site / "benchmarks" / "speed-up.md"
+    done = renew(site, "--check", expect=1)
     assert done.stdout.split() == ["site_docs/benchmarks/speed-up.md"]
     before = page.read_text(encoding="utf-8").splitlines()
-    call(tool, folder=site.parent)
+    renew(site)
     after = page.read_text(encoding="utf-8").splitlines()
     assert len(after) == len(before) + 1
     [line] = [line for line in after if "scaling-theirs.json" in line]
@@ -338,19 +337,19 @@ def test_a_contributors_file_becomes_a_line_of_the_page(site: pathlib.Path) -> N
     # From a busy machine it is shown as such, and refused as a contribution.
     record["figures"]["weak"]["noisy"] = True
     results.write(theirs, record)
-    call(tool, folder=site.parent)
+    renew(site)
     assert "scaling-theirs.json (noisy)" in page.read_text(encoding="utf-8")
     refused = ("-m", "distrinews", "benchmark", "check", theirs)
     assert "too noisy" in call(*refused, folder=site.parent, expect=2).stderr
     # One that lacks what the page shows is an error by name.
     del record["figures"]["weak"]
     results.write(theirs, record)
-    done = call(tool, "--check", folder=site.parent, expect=1)
+    done = renew(site, "--check", expect=1)
     assert "scaling-theirs.json" in done.stderr
     assert "'weak'" in done.stderr
     # Negative control: a file that may not be published is an error, and no line.
     results.write(theirs, record | {"commit": "unknown"})
-    done = call(tool, "--check", folder=site.parent, expect=1)
+    done = renew(site, "--check", expect=1)
     assert "nobody could check out" in done.stderr
     words = ("benchmark", "check", theirs)
     done = call("-m", "distrinews", *words, folder=site.parent, expect=2)
@@ -389,7 +388,10 @@ def test_what_touched_rows_save_is_split_only_where_it_was_measured() -> None:
     # Negative control: a difference that the rounds do not agree on is none.
     rounds["unsynced_touched_rows"] = [{"total": ms} for ms in (60, 80, 65, 75, 68)]
     text = averaging.saved_text(averaging.figures(rounds, {}))
-    assert "save 30 ms (30 to 30) of a step: no difference (-10 to 10 ms) by" in text
+    assert "save 30 ms (30 to 30) of a step" in text
+    assert (
+        "nothing that was measured (2 ms (-10 to 10)): what they save is send" in text
+    )
 
 
 def test_the_ratio_is_that_of_the_same_round() -> None:

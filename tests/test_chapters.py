@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import json
 import pathlib
 import re
@@ -274,27 +273,7 @@ def test_under_the_conditions_of_windows_the_chapter_gives_the_same_result() -> 
     )
 
 
-# --- What a chapter looks like --------------------------------------------------
-
-
-def test_there_are_chapters_to_look_at() -> None:
-    assert {CHAPTER_01, CHAPTER_05} <= set(CHAPTERS)
-
-
-@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
-def test_a_chapter_is_short_and_its_header_says_what_to_expect(
-    chapter: pathlib.Path,
-) -> None:
-    text = chapter.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 120
-    header = text.split('"""')[1]
-    positions = [
-        header.find(f"\n{word} ")
-        for word in ("Question", "Predict", "Run", "Expect", "Takes")
-    ]
-    assert min(positions) > 0, positions
-    assert positions == sorted(positions)
-    assert f"python chapters/{chapter.name}" in header
+# --- What a chapter says when asked ---------------------------------------------
 
 
 @functools.cache
@@ -318,23 +297,3 @@ def test_help_explains_every_flag() -> None:
         assert f"--{name.replace('_', '-')}" in text
         assert field.description
         assert " ".join(field.description.split()) in text
-
-
-def test_help_names_the_unit_of_every_number_that_has_one() -> None:
-    fields = DistributedSettings.model_fields
-    numbers = {
-        name: field
-        for name, field in fields.items()
-        if field.annotation in (int, float, int | None, float | None)
-    }
-    assert len(numbers) >= 10
-    without = {n for n, f in numbers.items() if "[" not in (f.description or "")}
-    # Shares, probabilities, a norm and a seed are plain numbers.
-    plain = {"warmup_fraction", "weight_decay", "dropout", "max_gradient_norm", "seed"}
-    assert without == plain
-
-
-def test_chapters_start_only_behind_the_guard() -> None:
-    for chapter in CHAPTERS:
-        last = inspect.cleandoc(chapter.read_text(encoding="utf-8")).splitlines()[-2:]
-        assert last == ['if __name__ == "__main__":', "    console.run(main)"]

@@ -15,8 +15,12 @@ from collections.abc import Sequence
 
 import pytest
 from helpers import chapters
+from pydantic_settings import CliPositionalArg
 
 from distrinews import __version__
+from distrinews.cli import parser as cli_parser
+from distrinews.config.command_settings import CommandSettings
+from distrinews.config.flags import parse
 from distrinews.data.cleaning import repair
 from distrinews.data.labels import LABEL_NAMES
 
@@ -125,6 +129,19 @@ def test_predict_ends_quietly_when_its_reader_has_read_enough(
     assert done.stdout.count(b"\n") == 1
     assert b"BrokenPipe" not in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_a_headline_is_one_text_whatever_is_in_it() -> None:
+    texts = ["Oil falls, gold rises", 'A "record', "[Update] 7", "null"]
+    args = cli_parser.parser().parse_args(["predict", "--model", "export", *texts])
+    assert args.texts == texts
+
+    # Negative control, and why these arguments are not read by pydantic-settings.
+    class Predict(CommandSettings):
+        texts: CliPositionalArg[list[str]]
+
+    cut = parse(Predict, about="", arguments=texts[:1]).texts
+    assert cut == ["Oil falls", "gold rises"]
 
 
 def damaged_export() -> pathlib.Path:

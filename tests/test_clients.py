@@ -47,14 +47,6 @@ def ask(name: str, url: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_every_client_is_tried_and_shown() -> None:
-    names = sorted(path.name for path in CLIENTS.iterdir())
-    assert names == ["predict.mjs", "predict.py", "predict.sh"]
-    page = (ROOT / "site_docs/howto/serve.md").read_text(encoding="utf-8")
-    for name in names:
-        assert f'--8<-- "apps/clients/{name}"' in page
-
-
 @pytest.mark.parametrize("name", ["predict.sh", "predict.py", "predict.mjs"])
 def test_a_client_waits_for_a_busy_server_and_gets_its_answer(
     served: Served, name: str

@@ -91,8 +91,9 @@ def test_ctrl_c_exits_with_130_and_one_line(ending: str) -> None:
 
 
 @posix_only
-def test_ctrl_c_during_slow_imports_exits_with_130_and_one_line() -> None:
-    assert end("while_importing") == (130, "", "Interrupted.\n")
+@pytest.mark.parametrize("ending", ["while_importing", "interrupt_while_it_is_told"])
+def test_ctrl_c_outside_of_main_exits_with_130_and_one_line(ending: str) -> None:
+    assert end(ending) == (130, "", "Interrupted.\n")
 
 
 @posix_only

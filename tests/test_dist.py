@@ -234,6 +234,7 @@ def test_every_group_of_ours_waits_as_long_as_the_run(launched: Facts) -> None:
         seconds = dict(fact["timeouts"])
         # Negative control: torch's own default knows nothing of the run's timeout.
         assert seconds.pop("torch's") == 30 * 60
+        assert seconds.pop("run, changed") == 7
         assert set(seconds.values()) == {60}
         # Rank 0 is no member of the group of the last rank.
         assert ("ours, one member" in seconds) == (rank == 1)
@@ -291,7 +292,9 @@ def test_a_headline_in_cyrillic_is_printed_on_a_console_that_cannot_show_it(
     as_on_windows: tuple[Facts, Program],
 ) -> None:
     written = dist_program.HEADLINE.encode("cp1252", "backslashreplace").decode()
-    assert as_on_windows[1].out.splitlines() == [written]
+    # gloo of torch 2.10 prints there whom it met; that of 2.13 does not.
+    lines = as_on_windows[1].out.splitlines()
+    assert [line for line in lines if not line.startswith("[Gloo] ")] == [written]
     with pytest.raises(UnicodeEncodeError):  # negative control: it really cannot
         dist_program.HEADLINE.encode("cp1252")
 
@@ -302,7 +305,9 @@ def test_nothing_is_left_in_a_temporary_folder_with_spaces_and_umlauts(
     store = as_on_windows[0][0]["who"]["env"]["DISTRINEWS_STORE"]
     assert "Jörg" in store
     assert " " in store
-    assert as_on_windows[1].temporary_files() == []
+    # torch 2.10 makes a cache there for torch.compile; 2.13 does not.
+    left = as_on_windows[1].temporary_files()
+    assert [name for name in left if not name.startswith("torchinductor_")] == []
 
 
 # --- setup ----------------------------------------------------------------------

@@ -339,6 +339,20 @@ def test_the_next_engine_is_taken_where_only_int8_is_off(
     assert (best.fallback_reason or "").startswith("onnx-int8: its scores")
 
 
+@pytest.mark.parametrize("row", [0, 9])
+def test_a_score_that_is_no_number_misses_the_golden_rows(
+    folder: Path, row: int
+) -> None:
+    export = open_bundle(folder)
+    recorded = golden.read(export)
+    assert recorded is not None
+    spoilt = [list(scores) for scores in recorded.scores]
+    assert golden.mismatch(export, lambda _: spoilt, tolerance=0.1) is None  # control
+    spoilt[row] = [float("nan")] * 4
+    reason = golden.mismatch(export, lambda _: spoilt, tolerance=0.1)
+    assert "up to nan" in (reason or "")
+
+
 def test_an_export_without_golden_rows_still_opens(folder: Path) -> None:
     (folder / golden.FILE).unlink()
     manifest.write_manifest(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import pathlib
 import re
 
@@ -36,9 +37,9 @@ HANGS = "had already left"
 
 def grade(name: str, path: pathlib.Path) -> tuple[bool, str]:
     """As `exercise check` does it."""
-    result = exercise_commands.grade(ExerciseSheet.read(name), path, echo=False)
+    result = exercise_commands._grade(ExerciseSheet.read(name), path, echo=False)
     assert result.took_s < exercise_commands.LIMIT_S, "a check must end within a minute"
-    return exercise_commands.is_right(result), exercise_commands.reason(result)
+    return result.is_right, exercise_commands._reason(result)
 
 
 @pytest.mark.slow
@@ -51,7 +52,7 @@ def test_ours_passes_and_each_typical_wrong_one_fails_with_its_own_reason(
         path: why for path, why in wrong_solutions(name).items() if HANGS not in why
     }
     paths = [sheet.solution, *reasons]
-    exercise = exercises._load_module(str(sheet.check), "exercise_check").EXERCISE
+    exercise = exercises._load_exercise(str(sheet.check))
     dist.launch(
         check_all,
         *(str(sheet.check), [str(path) for path in paths], tmp_path),
@@ -66,17 +67,15 @@ def test_ours_passes_and_each_typical_wrong_one_fails_with_its_own_reason(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "path", "why"),
-    [case for case in CASES if HANGS in case[2] or case[0] == EASY],
-    ids=[p.stem for name, p, why in CASES if HANGS in why or name == EASY],
-)
-def test_a_wrong_solution_is_rejected_on_the_command_line_also_if_it_hangs(
-    name: str, path: pathlib.Path, why: str
-) -> None:
-    passed, reason = grade(name, path)
-    assert not passed
-    assert re.search(why, reason), reason
+def test_wrong_solutions_are_rejected_on_the_command_line_also_if_they_hang() -> None:
+    cases = [case for case in CASES if HANGS in case[2] or case[0] == EASY]
+    assert len(cases) >= 7
+    # WHY three at a time: most of them wait for a rank that never comes.
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        graded = list(pool.map(lambda case: grade(*case[:2]), cases))
+    for (_, path, why), (passed, reason) in zip(cases, graded, strict=True):
+        assert not passed, path.stem
+        assert re.search(why, reason), f"{path.stem}: {reason}"
     left = [
         process.cmdline()
         for process in psutil.process_iter()
@@ -97,19 +96,6 @@ def test_an_exercise_that_nobody_solved_yet_is_not_passed() -> None:
     passed, reason = grade(EASY, ExerciseSheet.read(EASY).path)
     assert not passed
     assert "write it here" in reason
-
-
-def test_every_exercise_has_a_check_a_solution_and_its_own_wrong_ones() -> None:
-    for name in exercise_names():
-        sheet = ExerciseSheet.read(name)
-        assert sheet.check.is_file()
-        assert sheet.solution.is_file()
-        assert wrong_solutions(name), f"{name} has no wrong solution"
-        assert "NotImplementedError" in sheet.path.read_text("utf-8")
-    known = {f"{name}.py" for name in exercise_names()}
-    assert {path.name for path in EXERCISES.glob("*.py")} == known
-    whys = [(name, why) for name, _, why in CASES]
-    assert len(set(whys)) == len(whys), "two wrong solutions share their reason"
 
 
 def alone(folder: pathlib.Path, solve: object) -> exercises.Harness:
@@ -193,21 +179,6 @@ def test_a_phase_that_a_check_marks_is_in_the_picture_and_no_collective(
     assert (event.kind, event.name) == ("phase", "compute")
     with harness.phase("afterwards"):  # nobody records any more
         pass
-
-
-@pytest.mark.parametrize("name", exercise_names())
-def test_the_concept_of_an_exercise_is_a_page(name: str) -> None:
-    concept = ExerciseSheet.read(name).fields["Concept"]
-    assert (SITE / f"{concept}.md").is_file()
-    assert not (SITE / f"{concept}s.md").is_file()  # negative control
-
-
-def test_there_is_an_exercise_for_each_kind_of_target() -> None:
-    targets = " ".join(
-        ExerciseSheet.read(name).fields["Target"] for name in exercise_names()
-    )
-    for kind in ("Correct", "collective", "all-reduce", "bytes", " s. ", "alive"):
-        assert kind in targets
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from distrinews.dist.failures import (
     Began,
     Report,
-    exit_code_in_words,
+    _exit_code_in_words,
     raise_root_cause,
 )
 from distrinews.errors import DataError, RankFailedError
@@ -173,4 +173,4 @@ def test_only_a_rank_that_did_not_begin_ended_before_its_function() -> None:
 
 
 def test_a_small_number_is_no_windows_code() -> None:
-    assert exit_code_in_words(5) == "exit code 5"
+    assert _exit_code_in_words(5) == "exit code 5"

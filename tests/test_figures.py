@@ -1,10 +1,8 @@
 """Proofs that the figures in our README are real: the promised time, memory, accuracy.
 
-All slow (minutes each). The numbers are printed: run with `-s` to read them. What needs
-AG News looks for `../shared/data/ag_news`, beside this repository.
-
-`DISTRINEWS_FIGURES_QUICK=1` runs the same commands with the preset tiny and few rows,
-without judging the figures: it shows in a minute that the commands still fit.
+The quickstart is run among the slow proofs. What needs AG News takes eight minutes and
+looks for `../shared/data/ag_news`, beside this repository: `.ci/endurance figures`. Its
+commands are tried with few rows by tests/test_cli.py.
 """
 
 from __future__ import annotations
@@ -13,11 +11,11 @@ import contextlib
 import dataclasses
 import functools
 import json
-import os
 import pathlib
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -27,15 +25,17 @@ from helpers.chapters import CHAPTER_05, ROOT
 from helpers.running import Program
 
 AG_NEWS = ROOT.parent / "shared" / "data" / "ag_news"
-QUICK = os.environ.get("DISTRINEWS_FIGURES_QUICK") == "1"
-FEW = ("--preset", "tiny", "--train-rows", "640") if QUICK else ()
-TEST_ROWS = ("--test-rows", "500") if QUICK else ()
-OFFICIAL = 500 if QUICK else 7600
+NUM_OFFICIAL = 7600
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
-needs_ag_news = pytest.mark.skipif(
-    not (AG_NEWS / "test.csv").exists(), reason=f"no AG News in {AG_NEWS}"
-)
+
+
+def needs_ag_news(test: Callable[..., None]) -> Callable[..., None]:
+    missing = not (AG_NEWS / "test.csv").exists()
+    skip = pytest.mark.skipif(missing, reason=f"no AG News in {AG_NEWS}")
+    return pytest.mark.endurance(skip(test))
+
+
 # WHY None: what a reader starts has none of our test settings.
 AS_A_READER: dict[str, str | None] = {"OMP_NUM_THREADS": None, "HF_HUB_OFFLINE": None}
 
@@ -85,7 +85,7 @@ def tell(text: str) -> None:
 @functools.cache
 def quickstart() -> Measured:
     """What the README says: no flags."""
-    run = measured(CHAPTER_05, *FEW)
+    run = measured(CHAPTER_05)
     tell(
         f"quickstart: {run.done.seconds:.1f} s, {run.peak_bytes / 2**30:.2f} GiB, "
         f"accuracy {run.done.result['accuracy']:.4f} on newswire"
@@ -103,7 +103,7 @@ def evaluated(model: pathlib.Path, num_ranks: int, *more: str) -> dict[str, Any]
         (
             *(sys.executable, "-m", "distrinews", "evaluate", "--model", model),
             *("--data", AG_NEWS, "--num-ranks", num_ranks, "--json", file),
-            *(*TEST_ROWS, *more),
+            *more,
         ),
         folder=folder,
         env=chapters.environment(**AS_A_READER),
@@ -136,15 +136,14 @@ def test_the_quickstart_takes_at_most_3_gib_over_all_its_processes() -> None:
 @needs_ag_news
 def test_the_quickstarts_model_reaches_0_82_on_official_ag_news() -> None:
     figures = evaluated(quickstart().done.run_folder, 2)
-    assert figures["rows"] == OFFICIAL
-    assert QUICK or figures["accuracy"] >= 0.82
+    assert figures["rows"] == NUM_OFFICIAL
+    assert figures["accuracy"] >= 0.82
 
 
 @functools.cache
 def trained_on_ag_news() -> pathlib.Path:
-    rows = "640" if QUICK else "5120"
-    words = ("--data", AG_NEWS, "--num-ranks", "2", *FEW, *TEST_ROWS)
-    run = measured(CHAPTER_05, *words, "--train-rows", rows)
+    words = ("--data", AG_NEWS, "--num-ranks", "2", "--train-rows", "5120")
+    run = measured(CHAPTER_05, *words)
     tell(
         f"5,120 rows of AG News: {run.done.seconds:.1f} s, "
         f"{run.peak_bytes / 2**30:.2f} GiB, accuracy {run.done.result['accuracy']:.4f}"
@@ -156,9 +155,9 @@ def trained_on_ag_news() -> pathlib.Path:
 def test_5120_rows_of_ag_news_give_0_895_on_the_official_test_rows() -> None:
     folder = trained_on_ag_news()
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    assert result["train_rows"] == (640 if QUICK else 5120)
-    assert result["test_rows"] == OFFICIAL
-    assert QUICK or result["accuracy"] >= 0.895
+    assert result["train_rows"] == 5120
+    assert result["test_rows"] == NUM_OFFICIAL
+    assert result["accuracy"] >= 0.895
 
 
 @needs_ag_news
@@ -166,7 +165,7 @@ def test_5120_rows_of_ag_news_give_0_895_on_the_official_test_rows() -> None:
 def test_any_number_of_ranks_counts_the_same_confusion_matrix(num_ranks: int) -> None:
     want = evaluated(quickstart().done.run_folder, 2)
     figures = evaluated(quickstart().done.run_folder, num_ranks)
-    assert figures["rows"] == OFFICIAL == sum(map(sum, figures["confusion_matrix"]))
+    assert figures["rows"] == NUM_OFFICIAL == sum(map(sum, figures["confusion_matrix"]))
     assert figures["confusion_matrix"] == want["confusion_matrix"]
 
 
@@ -176,4 +175,4 @@ def test_repairing_broken_characters_changes_accuracy_by_at_most_0_2_points() ->
     raw = evaluated(trained_on_ag_news(), 2, "--raw")
     tell(f"repaired - raw: {100 * (repaired['accuracy'] - raw['accuracy']):+.2f} pt")
     assert repaired["loss"] != raw["loss"]  # the guard: texts did differ
-    assert QUICK or abs(repaired["accuracy"] - raw["accuracy"]) <= 0.002
+    assert abs(repaired["accuracy"] - raw["accuracy"]) <= 0.002

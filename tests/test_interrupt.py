@@ -169,7 +169,11 @@ def test_ctrl_c_in_chapter_01_is_quiet_and_harmless(moment: Moment) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("turn", range(16))
+@pytest.mark.parametrize(
+    "turn",
+    # Four among the slow proofs, all in .ci/endurance.
+    [pytest.param(t, marks=[pytest.mark.endurance] * (t % 5 > 0)) for t in range(16)],
+)
 def test_sigint_after_any_delay_is_quiet_and_harmless(turn: int) -> None:
     """A sweep over the whole run: 0 to 14 seconds after our first line."""
     delay_s = turn * 0.9 + random.Random(turn).random() * 0.9

@@ -22,7 +22,8 @@ from sklearn.linear_model import (  # type: ignore[import-untyped]
 )
 
 from distrinews.data import newswire
-from distrinews.data.newswire import Story, stories, story
+from distrinews.data.labels import Row
+from distrinews.data.newswire import stories, story
 from distrinews.errors import DataError, DistriNewsError
 
 # WHY written down: a change of a frame, a list or the code changes every cached data
@@ -42,7 +43,7 @@ print(total.hexdigest())
 """
 
 
-def digest(rows: Iterable[Story]) -> str:
+def digest(rows: Iterable[Row]) -> str:
     total = hashlib.sha256()
     for text, label in rows:
         total.update(f"{label}\t{text}\n".encode())
@@ -50,12 +51,12 @@ def digest(rows: Iterable[Story]) -> str:
 
 
 @pytest.fixture(scope="module")
-def train_rows() -> list[Story]:
+def train_rows() -> list[Row]:
     return list(stories(20_000, seed=0, split="train"))
 
 
 @pytest.fixture(scope="module")
-def test_rows() -> list[Story]:
+def test_rows() -> list[Row]:
     return list(stories(20_000, seed=0, split="test"))
 
 
@@ -98,7 +99,7 @@ def test_each_block_of_four_rows_holds_every_label_once_in_changing_order() -> N
 
 
 def test_train_and_test_share_no_text_even_across_seeds(
-    train_rows: list[Story], test_rows: list[Story]
+    train_rows: list[Row], test_rows: list[Row]
 ) -> None:
     train_texts = {row.text for row in train_rows}
     other_seed = {row.text for row in stories(5000, seed=9, split="test")}
@@ -107,7 +108,7 @@ def test_train_and_test_share_no_text_even_across_seeds(
 
 
 def test_without_the_checksum_two_streams_do_share_texts(
-    train_rows: list[Story],
+    train_rows: list[Row],
 ) -> None:
     """Negative control: texts repeat, so the proof above is not an accident."""
     first = {row.text for row in train_rows[:10_000]}
@@ -116,7 +117,7 @@ def test_without_the_checksum_two_streams_do_share_texts(
 
 
 def test_ten_thousand_rows_hold_at_least_9500_different_texts(
-    train_rows: list[Story],
+    train_rows: list[Row],
 ) -> None:
     assert len({row.text for row in train_rows[:10_000]}) >= 9500
 
@@ -130,7 +131,7 @@ def test_there_are_at_least_450_frames_and_80_in_each_class() -> None:
 
 
 def test_every_slot_is_filled_and_every_text_has_8_to_60_words(
-    train_rows: list[Story], test_rows: list[Story]
+    train_rows: list[Row], test_rows: list[Row]
 ) -> None:
     for text, _ in train_rows + test_rows:
         assert not set(text) & set("{}[]|#"), text
@@ -194,7 +195,7 @@ def test_hard_and_ambiguous_stories_come_at_the_stated_rates(
     assert ambiguous == pytest.approx(newswire.AMBIGUOUS_RATE, abs=0.01)
 
 
-def bag_of_words_accuracy(train: list[Story], test: list[Story]) -> float:
+def bag_of_words_accuracy(train: list[Row], test: list[Row]) -> float:
     words = TfidfVectorizer()
     features = words.fit_transform([row.text for row in train])
     model = LogisticRegression(max_iter=300)
@@ -207,18 +208,18 @@ def bag_of_words_accuracy(train: list[Story], test: list[Story]) -> float:
 
 
 def test_counting_words_solves_93_to_99_percent_of_the_stories(
-    train_rows: list[Story], test_rows: list[Story]
+    train_rows: list[Row], test_rows: list[Row]
 ) -> None:
     assert 0.93 <= bag_of_words_accuracy(train_rows[:5000], test_rows[:2000]) <= 0.99
 
 
 def test_with_shuffled_labels_counting_words_solves_one_in_four(
-    train_rows: list[Story], test_rows: list[Story]
+    train_rows: list[Row], test_rows: list[Row]
 ) -> None:
     """Negative control: the score above comes from the texts."""
     texts = train_rows[:2000]
     labels = [row.label for row in texts[7:] + texts[:7]]
-    shifted = [Story(row.text, labels[i]) for i, row in enumerate(texts)]
+    shifted = [Row(row.text, labels[i]) for i, row in enumerate(texts)]
     assert bag_of_words_accuracy(shifted, test_rows[:2000]) < 0.4
 
 

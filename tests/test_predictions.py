@@ -325,6 +325,12 @@ def site_copy(folder: pathlib.Path) -> pathlib.Path:
     return copy
 
 
+def renew(site: pathlib.Path, *, expect: int = 0) -> Any:
+    """Draw the benchmarks' blocks of a copied site."""
+    words = (site / "_tools" / "make_pages.py", "benchmark_pages")
+    return call(*words, folder=site.parent, expect=expect)
+
+
 def t4_record(gpus: list[str]) -> dict[str, Any]:
     """An invented run of chapter 06 on Kaggle, with numbers that nobody predicts."""
     times = {"data": 1.0, "forward": 30.0, "backward": 60.0, "optimizer": 9.0}
@@ -358,19 +364,19 @@ needs_record = pytest.mark.skipif(
 @pytest.mark.slow
 def test_a_file_from_kaggle_replaces_the_prediction(tmp_path: pathlib.Path) -> None:
     copy = site_copy(tmp_path)
-    page, tool = copy / "benchmarks" / "t4.md", copy / "_tools" / "benchmark_pages.py"
+    page = copy / "benchmarks" / "t4.md"
     before = page.read_text(encoding="utf-8")
     assert "**Predicted, not measured.**" in before
     assert "123 ms" not in before
     mine = copy / "benchmarks" / "results" / "t4_scaling.json"
     mine.write_text(json.dumps(t4_record(["Tesla T4"] * 2)), encoding="utf-8")
-    call(tool, folder=tmp_path)
+    renew(copy)
     after = page.read_text(encoding="utf-8")
     assert "123 ms" in after
     assert "Tesla T4, Tesla T4" in after
     assert "**Predicted, not measured.**" not in after
     mine.unlink()
-    call(tool, folder=tmp_path)
+    renew(copy)
     assert page.read_text(encoding="utf-8") == before
 
 
@@ -378,9 +384,9 @@ def test_a_file_from_kaggle_replaces_the_prediction(tmp_path: pathlib.Path) -> N
 @pytest.mark.slow
 def test_what_was_not_measured_is_called_so(tmp_path: pathlib.Path) -> None:
     copy = site_copy(tmp_path)
-    page, tool = copy / "benchmarks" / "t4.md", copy / "_tools" / "benchmark_pages.py"
+    page = copy / "benchmarks" / "t4.md"
     (copy / "benchmarks" / "results" / "prediction.json").unlink()
-    call(tool, folder=tmp_path)
+    renew(copy)
     text = page.read_text(encoding="utf-8")
     assert text.count("**Not measured yet.** (prediction.json)") == 2
     assert "samples/s" not in text
@@ -393,12 +399,12 @@ def test_a_file_from_another_machine_is_refused_and_the_page_stays(
 ) -> None:
     """Negative control."""
     copy = site_copy(tmp_path)
-    page, tool = copy / "benchmarks" / "t4.md", copy / "_tools" / "benchmark_pages.py"
+    page = copy / "benchmarks" / "t4.md"
     before = page.read_bytes()
     mine = copy / "benchmarks" / "results" / "t4_scaling.json"
     for spoilt in (json.dumps(t4_record([])), "{half a fil", json.dumps({"schema": 1})):
         mine.write_text(spoilt, encoding="utf-8")
-        done = call(tool, folder=tmp_path, expect=1)
+        done = renew(copy, expect=1)
         assert "ResultError" in done.stderr
         assert page.read_bytes() == before
 

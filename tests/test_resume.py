@@ -148,7 +148,7 @@ def test_resumed_with_another_number_of_ranks_a_run_takes_the_same_data(
 
 def test_other_settings_than_the_runs_own_are_refused_by_name() -> None:
     before = chapters.fingerprint(stopped().run_folder)
-    done = chapters.run(
+    done = chapters.run_warm(
         *(CHAPTER_05, *SMALL, "--resume", "--seed", "1", "--epochs", "3"),
         name=stopped().run_folder.name,
         expect=2,
@@ -158,7 +158,9 @@ def test_other_settings_than_the_runs_own_are_refused_by_name() -> None:
 
 
 def test_a_run_that_does_not_exist_is_not_resumed() -> None:
-    done = chapters.run(CHAPTER_05, *SMALL, "--resume", name="no-such-run", expect=2)
+    done = chapters.run_warm(
+        CHAPTER_05, *SMALL, "--resume", name="no-such-run", expect=2
+    )
     assert "there is no run" in done.err
     assert not done.run_folder.exists()
 
@@ -166,7 +168,8 @@ def test_a_run_that_does_not_exist_is_not_resumed() -> None:
 def test_an_existing_run_is_refused_and_nothing_in_it_changes() -> None:
     before = chapters.fingerprint(stopped().run_folder)
     assert any("weights" in name for name in before)
-    done = chapters.run(CHAPTER_05, *SMALL, name=stopped().run_folder.name, expect=2)
+    name = stopped().run_folder.name
+    done = chapters.run_warm(CHAPTER_05, *SMALL, name=name, expect=2)
     assert "exists already" in done.err
     assert "--resume" in done.err
     assert chapters.fingerprint(stopped().run_folder) == before

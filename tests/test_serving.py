@@ -21,7 +21,6 @@ hypothesis = pytest.importorskip("hypothesis")
 
 import contract
 import problems
-import settings_table
 import telemetry
 from fastapi import FastAPI
 from helpers.serving import LABELS, POISON, FakeModel, make_app, run
@@ -663,12 +662,6 @@ def test_every_problem_is_declared_with_its_media_type() -> None:
                     assert list(answer["content"]) == [problems.MEDIA_TYPE]
     # 404 belongs to no operation: it says that there is none.
     assert declared | {404} == {kind.status for kind in problems.KINDS.values()}
-
-
-def test_the_page_about_serving_lists_every_setting() -> None:
-    page = settings_table.PAGE.read_text(encoding="utf-8")
-    assert "`max-wait-ms`" in page
-    assert settings_table.fill(page) == page, "python apps/settings_table.py"
 
 
 def test_the_server_needs_no_ranks_no_rows_and_no_torch_of_its_own() -> None:

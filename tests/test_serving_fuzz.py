@@ -1,13 +1,11 @@
 """Proof of the contract: a fuzzer finds no answer that the schema does not declare.
 
-The whole proof, 2,000 requests and more, as published:
-
-    FUZZ_EXAMPLES=1000 python -m pytest -m slow tests/test_serving_fuzz.py -s
+The whole proof, 2,000 requests and more with each of three seeds, as published:
+`.ci/endurance fuzz`.
 """
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -23,23 +21,24 @@ from helpers.served import Served
 
 pytestmark = pytest.mark.slow
 
-# For each operation with a body; the other phases come on top.
-NUM_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
+SEED = 20261124
 
 
-def fuzz(url: str, *, num_examples: int, folder: Path) -> tuple[int, int, str]:
+def fuzz(
+    url: str, *, num_examples: int, folder: Path, seed: int = SEED
+) -> tuple[int, int, str]:
     """Let all phases run; return exit code, number of requests, what was printed."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"),
             *("--phases", "examples,coverage,fuzzing,stateful", "--checks", "all"),
-            *("--max-examples", str(num_examples), "--seed", "20261124"),
+            *("--max-examples", str(num_examples), "--seed", str(seed)),
             *("--generation-database", "none", "--continue-on-failure", "--no-color"),
         ],
         capture_output=True,
         encoding="utf-8",
         errors="replace",
-        timeout=230,
+        timeout=1000,
         cwd=folder,  # it leaves a folder of its own behind
         check=False,
     )
@@ -48,13 +47,24 @@ def fuzz(url: str, *, num_examples: int, folder: Path) -> tuple[int, int, str]:
     return done.returncode, num_requests, done.stdout + done.stderr
 
 
-def test_a_fuzzer_finds_no_answer_that_is_not_declared(tmp_path: Path) -> None:
+long = [pytest.mark.endurance, pytest.mark.timeout(1100)]
+
+
+# Examples for each operation with a body; the other phases come on top.
+@pytest.mark.parametrize(
+    ("seed", "num_examples"),
+    [(SEED, 150), *(pytest.param(seed, 1000, marks=long) for seed in (1, 2, 3))],
+)
+def test_a_fuzzer_finds_no_answer_that_is_not_declared(
+    tmp_path: Path, seed: int, num_examples: int
+) -> None:
     served = Served(tmp_path)
     try:
-        url, examples = served.url, NUM_EXAMPLES
-        code, num_requests, output = fuzz(url, num_examples=examples, folder=tmp_path)
+        code, num_requests, output = fuzz(
+            served.url, num_examples=num_examples, folder=tmp_path, seed=seed
+        )
         assert code == 0, output
-        assert num_requests > 2 * NUM_EXAMPLES
+        assert num_requests > 2 * num_examples
         print(f"{num_requests} requests, no failure")  # with -s
         assert served.predict().status_code == 200
         assert '"status": 5' not in served.program.err

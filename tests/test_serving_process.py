@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import contextlib
 import json
@@ -12,6 +13,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 pytest.importorskip("fastapi")
@@ -285,3 +287,41 @@ def test_a_log_line_of_a_process_is_json_too(served: Served) -> None:
     assert lines[0]["event"] == "listening"
     assert any(line.get("route") == "/predict" for line in lines)
     assert "Zanzibar" not in served.program.err + served.program.out
+
+
+# --- For a long time ------------------------------------------------------------
+
+SOAK_S = 600.0
+
+
+@pytest.mark.endurance
+@pytest.mark.timeout(SOAK_S + 200)
+def test_under_load_for_ten_minutes_every_answer_comes_and_memory_stays(
+    serve: Callable[..., Served],
+) -> None:
+    served = serve(seconds=0.005)
+    process = psutil.Process(served.program.process.pid)
+    end_s = time.monotonic() + SOAK_S
+
+    def ask(caller: int) -> collections.Counter[int]:
+        statuses: collections.Counter[int] = collections.Counter()
+        with httpx.Client(base_url=served.url, timeout=30) as client:
+            while time.monotonic() < end_s:
+                # Texts of all lengths, and one in sixteen that is refused.
+                is_bad = statuses.total() % 16 == caller
+                text = "" if is_bad else "word " * (caller + 1)
+                answer = client.post("/predict", json={"text": text})
+                statuses[answer.status_code] += 1
+        return statuses
+
+    with concurrent.futures.ThreadPoolExecutor(8) as callers:
+        asked = [callers.submit(ask, caller) for caller in range(8)]
+        time.sleep(SOAK_S / 10)  # by then buffers and caches have grown
+        before, files = process.memory_info().rss, process.num_fds()
+        statuses = sum((done.result() for done in asked), collections.Counter())
+    print(f"{statuses.total()} requests in {SOAK_S:.0f} s: {dict(statuses)}")
+    assert set(statuses) == {200, 422}
+    assert statuses.total() > 20 * SOAK_S
+    assert process.memory_info().rss < 1.1 * before
+    assert process.num_fds() <= files  # the callers' connections are gone, too
+    assert served.predict().status_code == 200

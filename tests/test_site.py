@@ -1,8 +1,8 @@
 """Proofs for the built site: complete, accessible, and alone with its reader.
 
-One strict build and one browser for all of them. Every page is looked at once (light,
-1280 pixels, everything unfolded, widgets in mid-run); dark and 360 pixels on the pages
-with pictures and on a sample. `SITE_FULL=1` looks at all pages in all four ways.
+One strict build and one browser for all of them. The pages with pictures and a sample
+of the others are looked at, most of them light and 1280 pixels wide. All pages in all
+four looks, everything unfolded, and Lighthouse: `.ci/endurance pages`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import pathlib
 import re
 import subprocess
 import sys
-import threading
 import urllib.error
 import urllib.request
 import zlib
@@ -30,7 +29,7 @@ pytest.importorskip("mkdocstrings")
 import docs_site
 from helpers import browsing, site_crawl
 from helpers.running import wait_until
-from helpers.site_crawl import DARK, FULL, LIGHT, NARROW, NARROW_DARK, Look
+from helpers.site_crawl import DARK, LIGHT, NARROW, NARROW_DARK, Look
 
 from distrinews.errors import OutputError, SettingsError, SetupError
 
@@ -187,25 +186,8 @@ def test_what_leads_nowhere_stops_the_build(
 @pytest.fixture(scope="module")
 def origin(built: tuple[pathlib.Path, str, float]) -> Iterator[str]:
     """The address of the built site, served as `python -m distrinews docs` does."""
-    with serving(built[0]) as address:
+    with docs_site.served(built[0]) as address:
         yield address
-
-
-class serving:
-    """A folder's files on a free port of this machine."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.server = docs_site.server(folder, port=0)
-        self.thread = threading.Thread(target=self.server.serve_forever)
-
-    def __enter__(self) -> str:
-        self.thread.start()
-        return f"http://127.0.0.1:{self.server.server_port}"
-
-    def __exit__(self, *_exception: object) -> None:
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -230,8 +212,6 @@ def faults(
 
 def sample(folder: pathlib.Path, *, parts: int) -> list[str]:
     """The pages with pictures, and one in so many of the others, always the same."""
-    if FULL:
-        return pages_of(folder)
     return [
         page
         for page in pages_of(folder)
@@ -240,18 +220,30 @@ def sample(folder: pathlib.Path, *, parts: int) -> list[str]:
     ]
 
 
-def test_every_page_is_accessible_fits_and_asks_nobody_else(
+def test_pages_are_accessible_fit_and_ask_nobody_else(
     chromium: Any, origin: str, built: tuple[pathlib.Path, str, float]
+) -> None:
+    pages = sample(built[0], parts=3)
+    assert len(pages) >= 25  # the guard: pages were found
+    assert faults(chromium, origin, pages, LIGHT, site_crawl.use_widgets) == ""
+
+
+@pytest.mark.endurance
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("look", site_crawl.LOOKS, ids=lambda look: look.name)
+def test_every_page_in_every_look_with_all_that_is_folded_is_as_good(
+    look: Look, chromium: Any, origin: str, built: tuple[pathlib.Path, str, float]
 ) -> None:
     pages = pages_of(built[0])
     assert len(pages) >= 80  # the guard: pages were found
-    assert faults(chromium, origin, pages, LIGHT, site_crawl.use_widgets) == ""
+    unfold = functools.partial(site_crawl.use_widgets, num_sources=10_000)
+    assert faults(chromium, origin, pages, look, unfold) == ""
 
 
 def test_pages_on_a_telephone_in_the_dark_are_as_good(
     chromium: Any, origin: str, built: tuple[pathlib.Path, str, float]
 ) -> None:
-    pages = sample(built[0], parts=5)
+    pages = sample(built[0], parts=8)
     assert len(pages) >= 10
     assert faults(chromium, origin, pages, NARROW_DARK, site_crawl.open_details) == ""
 
@@ -260,9 +252,7 @@ def test_pages_on_a_telephone_in_the_dark_are_as_good(
 def test_the_other_two_looks_are_as_good(
     look: Look, chromium: Any, origin: str, built: tuple[pathlib.Path, str, float]
 ) -> None:
-    pages = pages_of(built[0])
-    if not FULL:
-        pages = [page for page in pages if zlib.crc32(page.encode()) % 8 == 1]
+    pages = [page for page in pages_of(built[0]) if zlib.crc32(page.encode()) % 8 == 1]
     assert len(pages) >= 5
     assert faults(chromium, origin, pages, look, site_crawl.open_details) == ""
 
@@ -312,12 +302,13 @@ def test_a_bad_page_would_be_found(
         f"<main><h1>A</h1>{BAD.get(kind, '')}</main></body></html>",
         encoding="utf-8",
     )
-    with serving(tmp_path) as address:
+    with docs_site.served(tmp_path) as address:
         fault_lines = faults(chromium, address, ["/"], NARROW)
     assert kind in fault_lines
     assert bool(fault_lines) == bool(kind), fault_lines
 
 
+@pytest.mark.endurance
 @pytest.mark.timeout(900)
 def test_lighthouse_gives_three_pages_at_least_95_points_in_everything(
     built: tuple[pathlib.Path, str, float],
@@ -333,7 +324,7 @@ def test_lighthouse_gives_three_pages_at_least_95_points_in_everything(
         check=False,
     ).returncode:
         pytest.skip("npx cannot fetch lighthouse here")
-    with serving(built[0]) as address:
+    with docs_site.served(built[0]) as address:
         for page in lighthouse.PAGES:
             # WHY the best of eight: on a busy machine the first picture comes after the
             # scripts, Lighthouse counts them as its cause, and the page has 84 points
@@ -371,7 +362,7 @@ def checkout(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib
     small_site(tmp_path, "# A\n").rename(tmp_path / "mkdocs.yml")
     tools = tmp_path / "site_docs" / "_tools"
     tools.mkdir(parents=True)
-    (tools / "some_pages.py").write_text(
+    (tools / "make_pages.py").write_text(
         "import pathlib, sys\n"
         "path = pathlib.Path('stale.txt')\n"
         "if path.exists():\n"
@@ -389,12 +380,12 @@ def test_docs_builds_refuses_what_is_stale_and_renews_it(
 ) -> None:
     out = checkout / "out"
     (checkout / "stale.txt").touch()
-    with pytest.raises(OutputError, match=r"some_pages.py: stale.txt"):
+    with pytest.raises(OutputError, match=r"make_pages.py: stale.txt"):
         docs_site.build(["--out", str(out)])
     assert not out.exists()
     docs_site.build(["--out", str(out), "--renew"])
     assert (out / "index.html").is_file()
-    assert "some_pages.py wrote stale.txt" in capfd.readouterr().out
+    assert "make_pages.py wrote stale.txt" in capfd.readouterr().out
     docs_site.build(["--out", str(out)])
 
 
@@ -442,7 +433,7 @@ def test_texts_are_packed_for_a_browser_and_types_are_right(
         headers = {"Accept-Encoding": "gzip"} if packed else {}
         return urllib.request.urlopen(urllib.request.Request(path, headers=headers))
 
-    with serving(tmp_path) as address:
+    with docs_site.served(tmp_path) as address:
         with ask(f"{address}/a.js", packed=True) as answer:
             content = answer.read()
             assert answer.headers["Content-Type"] == "text/javascript"

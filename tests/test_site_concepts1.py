@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from xml.etree import ElementTree
 
 import numbers_concepts1
 import pytest
@@ -14,18 +12,6 @@ from torch import nn
 
 from distrinews.model import sizes
 
-ROOT = Path(__file__).resolve().parents[1]
-DIAGRAMS = ROOT / "site_docs" / "diagrams"
-MINE = (
-    "accumulation",
-    "bucket-overlap",
-    "buffers-and-gradients",
-    "concept-map",
-    "dataparallel-and-ddp",
-    "ddp-step",
-    "mean-of-means",
-    "ring-phases",
-)
 slow = pytest.mark.slow  # the models' sizes come from transformers
 
 
@@ -98,20 +84,3 @@ def test_no_more_is_exposed_than_travels() -> None:
         assert hidden_high < high
         assert hidden_high < most
         assert hidden_low < least
-
-
-@pytest.mark.parametrize("name", MINE)
-def test_a_diagram_names_and_describes_itself(name: str) -> None:
-    text = (DIAGRAMS / f"{name}.svg").read_text(encoding="utf-8")
-    assert "\n\n" not in text  # a blank line would end the HTML block
-    root = ElementTree.fromstring(text)
-    ids = [node.attrib["id"] for node in root.iter() if "id" in node.attrib]
-    assert len(ids) == len(set(ids))
-    assert all(node_id.startswith(f"{name}-") for node_id in ids)
-    assert root.attrib["role"] == "img"
-    assert root.attrib["aria-labelledby"].split() == [f"{name}-title", f"{name}-desc"]
-    assert {f"{name}-title", f"{name}-desc"} <= set(ids)
-    for node in root.iter():
-        # Colours come from the theme, in light and in dark.
-        assert not {"fill", "stroke"} & node.attrib.keys()
-        assert node.attrib.get("class", "d-text") != "d-small"

@@ -20,6 +20,7 @@ pytest.importorskip("playwright.sync_api")
 axe_playwright = pytest.importorskip("axe_playwright_python.sync_playwright")
 pytest.importorskip("material")  # mkdocs-material
 
+import docs_site
 from helpers import browsing
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
@@ -45,12 +46,12 @@ PALETTE = [
 
 @pytest.fixture(scope="module")
 def tools() -> ModuleType:
-    """The module that serves a folder and draws."""
+    """The module that draws."""
     return importlib.import_module("widget_pictures")
 
 
 @pytest.fixture(scope="module")
-def address(tools: ModuleType, tmp_path_factory: Any) -> Iterator[str]:
+def address(tmp_path_factory: Any) -> Iterator[str]:
     """A small site with the real theme, and a page a widget."""
     folder = tmp_path_factory.mktemp("site")
     docs = folder / "docs"
@@ -76,7 +77,7 @@ def address(tools: ModuleType, tmp_path_factory: Any) -> Iterator[str]:
     )
     build(built)
     assert any("widgets/widgets.js" in str(one) for one in real.extra_javascript)
-    with tools.served(folder / "site") as where:
+    with docs_site.served(folder / "site") as where:
         yield where
 
 
@@ -123,12 +124,6 @@ def fixture(name: str) -> list[dict[str, Any]]:
 # --- The models say what the library says ------------------------------------------
 
 
-def test_data_and_fixtures_are_what_the_library_says_today(tools: ModuleType) -> None:
-    made = importlib.import_module("widget_fixtures").files()
-    stale = [p.name for p, text in made if p.read_text("utf-8") != text]
-    assert stale == [], "run: python site_docs/_tools/widget_fixtures.py"
-
-
 def test_a_changed_cost_model_would_make_the_fixtures_stale(
     tools: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,7 +136,7 @@ def test_a_changed_cost_model_would_make_the_fixtures_stale(
 def test_the_pictures_are_what_the_widgets_draw_today(tools: ModuleType) -> None:
     for name, svg in tools.pictures().items():
         path = SITE / "diagrams" / f"widget-{name}.svg"
-        fix = "run: python site_docs/_tools/widget_pictures.py"
+        fix = "run: python site_docs/_tools/make_pages.py widget_pictures"
         assert path.read_text("utf-8") == svg, fix
 
 

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import pytest
 
 from distrinews.data import newswire, sources
 from distrinews.data.labels import LABEL_NAMES
+from distrinews.data.parquet import read_parquet
 from distrinews.data.sources import Row, open_source
 from distrinews.errors import DataError
 
@@ -28,14 +30,7 @@ SHARED = Path(__file__).parents[1].parent / "shared" / "data" / "ag_news"
 COMMIT = "eb185aade064a813bc0b7f42de02595523103ca4"
 ROW = '"3","A title","and more"\n'  # becomes Row("A title and more", 2)
 OTHER = '"1","War","and peace"\n'
-
-
-@pytest.fixture
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the copies that `datasets` makes out of the developer's home."""
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hf_cache")
+TRAIN_PARQUET = "train-00000-of-00001.parquet"
 
 
 def made_up(num_rows: int, *, start: int = 0) -> list[Row]:
@@ -69,7 +64,7 @@ def csv_folder(folder: Path, train: bytes, test: bytes | None = None) -> str:
 
 
 def hub_folder(folder: Path, train: Sequence[Row], test: Sequence[Row]) -> str:
-    as_parquet(train, folder / "data" / "train-00000-of-00001.parquet")
+    as_parquet(train, folder / "data" / TRAIN_PARQUET)
     as_parquet(test, folder / "data" / "test-00000-of-00001.parquet")
     return str(folder)
 
@@ -149,7 +144,6 @@ def test_a_header_is_recognised_on_line_1_only(tmp_path: Path) -> None:
         take(data)
 
 
-@pytest.mark.usefixtures("_own_cache")
 def test_plain_packed_and_parquet_files_give_the_same_rows(tmp_path: Path) -> None:
     train, test = made_up(40), made_up(12, start=100)
     plain = csv_folder(tmp_path / "plain", as_csv(train), as_csv(test))
@@ -165,7 +159,6 @@ def test_plain_packed_and_parquet_files_give_the_same_rows(tmp_path: Path) -> No
         assert take(data, num=10, seed=5) == take(plain, num=10, seed=5)
 
 
-@pytest.mark.usefixtures("_own_cache")
 def test_rows_are_repaired_and_only_if_asked_for(tmp_path: Path) -> None:
     quirk = r"Oil #39;s up \$5"
     rows = [Row(quirk, 0), Row("Plain text", 1)]
@@ -458,7 +451,6 @@ def test_a_file_we_may_not_read_is_refused(
 # --- The Hub's form ----------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("_own_cache")
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
@@ -486,9 +478,18 @@ def test_bad_parquet_rows_are_refused(
         open_source(str(tmp_path)).check()
 
 
-@pytest.mark.usefixtures("_own_cache")
+def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    columns = [["a", "b"], ["c", "d"], [0, 1]]
+    table = pyarrow.table(columns, names=["text", "text", "label"])
+    parquet.write_table(table, tmp_path / TRAIN_PARQUET)
+    with pytest.raises(DataError, match=r"\['text'\] or repeat"):
+        open_source(str(tmp_path)).check()
+
+
 def test_a_parquet_file_that_changed_gives_its_new_rows(tmp_path: Path) -> None:
-    """`datasets` keeps a copy; a stale one would train on yesterday's rows."""
     data = hub_folder(tmp_path, made_up(8), made_up(8))
     before = open_source(data).fingerprint("train", num_rows=None, seed=0)
     assert take(data) == made_up(8)
@@ -497,49 +498,30 @@ def test_a_parquet_file_that_changed_gives_its_new_rows(tmp_path: Path) -> None:
     assert before != open_source(data).fingerprint("train", num_rows=None, seed=0)
 
 
-@pytest.mark.usefixtures("_own_cache")
-def test_reading_local_parquet_asks_no_server(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import datasets
+def test_parquet_is_read_in_flat_memory(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
 
-    asked: list[object] = []
-
-    def look_up(host: object, *_: object, **__: object) -> None:
-        asked.append(host)
-        raise socket.gaierror  # WHY: no packet leaves a test
-
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
-    data = hub_folder(tmp_path, made_up(8), made_up(8))
-    assert take(data) == made_up(8)
-    assert asked == []
-    # Negative control: the usual way to load does ask, for its statistics.
-    datasets.load_dataset("parquet", data_files=f"{data}/data/train-*.parquet")
-    assert asked
+    random_text = random.Random(0).randbytes
+    train = [Row(random_text(500).hex(), n % 4) for n in range(20_000)]  # 20 MB
+    hub_folder(tmp_path, train, made_up(8))  # in one row group
+    before = pyarrow.total_allocated_bytes()
+    rows = read_parquet([tmp_path / "data" / TRAIN_PARQUET], split="train")
+    most = max(pyarrow.total_allocated_bytes() for _ in rows) - before
+    assert most < 8 * 2**20
+    table = parquet.read_table(tmp_path / "data" / TRAIN_PARQUET)
+    assert pyarrow.total_allocated_bytes() - before > 20_000_000  # negative control
+    assert len(table) == 20_000
 
 
-@pytest.mark.usefixtures("_own_cache")
-def test_reading_parquet_shows_no_bar_and_leaves_bars_as_they_were(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    import datasets
-
-    take(hub_folder(tmp_path, made_up(8), made_up(8)))
-    assert capfd.readouterr() == ("", "")
-    assert not datasets.are_progress_bars_disabled()
-
-
-@pytest.mark.usefixtures("_own_cache")
 def test_a_damaged_parquet_file_is_refused(tmp_path: Path) -> None:
     data = hub_folder(tmp_path, made_up(8), made_up(8))
-    file = tmp_path / "data" / "train-00000-of-00001.parquet"
+    file = tmp_path / "data" / TRAIN_PARQUET
     file.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(DataError, match="cannot read the parquet files"):
         open_source(data).check()
 
 
-@pytest.mark.usefixtures("_own_cache")
 @pytest.mark.parametrize("swapped", [False, True])
 def test_label_names_in_another_order_are_refused(
     tmp_path: Path, swapped: bool

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import time
+import types
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 
-from distrinews import dist
+from distrinews import dist, training
 from distrinews.bench import (
     averaging,
     grad_sync,
@@ -19,10 +23,12 @@ from distrinews.bench import (
     preflight,
     results,
     scaling,
+    steps,
     timing,
     trace_overhead,
 )
 from distrinews.bench.timing import PhaseTimer
+from distrinews.config.settings import BenchmarkSettings
 from distrinews.errors import OutputError, ResultError, SettingsError
 
 ALONE = dist.Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
@@ -35,6 +41,8 @@ def test_ways_take_turns_there_and_back() -> None:
         variants, ALONE, num_rounds=2, num_warmups=1, title=None
     )
     assert "".join(order) == "abc" + "cba" + "abc"
+    turns = [name for _, name in timing.turns("abc", num_rounds=3)]
+    assert turns == order != list("abc" * 3)
     assert {name: len(rounds) for name, rounds in timings.items()} == dict.fromkeys(
         "abc", 2
     )
@@ -77,6 +85,51 @@ def test_a_noisy_machine_is_called_noisy() -> None:
     result = {"calm": timing.summarise(calm), "wild": timing.summarise(wild)}
     assert "busy with something else (wild:" in timing.noise_warning(result)
     assert timing.noise_warning({"calm": result["calm"]}) == ""
+
+
+class Scores(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 3)
+
+    def forward(self, rows: torch.Tensor) -> Any:
+        return types.SimpleNamespace(logits=self.layer(rows))
+
+
+def test_a_timed_step_is_a_whole_step_and_names_its_phases() -> None:
+    torch.manual_seed(0)
+    net, batch = Scores(), ({"rows": torch.randn(4, 2)}, torch.tensor([0, 1, 2, 0]))
+    results = {}
+    for max_norm in (0.1, 1.0):
+        ours, by_hand = copy.deepcopy(net), copy.deepcopy(net)
+        settings = BenchmarkSettings(optimizer="sgd", max_gradient_norm=max_norm)
+        timer = PhaseTimer(ALONE)
+        optimizer = training.build_optimizer(ours, settings=settings)
+        steps.take_step(
+            ours, batch, optimizer=optimizer, settings=settings, timer=timer
+        )
+        assert list(timer.read_ms()) == ["forward", "backward", "optimizer", "total"]
+        F.cross_entropy(by_hand.layer(batch[0]["rows"]), batch[1]).backward()
+        norm = nn.utils.clip_grad_norm_(by_hand.parameters(), max_norm)
+        assert 0.1 < norm < 1.0
+        with torch.no_grad():
+            for param in by_hand.parameters():
+                param -= settings.peak_learning_rate * param.grad
+        assert torch.equal(ours.layer.weight, by_hand.layer.weight)
+        results[max_norm] = ours.layer.weight
+    assert not torch.equal(*results.values())  # negative control: clipping is in it
+
+
+def test_what_was_measured_is_printed_and_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = BenchmarkSettings(json_path=str(tmp_path / "r.json"))
+    results.print_and_save(settings, "x", "a", "", "b", figures={"ms": 5}, ranks=ALONE)
+    assert capsys.readouterr().out == "a\n\nb\n"
+    assert results.read(tmp_path / "r.json", kind="x")["figures"] == {"ms": 5}
+    # Negative control: whoever names no file gets none.
+    results.print_and_save(BenchmarkSettings(), "x", figures={}, ranks=ALONE)
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 class FakeEvent:
@@ -142,13 +195,13 @@ def test_a_clock_that_does_not_wait_for_the_gpu_is_found(
 
 def test_a_ratio_is_that_of_pairs_and_its_interval_holds_the_median() -> None:
     # The machine slows down tenfold under way; the way takes 1.1 times as long, always.
-    baseline = [{"total": 1.5**number} for number in range(20)]
-    slower = [{"total": 1.1 * times["total"]} for times in baseline]
-    assert timing.paired_ratio(slower, baseline) == (1.1, [1.1, 1.1])
+    baseline = rounds_of(*(1000 * 1.5**number for number in range(20)))
+    slower = rounds_of(*(1.1 * ms for ms in baseline["all_ms"]))
+    assert timing.ratio_of_rows(slower, baseline) == (1.1, [1.1, 1.1])
     # 20 rounds: the 6th to the 15th of the sorted ratios hold the true median with
     # 0.9586 (binomial distribution, by a table); one further out on either side here.
-    mixed = [{"total": float(k)} for k in range(1, 21)]
-    ratio, (low, high) = timing.paired_ratio(mixed, [{"total": 1.0}] * 20)
+    mixed = rounds_of(*(float(k) for k in range(1, 21)))
+    ratio, (low, high) = timing.ratio_of_rows(mixed, rounds_of(*[1.0] * 20))
     assert (ratio, low, high) == (10.5, 5.0, 16.0)
 
 

@@ -23,7 +23,7 @@ from space_files import HARDWARE, ROOT
 from space_model import MANIFEST, MODEL_FOLDER, from_hub
 
 import distrinews
-from distrinews.errors import ModelError, SettingsError, SetupError
+from distrinews.errors import ModelError, SettingsError
 from distrinews.inference.bundle import Bundle, open_bundle
 from distrinews.system import files
 from distrinews.system.manifest import MANIFEST as MODEL_MANIFEST
@@ -58,7 +58,6 @@ def make(arguments: argparse.Namespace) -> None:
     Raises:
         DistriNewsError: As `fetch` and `build` say. There is no new folder then.
     """
-    _check_checkout()
     _check_free(arguments.out)
     weights = fetch(arguments.model, revision=arguments.revision)
     build(arguments.out, weights=weights, hardware=arguments.hardware)
@@ -122,10 +121,9 @@ def build(out: pathlib.Path, *, weights: Weights, hardware: str) -> None:
 
     Raises:
         SettingsError: `out` exists, or `hardware` is unknown.
-        SetupError: This is no checkout, or the library cannot be packed.
+        SetupError: The library cannot be packed.
         OutputError: It could not be written.
     """
-    _check_checkout()
     _check_free(out)
     if hardware not in HARDWARE:
         raise SettingsError(
@@ -155,16 +153,6 @@ def build(out: pathlib.Path, *, weights: Weights, hardware: str) -> None:
         ):
             (draft / name).write_text(text, encoding="utf-8", newline="\n")
         files.write_json(draft / MANIFEST, _manifest(draft, weights, hardware))
-
-
-def _check_checkout() -> None:
-    if not (ROOT / "apps/space/app.py").is_file():
-        raise SetupError(
-            f"{ROOT} is no checkout of DistriNews: it has no apps/space.",
-            why="the installed package holds the library, not the app of a Space.",
-            fix="git clone the project, install it with -e, and call this there.",
-            page="space",
-        )
 
 
 def _check_free(out: pathlib.Path) -> None:

@@ -19,6 +19,8 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 
+from packaging.utils import canonicalize_name
+
 import distrinews
 from distrinews.errors import SetupError
 from distrinews.system.checkout import ROOT
@@ -105,7 +107,9 @@ def requirements(hardware: str) -> str:
         for part in (hardware, "both")
     ]
     tested = _tested_versions()
-    return NAME.sub(lambda m: f"{m[0]}=={tested[_plain(m[0])]}", "".join(texts))
+    return NAME.sub(
+        lambda m: f"{m[0]}=={tested[canonicalize_name(m[0])]}", "".join(texts)
+    )
 
 
 def front_page(hardware: str, *, hub_lines: str, model_line: str) -> str:
@@ -135,9 +139,4 @@ def front_page(hardware: str, *, hub_lines: str, model_line: str) -> str:
 def _tested_versions() -> dict[str, str]:
     """Package -> version that CI ran with."""
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-    return {_plain(name): version for name, version in PIN.findall(text)}
-
-
-def _plain(name: str) -> str:
-    """One spelling of a package's name; pip knows several."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return {canonicalize_name(name): version for name, version in PIN.findall(text)}

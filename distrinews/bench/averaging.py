@@ -18,18 +18,16 @@ Guide: understand/faster-than-ddp.
 from __future__ import annotations
 
 import copy
+import functools
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import clip_grad_norm_
 
-from distrinews import dist, model, sync, training
-from distrinews.bench import results, timing
-from distrinews.bench.timing import PhaseTimer
+from distrinews import dist, sync, training
+from distrinews.bench import results, steps, timing
 from distrinews.config.settings import BenchmarkSettings
 from distrinews.dist import Ranks
 from distrinews.sync import sparse_embedding
@@ -110,22 +108,13 @@ def measure(
 
 def _wrappers(ranks: Ranks) -> dict[str, Callable[[nn.Module], nn.Module]]:
     """Name -> what makes a replica of a bare model."""
-    gpu = [ranks.device.index] if ranks.device.type == "cuda" else None
-
-    def torch_ddp(bare: nn.Module) -> nn.Module:
-        return DistributedDataParallel(
-            bare, device_ids=gpu, gradient_as_bucket_view=True
-        )
-
-    def all_rows(bare: nn.Module) -> nn.Module:
-        return sync.ddp_in_shared_memory(bare, min_rows=NEVER)
-
     wrappers: dict[str, Callable[[nn.Module], nn.Module]] = {
-        "torch_ddp": torch_ddp,
+        "torch_ddp": sync.wrap_ddp,
         "overlapped": sync.Overlapped,
         "touched_rows": sparse_embedding.distributed_data_parallel,
     }
-    if gpu is None:
+    if ranks.device.type == "cpu":
+        all_rows = functools.partial(sync.ddp_in_shared_memory, min_rows=NEVER)
         wrappers |= {"shared_memory": all_rows, "both": sync.ddp_in_shared_memory}
 
     def touched_rows_alone(bare: nn.Module) -> nn.Module:
@@ -134,7 +123,7 @@ def _wrappers(ranks: Ranks) -> dict[str, Callable[[nn.Module], nn.Module]]:
         return bare
 
     return wrappers | {
-        "unsynced": torch_ddp,
+        "unsynced": sync.wrap_ddp,
         "unsynced_touched_rows": touched_rows_alone,
     }
 
@@ -156,23 +145,15 @@ def _make_step(
 ) -> timing.Variant:
     """A step of training: what chapter 05 does, but for reading the rows."""
     optimizer = training.build_optimizer(replica, settings=settings)
-    num_steps = 0
-
-    def take_step(timer: PhaseTimer) -> None:
-        nonlocal num_steps
-        inputs, labels = batches[num_steps % len(batches)]
-        num_steps += 1
-        optimizer.zero_grad()
-        with sync.no_sync_unless(name not in UNSYNCED, replica=replica):
-            with timer.phase("forward"):
-                loss = F.cross_entropy(replica(**inputs).logits, labels)
-            with timer.phase("backward"):
-                loss.backward()
-        with timer.phase("optimizer"):
-            clip_grad_norm_(replica.parameters(), settings.max_gradient_norm)
-            optimizer.step()
-
-    return take_step
+    upcoming = itertools.cycle(batches)
+    return lambda timer: steps.take_step(
+        replica,
+        next(upcoming),
+        optimizer=optimizer,
+        settings=settings,
+        timer=timer,
+        synchronise=name not in UNSYNCED,
+    )
 
 
 def figures(
@@ -195,10 +176,10 @@ def figures(
         >>> result["both"]["ratio_to_ddp"], result["both"]["max_abs_diff"]
         (0.75, 0.0)
     """
-    result = {}
-    for name, rounds in timings.items():
-        ratio, interval = timing.paired_ratio(rounds, timings["torch_ddp"])
-        result[name] = timing.summarise(rounds) | {
+    result = {name: timing.summarise(rounds) for name, rounds in timings.items()}
+    for name, row in result.items():
+        ratio, interval = timing.ratio_of_rows(row, result["torch_ddp"])
+        row |= {
             "ratio_to_ddp": ratio,
             "ratio_interval": interval,
             "max_abs_diff": gaps.get(name),
@@ -264,35 +245,40 @@ def saved_text(result: Mapping[str, Mapping[str, Any]]) -> str:
         result: What `figures` returned.
 
     Returns:
-        A sentence with the medians of the rounds' differences and their intervals;
+        Sentences with the medians of the rounds' differences and their intervals;
         empty for a record without the variant that sends nothing.
 
     Examples:
         >>> names = ("torch_ddp", "touched_rows", *UNSYNCED)
         >>> rounds = [[{"total": ms}] * 5 for ms in (9.0, 6.0, 7.0, 5.0)]
         >>> saved_text(figures(dict(zip(names, rounds)), {}))
-        'Touched rows save 3 ms (3 to 3) of a step: 2 ms (2 to 2) by computing less, \
-as the two lines without averaging show; the rest by sending less.'
+        'Touched rows save 3 ms (3 to 3) of a step. Without averaging they save \
+2 ms (2 to 2): so much is less computing, the rest is less sending.'
     """
     if UNSYNCED[1] not in result:
         return ""
-    saved = _difference_ms(result, "torch_ddp", "touched_rows")
-    computing = _difference_ms(result, *UNSYNCED)
+    (saved, _), (computing, computes_less) = (
+        _difference_ms(result, *pair)
+        for pair in (("torch_ddp", "touched_rows"), UNSYNCED)
+    )
+    if not computes_less:
+        return (
+            f"Touched rows save {saved} of a step. Without averaging they save nothing "
+            f"that was measured ({computing}): what they save is sending."
+        )
     return (
-        f"Touched rows save {saved} of a step: {computing} by computing less, as the "
-        "two lines without averaging show; the rest by sending less."
+        f"Touched rows save {saved} of a step. Without averaging they save "
+        f"{computing}: so much is less computing, the rest is less sending."
     )
 
 
 def _difference_ms(
     result: Mapping[str, Mapping[str, Any]], name: str, other: str
-) -> str:
-    """The median over rounds of one variant's time less another's, and its interval."""
+) -> tuple[str, bool]:
+    """How much longer one variant takes, in words, and whether it surely does."""
     pairs = zip(result[name]["all_ms"], result[other]["all_ms"], strict=True)
     median, (low, high) = timing.median_and_interval([a - b for a, b in pairs])
-    if low <= 0 <= high:
-        return f"no difference ({low:.0f} to {high:.0f} ms)"
-    return f"{median:.0f} ms ({low:.0f} to {high:.0f})"
+    return f"{median:.0f} ms ({low:.0f} to {high:.0f})", low > 0
 
 
 def run(ranks: Ranks, settings: BenchmarkSettings) -> None:
@@ -305,13 +291,7 @@ def run(ranks: Ranks, settings: BenchmarkSettings) -> None:
         settings: What to measure.
     """
     splits = corpus.load(settings)
-    training.seed_weights(settings.seed)
-    net = model.build(
-        settings.preset, dropout=settings.dropout, vocabulary_size=len(splits.tokenizer)
-    ).to(ranks.device)
+    net = steps.build_net(splits, ranks, settings=settings)
     result = measure(net, splits, ranks, settings=settings)
-    with dist.raise_together():
-        if ranks.is_main:
-            texts = (table(result), saved_text(result), timing.noise_warning(result))
-            print("\n\n".join(filter(None, texts)))
-            results.save(settings, "averaging", figures=result, ranks=ranks)
+    texts = (table(result), saved_text(result), timing.noise_warning(result))
+    results.print_and_save(settings, "averaging", *texts, figures=result, ranks=ranks)

@@ -52,7 +52,6 @@ __all__ = [
     "run",
     "sizes",
     "table",
-    "time_all_sizes",
     "time_in_turn",
 ]
 
@@ -157,14 +156,10 @@ def _read_epoch(
         splits.batch(rows, device=ranks.device)
 
 
-def time_all_sizes(ranks: Ranks, settings: DataPathSettings, out: pathlib.Path) -> None:
-    """Time a row with every size, taking turns; write it down.
-
-    Args:
-        ranks: Who this process is; alone.
-        settings: Which sizes, how many rounds.
-        out: Where to write what `time_in_turn` returns.
-    """
+def _time_all_sizes(
+    ranks: Ranks, settings: DataPathSettings, out: pathlib.Path
+) -> None:
+    """Write down what `time_in_turn` returns for every size; alone."""
     by_size = {size: _load(settings, size) for size in sizes(settings.largest_rows)}
     times_us = time_in_turn(by_size, ranks, settings=settings)
     files.write_json(out, {str(size): row for size, row in times_us.items()})
@@ -202,11 +197,11 @@ def time_in_turn(
         ("one_by_one", one_by_one, num_rows // EPOCH_DIVISOR),
         ("same_rows", same_rows, num_rows // EPOCH_DIVISOR),
     )
-    for number in tqdm(range(settings.num_rounds), desc="time a row"):
-        order = list(by_size) if number % 2 == 0 else list(by_size)[::-1]
-        for (name, readers, rows_per_turn), size in itertools.product(kinds, order):
-            took_us = _us_per_row(readers[size], rows_per_turn)
-            times_us[size].setdefault(name, []).append(took_us)
+    pairs = list(itertools.product(kinds, by_size))
+    planned = list(timing.turns(pairs, num_rounds=settings.num_rounds))
+    for _, ((name, readers, rows_per_turn), size) in tqdm(planned, desc="time a row"):
+        took_us = _us_per_row(readers[size], rows_per_turn)
+        times_us[size].setdefault(name, []).append(took_us)
     return times_us
 
 
@@ -278,7 +273,7 @@ def figures(
 
     Args:
         memory: For each size what `measure_one_size` wrote.
-        times_us: What `time_all_sizes` wrote.
+        times_us: What `time_in_turn` returned.
 
     Returns:
         `sizes`: for each its `num_rows`, `peak_bytes`, `grown_bytes`, `us_per_row` and
@@ -358,7 +353,7 @@ def run(settings: DataPathSettings) -> None:
             resized = settings.model_copy(update={"train_rows": size})
             dist.launch(measure_one_size, resized, out, num_ranks=settings.num_ranks)
             memory.append(files.read_json(out))
-        dist.launch(time_all_sizes, settings, out, num_ranks=1)
+        dist.launch(_time_all_sizes, settings, out, num_ranks=1)
         times = {int(size): row for size, row in files.read_json(out).items()}
     result = figures(memory, times)
     print(table(result))

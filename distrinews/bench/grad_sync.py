@@ -13,21 +13,18 @@ Guide: learn/gradient-sync.
 from __future__ import annotations
 
 import copy
+import itertools
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed as torch_dist
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
-from distrinews import dist, model, sync, training
-from distrinews.bench import timing
+from distrinews import dist, sync
+from distrinews.bench import steps, timing
 from distrinews.config.settings import TrainSettings
 from distrinews.dist import Ranks
 from distrinews.training import corpus
@@ -98,11 +95,9 @@ def load_model_and_batches(
     """
     num_rows = per_rank_batch_size * num_batches * ranks.world_size
     values = {"preset": preset, "train_rows": num_rows + 1, "validation_rows": 1}
-    settings = TrainSettings.model_validate(values)
+    settings = TrainSettings.model_validate({"dropout": 0.0, **values})
     splits = corpus.load(settings)
-    training.seed_weights(settings.seed)
-    size = len(splits.tokenizer)
-    net = model.build(preset, dropout=0.0, vocabulary_size=size).to(ranks.device)
+    net = steps.build_net(splits, ranks, settings=settings)
     local_rows = range(ranks.rank, num_rows, ranks.world_size)
     batches: list[Batch] = [
         splits.batch(
@@ -139,21 +134,19 @@ class Variant:
             AFTER_BACKWARD[self.name](self.net)
 
 
-def build_variants(net: nn.Module, ranks: Ranks) -> dict[str, Variant]:
+def build_variants(net: nn.Module) -> dict[str, Variant]:
     """Build every variant around a copy of the same model.
 
     Collective: every rank must call it.
 
     Args:
         net: The same weights on every rank, on the rank's device; is not changed.
-        ranks: Who this process is.
 
     Returns:
         Name -> variant, in the order of `VARIANTS`.
 
     Examples:
-        >>> alone = Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
-        >>> list(build_variants(nn.Linear(1, 1), alone))[:4]
+        >>> list(build_variants(nn.Linear(1, 1)))[:4]
         ['naive', 'flat', 'bucketed', 'overlapped']
     """
     variants = {}
@@ -162,12 +155,9 @@ def build_variants(net: nn.Module, ranks: Ranks) -> dict[str, Variant]:
         replica = net_copy
         if name == "overlapped":
             replica = sync.Overlapped(net_copy)
-        elif name.startswith("torch_ddp") and ranks.world_size > 1:
-            gpu = [ranks.device.index] if ranks.device.type == "cuda" else None
+        elif name.startswith("torch_ddp"):
             views = name.endswith("views")
-            replica = DistributedDataParallel(
-                net_copy, device_ids=gpu, gradient_as_bucket_view=views
-            )
+            replica = sync.wrap_ddp(net_copy, gradient_as_bucket_view=views)
         variants[name] = Variant(name, net_copy, replica)
     return variants
 
@@ -184,15 +174,13 @@ def largest_difference(left: Variant, right: Variant) -> float:
     Returns:
         0.0 if they are equal, bit for bit.
     """
-    local_max = 0.0
     pairs = zip(left.net.parameters(), right.net.parameters(), strict=True)
-    for left_parameter, right_parameter in pairs:
-        if left_parameter.grad is not None and right_parameter.grad is not None:
-            local_max = max(
-                local_max,
-                (left_parameter.grad - right_parameter.grad).abs().max().item(),
-            )
-    return max(dist.gather_objects(local_max))
+    differences = [
+        (a.grad - b.grad).abs().max().item()
+        for a, b in pairs
+        if a.grad is not None and b.grad is not None
+    ]
+    return max(dist.gather_objects(max(differences, default=0.0)))
 
 
 def measure(
@@ -200,12 +188,8 @@ def measure(
     batches: Sequence[Batch],
     *,
     num_rounds: int,
-    num_warmups: int = 2,
 ) -> dict[str, list[float]]:
     """Time forward, backward and averaging of every variant, in turn.
-
-    Why in turn: a laptop that grows warm, or a neighbour on the same machine, slows all
-    variants alike then. Every other round runs backwards, so that none is always first.
 
     Collective: every rank must call it.
 
@@ -213,46 +197,22 @@ def measure(
         variants: What `build_variants` built.
         batches: This rank's rows; equally many on every rank.
         num_rounds: How often each is timed.
-        num_warmups: Rounds before, not counted: memory is allocated in them, and
-            torch's DDP puts its buckets into order.
 
     Returns:
         Name -> milliseconds of each round, of the slowest rank.
     """
-    times_ms: dict[str, list[float]] = {name: [] for name in variants}
-    names = list(variants)
-    bar = tqdm(
-        total=(num_warmups + num_rounds) * len(names),
-        desc="time the variants",
-        disable=not dist.current().is_main,
+
+    def make_step(variant: Variant) -> timing.Variant:
+        upcoming = itertools.cycle(batches)  # in a round all variants get the same one
+        return lambda _: variant.backward(next(upcoming))
+
+    timings = timing.interleave(
+        {name: make_step(variant) for name, variant in variants.items()},
+        dist.current(),
+        num_rounds=num_rounds,
+        title="time the variants",
     )
-    for number in range(num_warmups + num_rounds):
-        batch = batches[number % len(batches)]
-        for name in names if number % 2 == 0 else reversed(names):
-            spent_ms = _time_backward_ms(variants[name], batch)
-            if number >= num_warmups:
-                times_ms[name].append(spent_ms)
-            bar.update()
-    bar.close()
-    return times_ms
-
-
-def _time_backward_ms(variant: Variant, batch: Batch) -> float:
-    """Milliseconds of one backward, of the slowest rank."""
-    ranks = dist.current()
-    if ranks.world_size > 1:
-        torch_dist.barrier()  # all start together, and nobody's lateness is timed
-    _wait_for_device(ranks)
-    began_s = time.perf_counter()
-    variant.backward(batch)
-    _wait_for_device(ranks)
-    return max(dist.gather_objects((time.perf_counter() - began_s) * 1000))
-
-
-def _wait_for_device(ranks: Ranks) -> None:
-    # WHY: a GPU works in the background; without this one times the giving of orders.
-    if ranks.device.type == "cuda":
-        torch.cuda.synchronize(ranks.device)
+    return {n: [times["total"] for times in rounds] for n, rounds in timings.items()}
 
 
 def figures(

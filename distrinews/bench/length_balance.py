@@ -17,13 +17,11 @@ from typing import Any
 
 import numpy as np
 from torch import nn
-from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
-from distrinews import dist, model, sharding, sync, training
-from distrinews.bench import results, timing
+from distrinews import dist, sharding, sync, training
+from distrinews.bench import results, steps, timing
+from distrinews.bench.timing import PhaseTimer
 from distrinews.config.settings import BenchmarkSettings, DistributedSettings
 from distrinews.dist import Ranks
 from distrinews.metrics import throughput
@@ -64,10 +62,7 @@ def measure(
     Raises:
         SettingsError: The batch does not divide by the ranks. On every rank.
     """
-    training.seed_weights(settings.seed)
-    net = model.build(
-        settings.preset, dropout=settings.dropout, vocabulary_size=len(splits.tokenizer)
-    ).to(ranks.device)
+    net = steps.build_net(splits, ranks, settings=settings)
     replica = _replicate(net, ranks, averaging=averaging)
     optimizer = training.build_optimizer(net, settings=settings)
     samplers = {
@@ -85,11 +80,10 @@ def measure(
     bar = tqdm(total=num_steps, desc="time both", disable=not ranks.is_main)
 
     def take_step(rows: list[int]) -> None:
-        inputs, labels = splits.batch(rows, device=ranks.device)
-        optimizer.zero_grad()
-        F.cross_entropy(replica(**inputs).logits, labels).backward()
-        clip_grad_norm_(net.parameters(), settings.max_gradient_norm)
-        optimizer.step()
+        batch, timer = splits.batch(rows, device=ranks.device), PhaseTimer(ranks)
+        steps.take_step(
+            replica, batch, optimizer=optimizer, settings=settings, timer=timer
+        )
 
     # Not timed: in the first steps memory is allocated and DDP orders its buckets.
     for rows in list(samplers["shuffled"])[:2]:
@@ -101,17 +95,16 @@ def measure(
             sampler.set_epoch(epoch)
             padding_shares[variant].append(_padding(sampler, splits.train_lengths))
             plans[variant] = list(sampler)
-        # WHY step by step, there and back: a machine that slows down for a minute slows
-        # both variants alike.
-        for step in range(len(plans["shuffled"])):
-            for variant in VARIANTS if step % 2 == 0 else reversed(VARIANTS):
-                rows = plans[variant][step]
-                with (
-                    throughputs[variant].step(num_rows=len(rows)),
-                    of_epoch[variant].step(num_rows=len(rows)),
-                ):
-                    take_step(rows)
-                bar.update()
+        # WHY step by step: a machine that slows down for a minute slows both variants
+        # alike.
+        for step, variant in timing.turns(VARIANTS, num_rounds=len(plans["shuffled"])):
+            rows = plans[variant][step]
+            with (
+                throughputs[variant].step(num_rows=len(rows)),
+                of_epoch[variant].step(num_rows=len(rows)),
+            ):
+                take_step(rows)
+            bar.update()
         for variant in VARIANTS:
             rounds_per_s[variant].append(of_epoch[variant].summary()["samples_per_s"])
     bar.close()
@@ -125,16 +118,9 @@ def measure(
 
 def _replicate(net: nn.Module, ranks: Ranks, *, averaging: str) -> nn.Module:
     """Wrap the model so that gradients meet; alone there is nobody to meet."""
-    if ranks.world_size == 1:
-        return net
-    if averaging == "fastest":
-        return sync.ddp_in_shared_memory(net)
-    on_gpu = ranks.device.type == "cuda"
-    return DistributedDataParallel(
-        net,
-        device_ids=[ranks.device.index] if on_gpu else None,
-        gradient_as_bucket_view=True,
-    )
+    if averaging == "torch_ddp" or ranks.world_size == 1:
+        return sync.wrap_ddp(net)
+    return sync.ddp_in_shared_memory(net)
 
 
 def _padding(sampler: sharding.GlobalBatchSampler, lengths: np.ndarray) -> float:
@@ -226,7 +212,6 @@ def run(ranks: Ranks, settings: BenchmarkSettings) -> None:
                 "ratio": ratio,
                 "ratio_interval": interval,
             }
-    with dist.raise_together():
-        if ranks.is_main:
-            print(table(result))
-            results.save(settings, "balance", figures=result, ranks=ranks)
+    results.print_and_save(
+        settings, "balance", table(result), figures=result, ranks=ranks
+    )

@@ -18,26 +18,17 @@ from collections.abc import Generator
 
 import psutil
 
-__all__ = ["uss_bytes", "sample_uss"]
+__all__ = ["sample_uss"]
 
 SAMPLE_INTERVAL_S = 0.05
 
 
-def uss_bytes(*, mapped: pathlib.Path | None = None) -> int:
-    """Measure the memory that only this process has.
-
-    Args:
-        mapped: A folder; pages of the files below it do not count. None: all count.
-
-    Returns:
-        Bytes.
-
-    Note:
-        Cost: about 10 ms on Linux, where the kernel walks over all pages. Which file a
-        page belongs to is known there only; elsewhere unwritten pages of a mapped file
-        are not part of this number in the first place.
-    """
-    if mapped is None or not psutil.LINUX:
+def _uss_bytes(*, mapped: pathlib.Path) -> int:
+    """Measure the memory that only this process has, without `mapped`'s pages."""
+    # Costs about 10 ms on Linux, where the kernel walks over all pages. Which file a
+    # page belongs to is known there only; elsewhere unwritten pages of a mapped file
+    # are not part of this number in the first place.
+    if not psutil.LINUX:
         return int(psutil.Process().memory_full_info().uss)
     # WHY not psutil's list of maps: building it takes more memory than is looked for.
     # A page that only this process has looked at so far counts as its own in the
@@ -57,16 +48,16 @@ def sample_uss(mapped: pathlib.Path) -> Generator[list[int], None, None]:
     """Sample this process's memory every 50 ms, in a thread.
 
     Args:
-        mapped: As for `uss_bytes`.
+        mapped: A folder; pages of the files below it do not count.
 
     Yields:
         A growing list of samples [bytes]; the first is taken before the block.
     """
-    samples, stop = [uss_bytes(mapped=mapped)], threading.Event()
+    samples, stop = [_uss_bytes(mapped=mapped)], threading.Event()
 
     def sample() -> None:
         while not stop.wait(SAMPLE_INTERVAL_S):
-            samples.append(uss_bytes(mapped=mapped))
+            samples.append(_uss_bytes(mapped=mapped))
 
     sampler = threading.Thread(target=sample, daemon=True)
     sampler.start()
@@ -75,4 +66,4 @@ def sample_uss(mapped: pathlib.Path) -> Generator[list[int], None, None]:
     finally:
         stop.set()
         sampler.join()
-        samples.append(uss_bytes(mapped=mapped))
+        samples.append(_uss_bytes(mapped=mapped))

@@ -43,7 +43,7 @@ from distrinews.training import corpus
 
 __all__ = ["CONTENDERS", "PeerSettings", "check", "flags", "measure", "run"]
 
-PACKAGES = ("accelerate", "lightning_fabric")
+PACKAGES = ("accelerate", "datasets", "lightning_fabric")
 # Name -> flags of chapter 05, for contenders that are the chapter.
 OURS: dict[str, tuple[str, ...]] = {
     "ours": (),
@@ -192,28 +192,26 @@ def measure(
         ResultError: More rows took no longer than fewer.
     """
     rounds_by_name: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    for number in range(settings.num_rounds):
-        recipes = [
-            settings.model_copy(
-                update={"seed": settings.seed + number, "train_rows": rows}
-            )
-            for rows in (settings.fewer_train_rows, settings.train_rows)
-        ]
-        # WHY here: who came first would tokenise the rows for all that follow.
-        fewer, more = (corpus.load(recipe) for recipe in recipes)
-        num_steps = [
-            len(splits.train_rows) // settings.global_batch_size
-            for splits in (fewer, more)
-        ]
-        num_rows = (num_steps[1] - num_steps[0]) * settings.global_batch_size
-        for name in names if number % 2 == 0 else reversed(names):
-            reports = []
-            for recipe in recipes:
-                reports.append(_run_program(name, recipe))
-                on_run(recipe.train_rows or 0)
-            if name not in peer_loops.LOOPS:
-                reports[1] |= _what_samplers_read(name, recipes[1], more)
-            rounds_by_name[name].append(_one_round(name, reports, num_rows=num_rows))
+    seed = None
+    for number, name in timing.turns(names, num_rounds=settings.num_rounds):
+        if seed != settings.seed + number:
+            seed = settings.seed + number
+            recipes = [
+                settings.model_copy(update={"seed": seed, "train_rows": rows})
+                for rows in (settings.fewer_train_rows, settings.train_rows)
+            ]
+            # WHY here: who came first would tokenise the rows for all that follow.
+            fewer, more = (corpus.load(recipe) for recipe in recipes)
+        size = settings.global_batch_size
+        num_steps = len(more.train_rows) // size - len(fewer.train_rows) // size
+        reports = []
+        for recipe in recipes:
+            reports.append(_run_program(name, recipe))
+            on_run(recipe.train_rows or 0)
+        if name not in peer_loops.LOOPS:
+            reports[1] |= _what_samplers_read(name, recipes[1], more)
+        one_round = _one_round(name, reports, num_rows=num_steps * size)
+        rounds_by_name[name].append(one_round)
     return {
         name: peer_report.summarise(rounds) | {"code_lines": _code_lines(name)}
         for name, rounds in rounds_by_name.items()

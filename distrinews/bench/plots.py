@@ -54,12 +54,7 @@ def draw_steps(
         OSError: A file could not be written, as the OutputError that names the cure.
             On this rank only.
     """
-    # WHY late: the import costs half a second, and no window system is needed.
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = _pyplot()
     figure, axes = pyplot.subplots(figsize=(7.2, 4.2), layout="constrained")
     names = [TITLES[name].format(ranks=world_size) for name in result]
     totals = [row["median_ms"] for row in result.values()]
@@ -78,16 +73,29 @@ def draw_steps(
     axes.margins(y=0.2)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
-    written = []
-    for kind in ("svg", "png"):
-        path = folder / f"steps.{kind}"
-        with files.atomic_file(path) as draft:
-            # WHY no date inside: the same numbers should give the same file.
-            stamp = {"Date": None} if kind == "svg" else {}
-            figure.savefig(draft, format=kind, dpi=150, metadata=stamp)
-        written.append(path)
+    written = [folder / f"steps.{kind}" for kind in ("svg", "png")]
+    for path in written:
+        _save(figure, path)
     pyplot.close(figure)
     return written
+
+
+def _pyplot() -> Any:
+    # WHY late: the import costs half a second, and no window system is needed.
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _save(figure: Any, path: pathlib.Path, **options: Any) -> None:
+    kind = path.suffix.removeprefix(".")
+    # WHY no date inside: the same numbers should give the same file.
+    stamp = {"Date": None} if kind == "svg" else {}
+    with files.atomic_file(path) as draft:
+        figure.savefig(draft, format=kind, dpi=150, metadata=stamp, **options)
 
 
 def draw_many_ranks(
@@ -112,13 +120,9 @@ def draw_many_ranks(
         OSError: The file could not be written, as the OutputError that names the cure.
             On this rank only.
     """
-    import matplotlib as mpl  # WHY late: as in `draw_steps`
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = _pyplot()
     # WHY a salt: without it the same numbers give another file each time.
-    with mpl.rc_context({
+    with pyplot.rc_context({
         "text.color": GREY,
         "axes.labelcolor": GREY,
         "axes.edgecolor": GREY,
@@ -148,11 +152,6 @@ def draw_many_ranks(
         panels[0].set_ylabel("samples/s of a rank,\nby those of one alone")
         panels[0].legend(loc="lower left", frameon=False)
         figure.suptitle(title, fontsize=11)
-        with files.atomic_file(path) as draft:
-            kind = path.suffix.removeprefix(".")
-            stamp = {"Date": None} if kind == "svg" else {}
-            figure.savefig(
-                draft, format=kind, dpi=150, transparent=True, metadata=stamp
-            )
+        _save(figure, path, transparent=True)
         pyplot.close(figure)
     return path

@@ -15,10 +15,10 @@ import datetime
 import math
 import pathlib
 import subprocess
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
+from distrinews import dist
 from distrinews.bench.timing import FEWEST_ROUNDS
-from distrinews.config.settings import BenchmarkSettings
 from distrinews.dist import Ranks
 from distrinews.errors import ResultError
 from distrinews.system import checkout, files, machine
@@ -29,6 +29,7 @@ __all__ = [
     "check_publishable",
     "compare",
     "hardware",
+    "print_and_save",
     "save",
     "read",
     "build_record",
@@ -47,6 +48,17 @@ REQUIRED_FIELDS = {
 }
 # What makes two machines the same for a comparison.
 HARDWARE = ("cpu", "num_cores", "gpus")
+
+
+class NamesFile(Protocol):
+    """Settings that say where the numbers go."""
+
+    @property
+    def json_path(self) -> str | None:
+        """The file; None if none was asked for."""
+
+    def model_dump(self, *, exclude: set[str]) -> dict[str, Any]:
+        """All of them as plain values, as pydantic does."""
 
 
 def build_record(
@@ -93,7 +105,7 @@ def write(path: pathlib.Path, record: dict[str, Any]) -> None:
 
 
 def save(
-    settings: BenchmarkSettings,
+    settings: NamesFile,
     kind: str,
     *,
     figures: dict[str, Any],
@@ -124,6 +136,29 @@ def save(
     for path in (always, named):
         if path is not None:
             write(path, record)
+
+
+def print_and_save(
+    settings: NamesFile, kind: str, *text: str, figures: dict[str, Any], ranks: Ranks
+) -> None:
+    """Print what was measured, then `save` it, both on rank 0.
+
+    Collective: every rank must call it.
+
+    Args:
+        settings: What was measured with.
+        kind: What was measured.
+        *text: What to print, parts with a blank line between them; empty ones are not.
+        figures: Plain values; rank 0's are written.
+        ranks: Who this process is.
+
+    Raises:
+        OSError: As `write`. On every rank.
+    """
+    with dist.raise_together():
+        if ranks.is_main:
+            print("\n\n".join(part for part in text if part))
+            save(settings, kind, figures=figures, ranks=ranks)
 
 
 def read(path: pathlib.Path, *, kind: str | None = None) -> dict[str, Any]:

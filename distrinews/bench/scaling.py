@@ -24,13 +24,11 @@ from typing import Any, NoReturn
 
 import torch
 from torch import nn
-from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
 from tqdm import tqdm
 
 from distrinews import dist, sharding, sync, training
-from distrinews.bench import timing
+from distrinews.bench import steps, timing
 from distrinews.bench.costmodel import predictions
 from distrinews.bench.timing import PhaseTimer
 from distrinews.config.settings import BenchmarkSettings
@@ -43,13 +41,12 @@ __all__ = [
     "VARIANTS",
     "explain",
     "figures",
+    "make_step",
     "measure",
     "num_steps",
-    "replicate",
     "rows_of",
     "speedup_text",
     "table",
-    "take_step",
     "workload",
 ]
 
@@ -96,32 +93,12 @@ def measure(
         )
     # Rank 0 is the one process; the others need no model for it.
     single_net = copy.deepcopy(net) if ranks.is_main else net
-    replica = replicate(net, ranks)
+    replica = sync.wrap_ddp(copy.deepcopy(net))
     all_threads = torch.get_num_threads() * ranks.world_size
 
-    # WHY one per model and not per variant: AdamW keeps twice the size of the model.
-    optimizers = {
-        model: training.build_optimizer(model, settings=settings)
-        for model in (single_net, replica)
-    }
-
-    def make_step(model: nn.Module, variant: str, synchronise: bool) -> timing.Variant:
-        optimizer = optimizers[model]
-        rows = rows_of(variant, ranks, size=settings.global_batch_size)
-
-        def step(timer: PhaseTimer) -> None:
-            with timer.phase("data"):
-                batch = splits.batch(rows, device=ranks.device)
-            optimizer.zero_grad()
-            with sync.no_sync_unless(synchronise, replica=model):
-                take_step(model, batch, timer=timer)
-            with timer.phase("optimizer"):
-                clip_grad_norm_(model.parameters(), settings.max_gradient_norm)
-                optimizer.step()
-
-        return step
-
-    alone = make_step(single_net, "one_process", True)
+    # WHY one for all variants: AdamW keeps twice the size of the model.
+    optimizer = training.build_optimizer(replica, settings=settings)
+    alone = make_step("one_process", single_net, splits, ranks, settings=settings)
 
     def one_process(timer: PhaseTimer) -> None:
         if ranks.is_main:
@@ -133,10 +110,11 @@ def measure(
                 with timer.phase(phase):
                     pass
 
-    variants: dict[str, Callable[[PhaseTimer], None]] = {"one_process": one_process}
-    for name in ("strong", "weak"):
-        variants[name] = make_step(replica, name, True)
-        variants[f"{name}_unsynced"] = make_step(replica, name, False)
+    variants: dict[str, timing.Variant] = {"one_process": one_process}
+    for name in VARIANTS[1:]:
+        variants[name] = make_step(
+            name, replica, splits, ranks, settings=settings, optimizer=optimizer
+        )
     return timing.interleave(
         variants, ranks, num_rounds=settings.num_rounds, title=title
     )
@@ -158,28 +136,46 @@ def num_steps(settings: BenchmarkSettings) -> int:
     return len(VARIANTS) * (timing.NUM_WARMUPS + settings.num_rounds)
 
 
-def replicate(net: nn.Module, ranks: Ranks) -> nn.Module:
-    """Copy a model and wrap the copy with DDP.
-
-    Collective: every rank must call it.
+def make_step(
+    variant: str,
+    replica: nn.Module,
+    splits: Splits,
+    ranks: Ranks,
+    *,
+    settings: BenchmarkSettings,
+    optimizer: Optimizer | None = None,
+) -> Callable[[Any], None]:
+    """Make a function that takes a step of one variant, always with the same rows.
 
     Args:
-        net: The model on the rank's device; it is not changed.
+        variant: One of `VARIANTS`.
+        replica: Bare or wrapped.
+        splits: The rows.
         ranks: Who this process is.
+        settings: The global batch size G and the optimizer.
+        optimizer: To share with another variant of this replica; None for a new one.
 
     Returns:
-        The wrapper; alone the bare copy.
-
-    Examples:
-        >>> alone = Ranks(0, 0, 1, torch.device("cpu"))
-        >>> replicate(nn.Linear(1, 1), alone)
-        Linear(in_features=1, out_features=1, bias=True)
+        Called with a timer that has `phase(name)`: a `PhaseTimer` or a `Recorder`.
     """
-    shared = copy.deepcopy(net)
-    if ranks.world_size == 1:
-        return shared
-    gpu = [ranks.device.index] if ranks.device.type == "cuda" else None
-    return DistributedDataParallel(shared, device_ids=gpu, gradient_as_bucket_view=True)
+    if optimizer is None:
+        optimizer = training.build_optimizer(replica, settings=settings)
+    kind = variant.removesuffix("_unsynced")
+    rows = rows_of(kind, ranks, size=settings.global_batch_size)
+
+    def step(timer: Any) -> None:
+        with timer.phase("data"):
+            batch = splits.batch(rows, device=ranks.device)
+        steps.take_step(
+            replica,
+            batch,
+            optimizer=optimizer,
+            settings=settings,
+            timer=timer,
+            synchronise=kind == variant,
+        )
+
+    return step
 
 
 def rows_of(variant: str, ranks: Ranks, *, size: int) -> list[int]:
@@ -202,28 +198,6 @@ def rows_of(variant: str, ranks: Ranks, *, size: int) -> list[int]:
         return list(range(size))
     num_rows = size * ranks.world_size if variant == "weak" else size
     return list(range(ranks.rank, num_rows, ranks.world_size))
-
-
-def take_step(
-    model: nn.Module,
-    batch: tuple[Mapping[str, torch.Tensor], torch.Tensor],
-    *,
-    timer: Any,
-) -> None:
-    """Do forward and backward, each as a phase.
-
-    Collective where the model is a replica whose gradients meet.
-
-    Args:
-        model: Bare or wrapped.
-        batch: What `Splits.batch` returned.
-        timer: Has `phase(name)`: a `PhaseTimer` or a `Recorder`.
-    """
-    inputs, labels = batch
-    with timer.phase("forward"):
-        loss = F.cross_entropy(model(**inputs).logits, labels)
-    with timer.phase("backward"):
-        loss.backward()
 
 
 def workload(

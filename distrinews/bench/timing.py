@@ -19,8 +19,8 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as torch_dist
@@ -39,19 +39,19 @@ __all__ = [
     "interleave",
     "median_and_interval",
     "noise_warning",
-    "paired_ratio",
     "ratio_of_rows",
     "ratio_text",
     "spread",
     "summarise",
+    "turns",
     "warn_if_oversubscribed",
 ]
 
 # What a training step consists of, in order. "communication" is the exposed part: what
 # backward takes longer when gradients meet than when they do not.
 PHASES = ("data", "forward", "backward", "communication", "optimizer")
-# Rounds that do not count: memory is allocated in them, and torch's DDP puts its
-# buckets into order.
+# Steps that do not count: memory is allocated in them, and torch's DDP cuts its buckets
+# anew after the first.
 NUM_WARMUPS = 2
 # A spread above this makes a comparison worthless: what one calls faster may be luck.
 NOISY_SPREAD = 0.25
@@ -61,6 +61,7 @@ NOISY_SPREAD = 0.25
 FEWEST_ROUNDS = 5
 
 Variant = Callable[["PhaseTimer"], None]
+T = TypeVar("T")
 
 
 class PhaseTimer:
@@ -130,6 +131,28 @@ class PhaseTimer:
         return float(1000 * (ended - began))
 
 
+def turns(names: Sequence[T], *, num_rounds: int) -> Iterator[tuple[int, T]]:
+    """Let what is compared take turns, there and back: A B, then B A, then A B.
+
+    Why there and back: whoever always went first would always meet a machine that has
+    just been idle.
+
+    Args:
+        names: What takes turns.
+        num_rounds: How many turns each gets.
+
+    Yields:
+        Number of the round, from 0, and whose turn it is.
+
+    Examples:
+        >>> list(turns("ab", num_rounds=2))
+        [(0, 'a'), (0, 'b'), (1, 'b'), (1, 'a')]
+    """
+    for number in range(num_rounds):
+        for name in names if number % 2 == 0 else reversed(names):
+            yield number, name
+
+
 def interleave(
     variants: Mapping[str, Variant],
     ranks: Ranks,
@@ -165,33 +188,28 @@ def interleave(
         3
     """
     timings: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
-    names = list(variants)
     bar = (
         title
         if isinstance(title, tqdm)
         else tqdm(
-            total=(num_warmups + num_rounds) * len(names),
+            total=(num_warmups + num_rounds) * len(variants),
             desc=title,
             disable=not (title and ranks.is_main),
         )
     )
-    for number in range(num_warmups + num_rounds):
-        # WHY there and back: whoever always went first would always meet a machine
-        # that has just been idle.
-        for name in names if number % 2 == 0 else reversed(names):
-            if ranks.world_size > 1:
-                torch_dist.barrier()  # nobody's lateness is timed
-            timer = PhaseTimer(ranks)
-            variants[name](timer)
-            local_ms = timer.read_ms()
-            all_ranks_ms = dist.gather_objects(local_ms)
-            if number >= num_warmups:
-                # WHY one rank's phases and not each phase's maximum: those would add
-                # up to more than the step.
-                timings[name].append(
-                    max(all_ranks_ms, key=lambda times_ms: times_ms["total"])
-                )
-            bar.update()
+    for number, name in turns(list(variants), num_rounds=num_warmups + num_rounds):
+        if ranks.world_size > 1:
+            torch_dist.barrier()  # nobody's lateness is timed
+        timer = PhaseTimer(ranks)
+        variants[name](timer)
+        all_ranks_ms = dist.gather_objects(timer.read_ms())
+        if number >= num_warmups:
+            # WHY one rank's phases and not each phase's maximum: those would add up to
+            # more than the step.
+            timings[name].append(
+                max(all_ranks_ms, key=lambda times_ms: times_ms["total"])
+            )
+        bar.update()
     if bar is not title:
         bar.close()
     return timings
@@ -214,32 +232,6 @@ def spread(values: Sequence[float]) -> float:
         return 0.0
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return round((high - low) / middle, 3)
-
-
-def paired_ratio(
-    rounds: Sequence[Mapping[str, float]], baseline: Sequence[Mapping[str, float]]
-) -> tuple[float, list[float]]:
-    """Say how much longer one variant takes than another: the median over rounds.
-
-    Why pairs: both of a pair met the machine within the same seconds. The ratio of two
-    medians would compare two different minutes.
-
-    Args:
-        rounds: Of the variant in question.
-        baseline: Of the variant it is compared with; as many.
-
-    Returns:
-        As `median_and_interval`, of the ratios of the totals.
-
-    Examples:
-        >>> slow = [{"total": ms} for ms in (10.0, 20.0, 40.0)]
-        >>> paired_ratio([{"total": ms} for ms in (9.0, 16.0, 36.0)], slow)
-        (0.9, [0.8, 0.9])
-    """
-    pairs = zip(rounds, baseline, strict=True)
-    return median_and_interval([
-        times["total"] / baseline_times["total"] for times, baseline_times in pairs
-    ])
 
 
 def median_and_interval(values: Sequence[float]) -> tuple[float, list[float]]:
@@ -269,6 +261,9 @@ def ratio_of_rows(
     row: Mapping[str, Any], baseline: Mapping[str, Any], *, scale: float = 1.0
 ) -> tuple[float, list[float]]:
     """Compare two variants by the rounds that a record keeps of them.
+
+    Why pairs: both of a pair met the machine within the same seconds. The ratio of two
+    medians would compare two different minutes.
 
     Args:
         row: What `summarise` returned for the variant in question.

@@ -13,6 +13,7 @@ Guide: understand/timeline.
 from __future__ import annotations
 
 import contextlib
+import copy
 import pathlib
 import tempfile
 import time
@@ -21,11 +22,10 @@ from typing import Any, NoReturn
 
 import torch
 from torch import nn
-from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
-from distrinews import dist, model, training
-from distrinews.bench import results, scaling, timing
+from distrinews import dist, sync
+from distrinews.bench import results, scaling, steps, timing
 from distrinews.bench.timing import PhaseTimer
 from distrinews.config.settings import BenchmarkSettings
 from distrinews.dist import Ranks
@@ -45,10 +45,8 @@ __all__ = [
     "table",
 ]
 
-# In the first one DDP still has a single bucket; it cuts them after it.
-NUM_WARMUPS, NUM_RECORDED = 2, 3
-NUM_STEPS = NUM_WARMUPS + NUM_RECORDED
-VARIANTS = ("bare", "recorded")
+NUM_RECORDED = 3
+NUM_STEPS = timing.NUM_WARMUPS + NUM_RECORDED
 NUM_CALLS = 200  # that are timed by themselves
 
 
@@ -78,17 +76,17 @@ def record(
     Raises:
         OutputError: A file could not be written. On every rank.
     """
-    replica = scaling.replicate(net, ranks)
-    step = _Step(replica, splits, ranks, settings=settings)
-    for _ in range(NUM_WARMUPS):
-        step.take(PhaseTimer(ranks))
+    replica = sync.wrap_ddp(copy.deepcopy(net))
+    take_step = scaling.make_step("strong", replica, splits, ranks, settings=settings)
+    for _ in range(timing.NUM_WARMUPS):
+        take_step(PhaseTimer(ranks))
     with dist.raise_together():
         with files.translate_write_errors(folder):
             (folder / "trace").mkdir(parents=True, exist_ok=True)
     with recording(folder / "trace", ranks) as recorder:
         recorder.watch(replica)
         for _ in range(NUM_RECORDED):
-            step.take(recorder)
+            take_step(recorder)
     verdict = ""
     dist.gather_objects(None)  # every rank's record is complete
     with dist.raise_together():
@@ -102,33 +100,6 @@ def record(
             render.write_html(events, page, title=title, verdict=verdict)
             render.write_perfetto(events, perfetto)
     return dist.broadcast_object(verdict)
-
-
-class _Step:
-    """A replica, its optimizer, and a batch to take steps with."""
-
-    def __init__(
-        self,
-        replica: nn.Module,
-        splits: Splits,
-        ranks: Ranks,
-        *,
-        settings: BenchmarkSettings,
-    ) -> None:
-        self.replica, self.splits, self.ranks = replica, splits, ranks
-        self.optimizer = training.build_optimizer(replica, settings=settings)
-        self.max_norm = settings.max_gradient_norm
-        size = settings.global_batch_size
-        self.rows = scaling.rows_of("strong", ranks, size=size)
-
-    def take(self, timer: Any) -> None:
-        with timer.phase("data"):
-            batch = self.splits.batch(self.rows, device=self.ranks.device)
-        self.optimizer.zero_grad()
-        scaling.take_step(self.replica, batch, timer=timer)
-        with timer.phase("optimizer"):
-            clip_grad_norm_(self.replica.parameters(), self.max_norm)
-            self.optimizer.step()
 
 
 class _TimerAndRecorder:
@@ -169,22 +140,22 @@ def measure(
         with dist.raise_together():
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             recorder = stack.enter_context(recording(pathlib.Path(folder), ranks))
-        replicas = {variant: scaling.replicate(net, ranks) for variant in VARIANTS}
+        replicas = [sync.wrap_ddp(copy.deepcopy(net)) for _ in range(2)]
         bare, recorded = (
-            _Step(replicas[variant], splits, ranks, settings=settings)
-            for variant in VARIANTS
+            scaling.make_step("strong", replica, splits, ranks, settings=settings)
+            for replica in replicas
         )
-        recorder.watch(replicas["recorded"])
+        recorder.watch(replicas[1])
         variants: dict[str, timing.Variant] = {
-            "bare": bare.take,
-            "recorded": lambda timer: recorded.take(_TimerAndRecorder(timer, recorder)),
+            "bare": bare,
+            "recorded": lambda timer: recorded(_TimerAndRecorder(timer, recorder)),
         }
         timings = timing.interleave(
             variants, ranks, num_rounds=settings.num_rounds, title=title
         )
         events = timeline.read(pathlib.Path(folder))[ranks.rank]
         cost_ms = _call_ms(recorder)
-    pairs = zip(*(replica.parameters() for replica in replicas.values()), strict=True)
+    pairs = zip(*(replica.parameters() for replica in replicas), strict=True)
     gap = max(float((left - right).detach().abs().max()) for left, right in pairs)
     num_steps = settings.num_rounds + timing.NUM_WARMUPS
     between = ("barrier", "all_gather_object")  # `interleave`'s, outside the timer
@@ -231,7 +202,7 @@ def figures(
         (1.01, 0.01)
     """
     result = {name: timing.summarise(rounds) for name, rounds in timings.items()}
-    ratio, interval = timing.paired_ratio(timings["recorded"], timings["bare"])
+    ratio, interval = timing.ratio_of_rows(result["recorded"], result["bare"])
     result["recorded"] |= {
         "ratio_to_bare": ratio,
         "ratio_interval": interval,
@@ -293,14 +264,7 @@ def run(ranks: Ranks, settings: BenchmarkSettings) -> None:
         settings: What to measure.
     """
     splits = corpus.load(settings)
-    training.seed_weights(settings.seed)
-    net = model.build(
-        settings.preset, dropout=settings.dropout, vocabulary_size=len(splits.tokenizer)
-    ).to(ranks.device)
+    net = steps.build_net(splits, ranks, settings=settings)
     result = measure(net, splits, ranks, settings=settings)
-    with dist.raise_together():
-        if ranks.is_main:
-            print(
-                "\n\n".join(filter(None, (table(result), timing.noise_warning(result))))
-            )
-            results.save(settings, "trace", figures=result, ranks=ranks)
+    text = table(result), timing.noise_warning(result)
+    results.print_and_save(settings, "trace", *text, figures=result, ranks=ranks)

@@ -19,21 +19,19 @@ import shutil
 import tempfile
 from typing import Any
 
-from distrinews.cli import lab_commands
 from distrinews.course import lab_process
-from distrinews.course.lab_process import Finished
+from distrinews.course.lab_process import ERROR_PREFIXES, Finished
 from distrinews.course.sheets import ExerciseSheet, exercise_names
 from distrinews.errors import ExerciseError, RejectedError, ResultError
 from distrinews.system import files
 from distrinews.tracing import render, timeline
 
-__all__ = ["LIMIT_S", "Progress", "check", "grade", "reason", "run"]
+__all__ = ["Progress", "run"]
 
 LIMIT_S = 60.0  # a check that takes longer is stopped, and nothing of it is left
 FOLDER = pathlib.Path("my_exercises")  # of the learner's files
 # How a hang's message names a rank that waits in a check.
 WAITS_IN_CHECK = re.compile(r"(rank \d+) is at \(\w+\.py:\d+ in check\)")
-PASSED = "-- the check finds nothing wrong --"  # `exercises.PASSED`, without torch
 
 
 class Progress:
@@ -113,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
         return _hint(sheet, progress)
     if args.act == "solution":
         return _show_solution(sheet, progress)
-    return check(sheet, file=args.file, progress=progress)
+    return _check(sheet, file=args.file, progress=progress)
 
 
 def _run_check(args: argparse.Namespace) -> int:
@@ -183,20 +181,8 @@ def _show_solution(sheet: ExerciseSheet, progress: Progress) -> int:
     return 0
 
 
-def check(sheet: ExerciseSheet, *, file: str | None, progress: Progress) -> int:
-    """Judge a solution, draw what it did, and note that it passed.
-
-    Args:
-        sheet: Of the exercise.
-        file: The solution; None for the one in the learner's folder.
-        progress: Where to note it.
-
-    Returns:
-        0 if passed, 1 if rejected.
-
-    Raises:
-        ExerciseError: There is no such file.
-    """
+def _check(sheet: ExerciseSheet, *, file: str | None, progress: Progress) -> int:
+    """Judge a solution, draw what it did, and note that it passed; 0 if it did."""
     path = FOLDER / sheet.path.name if file is None else pathlib.Path(file)
     if not path.is_file():
         raise ExerciseError(
@@ -206,38 +192,28 @@ def check(sheet: ExerciseSheet, *, file: str | None, progress: Progress) -> int:
             page="exercises",
         )
     picture = FOLDER / f"{path.stem}.html"
-    result = grade(sheet, path.resolve(), picture=picture)
+    result = _grade(sheet, path.resolve(), picture=picture)
     if picture.is_file():
         print(f"\npicture: {picture.as_posix()}: what each rank did, and when")
-    if is_right(result):
+    if result.is_right:
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
         progress.note(sheet.name, passed=today)
         print(f"\npassed: {sheet.name}, {result.took_s:.0f} s")
         print(f"Compare: python -m distrinews exercise solution {sheet.name}")
         return 0
-    print(f"\nrejected: {reason(result)}")
+    print(f"\nrejected: {_reason(result)}")
     print(f"Stuck? python -m distrinews exercise hint {sheet.name}")
     return 1
 
 
-def grade(
+def _grade(
     sheet: ExerciseSheet,
     path: pathlib.Path,
     *,
     picture: pathlib.Path | None = None,
     echo: bool = True,
 ) -> Finished:
-    """Check a solution in processes of its own, with a limit.
-
-    Args:
-        sheet: Of the exercise.
-        path: The solution.
-        picture: Where to draw the last call of `solve`; None: nowhere.
-        echo: Print the output as it comes.
-
-    Returns:
-        How it ended.
-    """
+    """Check a solution in processes of its own; draw the last call of `solve`."""
     with tempfile.TemporaryDirectory(
         prefix="distrinews-exercise-", ignore_cleanup_errors=True
     ) as folder:
@@ -265,29 +241,10 @@ def _draw(records: pathlib.Path, picture: pathlib.Path, *, title: str) -> None:
     render.write_html(events, picture, title=title, verdict=verdict)
 
 
-def is_right(result: Finished) -> bool:
-    """Whether a check ended well.
-
-    Args:
-        result: How it ended.
-
-    Returns:
-        True only if it said so, and the exit code does, too.
-    """
-    return result.code == 0 and PASSED in result.text.splitlines()
-
-
-def reason(result: Finished) -> str:
-    """Find the line that says why a solution was rejected.
-
-    Args:
-        result: How it ended.
-
-    Returns:
-        The check's message, or the last line of the output.
-    """
-    line = lab_commands.reason(result)
-    if not line.startswith(lab_commands.ERROR_PREFIXES):
+def _reason(result: Finished) -> str:
+    """The check's message, or the last line of the output."""
+    line = result.reason
+    if not line.startswith(ERROR_PREFIXES):
         return line
     # A rank that waits for the others in the check has left the solution.
     return WAITS_IN_CHECK.sub(r"\1 had already left `solve`", line.partition(": ")[2])

@@ -26,7 +26,7 @@ from distrinews.course.interview_cards import Card, Group, paragraphs
 from distrinews.errors import InterviewError
 from distrinews.system import files
 
-__all__ = ["PROGRESS", "Progress", "card_text", "drill", "in_order", "run"]
+__all__ = ["Progress", "run"]
 
 PROGRESS = pathlib.Path("my_exercises") / "interview.json"
 WIDTH = 80  # characters a line
@@ -133,9 +133,9 @@ def run(args: argparse.Namespace) -> int:
         random.Random(args.seed).shuffle(chosen)
     # WHY both: whoever sends the output to a file would wait for a prompt unseen.
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        print("\n\n".join(card_text(group, card) for group, card in chosen))
+        print("\n\n".join(_card_text(group, card) for group, card in chosen))
         return 0
-    drill(in_order(chosen, progress), progress)
+    _drill(_in_order(chosen, progress), progress)
     return 0
 
 
@@ -175,36 +175,19 @@ def _list(chosen: Sequence[GroupedCard], progress: Progress) -> int:
     return 0
 
 
-def in_order(chosen: Sequence[GroupedCard], progress: Progress) -> list[GroupedCard]:
-    """Put first what was not known, then what was never asked, then the rest.
-
-    Args:
-        chosen: Cards.
-        progress: What was known.
-
-    Returns:
-        The same cards; those of one kind in the order in which they came.
-    """
+def _in_order(chosen: Sequence[GroupedCard], progress: Progress) -> list[GroupedCard]:
+    """First what was not known, then what was never asked, then the rest."""
     priority = {False: 0, None: 1, True: 2}
     return sorted(chosen, key=lambda item: priority[progress.knew(item[1].id)])
 
 
-def drill(
+def _drill(
     chosen: Sequence[GroupedCard],
     progress: Progress,
     *,
     ask: Callable[[str], str] = input,
 ) -> None:
-    """Ask card after card; what was not known is asked again at the end.
-
-    Args:
-        chosen: Cards, in order.
-        progress: Where each answer is noted at once.
-        ask: Shows a prompt and returns what was typed.
-
-    Raises:
-        OSError: An answer could not be written, as the OutputError that names the cure.
-    """
+    """Ask card after card; what was not known is asked again at the end."""
     remaining = collections.deque(chosen)
     known: set[str] = set()
     print(f"{len(chosen)} cards. Answer aloud, then look. Ctrl-C or q ends.")
@@ -246,21 +229,8 @@ def _ask(card: Card, ask: Callable[[str], str]) -> bool | None:
             print(_wrap(card.follow_up_answer))
 
 
-def card_text(group: Group, card: Card) -> str:
-    """Write a whole card.
-
-    Args:
-        group: Its group.
-        card: The card.
-
-    Returns:
-        Lines for a terminal.
-
-    Examples:
-        >>> group = interview_cards.read()[0]
-        >>> card_text(group, group.cards[0]).splitlines()[0]
-        '--- Processes and collectives, junior: step'
-    """
+def _card_text(group: Group, card: Card) -> str:
+    """A whole card, as lines for a terminal."""
     parts = (
         f"Q: {card.question}",
         f"Say: {card.short}",

@@ -26,22 +26,7 @@ from distrinews.course.sheets import LABS, LabSheet, difference, lab_names
 from distrinews.errors import LabError
 from distrinews.system import checkout
 
-__all__ = [
-    "capture",
-    "check",
-    "fix",
-    "list_labs",
-    "normalised",
-    "run",
-    "run_broken",
-]
-
-# The line by which a lab says that its detector was content.
-NOTHING_WRONG = (
-    "-- the detector finds nothing wrong --"  # `labs.NOTHING_WRONG`, without torch
-)
-# How the library begins the line that says what failed.
-ERROR_PREFIXES = ("A rank failed: ", "Error: ")
+__all__ = ["normalised", "run"]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,20 +42,16 @@ def run(args: argparse.Namespace) -> int:
         LabError: No such lab, or no checkout.
     """
     if args.act == "list":
-        return list_labs()
+        return _list()
     if args.act == "capture":
-        return capture(args.names)
+        return _capture(args.names)
     if args.act == "check":
-        return check(args.name, file=args.file)
-    return run_broken(args.name) if args.act == "run" else fix(args.name)
+        return _check(args.name, file=args.file)
+    return _run_broken(args.name) if args.act == "run" else _fix(args.name)
 
 
-def list_labs() -> int:
-    """Print a line for each lab.
-
-    Returns:
-        0.
-    """
+def _list() -> int:
+    """Print a line for each lab."""
     sheets = [LabSheet.read(name) for name in lab_names()]
     width = max(len(sheet.name) for sheet in sheets)
     for sheet in sheets:
@@ -83,21 +64,14 @@ def list_labs() -> int:
     return 0
 
 
-def run_broken(name: str) -> int:
-    """Run the broken version and say what to look at.
-
-    Args:
-        name: Of the lab.
-
-    Returns:
-        0 if the symptom appeared, as it should; else 1.
-    """
+def _run_broken(name: str) -> int:
+    """Run the broken version and say what to look at; 0 if its symptom appeared."""
     sheet = LabSheet.read(name)
     print(
         f"{sheet.title}\n{_relative(sheet.path)}, `broken`; {sheet.fields['Takes']}\n"
     )
     result = lab_process.run((str(sheet.path), "broken"))
-    if not shows_symptom(sheet, result):
+    if not _shows_symptom(sheet, result):
         print(f"\nThe symptom did not appear: {sheet.fields['Symptom']}")
         return 1
     print(
@@ -111,64 +85,25 @@ def run_broken(name: str) -> int:
     return 0
 
 
-def shows_symptom(sheet: LabSheet, result: Finished) -> bool:
-    """Whether the output shows the lab's symptom.
-
-    Args:
-        sheet: Of the lab.
-        result: How a version ended.
-
-    Returns:
-        True if the symptom is there and the detector was not content.
-    """
+def _shows_symptom(sheet: LabSheet, result: Finished) -> bool:
+    """Whether the symptom is in the output, and the detector was not content."""
     has_symptom = re.search(sheet.symptom, result.text) is not None
-    return has_symptom and not is_right(result)
+    return has_symptom and not result.is_right
 
 
-def is_right(result: Finished) -> bool:
-    """Whether a version ended well and its detector was content.
-
-    Args:
-        result: How it ended.
-
-    Returns:
-        True only if both.
-    """
-    return result.code == 0 and NOTHING_WRONG in result.text.splitlines()
-
-
-def fix(name: str) -> int:
-    """Show what the fixed version changes, and run it.
-
-    Args:
-        name: Of the lab.
-
-    Returns:
-        0 if the detector is content, as it should be; else 1.
-    """
+def _fix(name: str) -> int:
+    """Show what the fixed version changes, and run it; 0 if its detector is content."""
     sheet = LabSheet.read(name)
     print(f"{sheet.title}\n\nCause     {sheet.fields['Cause']}")
     print(f"Fix       {sheet.fields['Fix']}\n")
     print("\n".join(difference(sheet)) + "\n")
     result = lab_process.run((str(sheet.path), "fixed"))
-    right = is_right(result)
     print(f"\nConcept   {sheet.fields['Concept']}\nSource    {sheet.fields['Source']}")
-    return 0 if right else 1
+    return 0 if result.is_right else 1
 
 
-def check(name: str, *, file: str | None) -> int:
-    """Judge a version of a lab by the lab's own detector.
-
-    Args:
-        name: Of the lab.
-        file: A learner's copy, whose `broken` was edited; None for the lab itself.
-
-    Returns:
-        0 if passed, 1 if failed.
-
-    Raises:
-        LabError: There is no such lab or file.
-    """
+def _check(name: str, *, file: str | None) -> int:
+    """Judge a learner's copy, or the lab itself, by the lab's detector; 0 if passed."""
     sheet = LabSheet.read(name)
     path = sheet.path if file is None else pathlib.Path(file).resolve()
     if not path.is_file():
@@ -179,43 +114,22 @@ def check(name: str, *, file: str | None) -> int:
             page="labs",
         )
     result = lab_process.run((str(path), "broken", "--detector", str(sheet.path)))
-    if is_right(result):
+    if result.is_right:
         print(f"\npassed: {name}, {result.took_s:.0f} s")
         return 0
-    same = shows_symptom(sheet, result)
+    same = _shows_symptom(sheet, result)
     print(f"\nfailed: {name}: {'the symptom is still there' if same else 'not right'}")
-    print(f"reason: {reason(result)}")
+    print(f"reason: {result.reason}")
     return 1
 
 
-def reason(result: Finished) -> str:
-    """Find the line that says why a version failed.
-
-    Args:
-        result: How it ended.
-
-    Returns:
-        The library's message, or the last line of the output.
-    """
-    lines = [line for line in result.text.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith(ERROR_PREFIXES)]
-    return (errors or lines or [f"it printed nothing; exit code {result.code}"])[-1]
-
-
-def capture(names: Sequence[str]) -> int:
-    """Write what the broken versions print to chapters/labs/captured. For developers.
-
-    Args:
-        names: Of labs; none: all.
-
-    Returns:
-        0 if every symptom appeared; a lab without it is not written.
-    """
+def _capture(names: Sequence[str]) -> int:
+    """Write what broken versions print to chapters/labs/captured; 0 if all broke."""
     failed = 0
     for name in names or lab_names():
         sheet = LabSheet.read(name)
         result = lab_process.run((str(sheet.path), "broken"), echo=False)
-        has_symptom = shows_symptom(sheet, result)
+        has_symptom = _shows_symptom(sheet, result)
         status = "written" if has_symptom else "NO SYMPTOM"
         print(f"{name}: {status}, {result.took_s:.1f} s")
         if not has_symptom:

@@ -3,6 +3,10 @@
 Promise: `--help` and a mistyped word answer at once, because a command loads what it
 needs only when it runs; the doctor never loads torch, which may be what is broken.
 
+WHY argparse and not pydantic-settings, which reads the flags of chapters and
+measurements: it cuts a list of words at commas and refuses quotation marks, so that
+`predict` would take a headline apart; and the doctor must work without pydantic.
+
 Not here: what the commands do (`distrinews.cli.model_commands` and its neighbours,
 `distrinews.doctor`).
 
@@ -12,11 +16,13 @@ Guide: reference/command-line.
 from __future__ import annotations
 
 import argparse
+import importlib
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from distrinews import __version__
+from distrinews.system import checkout
 
 __all__ = ["MEASUREMENTS", "parser", "run"]
 
@@ -66,29 +72,30 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _load(name: str) -> Any:
+    """A neighbour of this module; it is loaded only when its command runs."""
+    return importlib.import_module(f"distrinews.cli.{name}_commands")
+
+
 # --- A trained model --------------------------------------------------------------
 
 
 def _add_predict(commands: Any) -> None:
     about = "label and probabilities for texts, one line each"
     predict = commands.add_parser("predict", help=about)
-    predict.set_defaults(handler=_predict)
+    predict.set_defaults(
+        handler=lambda args: _load("model").predict(args.model, texts=args.texts)
+    )
     predict.add_argument("--model", required=True, help=MODEL)
     predict.add_argument(
         "texts", nargs="*", help="headlines; none: one per line of standard input"
     )
 
 
-def _predict(args: argparse.Namespace) -> None:
-    from distrinews.cli import model_commands
-
-    model_commands.predict(args.model, texts=args.texts)
-
-
 def _add_evaluate(commands: Any) -> None:
     about = "exact accuracy of a model on test rows, over N ranks"
     evaluate = commands.add_parser("evaluate", help=about)
-    evaluate.set_defaults(handler=_evaluate)
+    evaluate.set_defaults(handler=lambda args: _load("model").evaluate(args))
     evaluate.add_argument("--model", required=True, help=MODEL)
     evaluate.add_argument("--data", default="newswire", help="as in chapter 05")
     evaluate.add_argument("--test-rows", type=int, help="rows [default: all]")
@@ -100,16 +107,10 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument("--json", type=pathlib.Path, help="also write it here")
 
 
-def _evaluate(args: argparse.Namespace) -> None:
-    from distrinews.cli import model_commands
-
-    model_commands.evaluate(args)
-
-
 def _add_export(commands: Any) -> None:
     about = "a model for another engine, or the folder of a model repository"
     export = commands.add_parser("export", help=about)
-    export.set_defaults(handler=_export)
+    export.set_defaults(handler=lambda args: _load("model").export(args))
     export.add_argument("--model", required=True, help=MODEL)
     export.add_argument(
         "--engine",
@@ -130,18 +131,14 @@ def _add_export(commands: Any) -> None:
     export.add_argument("--report", type=pathlib.Path, help="also write it as JSON")
 
 
-def _export(args: argparse.Namespace) -> None:
-    from distrinews.cli import model_commands
-
-    model_commands.export(args)
-
-
 def _add_space(commands: Any) -> None:
     space = commands.add_parser("space", help="put the app on Hugging Face Spaces")
     build = space.add_subparsers(dest="what", required=True).add_parser(
         "build", help="make the folder of a Space, to be pushed as it is"
     )
-    build.set_defaults(handler=_space)
+    build.set_defaults(
+        handler=lambda args: checkout.load("apps/space/space.py").make(args)
+    )
     build.add_argument(
         "--model",
         required=True,
@@ -152,12 +149,6 @@ def _add_space(commands: Any) -> None:
     build.add_argument(
         "--hardware", required=True, choices=("cpu", "zerogpu"), help="of the Space"
     )
-
-
-def _space(args: argparse.Namespace) -> None:
-    from distrinews.system import checkout
-
-    checkout.load("apps/space/space.py").make(args)
 
 
 # --- Trouble ----------------------------------------------------------------------
@@ -200,7 +191,7 @@ def _doctor(args: argparse.Namespace) -> int:
 
 def _add_lab(commands: Any) -> None:
     lab = commands.add_parser("lab", help="DDP's classic failures, safely: break, fix")
-    lab.set_defaults(handler=_lab)
+    lab.set_defaults(handler=lambda args: _load("lab").run(args))
     acts = lab.add_subparsers(dest="act", required=True)
     acts.add_parser("list", help="names, silent or loud, seconds")
     for act, about in (
@@ -214,16 +205,10 @@ def _add_lab(commands: Any) -> None:
     capture.add_argument("names", nargs="*", help="none: all")
 
 
-def _lab(args: argparse.Namespace) -> int:
-    from distrinews.cli import lab_commands
-
-    return lab_commands.run(args)
-
-
 def _add_exercise(commands: Any) -> None:
     about = "write pieces of distributed training; real processes grade them"
     exercise = commands.add_parser("exercise", help=about)
-    exercise.set_defaults(handler=_exercise)
+    exercise.set_defaults(handler=lambda args: _load("exercise").run(args))
     acts = exercise.add_subparsers(dest="act", required=True, metavar="ACT")
     acts.add_parser("list", help="names, levels, what you have passed")
     for act, about in (
@@ -242,18 +227,12 @@ def _add_exercise(commands: Any) -> None:
         run_check.add_argument(name)
 
 
-def _exercise(args: argparse.Namespace) -> int:
-    from distrinews.cli import exercise_commands
-
-    return exercise_commands.run(args)
-
-
 def _add_interview(commands: Any) -> None:
     from distrinews.course import interview_cards
 
     about = "questions about DDP as cards, with answers to say aloud"
     interview = commands.add_parser("interview", help=about)
-    interview.set_defaults(handler=_interview)
+    interview.set_defaults(handler=lambda args: _load("interview").run(args))
     interview.add_argument(
         "--group", choices=interview_cards.GROUPS, help="only these [default: all]"
     )
@@ -268,12 +247,6 @@ def _add_interview(commands: Any) -> None:
     )
 
 
-def _interview(args: argparse.Namespace) -> int:
-    from distrinews.cli import interview_commands
-
-    return interview_commands.run(args)
-
-
 # --- Measuring, and the guide ------------------------------------------------------
 
 
@@ -282,17 +255,13 @@ def _add_benchmark(commands: Any) -> None:
     benchmark = commands.add_parser(
         "benchmark", help="measure, or compare two measurements", add_help=False
     )
-    benchmark.set_defaults(handler=_benchmark)
+    benchmark.set_defaults(
+        handler=lambda args: _load("benchmark").measure(args.what, arguments=args.flags)
+    )
     benchmark.add_argument(
         "what", choices=MEASUREMENTS, help="--help after it lists its flags"
     )
     benchmark.add_argument("flags", nargs=argparse.REMAINDER)
-
-
-def _benchmark(args: argparse.Namespace) -> None:
-    from distrinews.cli import benchmark_commands
-
-    benchmark_commands.measure(args.what, arguments=args.flags)
 
 
 def _add_docs(commands: Any) -> None:
@@ -300,11 +269,9 @@ def _add_docs(commands: Any) -> None:
     docs = commands.add_parser(
         "docs", help="build this guide, look at it", add_help=False, prefix_chars=" "
     )
-    docs.set_defaults(handler=_docs)
+    docs.set_defaults(
+        handler=lambda args: checkout.load("site_docs/_tools/docs_site.py").build(
+            args.flags
+        )
+    )
     docs.add_argument("flags", nargs="*")
-
-
-def _docs(args: argparse.Namespace) -> None:
-    from distrinews.system import checkout
-
-    checkout.load("site_docs/_tools/docs_site.py").build(args.flags)

@@ -7,7 +7,7 @@ Guide: learn/exercises.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 
 from distrinews.tracing import timeline
 
-__all__ = ["CallTrace", "format_value", "return_type_error", "same"]
+__all__ = ["CallTrace", "disagreement", "format_value", "return_type_error", "same"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,29 @@ def same(got: Any, want: Any) -> bool:
             want
         )
     return bool(got == want)
+
+
+def disagreement(what: str, results: Sequence[tuple[str, str, bool]]) -> str:
+    """Say which rank holds what, if one of them does not hold the right value.
+
+    Args:
+        what: Name of the value.
+        results: By rank: what it holds, what is right, and whether that is `same`.
+
+    Returns:
+        A sentence; empty if every rank is right.
+
+    Examples:
+        >>> disagreement("rows", [("8", "8", True), ("9", "8", False)])
+        'rows: 8 on rank 0, 9 on rank 1; right is 8.'
+    """
+    if all(is_right for _, _, is_right in results):
+        return ""
+    values_by_rank = ", ".join(
+        f"{value} on rank {rank}" for rank, (value, _, _) in enumerate(results)
+    )
+    wanted = " / ".join(dict.fromkeys(value for _, value, _ in results))
+    return f"{what}: {values_by_rank}; right is {wanted}."
 
 
 def format_value(value: Any) -> str:

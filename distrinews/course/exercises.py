@@ -18,34 +18,33 @@ Guide: learn/exercises.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import pathlib
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from types import ModuleType
 from typing import Any, NoReturn
 
 import torch
-import torch.distributed as torch_dist
 
 from distrinews import dist
+from distrinews.course import file_gather
 from distrinews.course.exercise_values import (
     CallTrace,
+    disagreement,
     format_value,
     return_type_error,
     same,
 )
+from distrinews.course.lab_process import PASSED
+from distrinews.dist import process_group
 from distrinews.errors import ExerciseError, RejectedError
+from distrinews.system import checkout
 from distrinews.tracing import timeline
 from distrinews.tracing.recorder import Recorder, recording
 
-__all__ = ["PASSED", "Exercise", "Harness", "run_check"]
+__all__ = ["Exercise", "Harness", "run_check"]
 
-# The line by which a check says that it has nothing to say.
-PASSED = "-- the check finds nothing wrong --"
 # WHY so long: this is no wait of the solution's own; loading torch may take a while.
 START_TIMEOUT_S = 60.0
 
@@ -157,19 +156,10 @@ class Harness:
             The values, by rank.
         """
         self._num_gathers += 1
-        # WHY a rename: the others must never read half of it.
-        path = self._gather_path(self.ranks.rank)
-        draft = path.with_suffix(".draft")
-        draft.write_bytes(pickle.dumps(value))
-        draft.rename(path)
-        paths = [self._gather_path(rank) for rank in range(self.ranks.world_size)]
-        while not all(path.exists() for path in paths):
-            time.sleep(0.005)  # ends: the launcher ends all ranks when one has failed
-        # Only this process and its siblings wrote here, a moment ago.
-        return [pickle.loads(path.read_bytes()) for path in paths]
-
-    def _gather_path(self, rank: int) -> pathlib.Path:
-        return self.folder / f"gather-{self._num_gathers:04}-{rank}.pickle"
+        name = f"gather-{self._num_gathers:04}"
+        return file_gather.gather_objects(
+            value, self.ranks, folder=self.folder, name=name
+        )
 
     def reject_if(self, bad: bool, reason: str) -> None:
         """Reject the solution on every rank if it is bad on any.
@@ -207,13 +197,8 @@ class Harness:
             format_value(want),
             same(got, want),
         ))
-        if all(is_right for _, _, is_right in results):
-            return
-        values_by_rank = ", ".join(
-            f"{value} on rank {rank}" for rank, (value, _, _) in enumerate(results)
-        )
-        wanted = " / ".join(dict.fromkeys(value for _, value, _ in results))
-        _reject(f"{what}: {values_by_rank}; right is {wanted}." + f" {why}" * bool(why))
+        if text := disagreement(what, results):
+            _reject(text + f" {why}" * bool(why))
 
     def at_most(self, what: str, value: float, *, limit: float, why: str) -> None:
         """Reject if some rank is above the target.
@@ -262,7 +247,7 @@ def run_check(check: str, solution: str, folder: str) -> None:
         ExerciseError: The solution has no `solve`, or cannot be imported.
         RejectedError: It does not do what was asked.
     """
-    exercise: Exercise = _load_module(check, "exercise_check").EXERCISE
+    exercise = _load_exercise(check)
     dist.launch(
         _run_rank,
         *(check, solution, folder),
@@ -274,23 +259,19 @@ def run_check(check: str, solution: str, folder: str) -> None:
 
 def _run_rank(ranks: dist.Ranks, check: str, solution: str, folder: str) -> None:
     """One rank: load both files, run the check."""
-    exercise = _load_exercise(check, ranks)
+    exercise = _load_exercise(check)
+    process_group.set_timeout(exercise.timeout_s)  # not before: see START_TIMEOUT_S
     exercise.check(Harness(ranks, _load_solution(solution), pathlib.Path(folder)))
 
 
-def _load_exercise(check: str, ranks: dist.Ranks) -> Exercise:
-    """Load a check; from now on collectives wait only as long as it says."""
-    exercise: Exercise = _load_module(check, "exercise_check").EXERCISE
-    if ranks.world_size > 1:
-        # There is no public way to change a group's timeout (torch 2.13). WHY not from
-        # the start: see START_TIMEOUT_S.
-        set_timeout: Any = torch_dist.distributed_c10d._set_pg_timeout
-        set_timeout(timedelta(seconds=exercise.timeout_s))
+def _load_exercise(check: str) -> Exercise:
+    module = checkout.load_file(check, error=ExerciseError, page="exercises")
+    exercise: Exercise = module.EXERCISE
     return exercise
 
 
 def _load_solution(path: str) -> ModuleType:
-    module = _load_module(path, "solution")
+    module = checkout.load_file(path, error=ExerciseError, page="exercises")
     if not callable(getattr(module, "solve", None)):
         raise ExerciseError(
             f"{path} has no function `solve`.",
@@ -298,18 +279,4 @@ def _load_solution(path: str) -> ModuleType:
             fix="keep its name and its arguments as the exercise has them.",
             page="exercises",
         )
-    return module
-
-
-def _load_module(path: str, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ExerciseError(
-            f"{path} is no Python file.",
-            why="it could not be imported.",
-            fix="python -m distrinews exercise list",
-            page="exercises",
-        )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     return module

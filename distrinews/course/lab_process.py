@@ -1,7 +1,7 @@
-"""Run a Python program with a limit; nothing of it is left, whatever it does.
+"""Run a lab or a check with a limit; nothing of it is left, whatever it does.
 
-Not here: what the program is (`distrinews.course.labs`), what its output means
-(`distrinews.cli.lab_commands`).
+Not here: what the program is (`distrinews.course.labs`, `distrinews.course.exercises`),
+what its output means (`distrinews.cli`). No torch is loaded here.
 
 Guide: learn/labs.
 """
@@ -21,10 +21,22 @@ import psutil
 
 from distrinews.system.signals import cleanup_on_signal
 
-__all__ = ["LAUNCHER_VARIABLES", "Finished", "run"]
+__all__ = [
+    "ERROR_PREFIXES",
+    "LAUNCHER_VARIABLES",
+    "NOTHING_WRONG",
+    "PASSED",
+    "Finished",
+    "run",
+]
 
+# How the library begins the line that says what failed.
+ERROR_PREFIXES = ("A rank failed: ", "Error: ")
 # After this a program is stopped by force.
 LIMIT_S = 120.0
+# The last line of a lab whose detector is content, and of a check that is.
+NOTHING_WRONG = "-- the detector finds nothing wrong --"
+PASSED = "-- the check finds nothing wrong --"
 LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 
 
@@ -35,6 +47,19 @@ class Finished:
     code: int
     text: str
     took_s: float
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it ended well, and its detector or check was content."""
+        lines = self.text.splitlines()
+        return self.code == 0 and (NOTHING_WRONG in lines or PASSED in lines)
+
+    @property
+    def reason(self) -> str:
+        """Why it failed: the library's message, or the last line of the output."""
+        lines = [line for line in self.text.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith(ERROR_PREFIXES)]
+        return (errors or lines or [f"it printed nothing; exit code {self.code}"])[-1]
 
 
 def run(

@@ -19,22 +19,23 @@ Guide: learn/labs.
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import math
 import os
 import pathlib
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
-import torch.distributed as torch_dist
-
 from distrinews import dist
-from distrinews.course.lab_process import LAUNCHER_VARIABLES, Finished, run
+from distrinews.course import file_gather
+from distrinews.course.exercise_values import disagreement, same
+from distrinews.course.lab_process import (
+    LAUNCHER_VARIABLES,
+    NOTHING_WRONG,
+    Finished,
+    run,
+)
 from distrinews.course.lab_rows import (
     gradient_norm,
     loss_on,
@@ -42,13 +43,13 @@ from distrinews.course.lab_rows import (
     small_data,
     small_model,
 )
+from distrinews.dist import process_group
 from distrinews.errors import LabError, WrongResultError
-from distrinews.system import console
+from distrinews.system import checkout, console
 from distrinews.system.signals import cleanup_on_signal
 
 __all__ = [
     "ENDED",
-    "NOTHING_WRONG",
     "Lab",
     "expect",
     "folder",
@@ -61,7 +62,6 @@ __all__ = [
 ]
 
 ENDED = "-- the lab ended without an error; now the detector looks --"
-NOTHING_WRONG = "-- the detector finds nothing wrong --"
 # Where a lab's ranks may write; removed when it ends.
 FOLDER_VARIABLE = "DISTRINEWS_LAB_FOLDER"
 # WHY so long: this is no wait of the lab's own. A busy machine may take a while to load
@@ -96,7 +96,6 @@ class Lab:
 
     def main(self) -> None:
         """Run the version that the arguments name, then let the detector check it."""
-        console.quiet_interrupts()
         parser = argparse.ArgumentParser()
         parser.add_argument(
             "version", nargs="?", default="broken", choices=("broken", "fixed")
@@ -134,30 +133,12 @@ def _run_rank(
     ranks: dist.Ranks, version: Version, detector_file: str, timeout_s: float
 ) -> None:
     """One rank: run the version, wait for the other ranks, run the detector."""
-    if ranks.world_size > 1:
-        # There is no public way to change a group's timeout (torch 2.13). WHY not from
-        # the start: see START_TIMEOUT_S.
-        set_timeout: Any = torch_dist.distributed_c10d._set_pg_timeout
-        set_timeout(timedelta(seconds=timeout_s))
+    process_group.set_timeout(timeout_s)  # not from the start: see START_TIMEOUT_S
     got = version(ranks)
-    wait_for_other_ranks(ranks)
+    # WHY through files: the collectives of the detector must not match those of a rank
+    # that still runs its version. A rank that returned too early waits here.
+    file_gather.gather_objects(None, ranks, folder=folder(), name="ended")
     _detect(got, detector_file, ranks)
-
-
-# The name is printed: a hang's message says that a rank is "in" this function.
-def wait_for_other_ranks(ranks: dist.Ranks) -> None:
-    """Wait for the other ranks, without a collective.
-
-    Why: the collectives of the detector must not match those of a rank that still runs
-    its version. A rank that returned too early waits here, and a hang names this place.
-
-    Args:
-        ranks: Who this process is.
-    """
-    (folder() / f"ended-{ranks.rank}").touch()
-    markers = [folder() / f"ended-{rank}" for rank in range(ranks.world_size)]
-    while not all(marker.exists() for marker in markers):
-        time.sleep(0.02)
 
 
 def _detect(got: Any, detector_file: str, ranks: dist.Ranks) -> None:
@@ -172,18 +153,7 @@ def _detect(got: Any, detector_file: str, ranks: dist.Ranks) -> None:
             page="labs",
         )
     # WHY from the file: a learner's copy of a lab is checked by the lab's own detector.
-    spec = importlib.util.spec_from_file_location(
-        "lab_with_the_detector", detector_file
-    )
-    if spec is None or spec.loader is None:
-        raise LabError(
-            f"{detector_file} is no Python file.",
-            why="the detector stands in it.",
-            fix="python -m distrinews lab list",
-            page="labs",
-        )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = checkout.load_file(detector_file, error=LabError, page="labs")
     module.LAB.detect(ranks, got)
     if ranks.is_main:
         print(NOTHING_WRONG, flush=True)
@@ -242,28 +212,17 @@ def expect(what: str, got: Any, *, want: Any) -> None:
           fix:  edit `broken` in a copy of the lab until its check passes.
           more: troubleshooting/#labs
     """
-    values = dist.gather_objects((got, want, _same(got, want)))
-    if all(is_right for _, _, is_right in values):
-        return
-    values_by_rank = ", ".join(
-        f"{_text(value)} on rank {rank}" for rank, (value, _, _) in enumerate(values)
+    text = disagreement(
+        what, dist.gather_objects((_text(got), _text(want), same(got, want)))
     )
-    wanted = " / ".join(dict.fromkeys(_text(value) for _, value, _ in values))
+    if not text:
+        return
     raise WrongResultError(
-        f"{what}: {values_by_rank}; right is {wanted}.",
+        text,
         why="a program may end well and be wrong: compare it with what is known.",
         fix="edit `broken` in a copy of the lab until its check passes.",
         page="labs",
     )
-
-
-def _same(got: Any, want: Any) -> bool:
-    if isinstance(got, list) and isinstance(want, list):
-        return len(got) == len(want) and all(map(_same, got, want))
-    if isinstance(got, float) or isinstance(want, float):
-        # WHY a tolerance: the sum of float32 numbers depends on their order.
-        return math.isclose(got, want, rel_tol=1e-5, abs_tol=1e-7)
-    return bool(got == want)
 
 
 def _text(value: Any) -> str:

@@ -1,18 +1,16 @@
-"""What chapters 02 to 04 share: their few flags, and the file of what they measured.
+"""What chapters 02 to 04 share: their few flags, and a table with a line a rank.
 
-Promise: a lesson starts with `python chapters/0N_....py` and no flag at all, and a
-number that it writes carries the hardware and the versions that it was measured with.
+Promise: a lesson starts with `python chapters/0N_....py` and no flag at all.
 
-Not here: settings of a training run (`distrinews.config.settings`).
+Not here: settings of a training run (`distrinews.config.settings`), the file of what
+was measured (`distrinews.bench.results`).
 
 Guide: reference/settings.
 """
 
 from __future__ import annotations
 
-import datetime
-import pathlib
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -20,7 +18,6 @@ from distrinews import dist
 from distrinews.config.command_settings import CommandSettings
 from distrinews.dist import Ranks
 from distrinews.errors import SettingsError
-from distrinews.system import files, machine
 
 __all__ = [
     "DataSettings",
@@ -29,7 +26,6 @@ __all__ = [
     "TimingSettings",
     "require_ranks",
     "show",
-    "write_figures",
 ]
 
 
@@ -157,37 +153,3 @@ def _as_text(value: object) -> str:
         return str(value)
     # WHY %g: 11.0 and 11 are the same to the reader, and shorter is easier to compare.
     return "[" + ", ".join(f"{number:g}" for number in tolist()) + "]"
-
-
-def write_figures(
-    settings: MeasuringSettings, ranks: Ranks, *, figures: dict[str, Any]
-) -> None:
-    """Write what a lesson measured, with hardware and versions, if it was asked to.
-
-    Local: rank 0 writes, after the last collective.
-
-    Args:
-        settings: Say whether and where.
-        ranks: Who this process is, and how many take part.
-        figures: Plain values, global ones.
-
-    Raises:
-        OutputError: It could not be written. On rank 0 only.
-
-    Examples:
-        >>> import torch
-        >>> alone = Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
-        >>> write_figures(MeasuringSettings(), alone, figures={})  # nobody asked
-    """
-    if settings.json_path is None or not ranks.is_main:
-        return
-    files.write_json(
-        pathlib.Path(settings.json_path),
-        figures
-        | {
-            "settings": settings.model_dump(exclude={"json_path"}),
-            "num_ranks": ranks.world_size,
-            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-            "environment": machine.describe(),
-        },
-    )

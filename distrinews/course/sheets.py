@@ -13,8 +13,9 @@ import difflib
 import pathlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
-from distrinews.errors import ExerciseError, LabError
+from distrinews.errors import DistriNewsError, ExerciseError, LabError
 from distrinews.system import checkout
 
 __all__ = [
@@ -24,7 +25,6 @@ __all__ = [
     "LAB_FIELDS",
     "ExerciseSheet",
     "LabSheet",
-    "did_you_mean",
     "difference",
     "exercise_names",
     "lab_names",
@@ -56,6 +56,7 @@ EXERCISE_FIELDS = (
     "Takes",
 )
 EXERCISES = checkout.ROOT / "chapters" / "exercises"
+ERRORS: dict[str, type[DistriNewsError]] = {"lab": LabError, "exercise": ExerciseError}
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,7 @@ class LabSheet:
             LabError: There is no such lab, or its header lacks a field.
         """
         if name not in lab_names():
-            raise LabError(
-                f"there is no lab {name!r}.{did_you_mean(name, lab_names())}",
-                why="a lab's name is that of its file in chapters/labs.",
-                fix="python -m distrinews lab list",
-                page="labs",
-            )
+            _raise_unknown("lab", name, lab_names())
         path = LABS / f"{name}.py"
         tree = ast.parse(path.read_text(encoding="utf-8"))
         title, fields = labelled_lines(ast.get_docstring(tree) or "")
@@ -113,12 +109,7 @@ class LabSheet:
             if keyword.arg == "symptom"
         ]
         if missing or len(symptoms) != 1:
-            raise LabError(
-                f"{path.name} lacks {missing or 'its symptom'}.",
-                why="the lab could not say what it shows.",
-                fix="compare its header with that of another lab.",
-                page="labs",
-            )
+            _raise_incomplete("lab", path, str(missing or "its symptom"))
         return cls(name, path, title, fields, symptoms[0])
 
 
@@ -133,14 +124,7 @@ def lab_names() -> list[str]:
     """
     names = sorted(path.stem for path in LABS.glob("*.py"))
     if not names:
-        raise LabError(
-            "the labs are not here.",
-            why="they are files to edit, and come with the repository, not with the "
-            "installed package.",
-            fix="clone the repository, then in it: pip install -e . and "
-            "python -m distrinews lab list",
-            page="labs",
-        )
+        _raise_not_here("lab")
     return names
 
 
@@ -211,23 +195,13 @@ class ExerciseSheet:
         """
         known = exercise_names()
         if name not in known:
-            raise ExerciseError(
-                f"there is no exercise {name!r}.{did_you_mean(name, known)}",
-                why="an exercise's name is that of its file in chapters/exercises.",
-                fix="python -m distrinews exercise list",
-                page="exercises",
-            )
+            _raise_unknown("exercise", name, known)
         path = EXERCISES / f"{name}.py"
         about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
         title, fields = labelled_lines(about)
         missing = [label for label in EXERCISE_FIELDS if not fields.get(label)]
         if missing:
-            raise ExerciseError(
-                f"{path.name} lacks {missing}.",
-                why="the exercise could not say what it asks.",
-                fix="compare its header with that of another exercise.",
-                page="exercises",
-            )
+            _raise_incomplete("exercise", path, str(missing))
         return cls(name, path, title, fields)
 
 
@@ -242,14 +216,7 @@ def exercise_names() -> list[str]:
     """
     order = EXERCISES / "order.txt"
     if not order.is_file():
-        raise ExerciseError(
-            "the exercises are not here.",
-            why="they are files to edit, and come with the repository, not with the "
-            "installed package.",
-            fix="clone the repository, then in it: pip install -e . and "
-            "python -m distrinews exercise list",
-            page="exercises",
-        )
+        _raise_not_here("exercise")
     return order.read_text(encoding="utf-8").split()
 
 
@@ -270,22 +237,36 @@ def wrong_solutions(name: str) -> dict[pathlib.Path, str]:
     return reasons
 
 
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """Suggest names that look like a mistyped one.
+def _raise_unknown(kind: str, name: str, known: Sequence[str]) -> NoReturn:
+    """Refuse a mistyped name, with the names that look like it."""
+    near = difflib.get_close_matches(name.replace("-", "_"), known, cutoff=0.5)
+    suggestion = f" Did you mean {' or '.join(near)}?" if near else ""
+    raise ERRORS[kind](
+        f"there is no {kind} {name!r}.{suggestion}",
+        why=f"the name of each {kind} is that of its file in chapters/{kind}s.",
+        fix=f"python -m distrinews {kind} list",
+        page=f"{kind}s",
+    )
 
-    Args:
-        name: As it was typed.
-        known: All names.
 
-    Returns:
-        A question that begins with a blank; empty if none is near.
+def _raise_incomplete(kind: str, path: pathlib.Path, missing: str) -> NoReturn:
+    raise ERRORS[kind](
+        f"{path.name} lacks {missing}.",
+        why=f"the {kind} could not say what it is about.",
+        fix=f"compare its header with that of another {kind}.",
+        page=f"{kind}s",
+    )
 
-    Examples:
-        >>> did_you_mean("missing-barier", ["missing_barrier", "wrong_seed"])
-        ' Did you mean missing_barrier?'
-    """
-    matches = difflib.get_close_matches(name.replace("-", "_"), known, cutoff=0.5)
-    return f" Did you mean {' or '.join(matches)}?" if matches else ""
+
+def _raise_not_here(kind: str) -> NoReturn:
+    raise ERRORS[kind](
+        f"the {kind}s are not here.",
+        why="they are files to edit, and come with the repository, not with the "
+        "installed package.",
+        fix="clone the repository, then in it: pip install -e . and "
+        f"python -m distrinews {kind} list",
+        page=f"{kind}s",
+    )
 
 
 def labelled_lines(about: str) -> tuple[str, dict[str, str]]:

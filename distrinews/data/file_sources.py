@@ -24,8 +24,7 @@ from pathlib import Path
 
 from distrinews.data import csv_rows
 from distrinews.data.cleaning import CLEANING_VERSION, repair
-from distrinews.data.csv_rows import Row
-from distrinews.data.labels import LABEL_NAMES
+from distrinews.data.labels import LABEL_NAMES, Row
 from distrinews.errors import DataError
 from distrinews.system import hub
 
@@ -69,11 +68,11 @@ def check_request(split: str, num_rows: int | None) -> None:
         )
 
 
-def digest(*parts: str | int | None) -> str:
+def digest(*parts: object) -> str:
     """Turn what decides about rows into a fingerprint.
 
     Args:
-        parts: Names, versions, numbers; their order counts.
+        parts: Names, versions, numbers, JSON objects; their order counts.
 
     Returns:
         64 hexadecimal digits, the same on every machine.

@@ -33,14 +33,13 @@ from importlib import resources
 from itertools import permutations
 from typing import Any, NamedTuple
 
-from distrinews.data.labels import LABEL_NAMES
+from distrinews.data.labels import LABEL_NAMES, Row
 from distrinews.errors import DataError
 
 __all__ = [
     "AMBIGUOUS_RATE",
     "GENERATOR_VERSION",
     "HARD_CASE_RATE",
-    "Story",
     "stories",
     "story",
 ]
@@ -64,14 +63,7 @@ _SMALL_WORDS = {"a", "an", "and", "as", "at", "but", "by", "for", "from", "in", 
 _SMALL_WORDS |= {"on", "or", "the", "to", "with"}
 
 
-class Story(NamedTuple):
-    """One row: the text and its label, an index into `LABEL_NAMES`."""
-
-    text: str
-    label: int
-
-
-def story(index: int, *, seed: int, split: str) -> Story:
+def story(index: int, *, seed: int, split: str) -> Row:
     """Write one row, without writing the rows before it.
 
     Each block of four consecutive rows (0-3, 4-7, ...) holds every label once, in
@@ -109,10 +101,10 @@ def story(index: int, *, seed: int, split: str) -> Story:
         if zlib.crc32(text.encode()) % 4 not in shares:
             continue
         if _MIN_WORDS <= text.count(" ") + 1 <= _MAX_WORDS:
-            return Story(text, label)
+            return Row(text, label)
 
 
-def stories(num_rows: int, *, seed: int, split: str, start: int = 0) -> Iterator[Story]:
+def stories(num_rows: int, *, seed: int, split: str, start: int = 0) -> Iterator[Row]:
     """Stream rows `start` to `start + num_rows - 1`, one at a time.
 
     Args:

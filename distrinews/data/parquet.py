@@ -1,7 +1,7 @@
 """Read labelled rows from parquet files in the form of the Hugging Face Hub.
 
-Promise: the rows come through the `datasets` library, in flat memory; whatever is
-wrong with them ends in one `DataError` that names split, row and cure.
+Promise: a file is read batch by batch, in flat memory; whatever is wrong with it ends
+in one `DataError` that names split, row and cure.
 
 The form: columns `text` and `label`, labels 0 to 3 in the order of `LABEL_NAMES`.
 
@@ -12,12 +12,15 @@ Guide: reference/data.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from distrinews.data.csv_rows import Row, checked_text, reject, short_repr
-from distrinews.data.labels import LABEL_NAMES
+import pyarrow
+from pyarrow import parquet
+
+from distrinews.data.csv_rows import checked_text, reject, short_repr
+from distrinews.data.labels import LABEL_NAMES, Row
 from distrinews.errors import DataError
 
 __all__ = ["read_parquet"]
@@ -37,48 +40,36 @@ def read_parquet(paths: list[Path], *, split: str) -> Iterator[Row]:
         DataError: Damaged, other columns, other labels. On this rank only.
 
     Note:
-        Cost: about 2 microseconds a row and one batch of 1,000 rows of memory, after
-        1 s for importing `datasets`. The first time 9 more, for a copy of the rows
-        under HF_HOME that later readings map into memory.
+        Cost: about 2 microseconds a row and one batch of 1,000 rows of memory.
     """
     name = str(paths[0].parent)
-    table = _load(paths, split, name)
-    _check_columns(table.features, name)
-    number = 0
-    for batch in table.iter(batch_size=1000):
-        for text, label in zip(batch["text"], batch["label"], strict=True):
-            number += 1
-            yield _checked_row(text, label, f"row {number} of {split!r} in {name}")
+    records = _records(paths, split, name)
+    for number, (text, label) in enumerate(records, start=1):
+        yield _checked_row(text, label, f"row {number} of {split!r} in {name}")
 
 
-def _load(paths: list[Path], split: str, name: str) -> Any:
-    """The split as a memory-mapped `datasets.Dataset`."""
-    import datasets
-    import pyarrow
-    from datasets.exceptions import DatasetsError
-
-    bars_enabled = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()  # half a second needs none
+def _records(paths: list[Path], split: str, name: str) -> Iterator[tuple[object, ...]]:
+    """The text and the label of each record, unchecked."""
+    # WHY pyarrow and not `datasets`, which reads with it: `datasets` first copies all
+    # rows to HF_HOME, takes 1 s to import, and its streaming mode left threads behind
+    # that aborted the program at its end (datasets issue #7566).
     try:
-        # WHY not streaming=True, which needs no copy: pyarrow's reading threads then
-        # live to the end of the program and, in 2 runs of 46, aborted it there
-        # (datasets issue #7566, seen with datasets 5.2, pyarrow 26). Till it is closed.
-        # WHY not load_dataset("parquet"): it first reports its use to a server, and
-        # waits up to 3 s for the answer, also where all files are local.
-        files = [str(path) for path in paths]
-        return datasets.Dataset.from_parquet(files, split=datasets.NamedSplit(split))
-    except (OSError, ValueError, pyarrow.ArrowException, DatasetsError) as error:
+        for path in paths:
+            # WHY: both defaults read whole columns of a row group, often of all rows.
+            with parquet.ParquetFile(path, buffer_size=2**18, pre_buffer=False) as file:
+                _check_columns(file.schema_arrow, name)
+                for batch in file.iter_batches(
+                    1000, columns=["text", "label"], use_threads=False
+                ):
+                    columns = batch["text"].to_pylist(), batch["label"].to_pylist()
+                    yield from zip(*columns, strict=True)
+    except (OSError, pyarrow.ArrowException) as error:
         raise DataError(
-            f"cannot read the parquet files of split {split!r} in {name}: "
-            f"{error.__cause__ or error}.",
+            f"cannot read the parquet files of split {split!r} in {name}: {error}.",
             why="without its rows there is nothing to train with.",
-            fix="download the folder again; point HF_HOME to a folder that you may "
-            "write to; or use --data newswire.",
+            fix="download the folder again, or use --data newswire.",
             page="bad-data",
         ) from error
-    finally:
-        if bars_enabled:
-            datasets.enable_progress_bars()
 
 
 def _checked_row(text: object, label: object, location: str) -> Row:
@@ -98,20 +89,24 @@ def _checked_row(text: object, label: object, location: str) -> Row:
     return Row(checked_text(text, location=location), label)
 
 
-def _check_columns(features: Mapping[str, object], name: str) -> None:
-    missing = {"text", "label"} - set(features)
+def _check_columns(schema: pyarrow.Schema, name: str) -> None:
+    missing = [key for key in ("label", "text") if schema.names.count(key) != 1]
     if missing:
         reject(
-            f"the parquet files in {name} lack the column(s) {sorted(missing)}.",
+            f"the parquet files in {name} lack the column(s) {missing} or repeat them.",
             why="a row is a text and its label.",
             fix="name the columns text and label.",
         )
     # WHY: `label` 2 means what the file says it means; with other names in it, training
     # would work and every printed class would be wrong.
-    names = getattr(features["label"], "names", None)
-    if names is not None and tuple(names) != LABEL_NAMES:
+    try:
+        features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+        names = features["label"]["names"]
+    except (LookupError, TypeError, ValueError):
+        return  # most writers of parquet name no labels
+    if tuple(names) != LABEL_NAMES:
         reject(
-            f"the parquet files in {name} name their labels {list(names)}.",
+            f"the parquet files in {name} name their labels {names}.",
             why=f"this course's labels are {list(LABEL_NAMES)}, in this order.",
             fix="rename or reorder the labels when you write the files.",
         )

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Protocol
 
 from distrinews.data import newswire
-from distrinews.data.csv_rows import Row
 from distrinews.data.file_sources import FileSource, HubSource, check_request, digest
+from distrinews.data.labels import Row
 from distrinews.errors import DataError
 
 __all__ = [
@@ -166,5 +166,4 @@ class NewswireSource:
                 fix="pass a number of rows.",
                 page="bad-data",
             )
-        stories = newswire.stories(num_rows, seed=seed, split=split)
-        return (Row(story.text, story.label) for story in stories)
+        return newswire.stories(num_rows, seed=seed, split=split)

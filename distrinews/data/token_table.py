@@ -3,6 +3,9 @@
 Promise: opening copies 8 bytes a row, and collecting a batch is a few operations on
 whole arrays, however many rows there are.
 
+WHY not a `datasets.Dataset`, which maps a file, too: collecting 32 rows from one took
+0.9 ms, from this table 0.015 ms (datasets 5.2 in numpy format, best of 8 in turn).
+
 Not here: how the file comes to be (`distrinews.data.tokenised`).
 
 Letters used for shapes: N = rows, B = rows of a batch, T = tokens of its longest row.

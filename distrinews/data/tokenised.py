@@ -16,7 +16,6 @@ Guide: reference/data.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import pathlib
@@ -28,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 
 from distrinews import dist
-from distrinews.data.huge_pages import HugePageWriter
+from distrinews.data.file_sources import digest
 from distrinews.data.sources import Row, Source
 from distrinews.data.token_table import TokenTable
 from distrinews.errors import DataError
@@ -86,15 +85,14 @@ def tokenise(
     unset = {"truncation": None, "padding": None}
     tokenizer_state = json.loads(tokenizer.backend_tokenizer.to_str()) | unset
     schema = _schema(tokenizer)
-    key = (
+    name = digest(
         fingerprint,
         tokenizer_state,
         tokenizer.model_max_length,
         str(schema),
         ROWS_PER_BATCH,
     )
-    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
-    path = cache_folder() / f"{split}-{name}.arrow"
+    path = cache_folder() / f"{split}-{name[:32]}.arrow"
     with dist.rank0_first():
         if not path.exists():
             rows = source.rows(split, num_rows=num_rows, seed=seed)
@@ -185,7 +183,7 @@ def _write(
     schema: pa.Schema,
 ) -> None:
     """Tokenise batch by batch, so that memory does not grow with the number of rows."""
-    with HugePageWriter(path) as sink, pa.ipc.new_file(sink, schema) as writer:
+    with path.open("wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         while batch := list(itertools.islice(rows, ROWS_PER_BATCH)):
             ids: list[list[int]] = []
             for start in range(0, len(batch), ROWS_PER_CALL):

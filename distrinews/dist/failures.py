@@ -18,11 +18,11 @@ from typing import NoReturn
 
 from distrinews.errors import DistriNewsError, RankFailedError
 
-__all__ = ["Began", "Report", "exit_code_in_words", "raise_root_cause"]
+__all__ = ["Began", "Report", "raise_root_cause"]
 
 SIGABRT = 6  # Windows has no such signal
-# What Windows ends a process with, by its documentation (NTSTATUS values): the name,
-# and what a reader should know.
+# What Windows ends a process with, and what a reader should know of it. Source:
+# Microsoft's [MS-ERREF], "NTSTATUS Values".
 WINDOWS_EXIT_CODES = {
     0xC0000005: "access violation: a crash in compiled code",
     0xC0000017: "no memory: the machine ran out of it",
@@ -223,10 +223,10 @@ def _raise_if_abandoned(
 
 
 def _raise_died(rank: int, code: int, *, has_begun: bool) -> NoReturn:
+    words = _exit_code_in_words(code)
     if code > 0 and not has_begun:
         raise RankFailedError(
-            f"rank {rank} ended with {exit_code_in_words(code)} before it reached its "
-            "function.",
+            f"rank {rank} ended with {words} before it reached its function.",
             why="a new process first imports the file that holds the function; that "
             "failed, or the file starts processes itself. The others were stopped.",
             fix='read the lines above; start below `if __name__ == "__main__":`.',
@@ -234,14 +234,13 @@ def _raise_died(rank: int, code: int, *, has_begun: bool) -> NoReturn:
         )
     if code > 0 and code not in WINDOWS_EXIT_CODES:
         raise RankFailedError(
-            f"rank {rank} ended with {exit_code_in_words(code)} and left no traceback.",
+            f"rank {rank} ended with {words} and left no traceback.",
             why="something in its function ended the process: sys.exit, os._exit, or "
             "on Windows abort() in compiled code (3) or another program, such as the "
             "Task Manager (1). The other ranks were stopped.",
             fix="raise an error instead of leaving; read the lines above.",
             page="rank-failed",
         )
-    words = exit_code_in_words(code)
     meaning = SIGNAL_MEANINGS.get(words, "the operating system ended it.")
     raise RankFailedError(
         f"rank {rank} was killed by {words} and left no traceback.",
@@ -252,24 +251,10 @@ def _raise_died(rank: int, code: int, *, has_begun: bool) -> NoReturn:
     )
 
 
-def exit_code_in_words(code: int) -> str:
-    """Say what a process's exit code means.
-
-    Args:
-        code: As `multiprocessing` gives it: minus the signal's number on POSIX; on
-            Windows 32 bits without a sign, where a crash is a large number.
-
-    Returns:
-        A signal's name, the meaning of a Windows code, or "exit code N".
-
-    Source: Microsoft's [MS-ERREF], "NTSTATUS Values".
-
-    Examples:
-        >>> exit_code_in_words(-9), exit_code_in_words(3)
-        ('SIGKILL', 'exit code 3')
-        >>> exit_code_in_words(0xC0000005)
-        '0xC0000005 (access violation: a crash in compiled code)'
-    """
+def _exit_code_in_words(code: int) -> str:
+    """A signal's name, the meaning of a Windows code, or "exit code N"."""
+    # As `multiprocessing` gives it: minus the signal's number on POSIX; on Windows 32
+    # bits without a sign, where a crash is a large number.
     if code < 0:
         with contextlib.suppress(ValueError):
             return signal.Signals(-code).name

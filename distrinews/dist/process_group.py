@@ -42,6 +42,7 @@ __all__ = [
     "current",
     "launched_world_size",
     "new_group",
+    "set_timeout",
     "setup",
     "timeout_of",
 ]
@@ -285,7 +286,7 @@ def timeout_of(group: torch_dist.ProcessGroup | None = None) -> timedelta:
         group: None means the default group.
 
     Returns:
-        The group's own timeout, also after `labs` or `exercises` have changed it.
+        The group's own timeout, also after `set_timeout`.
 
     Raises:
         ValueError: There is no default group. On this rank only.
@@ -299,6 +300,23 @@ def timeout_of(group: torch_dist.ProcessGroup | None = None) -> timedelta:
     backend = of_group._get_backend(of_group._device_types[0])
     timeout: timedelta = backend.options._timeout
     return timeout
+
+
+def set_timeout(timeout_s: float) -> None:
+    """Change how long the default group's collectives wait; alone there is none.
+
+    Local: call it on every rank, between two collectives.
+
+    Args:
+        timeout_s: For those that begin from now on.
+
+    Examples:
+        >>> set_timeout(4.0)  # alone
+    """
+    if torch_dist.is_initialized():
+        # There is no public way to change a group's timeout (torch 2.13).
+        set_pg_timeout: Any = torch_dist.distributed_c10d._set_pg_timeout
+        set_pg_timeout(timedelta(seconds=timeout_s))
 
 
 def _init_process_group(

@@ -38,8 +38,8 @@ def torch_facts() -> dict[str, Any]:
 
     Returns:
         Plain values: version, whether distributed, gloo, nccl and libuv are built in,
-        threads, and per GPU its name, whether it computes bfloat16 natively, and why
-        torch cannot compute on it (None if it can).
+        and per GPU its name, whether it computes bfloat16 natively, and why torch
+        cannot compute on it (None if it can).
 
     Examples:
         >>> torch_facts()["gloo"]
@@ -51,7 +51,6 @@ def torch_facts() -> dict[str, Any]:
     distributed = torch_dist.is_available()
     return {
         "torch": torch.__version__,
-        "num_threads": torch.get_num_threads(),
         "distributed": distributed,
         "gloo": distributed and torch_dist.is_gloo_available(),
         "nccl": distributed and torch_dist.is_nccl_available(),

@@ -99,7 +99,6 @@ class TorchEngine:
     Args:
         bundle: The export.
         num_threads: Threads of torch, for the whole process; None leaves them alone.
-        token_budget: Padded tokens of one forward pass.
 
     Raises:
         ModelError: The weights do not fit the configuration.
@@ -113,7 +112,6 @@ class TorchEngine:
         bundle: Bundle,
         *,
         num_threads: int | None = None,
-        token_budget: int = TOKEN_BUDGET,
     ) -> None:
         import torch
         from transformers import AutoModelForSequenceClassification
@@ -122,7 +120,7 @@ class TorchEngine:
         logging.disable_progress_bar()
         if num_threads is not None:
             torch.set_num_threads(num_threads)
-        self.pad_id, self.token_budget = bundle.pad_id, token_budget
+        self.pad_id = bundle.pad_id
         # WHY local_files_only: a mistyped path must not become a question to the Hub.
         self.net: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
             bundle.folder,
@@ -143,7 +141,7 @@ class TorchEngine:
         """
         logits = np.zeros((len(rows), self.net.config.num_labels), np.float32)
         lengths = [len(row) for row in rows]
-        for indices in batches_by_length(lengths, token_budget=self.token_budget):
+        for indices in batches_by_length(lengths, token_budget=TOKEN_BUDGET):
             logits[indices] = self._forward([rows[index] for index in indices])
         return logits
 
@@ -177,11 +175,10 @@ class OnnxEngine:
         num_threads: Texts to compute at the same time.
 
     Raises:
-        ModelError: ONNX Runtime is not installed or cannot read the file.
+        ModelError: ONNX Runtime cannot read the file.
     """
 
     def __init__(self, name: str, path: pathlib.Path, *, num_threads: int) -> None:
-        onnx_export.check_installed("onnxruntime")
         import onnxruntime
 
         self.name, self.tolerance = name, TOLERANCES[name]

@@ -15,6 +15,8 @@ import pathlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from distrinews.data import newswire
 from distrinews.errors import ModelError
 from distrinews.inference.bundle import Bundle
@@ -45,18 +47,16 @@ class Golden:
             scores: Of the same texts, N x C.
 
         Returns:
-            The largest difference of a probability.
+            The largest difference of a probability; nan if a score is no number.
 
         Examples:
             >>> Golden(["a"], [[0.25, 0.75]]).largest_difference([[0.5, 0.5]])
             0.25
+            >>> Golden(["a"], [[0.25, 0.75]]).largest_difference([[0.25, float("nan")]])
+            nan
         """
-        pairs = zip(self.scores, scores, strict=True)
-        return max(
-            abs(recorded - actual)
-            for row, other_row in pairs
-            for recorded, actual in zip(row, other_row, strict=True)
-        )
+        # WHY not Python's max: it passes over a nan that is not the first.
+        return float(np.abs(np.subtract(self.scores, scores)).max())
 
 
 def texts() -> list[str]:

@@ -23,20 +23,18 @@ from distrinews.inference import onnx_graph
 from distrinews.inference.bundle import CONFIG, WEIGHTS, Bundle
 from distrinews.system import files, machine, manifest
 
-__all__ = ["ENGINES", "check_installed", "ensure", "file_name", "make"]
+__all__ = ["check_installed", "ensure", "file_name", "make"]
 
-ENGINES = ("onnx-float32", "onnx-int8")
 ORIGIN = "origin.json"
-RECIPE_VERSION = (
-    1  # raise it with any change of what is made: older models are made again
-)
+# Raise it with any change of what is made: older models are made again.
+RECIPE_VERSION = 1
 
 
 def file_name(engine: str) -> str:
     """Say what an engine's model is called.
 
     Args:
-        engine: A name in `ENGINES`.
+        engine: "onnx-float32" or "onnx-int8".
 
     Returns:
         The file's name, in an export as in the cache.
@@ -77,7 +75,7 @@ def ensure(
 
     Args:
         bundle: The export.
-        engine: A name in `ENGINES`.
+        engine: "onnx-float32" or "onnx-int8".
         cache: Where made models are kept; None: beside the export or, where that
             cannot be written, in the user's cache.
 
@@ -159,7 +157,7 @@ def make(bundle: Bundle, engine: str, *, path: pathlib.Path) -> None:
 
     Args:
         bundle: The export.
-        engine: A name in `ENGINES`.
+        engine: "onnx-float32" or "onnx-int8".
         path: The file to write.
 
     Raises:

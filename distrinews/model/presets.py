@@ -17,20 +17,19 @@ from __future__ import annotations
 import pathlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from distrinews.data.labels import LABEL_NAMES
-from distrinews.model import cls_token, minilm
+from distrinews.model import cls_token, minilm, sizes
 from distrinews.system import hub
 
 # WHY not loaded here: transformers takes seconds to import, and the process that only
 # starts the ranks and checks their settings needs none of it.
 if TYPE_CHECKING:
     from transformers import (
-        DistilBertConfig,
         DistilBertForSequenceClassification,
         PreTrainedTokenizerFast,
     )
@@ -152,34 +151,27 @@ def _with_weights(
     from transformers import DistilBertForSequenceClassification
 
     disable_progress_bars()
+    options: dict[str, Any] = {
+        "id2label": dict(enumerate(LABEL_NAMES)),
+        "label2id": {name: index for index, name in enumerate(LABEL_NAMES)},
+        "dropout": dropout,
+        "attention_dropout": dropout,
+        "seq_classif_dropout": dropout,
+    }
     if preset == "distilbert":
-        folder = hub.snapshot(
-            HUB_MODEL,
-            repo_type="model",
-            allow_patterns=HUB_FILES,
-        )
         pretrained: DistilBertForSequenceClassification = (
             DistilBertForSequenceClassification.from_pretrained(
-                folder, config=_config(folder=folder, dropout=dropout)
+                _hub_folder(), **options
             )
         )
         return pretrained.float()
+    size = sizes.SIZES[preset]
+    if preset == "tiny":
+        size = replace(size, vocabulary=vocabulary_size)
+    net = DistilBertForSequenceClassification(size.config(**options))
     if preset == "minilm":
-        net = DistilBertForSequenceClassification(
-            _config(dropout=dropout, dim=384, hidden_dim=1536, n_layers=6, n_heads=12)
-        )
         minilm.load_weights(net.distilbert)
-        return net
-    return DistilBertForSequenceClassification(
-        _config(
-            dropout=dropout,
-            dim=64,
-            hidden_dim=128,
-            n_layers=2,
-            n_heads=2,
-            vocab_size=vocabulary_size,
-        )
-    )
+    return net
 
 
 def disable_progress_bars() -> None:
@@ -221,14 +213,7 @@ def load_tokenizer(
         return _train_vocabulary(
             texts, model_max_length=max_length, model_input_names=input_names
         )
-    if preset == "minilm":
-        folder = minilm.folder()
-    else:
-        folder = hub.snapshot(
-            HUB_MODEL,
-            repo_type="model",
-            allow_patterns=HUB_FILES,
-        )
+    folder = minilm.folder() if preset == "minilm" else _hub_folder()
     tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(
         folder, model_max_length=max_length, model_input_names=input_names
     )
@@ -253,25 +238,8 @@ def describe(preset: str, *, net: torch.nn.Module) -> dict[str, object]:
     return asdict(PRESETS[preset]) | {"num_parameters": size}
 
 
-def _config(
-    *, dropout: float, folder: pathlib.Path | None = None, **sizes: int
-) -> DistilBertConfig:
-    from transformers import DistilBertConfig
-
-    label_names = dict(enumerate(LABEL_NAMES))
-    options = {
-        "id2label": label_names,
-        "label2id": {name: index for index, name in label_names.items()},
-        "dropout": dropout,
-        "attention_dropout": dropout,
-        "seq_classif_dropout": dropout,
-    }
-    if folder is not None:
-        pretrained: DistilBertConfig = DistilBertConfig.from_pretrained(
-            folder, **options
-        )
-        return pretrained
-    return DistilBertConfig(**options, **sizes)
+def _hub_folder() -> pathlib.Path:
+    return hub.snapshot(HUB_MODEL, repo_type="model", allow_patterns=HUB_FILES)
 
 
 def _train_vocabulary(texts: Iterable[str], **options: Any) -> PreTrainedTokenizerFast:
@@ -281,8 +249,10 @@ def _train_vocabulary(texts: Iterable[str], **options: Any) -> PreTrainedTokeniz
 
     trainer = BertWordPieceTokenizer(lowercase=True)
     texts = list(texts)
+    # WHY not trainer.normalize: it fails in tokenizers 0.21.0, the oldest we allow.
+    normalize = trainer.normalizer.normalize_str
     letters = Counter(
-        letter for text in texts for letter in trainer.normalize(text) if letter != " "
+        letter for text in texts for letter in normalize(text) if letter != " "
     )
     by_frequency = sorted(letters, key=lambda letter: (-letters[letter], letter))
     alphabet = sorted(by_frequency[:MAX_ALPHABET])

@@ -3,7 +3,8 @@
 Promise: a model of this size takes as long and sends as much as the preset of that
 name; how long a step takes does not depend on what the weights are.
 
-Not here: models that are to learn something (`distrinews.model`).
+Not here: weights and tokenizers of models that are to learn something
+(`distrinews.model.presets`).
 
 Guide: benchmarks/cost-model.
 """
@@ -12,14 +13,14 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from distrinews.model import cls_token
 
 if TYPE_CHECKING:
-    from transformers import DistilBertForSequenceClassification
+    from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 __all__ = ["SIZES", "Size", "build", "gradient_bytes"]
 
@@ -68,6 +69,31 @@ class Size:
         attention = 2 * self.dim * ((self.layers - 1) * tokens + 1)
         return 6.0 * ((self.layers - 1) * layer + last_layer + attention)
 
+    def config(self, **options: Any) -> DistilBertConfig:
+        """Put the size into a configuration of transformers.
+
+        Args:
+            **options: What is not a size, such as `dropout`.
+
+        Returns:
+            The configuration of a DistilBERT.
+
+        Examples:
+            >>> SIZES["tiny"].config(dropout=0.0).n_layers
+            2
+        """
+        from transformers import DistilBertConfig
+
+        return DistilBertConfig(
+            vocab_size=self.vocabulary,
+            max_position_embeddings=MAX_LENGTH,
+            n_layers=self.layers,
+            dim=self.dim,
+            hidden_dim=self.hidden_dim,
+            n_heads=self.heads,
+            **options,
+        )
+
 
 SIZES = {
     "tiny": Size(2, 64, 128, 2, 4000),
@@ -91,23 +117,12 @@ def build(name: str) -> DistilBertForSequenceClassification:
         >>> build("tiny")(torch.ones(2, 5, dtype=torch.long)).logits.shape
         torch.Size([2, 4])
     """
-    from transformers import DistilBertConfig, DistilBertForSequenceClassification
+    from transformers import DistilBertForSequenceClassification
 
-    size = SIZES[name]
-    net = DistilBertForSequenceClassification(
-        DistilBertConfig(
-            vocab_size=size.vocabulary,
-            max_position_embeddings=MAX_LENGTH,
-            n_layers=size.layers,
-            dim=size.dim,
-            hidden_dim=size.hidden_dim,
-            n_heads=size.heads,
-            num_labels=4,
-            dropout=0.0,
-            attention_dropout=0.0,
-            seq_classif_dropout=0.0,
-        )
+    config = SIZES[name].config(
+        num_labels=4, dropout=0.0, attention_dropout=0.0, seq_classif_dropout=0.0
     )
+    net = DistilBertForSequenceClassification(config)
     cls_token.compute_cls_token_only(net)
     return net
 

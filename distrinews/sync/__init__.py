@@ -7,13 +7,14 @@ same optimizer step. Four versions, each with the gradients of the one before, f
 2. `average.average_gradients_flat`: all gradients in one long tensor, one all-reduce.
 3. `average.average_gradients_in_buckets`: a few tensors of some megabytes.
 4. `overlap.Overlapped`: the buckets travel while backward still runs. That is
-   `torch.nn.parallel.DistributedDataParallel`; train with torch's.
+   `torch.nn.parallel.DistributedDataParallel`; train with torch's, by `wrap_ddp`.
 
 - `discarded`: a first step that leaves nothing behind, for a resume with the same bits.
 - `replicas`: are the replicas still equal, and which tensor differs first.
 - `ring`: how W ranks add up a tensor with messages between neighbours.
 - `wrong`: three versions that run without an error and are wrong.
 - `shared_memory`, `sparse_embedding`: faster than DDP on one machine without GPUs.
+- `wrappers`: `wrap_ddp`, torch's DDP as chapter 05 sets it; the base of our own ones.
 
 Not here: starting processes (`distrinews.dist`), splitting data
 (`distrinews.sharding`), saving the result (`distrinews.checkpoint`).
@@ -36,6 +37,7 @@ from distrinews.sync.overlap import Overlapped
 from distrinews.sync.replicas import assert_replicas_equal, max_parameter_gap
 from distrinews.sync.ring import RingCost, ring_all_reduce
 from distrinews.sync.shared_memory import ddp_in_shared_memory
+from distrinews.sync.wrappers import wrap_ddp
 
 __all__ = [
     "Overlapped",
@@ -51,4 +53,5 @@ __all__ = [
     "no_sync_unless",
     "ring_all_reduce",
     "uneven_loss_weight",
+    "wrap_ddp",
 ]

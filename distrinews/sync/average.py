@@ -15,7 +15,7 @@ Guide: understand/gradient-sync.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import math
 
 import torch
 import torch.distributed as torch_dist
@@ -103,7 +103,7 @@ def average_gradients_flat(model: nn.Module) -> None:
         >>> layer.bias.grad
         tensor([4.])
     """
-    _average_in_buckets(_all_gradients(model), first_bytes=None, bucket_bytes=None)
+    _average_in_buckets(_all_gradients(model), bucket_bytes=math.inf)
 
 
 def average_gradients_in_buckets(
@@ -136,8 +136,7 @@ def average_gradients_in_buckets(
         >>> layer.bias.grad
         tensor([4.])
     """
-    gradients = _all_gradients(model)
-    _average_in_buckets(gradients, first_bytes=bucket_bytes, bucket_bytes=bucket_bytes)
+    _average_in_buckets(_all_gradients(model), bucket_bytes=bucket_bytes)
 
 
 def average_gradients_weighted(model: nn.Module, *, num_rows: int) -> None:
@@ -171,22 +170,14 @@ def average_gradients_weighted(model: nn.Module, *, num_rows: int) -> None:
         >>> layer.bias.grad
         tensor([1.])
     """
-    total = dist.sum_over_ranks(num_rows)
+    share = num_rows / _total_rows(num_rows)
     if num_rows == 0:
         for param in model.parameters():
             if param.requires_grad:
                 # WHY anew: what is left there from the last step must not count.
                 param.grad = torch.zeros_like(param)
-    gradients = _all_gradients(model)
-    if total == 0:  # the same on every rank: all raise
-        raise MissingGradientError(
-            "no rank has a row in this step.",
-            why="the mean over no rows is not a number; every weight would become NaN.",
-            fix="skip the step when the sum of num_rows over all ranks is 0.",
-            page="missing-gradient",
-        )
-    for gradient in gradients:
-        gradient *= num_rows / total
+    for gradient in _all_gradients(model):
+        gradient *= share
         if dist.current().world_size > 1:
             torch_dist.all_reduce(gradient)
 
@@ -215,15 +206,20 @@ def uneven_loss_weight(*, num_rows: int) -> float:
         >>> uneven_loss_weight(num_rows=24)
         1.0
     """
+    return dist.current().world_size * num_rows / _total_rows(num_rows)
+
+
+def _total_rows(num_rows: int) -> int:
+    """The rows of all ranks; all ranks raise if there are none."""
     total = dist.sum_over_ranks(num_rows)
     if total == 0:
         raise MissingGradientError(
             "no rank has a row in this step.",
-            why="a mean over no rows does not exist.",
+            why="the mean over no rows is not a number; every weight would become NaN.",
             fix="skip the step when the sum of num_rows over all ranks is 0.",
             page="missing-gradient",
         )
-    return dist.current().world_size * num_rows / total
+    return total
 
 
 def no_sync_unless(
@@ -275,36 +271,21 @@ def _missing_gradient_error(names: list[str]) -> MissingGradientError:
     )
 
 
-def _average_in_buckets(
-    gradients: Sequence[torch.Tensor],
-    *,
-    first_bytes: int | None,
-    bucket_bytes: int | None,
-) -> None:
+def _average_in_buckets(gradients: list[torch.Tensor], *, bucket_bytes: float) -> None:
     """Copy gradients into long tensors, average those, copy back."""
     world_size = dist.current().world_size
     if world_size == 1:
         return
-    for bucket in _split_into_buckets(gradients, first_bytes, bucket_bytes):
+    # WHY from the back: the last layer's gradients are ready first. Here it makes no
+    # difference; the fourth variant cuts in the same way.
+    gradients = gradients[::-1]
+    for indices in cut_into_buckets(
+        gradients, first_bytes=bucket_bytes, bucket_bytes=bucket_bytes
+    ):
+        bucket = [gradients[index] for index in indices]
         flat = torch.cat([gradient.flatten() for gradient in bucket])
         torch_dist.all_reduce(flat)
         flat /= world_size
         parts = flat.split([gradient.numel() for gradient in bucket])
         for gradient, part in zip(bucket, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
-
-
-def _split_into_buckets(
-    gradients: Sequence[torch.Tensor], first_bytes: int | None, rest_bytes: int | None
-) -> Iterator[list[torch.Tensor]]:
-    bucket_limit = (
-        sum(g.nbytes for g in gradients) if rest_bytes is None else rest_bytes
-    )
-    first_limit = bucket_limit if first_bytes is None else first_bytes
-    # WHY from the back: the last layer's gradients are ready first. Here it makes no
-    # difference; the fourth variant cuts in the same way.
-    reversed_gradients = list(reversed(gradients))
-    for indices in cut_into_buckets(
-        reversed_gradients, first_bytes=first_limit, bucket_bytes=bucket_limit
-    ):
-        yield [reversed_gradients[index] for index in indices]

@@ -5,7 +5,8 @@ finished it could travel, and the processor is still busy with the layers before
 a hook on every parameter says "mine is finished"; when a bucket is full, its all-reduce
 starts in the background; at the end of backward one waits for what still travels.
 
-Not here: the simpler variants (`distrinews.sync`). Left out of what torch's DDP does:
+Not here: the hooks themselves (`distrinews.sync.wrappers`), the simpler variants
+(`distrinews.sync`). Left out of what torch's DDP does:
 rebuilding the buckets in the order in which gradients really came (for this course's
 models that order is the one assumed here), looking for unused parameters in the graph,
 buffers that change in training, mixed precision, static graphs.
@@ -16,16 +17,14 @@ Guide: understand/ddp-inside.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Generator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as torch_dist
 from torch import nn
 
 from distrinews import dist
-from distrinews.errors import MissingGradientError
+from distrinews.sync.wrappers import HookedModule
 
 __all__ = ["BUCKET_BYTES", "FIRST_BUCKET_BYTES", "Overlapped", "cut_into_buckets"]
 
@@ -36,7 +35,7 @@ FIRST_BUCKET_BYTES = 1024 * 1024
 
 
 def cut_into_buckets(
-    tensors: Sequence[torch.Tensor], *, first_bytes: int, bucket_bytes: int
+    tensors: Sequence[torch.Tensor], *, first_bytes: float, bucket_bytes: float
 ) -> list[list[int]]:
     """Put tensors, in their order, into buckets that are closed once they are full.
 
@@ -58,7 +57,7 @@ def cut_into_buckets(
     """
     buckets: list[list[int]] = []
     open_buckets: dict[tuple[torch.dtype, torch.device], list[int]] = {}
-    bytes_left: dict[tuple[torch.dtype, torch.device], int] = {}
+    bytes_left: dict[tuple[torch.dtype, torch.device], float] = {}
     for index, tensor in enumerate(tensors):
         kind = (tensor.dtype, tensor.device)
         if kind not in open_buckets:
@@ -75,31 +74,19 @@ def cut_into_buckets(
 class _Bucket:
     """One flat tensor, the gradients as views into it, and who is still missing."""
 
-    def __init__(self, params: list[nn.Parameter]) -> None:
-        sizes = [param.numel() for param in params]
+    def __init__(self, params: dict[str, nn.Parameter]) -> None:
+        sizes = [param.numel() for param in params.values()]
         # WHY one more element than gradients need: there the ranks add up how many
         # parameters they lack. The vote travels with the gradients, at no cost.
-        self.flat = params[0].new_zeros(sum(sizes) + 1)  # [elements + 1]
-        parts = self.flat[:-1].split(sizes)
-        self.views = [
-            part.view_as(param) for part, param in zip(parts, params, strict=True)
-        ]
-        self.params = params
-        self.missing: set[int] = set()
+        first = next(iter(params.values()))
+        self.flat = first.new_zeros(sum(sizes) + 1)  # [elements + 1]
+        parts = zip(params.items(), self.flat[:-1].split(sizes), strict=True)
+        self.views = {name: part.view_as(param) for (name, param), part in parts}
+        self.missing: set[str] = set()
         self.work: torch_dist.Work | None = None
 
-    def take_gradient(self, index: int, *, world_size: int) -> None:
-        """Move a parameter's gradient, divided by W, into its view, where it stays."""
-        param, view = self.params[index], self.views[index]
-        if param.grad is not None:
-            # WHY divide before the sum: W gradients may overflow where their mean does
-            # not. WHY here: the move reads and writes every element anyway.
-            torch.mul(param.grad, 1 / world_size, out=view)
-            param.grad = view
-        self.missing.discard(index)
 
-
-class Overlapped(nn.Module):
+class Overlapped(HookedModule):
     """Wrap a model so that `backward()` leaves averaged gradients on every rank.
 
     The fourth variant of `distrinews.sync`, equal to torch's `DistributedDataParallel`
@@ -144,76 +131,42 @@ class Overlapped(nn.Module):
         bucket_bytes: int = BUCKET_BYTES,
         first_bucket_bytes: int = FIRST_BUCKET_BYTES,
     ) -> None:
-        super().__init__()
-        self.module = module
+        super().__init__(module)
         self._world_size = dist.current().world_size
-        self._sync = True
-        self._buckets: list[_Bucket] = []
         self._next_bucket = 0  # the index of the next bucket to all-reduce
-        self._in_backward = False
         if self._world_size == 1:
             return
-        for tensor in [*module.parameters(), *module.buffers()]:
-            torch_dist.broadcast(tensor.detach(), src=0)
+        self._copy_from_rank_0()
         # WHY backwards: a model lists its layers in the order of forward, and gradients
         # come in the opposite one.
-        params = [p for p in reversed(list(module.parameters())) if p.requires_grad]
+        named = [(n, p) for n, p in module.named_parameters() if p.requires_grad][::-1]
         buckets = cut_into_buckets(
-            params, first_bytes=first_bucket_bytes, bucket_bytes=bucket_bytes
+            [param for _, param in named],
+            first_bytes=first_bucket_bytes,
+            bucket_bytes=bucket_bytes,
         )
-        for indices in buckets:
-            bucket = _Bucket([params[index] for index in indices])
-            for index, param in enumerate(bucket.params):
-                self._register_hook(bucket, index, param)
-            self._buckets.append(bucket)
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the module.
-
-        Args:
-            *args: For the module.
-            **kwargs: For the module.
-
-        Returns:
-            What the module returns.
-        """
-        return self.module(*args, **kwargs)
-
-    @contextlib.contextmanager
-    def no_sync(self) -> Generator[None, None, None]:
-        """Let gradients add up locally: no `backward()` inside communicates.
-
-        Yields:
-            None.
-        """
-        before, self._sync = self._sync, False
-        try:
-            yield
-        finally:
-            self._sync = before
-
-    def _register_hook(self, bucket: _Bucket, index: int, param: nn.Parameter) -> None:
-        def on_gradient(_: torch.Tensor) -> None:
-            if self._sync:
-                self._begin_backward()
-                bucket.take_gradient(index, world_size=self._world_size)
-                self._launch_full_buckets()
-
-        # WHY this kind of hook: it runs after the gradient was added to what earlier
-        # micro-batches left. `register_hook` runs before, and sees only the newest.
-        param.register_post_accumulate_grad_hook(on_gradient)
+        self._buckets = [
+            _Bucket(dict(named[i] for i in indices)) for indices in buckets
+        ]
+        self._bucket_of = {n: bucket for bucket in self._buckets for n in bucket.views}
+        self._register_hooks()
 
     def _begin_backward(self) -> None:
         """At the first gradient of a backward: nothing is ready, nothing travels."""
-        if self._in_backward:
-            return
-        self._in_backward, self._next_bucket = True, 0
+        self._next_bucket = 0
         for bucket in self._buckets:
-            bucket.missing = set(range(len(bucket.params)))
-        # Runs when this backward has computed everything. It is what torch's DDP and
-        # FSDP use; there is no public name for it.
-        engine = torch.autograd.Variable._execution_engine
-        engine.queue_callback(self._finish_backward)
+            bucket.missing = set(bucket.views)
+
+    def _take_gradient(self, name: str, param: nn.Parameter) -> None:
+        """Move a gradient, divided by W, into its bucket, where it stays."""
+        bucket = self._bucket_of[name]
+        if param.grad is not None:
+            # WHY divide before the sum: W gradients may overflow where their mean does
+            # not. WHY here: the move reads and writes every element anyway.
+            torch.mul(param.grad, 1 / self._world_size, out=bucket.views[name])
+            param.grad = bucket.views[name]
+        bucket.missing.discard(name)
+        self._launch_full_buckets()
 
     def _launch_full_buckets(self) -> None:
         """Start the all-reduce of every bucket that is full, strictly in order."""
@@ -232,35 +185,14 @@ class Overlapped(nn.Module):
 
     def _finish_backward(self) -> None:
         """Backward is over: send what is left, wait for all, look at the votes."""
-        self._in_backward = False
         for bucket in self._buckets[self._next_bucket :]:
             # WHY send a bucket that is not full: the other ranks wait for it.
-            for index in bucket.missing:
-                bucket.views[index].zero_()
+            for name in bucket.missing:
+                bucket.views[name].zero_()
             self._launch(bucket)
         for bucket in self._buckets:
             if bucket.work is not None:
                 bucket.work.wait()
                 bucket.work = None
         if any(bucket.flat[-1].item() for bucket in self._buckets):
-            dist.vote_then_raise(self._unused_error())
-
-    def _unused_error(self) -> MissingGradientError | None:
-        """What this rank lacks, as an error that names it."""
-        unused_ids = {
-            id(bucket.params[index])
-            for bucket in self._buckets
-            for index in bucket.missing
-        }
-        names = [n for n, p in self.module.named_parameters() if id(p) in unused_ids]
-        if not names:
-            return None
-        return MissingGradientError(
-            f"rank {dist.current().rank}: backward() reached no gradient of "
-            f"{len(names)} trainable parameter(s): {names}.",
-            why="the loss does not depend on them here; on another rank it may, and "
-            "the mean would mix gradients with nothing.",
-            fix="use them in the loss on every rank, or freeze them with "
-            "requires_grad_(False) before wrapping the model.",
-            page="missing-gradient",
-        )
+            self._raise_unused({n for bucket in self._buckets for n in bucket.missing})

@@ -42,6 +42,7 @@ from distrinews import dist
 from distrinews.dist import process_group
 from distrinews.errors import MissingGradientError, SetupError
 from distrinews.sync import sparse_embedding
+from distrinews.sync.wrappers import wrap_ddp
 
 __all__ = ["ddp_in_shared_memory"]
 
@@ -55,7 +56,7 @@ def ddp_in_shared_memory(
     *,
     min_rows: int = sparse_embedding.MIN_ROWS,
     bucket_cap_mb: float = 25.0,
-) -> DistributedDataParallel:
+) -> nn.Module:
     """Wrap a model with torch's DDP, whose gradients then meet in shared memory.
 
     Two parts of DDP's own interface do it. A communication hook (`register_comm_hook`)
@@ -63,8 +64,8 @@ def ddp_in_shared_memory(
     embeddings are left out of DDP: a hook sees their gradient only after all rows were
     written, and a batch touched few of them.
 
-    Alone, and on GPUs, the wrapper is DDP as always. On GPUs rank 0 says so: there nccl
-    shares memory by itself.
+    On GPUs the wrapper is DDP as always, and rank 0 says so: there nccl shares memory
+    by itself.
 
     Collective: every rank must call it, with the same architecture.
 
@@ -76,7 +77,8 @@ def ddp_in_shared_memory(
         bucket_cap_mb: As for DDP [MiB].
 
     Returns:
-        The wrapper. `no_sync` works as always.
+        The `DistributedDataParallel`; `no_sync` works as always. Alone the bare model,
+        because there is nobody to meet.
 
     Raises:
         SetupError: The ranks share no memory. On every rank. Or, from `backward()`, an
@@ -91,15 +93,8 @@ def ddp_in_shared_memory(
         the sums.
 
     Examples:
-        >>> import tempfile
-        >>> file = tempfile.mkdtemp() + "/file"
-        >>> store = torch_dist.FileStore(file, 1)
-        >>> torch_dist.init_process_group("gloo", store=store, rank=0, world_size=1)
-        >>> replica = ddp_in_shared_memory(nn.Linear(2, 1))
-        >>> replica(torch.ones(4, 2)).sum().backward()
-        >>> replica.module.bias.grad
-        tensor([4.])
-        >>> torch_dist.destroy_process_group()
+        >>> ddp_in_shared_memory(nn.Linear(2, 1))  # alone
+        Linear(in_features=2, out_features=1, bias=True)
     """
     ranks = dist.current()
     on_cpu = ranks.device.type == "cpu"
@@ -111,13 +106,8 @@ def ddp_in_shared_memory(
     shares = on_cpu and ranks.world_size > 1
     tables = sparse_embedding.large_embeddings(net, min_rows=min_rows) if shares else {}
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(net, tables)
-    replica = DistributedDataParallel(
-        net,
-        device_ids=None if on_cpu else [ranks.device.index],
-        bucket_cap_mb=bucket_cap_mb,
-        gradient_as_bucket_view=True,
-    )
-    if shares:
+    replica = wrap_ddp(net, bucket_cap_mb=bucket_cap_mb)
+    if isinstance(replica, DistributedDataParallel) and shares:
         for table in tables.values():
             torch_dist.broadcast(table.weight.detach(), src=0)
         shared = _SharedGradients(replica, tables, ranks)

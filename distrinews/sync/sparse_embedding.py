@@ -28,6 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 from distrinews import dist
 from distrinews.dist import process_group
 from distrinews.errors import SetupError
+from distrinews.sync.wrappers import wrap_ddp
 
 __all__ = ["MIN_ROWS", "RowGradient", "distributed_data_parallel", "large_embeddings"]
 
@@ -152,9 +153,7 @@ class RowGradient:
         return next((row for row in range(len(self.dense)) if row not in excluded), -1)
 
 
-def distributed_data_parallel(
-    net: nn.Module, *, min_rows: int = MIN_ROWS
-) -> DistributedDataParallel:
+def distributed_data_parallel(net: nn.Module, *, min_rows: int = MIN_ROWS) -> nn.Module:
     """Wrap a model with torch's DDP, which then sends only touched rows of embeddings.
 
     Collective: every rank must call it, with the same architecture.
@@ -164,8 +163,8 @@ def distributed_data_parallel(
         min_rows: Tables with fewer rows travel as always.
 
     Returns:
-        The wrapper. `no_sync` works as always; with accumulation the sums are added in
-        another order than DDP's, equal to rounding.
+        As `sync.wrap_ddp`. `no_sync` works as always; with accumulation the sums are
+        added in another order than DDP's, equal to rounding.
 
     Raises:
         SetupError: From `backward()`, where a table is used other than by looking up
@@ -179,12 +178,9 @@ def distributed_data_parallel(
     """
     tables = large_embeddings(net, min_rows=min_rows)
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(net, tables)
-    device = next(net.parameters()).device
-    replica = DistributedDataParallel(
-        net,
-        device_ids=[device.index] if device.type == "cuda" else None,
-        gradient_as_bucket_view=True,
-    )
+    replica = wrap_ddp(net)
+    if not isinstance(replica, DistributedDataParallel):
+        return replica
     for table in tables.values():
         torch_dist.broadcast(table.weight.detach(), src=0)
         _TouchedRowsReducer(table, replica)

@@ -15,8 +15,7 @@ Guide: understand/gradient-sync.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +24,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from distrinews import dist
+from distrinews.sync.wrappers import HookedModule
 
 __all__ = [
     "ParameterReduced",
@@ -33,33 +33,7 @@ __all__ = [
 ]
 
 
-class _HookedModule(nn.Module):
-    """A module whose trainable parameters get one hook each."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-        for param in module.parameters():
-            if param.requires_grad and dist.current().world_size > 1:
-                self._register_hook(param)
-
-    def _register_hook(self, param: nn.Parameter) -> None:
-        raise NotImplementedError
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the module.
-
-        Args:
-            *args: For the module.
-            **kwargs: For the module.
-
-        Returns:
-            What the module returns.
-        """
-        return self.module(*args, **kwargs)
-
-
-class ParameterReduced(_HookedModule):
+class ParameterReduced(HookedModule):
     """WRONG: averages the parameter instead of its gradient.
 
     `register_post_accumulate_grad_hook` hands its hook the *parameter*; the gradient is
@@ -71,7 +45,11 @@ class ParameterReduced(_HookedModule):
         >>> replica(torch.ones(4, 2)).sum().backward()
     """
 
-    def _register_hook(self, param: nn.Parameter) -> None:
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__(module)
+        self._register_hooks()
+
+    def _register_hook(self, name: str, param: nn.Parameter) -> None:
         def average(param: torch.Tensor) -> None:
             torch_dist.all_reduce(param.detach())
             param.detach().div_(dist.current().world_size)
@@ -79,7 +57,7 @@ class ParameterReduced(_HookedModule):
         param.register_post_accumulate_grad_hook(average)
 
 
-class ReducedBeforeAccumulation(_HookedModule):
+class ReducedBeforeAccumulation(HookedModule):
     """WRONG: averages only the newest micro-batch's gradient, not the accumulated sum.
 
     `register_hook` runs *before* the new gradient is added to `param.grad`. With one
@@ -91,22 +69,11 @@ class ReducedBeforeAccumulation(_HookedModule):
         >>> replica(torch.ones(4, 2)).sum().backward()
     """
 
-    _sync = True
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__(module)
+        self._register_hooks()
 
-    @contextlib.contextmanager
-    def no_sync(self) -> Generator[None, None, None]:
-        """Let gradients add up locally: no hook inside communicates.
-
-        Yields:
-            None.
-        """
-        self._sync = False
-        try:
-            yield
-        finally:
-            self._sync = True
-
-    def _register_hook(self, param: nn.Parameter) -> None:
+    def _register_hook(self, name: str, param: nn.Parameter) -> None:
         def average(gradient: torch.Tensor) -> torch.Tensor:
             if not self._sync:
                 return gradient

@@ -35,6 +35,10 @@ def quiet_interrupts() -> None:
     should not be shown forty lines of somebody else's import machinery. Call it before
     the slow imports; `run` does the same for everything after them.
 
+    A chapter is started without a launcher, and sorted imports load torch before
+    anything of ours. So its first statement must be this call: no import of ours comes
+    early enough, and one that changed `sys.excepthook` would do so in users' programs.
+
     Examples:
         >>> quiet_interrupts()
         >>> sys.excepthook is not sys.__excepthook__
@@ -75,6 +79,7 @@ def run(main: Callable[[], None]) -> NoReturn:
         ...
         SystemExit: 0
     """
+    quiet_interrupts()
     _never_fail_to_print()
     try:
         main()

@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from distrinews.errors import HubUnreachableError
 
-__all__ = ["PROBE_TIMEOUT_S", "cached_snapshot", "check_reachable", "snapshot"]
+__all__ = ["check_reachable", "snapshot"]
 
 # WHY 5: a Hub that answers does so in well under a second. A request waits at most
 # this long for each of its steps, and `_ANSWER_DEADLINE_S` bounds all steps together,
@@ -56,9 +56,7 @@ def snapshot(
     Note:
         Cost: a few file look-ups when cached; else one probe, then the download.
     """
-    cached = cached_snapshot(
-        repo_id, repo_type=repo_type, allow_patterns=allow_patterns, revision=revision
-    )
+    cached = _cached_snapshot(repo_id, repo_type, allow_patterns, revision)
     if cached is not None:
         return cached
     check_reachable(
@@ -82,27 +80,13 @@ def snapshot(
     return Path(folder)
 
 
-def cached_snapshot(
+def _cached_snapshot(
     repo_id: str,
-    *,
     repo_type: str,
-    allow_patterns: list[str] | None = None,
-    revision: str | None = None,
+    allow_patterns: list[str] | None,
+    revision: str | None,
 ) -> Path | None:
-    """Return the copy of a Hub repository that is on this disk, if it is complete.
-
-    Args:
-        repo_id: As on the Hub.
-        repo_type: `"dataset"` or `"model"`.
-        allow_patterns: As for `snapshot`.
-        revision: As for `snapshot`.
-
-    Returns:
-        The snapshot folder, or None.
-
-    Note:
-        Cost: no network. A few file look-ups, after 0.3 s for importing the library.
-    """
+    """The copy of a repository that is on this disk, if it is complete: no network."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -151,9 +135,7 @@ def check_reachable(
     Note:
         Cost: nothing but file look-ups when cached; else one request.
     """
-    if cached_snapshot(
-        repo_id, repo_type=repo_type, allow_patterns=allow_patterns, revision=revision
-    ):
+    if _cached_snapshot(repo_id, repo_type, allow_patterns, revision):
         return
     from huggingface_hub import constants
 

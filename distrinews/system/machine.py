@@ -49,7 +49,6 @@ PACKAGES = (
     "torch",
     "transformers",
     "tokenizers",
-    "datasets",
     "pyarrow",
     "pydantic",
     "safetensors",

@@ -12,7 +12,6 @@ Guide: understand/checkpoint.
 
 from __future__ import annotations
 
-import json
 import pathlib
 from typing import Any, NoReturn
 
@@ -80,14 +79,14 @@ def _read_manifest(
 ) -> tuple[dict[str, Any], list[tuple[str, int, str]]]:
     """The manifest, and its entries as (file name, bytes, SHA-256)."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = files.read_json(folder / MANIFEST)
         entries = [
             (str(name), int(entry["bytes"]), str(entry["sha256"]))
             for name, entry in manifest["files"].items()
         ]
         known_format = manifest["format"] == FORMAT
-    # WHY so many kinds: JSON can hold lists for tables and `Infinity` for a size.
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
+    # WHY so many kinds: JSON can hold lists for tables.
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         _raise_damaged(folder, f"{MANIFEST} is missing or unreadable")
     if not known_format:
         _raise_damaged(folder, f"its format is not {FORMAT}")

@@ -27,7 +27,7 @@ from distrinews.system import files
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-__all__ = ["publish", "record_golden", "write"]
+__all__ = ["publish", "write"]
 
 CARD_FILE = "README.md"
 
@@ -98,18 +98,13 @@ def write(
         (draft / CARD_FILE).write_text(card, encoding="utf-8")
         files.write_json(draft / "distrinews.json", facts)
         checkpoint.write_manifest(draft)
-        record_golden(draft)
+        _record_golden(draft)
 
 
-def record_golden(folder: pathlib.Path) -> None:
-    """Let a complete export answer the golden texts, and keep the scores in it.
-
-    Why through the export itself: the scores are those of the files that are served,
-    and a folder that could not be opened would be found out now.
-
-    Args:
-        folder: An export with its manifest; it gets golden rows and a new manifest.
-    """
+def _record_golden(folder: pathlib.Path) -> None:
+    """Let a complete export answer the golden texts, and keep the scores in it."""
+    # WHY through the export itself: the scores are those of the files that are served,
+    # and a folder that could not be opened would be found out now.
     texts = golden.texts()
     answers = Classifier(folder).predict(texts)
     scores = [list(answer.scores.values()) for answer in answers]
@@ -139,7 +134,7 @@ def publish(
             shutil.copyfile(export.folder / name, draft / name)
         checkpoint.write_manifest(draft)
         if golden.FILE not in export.digests:
-            record_golden(draft)
+            _record_golden(draft)
         card = (draft / CARD_FILE).read_text("utf-8") if _has_card(export) else ""
         for parity in parities:
             name = onnx_export.file_name(parity.engine)

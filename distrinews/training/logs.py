@@ -1,8 +1,7 @@
-"""The log of a run: a JSON object per line, events for TensorBoard, ranks that sign.
+"""The log of a run: a JSON object per line, events for TensorBoard.
 
 What is written stays, line by line, whatever happens to the run later. A resumed run
-continues its log at the step of its checkpoint. With `prefix_with_rank` every line that
-goes through Python's `logging` starts with the rank that wrote it.
+continues its log at the step of its checkpoint.
 
 Not here: what the numbers mean (`distrinews.training.runs`, `distrinews.metrics`).
 
@@ -12,7 +11,6 @@ Guide: reference/run-folder.
 from __future__ import annotations
 
 import json
-import logging
 import pathlib
 import time
 from typing import Any
@@ -21,7 +19,7 @@ from distrinews import dist
 from distrinews.dist import Ranks
 from distrinews.system import files
 
-__all__ = ["RunLog", "TensorBoard", "prefix_with_rank"]
+__all__ = ["RunLog", "TensorBoard"]
 
 
 class RunLog:
@@ -104,37 +102,6 @@ def _scalars(record: dict[str, Any]) -> dict[str, float]:
         elif isinstance(value, int | float) and name != "step":
             scalars[name] = float(value)
     return scalars
-
-
-def prefix_with_rank(ranks: Ranks, *, level: int = logging.INFO) -> None:
-    """Let every line of `logging` start with its rank, on standard error.
-
-    Rank 0 logs from `level` on. The others log from WARNING on: what all ranks do alike
-    need not be read W times, but a warning of rank 3 must not be lost.
-
-    Args:
-        ranks: Who this process is.
-        level: What rank 0 logs, such as `logging.DEBUG`.
-
-    Note:
-        Local: no rank waits for another. Replaces the root logger's handlers, as
-        `logging.basicConfig(force=True)` does.
-
-    Examples:
-        >>> import torch
-        >>> alone = Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
-        >>> prefix_with_rank(alone)
-        >>> logging.getLogger("distrinews").isEnabledFor(logging.INFO)
-        True
-    """
-    logging.basicConfig(
-        level=level if ranks.is_main else max(level, logging.WARNING),
-        # WHY the time, too: clocks of one machine agree, and who came late is what one
-        # looks for when ranks wait.
-        format=f"%(asctime)s rank {ranks.rank}/{ranks.world_size} %(levelname)s "
-        "%(name)s: %(message)s",
-        force=True,
-    )
 
 
 class TensorBoard:

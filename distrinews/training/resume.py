@@ -10,7 +10,6 @@ Guide: understand/checkpoint.
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 
@@ -75,8 +74,7 @@ def is_resuming(settings: TrainSettings) -> bool:
 def _check_same_settings(folder: pathlib.Path, settings: TrainSettings) -> None:
     """Raise SettingsError where a setting differs that a resume must not change."""
     try:
-        text = (folder / "settings.json").read_text(encoding="utf-8")
-        saved = json.loads(text)
+        saved = files.read_json(folder / "settings.json")
     except (OSError, ValueError):
         return  # killed before its first file: nothing to differ from
     current = settings.model_dump()

@@ -1,81 +1,57 @@
-"""Write measured numbers into the pages: what stands there comes from committed runs.
+"""Draw the blocks of measured numbers: what stands there comes from committed runs.
 
-A page holds `<!-- from FILE.json -->` and `<!-- end -->`; what is between them is made
-from site_docs/benchmarks/results/FILE.json. `<!-- from FILE.json as VIEW -->` shows
-another part of the same file, `<!-- all scaling -->` a line for every scaling*.json:
-whoever adds a file there is on the page. `<!-- all headlines -->`, `<!-- all steps -->`
-and `<!-- all first_run -->` show what `headlines.py` makes of several files; README.md
-in the root has such blocks, too, and is renewed with the pages.
-`<!-- from MINE.json or FILE.json as VIEW -->` shows what was measured as soon as
-MINE.json exists, until then the other. A block whose file does not exist says so: "not
-measured" is a legal value; a file that may not be published is an error.
-
-`python site_docs/_tools/benchmark_pages.py` renews all pages; with `--check` it only
-says which are stale, with exit code 1.
+- `<!-- from FILE.json -->` shows site_docs/benchmarks/results/FILE.json, `<!-- from
+  FILE.json as VIEW -->` another part of it. `<!-- from MINE.json or FILE.json as VIEW
+  -->` shows what was measured as soon as MINE.json exists, until then the other. A
+  block whose file does not exist says so: "not measured" is a legal value; a file that
+  may not be published is an error.
+- `<!-- all scaling -->` has a line for every scaling*.json: whoever adds a file there
+  is on the page. `<!-- all headlines PREFIX -->`, `<!-- all steps -->` and `<!-- all
+  first_run -->` show what `headlines.py` makes of several files; PREFIX leads from the
+  file that shows it to the folder of the pages.
 """
 
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable
 from typing import Any
 
 import headlines
 import measured_blocks
-import renewal
-from renewal import ROOT, SITE
+from records import RESULTS
 
 from distrinews.bench import results, scaling, timing
 from distrinews.errors import ResultError
 
-RESULTS = SITE / "benchmarks" / "results"
-BLOCK = re.compile(
-    r"(<!-- from (?:(\S+\.json) or )?(\S+\.json)(?: as (\w+))? -->\n)"
-    r".*?(<!-- end -->)",
-    re.DOTALL,
-)
-ALL = re.compile(
-    r"(<!-- all (scaling|headlines|steps|first_run) -->\n).*?(<!-- end -->)", re.DOTALL
-)
-README = ROOT / "README.md"
+FILES = re.compile(r"(?:(\S+\.json) or )?(\S+\.json)(?: as (\w+))?")
 
 
-def render(text: str, *, prefix: str = "../") -> str:
-    """Fill every block of a page.
-
-    Args:
-        text: The page.
-        prefix: What leads from the page to the folder of the pages.
-
-    Returns:
-        The page with its blocks renewed.
-    """
-
-    def summary(match: re.Match[str]) -> str:
-        draw: dict[str, Callable[[], str]] = {
-            "scaling": _scaling_table,
-            "headlines": lambda: headlines.table(prefix),
-            "steps": headlines.steps,
-            "first_run": headlines.first_run,
-        }
-        return f"{match[1]}\n{draw[match[2]]()}\n\n{match[3]}"
-
-    return ALL.sub(summary, BLOCK.sub(_block, text))
-
-
-def _block(match: re.Match[str]) -> str:
+def _measured(argument: str) -> str:
     """One file's numbers, and where they come from."""
-    opening, preferred, name, view, closing = match.groups()
+    match = FILES.fullmatch(argument)
+    if match is None:
+        raise SystemExit(f"{argument!r} names no file: correct the marker.")
+    preferred, name, view = match.groups()
     if preferred and (RESULTS / preferred).exists():
         name, view = preferred, None
         _check_gpu(preferred, results.read(RESULTS / preferred, kind="scaling"))
     if not (RESULTS / name).exists():
-        return f"{opening}\n**Not measured yet.** ({name})\n\n{closing}"
+        return f"**Not measured yet.** ({name})"
     record = results.read(RESULTS / name)
     table = measured_blocks.draw(record, view=view)
-    origin = measured_blocks.origin(name, record)
-    return f"{opening}\n{table}\n\n{origin}\n\n{closing}"
+    return f"{table}\n\n{measured_blocks.origin(name, record)}"
+
+
+def _summary(argument: str) -> str:
+    """A figure of several files."""
+    name, _, prefix = argument.partition(" ")
+    if name == "headlines":
+        return headlines.table(prefix)
+    return {
+        "scaling": _scaling_table,
+        "steps": headlines.steps,
+        "first_run": headlines.first_run,
+    }[name]()
 
 
 def _check_gpu(name: str, record: dict[str, Any]) -> None:
@@ -137,18 +113,4 @@ def _scaling_table() -> str:
     return timing.draw_table(lines)
 
 
-def main() -> int:
-    """Renew or check all pages.
-
-    Returns:
-        The exit code.
-    """
-    renewed = renewal.pages(render)
-    if README.is_file():  # the folder of the pages may be alone, as in a test
-        text = README.read_text(encoding="utf-8")
-        renewed.append((README, render(text, prefix="site_docs/")))
-    return renewal.finish(renewed)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+BLOCKS = {"from": _measured, "all": _summary}

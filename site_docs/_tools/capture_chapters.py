@@ -14,34 +14,30 @@ files that somebody edited, and files of no capture, with exit code 1.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
-import fcntl
 import functools
-import hashlib
 import json
 import os
 import pathlib
-import pty
 import re
 import shlex
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
-import termios
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import psutil
+from records import CAPTURED, ROOT, sha256
 
 from distrinews.data import newswire
 from distrinews.system import machine
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "site_docs" / "learn" / "captured"
+FOLDER = CAPTURED
 COLUMNS, LINES = 88, 60
 TIMEOUT_S = 600.0
 BASE = "site_docs/_tools/capture_chapters.py"
@@ -235,18 +231,6 @@ def screen(written: str) -> str:
     return "\n".join(lines).strip("\n") + "\n"
 
 
-def sha256(path: pathlib.Path) -> str:
-    """Hash a text file; the line ends of the system do not count.
-
-    Args:
-        path: The file.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
-
-
 def capture(name: str) -> None:
     """Run one capture and keep its output.
 
@@ -352,40 +336,33 @@ def _run(
     command: str, folder: pathlib.Path, *, interrupt_at: str | None
 ) -> tuple[int, str]:
     """Run a command in a terminal; return exit code and all that was written."""
+    import pexpect
+
     words = shlex.split(command)
-    child, terminal = pty.fork()
-    if child == 0:
-        try:
-            os.chdir(folder)
-            # WHY: a job in the background has Ctrl-C switched off, and hands that on.
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            os.execvpe(words[0], words, _environment(folder))
-        finally:
-            os._exit(127)
-    size = struct.pack("HHHH", LINES, COLUMNS, 0, 0)
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, size)
-    alarm = signal.signal(signal.SIGALRM, lambda *_: os.kill(child, signal.SIGTERM))
-    signal.setitimer(signal.ITIMER_REAL, TIMEOUT_S)
-    written = b""
-    try:
-        while chunk := _read(terminal):
-            written += chunk
-            if interrupt_at is not None and interrupt_at.encode() in written:
-                os.write(terminal, b"\x03")  # what Ctrl-C types
-                interrupt_at = None
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, alarm)
-        os.close(terminal)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return code, written.decode("utf-8", errors="replace")
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 65536)
-    except OSError:  # Linux says so when the last process closed its side
-        return b""
+    program = pexpect.spawn(
+        words[0],
+        words[1:],
+        cwd=str(folder),
+        env=_environment(folder),
+        dimensions=(LINES, COLUMNS),
+        timeout=TIMEOUT_S,
+        encoding="utf-8",
+        codec_errors="replace",
+        # WHY: a job in the background has Ctrl-C switched off, and hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    with contextlib.closing(program):
+        written = ""
+        if interrupt_at is not None:
+            program.expect_exact(interrupt_at)
+            written = program.before + program.after
+            program.delaybeforesend = None  # pexpect would wait 50 ms, and train on
+            program.sendintr()
+        program.expect(pexpect.EOF)
+        written += program.before
+    # A signal's number is below zero, as in `subprocess`.
+    code = program.exitstatus if program.signalstatus is None else -program.signalstatus
+    return code, written
 
 
 def stale() -> list[str]:

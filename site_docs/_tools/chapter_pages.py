@@ -1,6 +1,4 @@
-"""Write the chapters into their pages: code, diffs, what is new, captured output.
-
-A page holds a marker and `<!-- end -->`; what stands between them is made here:
+"""Draw the chapters' blocks: code, diffs, what is new, captured output.
 
 - `<!-- act chapters/05_ddp_training.py: imports begin 1 -->`: parts of the script. The
   numbers are those of its acts (`# 1. The same start ---`), `imports` is what stands
@@ -12,9 +10,6 @@ A page holds a marker and `<!-- end -->`; what stands between them is made here:
 - `<!-- captured 05_ddp_training -->`: what the terminal showed, and where that was;
   `capture_chapters.py` made it.
 - `<!-- road -->`: a line for each chapter, with question and measured time.
-
-`python site_docs/_tools/chapter_pages.py` renews all pages; with `--check` it only says
-which are stale, with exit code 1.
 """
 
 from __future__ import annotations
@@ -24,27 +19,15 @@ import difflib
 import functools
 import importlib
 import inspect
-import json
 import pathlib
 import re
-import sys
 import textwrap
-from collections.abc import Callable
-from typing import Any
 
-import renewal
-from renewal import ROOT, SITE
+import records
+from records import ROOT
 
-CAPTURED = SITE / "learn" / "captured"
-BLOCK = re.compile(
-    r"^( *)(<!-- (act|diff|new|captured|road)( [^\n]+?)? -->\n)"
-    r"(?:(?!<!-- ).)*?(<!-- end -->)",
-    re.DOTALL | re.MULTILINE,
-)
 ACT = re.compile(r"^ *# (\d+)\. .*-{3,}$")
 SECTION = re.compile(r"^ *# --8<-- \[(start|end):[a-z-]+\]$")
-# Part of the processor that other programs may take before times say nothing.
-MAX_OTHERS_SHARE = 0.05
 PAGES = {
     "01_single_gpu": "single-gpu",
     "02_process_group": "process-group",
@@ -53,25 +36,6 @@ PAGES = {
     "05_ddp_training": "ddp-training",
     "06_ddp_benchmark": "ddp-benchmark",
 }
-
-
-def render(text: str) -> str:
-    """Fill every block of a page.
-
-    Args:
-        text: The page.
-
-    Returns:
-        The page with its blocks renewed.
-    """
-    return BLOCK.sub(_block, text)
-
-
-def _block(match: re.Match[str]) -> str:
-    """One block, with blank lines around it: Markdown wants them."""
-    indent, opening, kind, argument, closing = match.groups()
-    content = textwrap.indent(RENDERERS[kind]((argument or "").strip()), indent)
-    return f"{indent}{opening}\n{content}\n\n{indent}{closing}"
 
 
 def parts(text: str) -> dict[str, list[str]]:
@@ -122,14 +86,7 @@ def _act(argument: str) -> str:
 
 
 def code(path: str) -> list[str]:
-    """The lines of a chapter below its header.
-
-    Args:
-        path: From the root of the repository.
-
-    Returns:
-        Lines without the marks of sections.
-    """
+    """The lines of a chapter below its header, without the marks of sections."""
     by_part = parts(_read(path))
     return [
         line for name, lines in by_part.items() if name != "header" for line in lines
@@ -203,34 +160,22 @@ def _new(path: str) -> str:
 
 def _captured(name: str) -> str:
     """A captured output, its command above it and its origin below it."""
-    record = _capture_record(name)
-    step, env = record["steps"][name], record["environment"]
-    seconds = f"{step['seconds']:.0f} s, everything included"
-    share = step["others_share"]
+    run = records.capture(name)
+    env = run["environment"]
     busy = (
-        f" Other programs took {share:.0%} of the processor meanwhile: its times are "
-        "no measurements."
-        if share > MAX_OTHERS_SHARE
-        else ""
-    )
+        f" Other programs took {run['others_share']:.0%} of the processor meanwhile: "
+        "its times are no measurements."
+    ) * run["busy"]
     return "\n".join([
-        f"```text title='{step['command']}'",
+        f"```text title='{run['command']}'",
         f'--8<-- "learn/captured/{name}.txt"',
         "```",
         "",
-        f"<small>Our run of {record['date']}: {env['cpu']}, {env['num_cores']} cores, "
+        f"<small>Our run of {run['date']}: {env['cpu']}, {env['num_cores']} cores, "
         f"{env['system'].partition('-')[0]}, Python {env['python']}, torch "
-        f"{env['packages']['torch']}; {seconds}.{busy}</small>",
+        f"{env['packages']['torch']}; {run['seconds']:.0f} s, everything "
+        f"included.{busy}</small>",
     ])
-
-
-def _capture_record(name: str) -> dict[str, Any]:
-    """The record of the capture that a step belongs to."""
-    for path in sorted(CAPTURED.glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if name in record["steps"]:
-            return dict(record)
-    raise SystemExit(f"no capture has a step {name}: see capture_chapters.py")
 
 
 def header(text: str) -> dict[str, str]:
@@ -260,33 +205,18 @@ def _chapter_table(_: str) -> str:
     for name, page in PAGES.items():
         entries = header(_read(f"chapters/{name}.py"))
         title = entries["title"].partition(" - ")[2].rstrip(".")
-        step = _capture_record(name)["steps"][name]
-        took = f"{step['seconds']:.0f} s"
-        if step["others_share"] > MAX_OTHERS_SHARE:
-            took += ", on a busy machine"
+        run = records.capture(name)
+        took = f"{run['seconds']:.0f} s" + ", on a busy machine" * run["busy"]
         lines.append(
             f"| [{name[:2]} {title}]({page}.md) | {entries['Question']} | {took} |"
         )
     return "\n".join(lines)
 
 
-RENDERERS: dict[str, Callable[[str], str]] = {
+BLOCKS = {
     "act": _act,
     "diff": _diff,
     "new": _new,
     "captured": _captured,
     "road": _chapter_table,
 }
-
-
-def main() -> int:
-    """Renew or check all pages.
-
-    Returns:
-        The exit code.
-    """
-    return renewal.finish(renewal.pages(render))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

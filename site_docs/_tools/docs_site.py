@@ -11,6 +11,7 @@ Guide: howto/site.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import http.server
@@ -19,7 +20,8 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from pydantic import Field
@@ -28,7 +30,7 @@ from distrinews.config.command_settings import CommandSettings
 from distrinews.config.flags import parse
 from distrinews.errors import OutputError, SettingsError, SetupError
 
-__all__ = ["DocsSettings", "build", "server"]
+__all__ = ["DocsSettings", "build", "served", "server"]
 
 # What hosts of static sites pack on the way.
 COMPRESSED_TYPES = ("text/", "application/json", "image/svg+xml")
@@ -74,7 +76,7 @@ def build(arguments: Sequence[str]) -> None:
     _check_setup()
     http_server = server(settings.out, port=settings.port) if settings.serve else None
     try:
-        _run_generators(renew=settings.renew)
+        _make_pages(renew=settings.renew)
         _build_pages(settings.out)
         if http_server is not None:
             print(
@@ -118,6 +120,26 @@ def server(folder: str | pathlib.Path, *, port: int) -> http.server.ThreadingHTT
             fix="--port 0, which takes a free one.",
             page="settings",
         ) from None
+
+
+@contextlib.contextmanager
+def served(folder: str | pathlib.Path) -> Generator[str, None, None]:
+    """Serve a folder's files in a thread, as long as it takes.
+
+    Args:
+        folder: Where `index.html` lies.
+
+    Yields:
+        The address, without a slash at its end.
+    """
+    with server(folder, port=0) as opened:
+        thread = threading.Thread(target=opened.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{opened.server_port}"
+        finally:
+            opened.shutdown()
+            thread.join()
 
 
 class _FileHandler(http.server.SimpleHTTPRequestHandler):
@@ -199,35 +221,13 @@ def _check_setup() -> None:
         )
 
 
-def _run_generators(*, renew: bool) -> None:
-    """Run every `site_docs/_tools/*_page*.py`, several at a time."""
-    tools = sorted((ROOT / "site_docs" / "_tools").glob("*_page*.py"))
-    # WHY in turn when they write: two of them may write parts of the same page.
-    if renew:
-        for tool in tools:
-            _finish(_start(tool), tool, renew=True)
-    else:
-        for tool, process in [(tool, _start(tool, "--check")) for tool in tools]:
-            _finish(process, tool, renew=False)
-
-
-def _start(tool: pathlib.Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, str(tool), *arguments],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-    )
-
-
-def _finish(process: subprocess.Popen[str], tool: pathlib.Path, *, renew: bool) -> None:
-    output = process.communicate()[0].strip()
-    if process.returncode:
+def _make_pages(*, renew: bool) -> None:
+    """Write what is generated, or refuse what is stale."""
+    completed = _run("site_docs/_tools/make_pages.py", *([] if renew else ["--check"]))
+    output = completed.stdout.strip()
+    if completed.returncode:
         raise OutputError(
-            f"{tool.name}: {output or 'failed'}.",
+            f"make_pages.py: {output or 'failed'}.",
             why="the guide would show what is no longer true.",
             fix="read the message above."
             if renew
@@ -235,25 +235,29 @@ def _finish(process: subprocess.Popen[str], tool: pathlib.Path, *, renew: bool) 
             page="site",
         )
     if renew and output:
-        print(f"{tool.name} wrote {', '.join(output.split())}", flush=True)
+        print(f"make_pages.py wrote {', '.join(output.split())}", flush=True)
 
 
-def _build_pages(out: str) -> None:
-    """Run MkDocs, strictly."""
-    # WHY not --quiet: MkDocs then does not count its warnings, and strict is no more.
-    completed = subprocess.run(
-        [
-            *(sys.executable, "-m", "mkdocs", "build", "--strict"),
-            *("--config-file", str(ROOT / "mkdocs.yml")),
-            *("--site-dir", str(pathlib.Path(out).resolve())),
-        ],
+def _run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words],
         cwd=ROOT,
-        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         encoding="utf-8",
         check=False,
+    )
+
+
+def _build_pages(out: str) -> None:
+    """Run MkDocs, strictly."""
+    # WHY not --quiet: MkDocs then does not count its warnings, and strict is no more.
+    completed = _run(
+        *("-m", "mkdocs", "build", "--strict"),
+        *("--config-file", str(ROOT / "mkdocs.yml")),
+        *("--site-dir", str(pathlib.Path(out).resolve())),
     )
     for line in completed.stdout.splitlines():
         if line.strip() and not line.startswith("INFO"):

@@ -2,8 +2,7 @@
 
 `python site_docs/_tools/exercise_pictures.py --record` plays both on real ranks and
 keeps what they did in `captured/exercise_traces.json`, with machine, date and the hash
-of every script that took part; without a flag the picture is drawn from that file
-again; with `--check` nothing is written: it says what is stale, with exit code 1.
+of every script that took part. `make_pages.py` draws the picture from that file.
 """
 
 from __future__ import annotations
@@ -17,14 +16,13 @@ import sys
 import tempfile
 from typing import Any
 
-from capture_chapters import sha256
+from records import ROOT, SITE, sha256
 
 from distrinews.system import machine
 from distrinews.tracing import timeline
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 TRACES = pathlib.Path(__file__).with_name("captured") / "exercise_traces.json"
-PICTURE = ROOT / "site_docs" / "diagrams" / "exercise-trace.svg"
+PICTURE = SITE / "diagrams" / "exercise-trace.svg"
 EXERCISES = "chapters/exercises"
 NAME = "write_the_reducer"
 CHECK = f"{EXERCISES}/checks/{NAME}.py"
@@ -73,14 +71,7 @@ def _ms(seconds: float) -> float:
 
 
 def draw(traces: dict[str, Any]) -> str:
-    """Make the picture.
-
-    Args:
-        traces: What `record` kept.
-
-    Returns:
-        An SVG.
-    """
+    """Make an SVG of what `record` kept."""
     height = PANEL * len(traces["events"])
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 {height}" '
@@ -150,42 +141,22 @@ def _bar(kind: str, x: float, y: int, *, width: float, high: int) -> str:
 
 
 def stale() -> list[str]:
-    """Find what is not as it would be made now.
-
-    Returns:
-        A sentence for each fault.
-    """
+    """Scripts that have changed since their traces were recorded."""
     traces = json.loads(TRACES.read_text(encoding="utf-8"))
-    faults = [
+    return [
         f"{script} has changed: run exercise_pictures.py --record"
         for script, recorded in traces["scripts"].items()
         if sha256(ROOT / script) != recorded
     ]
-    if PICTURE.read_text(encoding="utf-8") != draw(traces):
-        faults.append(f"{PICTURE.name} is stale: run exercise_pictures.py")
-    return faults
 
 
-def main() -> int:
-    """Record, draw or check.
-
-    Returns:
-        The exit code.
-    """
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--record", action="store_true", help="play both again")
-    parser.add_argument("--check", action="store_true", help="write nothing; compare")
-    arguments = parser.parse_args()
-    if arguments.check:
-        faults = stale()
-        print("\n".join(faults), end="\n" * bool(faults))
-        return int(bool(faults))
-    if arguments.record:
-        record()
-    traces = json.loads(TRACES.read_text(encoding="utf-8"))
-    PICTURE.write_text(draw(traces), encoding="utf-8", newline="\n")
-    return 0
+def files() -> dict[pathlib.Path, str]:
+    """The picture."""
+    return {PICTURE: draw(json.loads(TRACES.read_text(encoding="utf-8")))}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--record", action="store_true", required=True)
+    parser.parse_args()
+    record()

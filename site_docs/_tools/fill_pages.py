@@ -1,54 +1,27 @@
-"""Write code of the library and computed numbers into the pages.
-
-A page holds a marker and `<!-- end -->`; what stands between them is made here:
+"""Draw blocks of the library's code and of computed numbers.
 
 - `<!-- source distrinews/sync/average.py::average_gradients -->`: that function or
   class as it stands in the file, without its docstring. `Class.method` works, too.
-- `<!-- numbers ring_cost -->`: the Markdown that the function `ring_cost` of a file
-  `site_docs/_tools/numbers_*.py` returns; it computes with the library.
-
-`python site_docs/_tools/fill_pages.py` renews all pages; with `--check` it only says
-which are stale, with exit code 1.
+- `<!-- numbers ring_cost -->`: the Markdown of that figure in a file `numbers_*.py`; it
+  computes with the library. `<!-- numbers scale_step 8 -->` asks it for 8 ranks.
 """
 
 from __future__ import annotations
 
 import ast
-import functools
 import importlib
-import re
-import sys
 import textwrap
-from collections.abc import Callable
 
-import renewal
-from renewal import ROOT, SITE
+from number_tables import FIGURES
+from records import ROOT, SITE
 
-TOOLS = SITE / "_tools"
-BLOCK = re.compile(
-    r"(<!-- (source|numbers) (\S+) -->\n)(?:(?!<!-- (?:source|numbers) ).)*?"
-    r"(<!-- end -->)",
-    re.DOTALL,
-)
+for path in sorted((SITE / "_tools").glob("numbers_*.py")):
+    importlib.import_module(path.stem)
 
 
-def render(text: str) -> str:
-    """Fill every block of a page.
-
-    Args:
-        text: The page.
-
-    Returns:
-        The page with its blocks renewed.
-    """
-    return BLOCK.sub(_block, text)
-
-
-def _block(match: re.Match[str]) -> str:
-    """One block, with blank lines around it: Markdown wants them."""
-    opening, kind, argument, closing = match.groups()
-    content = excerpt(argument) if kind == "source" else renderers()[argument]().strip()
-    return f"{opening}\n{content}\n\n{closing}"
+def _numbers(argument: str) -> str:
+    name, *numbers = argument.split()
+    return FIGURES[name](*map(int, numbers))
 
 
 def excerpt(target: str) -> str:
@@ -95,28 +68,4 @@ def _find_definition(within: ast.Module | Named, names: list[str]) -> Named | No
     return None
 
 
-@functools.cache
-def renderers() -> dict[str, Callable[[], str]]:
-    """Every public function of the files `numbers_*.py`, by its name."""
-    sys.path.insert(0, str(TOOLS))
-    functions: dict[str, Callable[[], str]] = {}
-    for path in sorted(TOOLS.glob("numbers_*.py")):
-        module = importlib.import_module(path.stem)
-        for name in module.__all__:
-            if name in functions:
-                raise SystemExit(f"two makers are called {name}: rename one.")
-            functions[name] = getattr(module, name)
-    return functions
-
-
-def main() -> int:
-    """Renew or check all pages.
-
-    Returns:
-        The exit code.
-    """
-    return renewal.finish(renewal.pages(render))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+BLOCKS = {"source": excerpt, "numbers": _numbers}

@@ -9,12 +9,12 @@ Not here: the pages' other tables (`measured_blocks`).
 
 from __future__ import annotations
 
-import json
 import re
 import statistics
 from typing import Any
 
-from renewal import SITE
+from records import capture, captured_text
+from records import record as _read
 
 from distrinews.bench import (
     averaging,
@@ -24,10 +24,9 @@ from distrinews.bench import (
     timing,
     trace_overhead,
 )
-from distrinews.system import files
 
 __all__ = [
-    "captured",
+    "QUICKSTART",
     "captured_phase_s",
     "first_run",
     "ladder",
@@ -36,24 +35,14 @@ __all__ = [
     "table",
 ]
 
-RESULTS = SITE / "benchmarks" / "results"
-CAPTURED = SITE / "learn" / "captured"
 QUICKSTART = "05_ddp_training"  # the capture of what README's first command starts
 NAIVE = ("naive", "naive_one_thread")
 
 
-def _read(name: str) -> Any:
-    return files.read_json(RESULTS / f"{name}.json")
-
-
 def ladder() -> dict[str, dict[str, Any]]:
-    """Read chapter 04's record, every variant against DDP in its best setting.
-
-    Returns:
-        What `grad_sync.figures` returns.
-    """
+    """Read chapter 04's record, every variant against DDP in its best setting."""
     # WHY again from the rounds: a file from before compares with another setting.
-    rungs = _read("sync_ladder")["rungs"]
+    rungs = _read("sync_ladder")["figures"]["rungs"]
     return grad_sync.figures(
         {name: row["all_ms"] for name, row in rungs.items()},
         {name: row["max_abs_diff"] for name, row in rungs.items()},
@@ -107,13 +96,13 @@ def table(prefix: str) -> str:
 
 
 def _quickstart_rows() -> list[tuple[str, str, str]]:
-    record, capture = _read("quickstart"), captured()
+    record, run = _read("quickstart"), capture(QUICKSTART)
     link, ag_news = "benchmarks/results/quickstart.json", record["ag_news_test"]
     return [
         (
             "chapter 05, from start to classified headlines, one run",
             "learn/ddp-training.md#run-it",
-            f"{capture['seconds']:.0f} s",
+            f"{run['seconds']:.0f} s",
         ),
         (
             "resident memory, all processes together",
@@ -219,49 +208,21 @@ def _serving_rows() -> list[tuple[str, str, str]]:
     ]
 
 
-def captured(name: str = QUICKSTART) -> dict[str, Any]:
-    """Tell what is known of a captured command.
-
-    Args:
-        name: The capture; a step of the same name is in it.
-
-    Returns:
-        Its `seconds`, `date` and `environment`, among others.
-    """
-    text = (CAPTURED / f"{name}.json").read_text(encoding="utf-8")
-    record = json.loads(text)
-    return dict(record["steps"][name]) | {
-        "date": record["date"],
-        "environment": record["environment"],
-    }
-
-
-def _captured_text(name: str = QUICKSTART) -> str:
-    return (CAPTURED / f"{name}.txt").read_text(encoding="utf-8")
-
-
 def first_run() -> str:
-    """Show what the first command printed, as the pages show it, without its bars.
-
-    Returns:
-        Markdown: the output, and which run it is.
-    """
-    kept = [line for line in _captured_text().splitlines() if "%|" not in line]
-    text, capture = "\n".join(kept).strip("\n"), captured()
-    env = capture["environment"]
+    """Show what the first command printed, without its bars, and which run it is."""
+    lines = captured_text(QUICKSTART).splitlines()
+    text = "\n".join(line for line in lines if "%|" not in line).strip("\n")
+    run = capture(QUICKSTART)
+    env = run["environment"]
     return (
-        f"```\n{text}\n```\n\n(Progress bars left out. Our run of {capture['date']}: "
+        f"```\n{text}\n```\n\n(Progress bars left out. Our run of {run['date']}: "
         f"{env['cpu']}, {env['num_cores']} cores, torch {env['packages']['torch']}; "
-        f"{capture['seconds']:.0f} s, everything included.)"
+        f"{run['seconds']:.0f} s, everything included.)"
     )
 
 
 def steps() -> str:
-    """List the step times that the pages show, so that nobody takes one for another.
-
-    Returns:
-        A Markdown table: what a step is, its time, where and when it was measured.
-    """
+    """List the step times that the pages show, so that nobody takes one for another."""
     scaled, averaged, traced, fitted = (
         _read(name) for name in ("scaling", "averaging", "trace", "calibration")
     )
@@ -311,31 +272,24 @@ def steps() -> str:
             1000 * captured_phase_s("train") / _captured_steps(),
         ),
     ):
-        capture = captured(name)
-        on = f"{capture['date']}, {capture['environment']['cpu']}"
+        run = capture(name)
+        on = f"{run['date']}, {run['environment']['cpu']}"
         lines.append([f"the chapter's page, {name}", what, rows, f"{ms:.0f} ms", on])
     return timing.draw_table(lines)
 
 
 def _captured_step_ms(name: str) -> float:
-    [ms] = re.findall(r"2 ranks, same rows +\| (\d+) ms", _captured_text(name))
+    [ms] = re.findall(r"2 ranks, same rows +\| (\d+) ms", captured_text(name))
     return float(ms)
 
 
 def captured_phase_s(phase: str) -> float:
-    """Read how long a phase of the captured first run took.
-
-    Args:
-        phase: Such as "start", by its name in the run's output.
-
-    Returns:
-        Seconds.
-    """
-    [seconds] = re.findall(rf"[;,] {phase} ([\d.]+) s\b", _captured_text())
+    """Seconds of a phase of the captured first run, by its name in the output."""
+    [seconds] = re.findall(rf"[;,] {phase} ([\d.]+) s\b", captured_text(QUICKSTART))
     return float(seconds)
 
 
 def _captured_steps() -> int:
     """How many steps the captured first run took; it has one epoch."""
-    [num_steps] = re.findall(r"^step (\d+):", _captured_text(), re.MULTILINE)
+    [num_steps] = re.findall(r"^step (\d+):", captured_text(QUICKSTART), re.MULTILINE)
     return int(num_steps)

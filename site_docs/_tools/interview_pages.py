@@ -4,65 +4,52 @@ The cards stand in `distrinews/course/interview_*.toml`. This tool writes
 
 - `distrinews/course/interview_numbers.json`: every number, computed by the library;
 - `site_docs/interview/GROUP.md`, a page for each group;
-- the list of all questions in `site_docs/interview/index.md`, between its markers;
+- the block `<!-- interview -->`, the list of all questions;
 - `site_docs/interview/distrinews-anki.txt`.
-
-`python site_docs/_tools/interview_pages.py` renews them; with `--check` it only says
-which are stale, with exit code 1.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import pathlib
-import re
-import sys
 import textwrap
 from dataclasses import replace
 
 import interview_figures
-import renewal
-from renewal import ROOT
+from records import SITE
 
 from distrinews.course import interview_cards
 from distrinews.course.interview_cards import Card, Group, paragraphs
 
-FOLDER = ROOT / "site_docs" / "interview"
-BLOCK = re.compile(r"(<!-- interview cards -->\n).*?(<!-- end -->)", re.DOTALL)
+FOLDER = SITE / "interview"
 WIDTH = 100
 
 
-def renewed() -> dict[pathlib.Path, str]:
-    """Every file that this tool writes, as it should be.
+_numbers = functools.cache(interview_figures.figures)
 
-    Returns:
-        Text by path.
-    """
-    numbers = interview_figures.figures()
-    groups = [
-        replace(group, cards=tuple(card.filled(numbers) for card in group.cards))
+
+def _groups() -> list[Group]:
+    """The cards, with the numbers as they are computed now."""
+    return [
+        replace(group, cards=tuple(card.filled(_numbers()) for card in group.cards))
         for group in interview_cards.read(raw=True)
     ]
-    index = FOLDER / "index.md"
-    before = index.read_text(encoding="utf-8")
+
+
+def files() -> dict[pathlib.Path, str]:
+    """Every file that the cards make."""
+    groups = _groups()
     return {
-        interview_cards.NUMBERS: json.dumps(numbers, indent=2) + "\n",
-        index: BLOCK.sub(lambda m: f"{m[1]}\n{questions(groups)}\n\n{m[2]}", before),
+        interview_cards.NUMBERS: json.dumps(_numbers(), indent=2) + "\n",
         FOLDER / "distrinews-anki.txt": interview_cards.anki_text(groups),
     } | {FOLDER / f"{group.name}.md": page(group) for group in groups}
 
 
-def questions(groups: list[Group]) -> str:
-    """All questions, by group, each with a link to its card.
-
-    Args:
-        groups: Of cards.
-
-    Returns:
-        Markdown.
-    """
+def _questions(_: str) -> str:
+    """All questions, by group, each with a link to its card."""
     parts = []
-    for group in groups:
+    for group in _groups():
         parts.append(f"### [{group.title}]({group.name}.md)")
         parts.append(f"{group.about} {len(group.cards)} cards.")
         lines = [
@@ -129,14 +116,4 @@ def _wrapped(text: str) -> list[str]:
     return [textwrap.fill(part, WIDTH - 4, **_WORDS) for part in paragraphs(text)]
 
 
-def main() -> int:
-    """Renew or check all files.
-
-    Returns:
-        The exit code.
-    """
-    return renewal.finish(renewed().items())
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+BLOCKS = {"interview": _questions}

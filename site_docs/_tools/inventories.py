@@ -15,9 +15,11 @@ import functools
 import pathlib
 from typing import Any
 
+from records import SITE
+
 __all__ = ["PYTHON", "TORCH", "files", "torch_address"]
 
-FOLDER = pathlib.Path(__file__).resolve().parents[1] / "inventories"
+FOLDER = SITE / "inventories"
 GENERATED = "generated/{0}.html#{0}"  # what torch lists by autosummary
 # Names with a page of their own.
 TORCH_PAGES = (

@@ -20,7 +20,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 from typing import Any
 
 import docs_site
@@ -34,11 +33,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def missing_tool() -> str:
-    """Say what is missing here.
-
-    Returns:
-        A sentence; empty if Lighthouse can run, as far as can be seen from here.
-    """
+    """What is missing here, in a sentence; empty if Lighthouse can run."""
     if shutil.which("npx") is None:
         return "npx is not installed (it comes with Node.js)"
     if CHROMIUM is None:
@@ -47,17 +42,7 @@ def missing_tool() -> str:
 
 
 def run_lighthouse(address: str) -> dict[str, Any]:
-    """Run Lighthouse once on a page.
-
-    Args:
-        address: Of the page.
-
-    Returns:
-        Its report.
-
-    Raises:
-        SystemExit: Lighthouse could not be fetched, or failed.
-    """
+    """Run Lighthouse once on a page; SystemExit if it cannot be fetched, or fails."""
     with tempfile.TemporaryDirectory() as folder:
         report_path = pathlib.Path(folder) / "report.json"
         completed = subprocess.run(
@@ -80,14 +65,7 @@ def run_lighthouse(address: str) -> dict[str, Any]:
 
 
 def scores(reports: list[dict[str, Any]]) -> dict[str, float]:
-    """The median of several reports on a page.
-
-    Args:
-        reports: Of the same page.
-
-    Returns:
-        Points of 100 by category.
-    """
+    """Points of 100 by category, the median of several reports on a page."""
     return {
         name: statistics.median(
             round(100 * report["categories"][name]["score"]) for report in reports
@@ -97,14 +75,7 @@ def scores(reports: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def failed_audits(report: dict[str, Any]) -> list[str]:
-    """What cost points.
-
-    Args:
-        report: Of a page.
-
-    Returns:
-        The names of the audits that were not passed in full.
-    """
+    """The audits that were not passed in full: what cost points."""
     return [
         f"{name}: {audit['score']} {audit.get('displayValue', '')}".strip()
         for name, audit in report["audits"].items()
@@ -113,28 +84,12 @@ def failed_audits(report: dict[str, Any]) -> list[str]:
 
 
 def measure(site: pathlib.Path, *, num_runs: int) -> dict[str, Any]:
-    """Look at the three pages, several times each, in turn.
-
-    Args:
-        site: The built site.
-        num_runs: How often.
-
-    Returns:
-        A record, as all that is measured here.
-    """
-    server = docs_site.server(site, port=0)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
+    """Look at the three pages of a built site, several times each, in turn."""
     reports_by_page: dict[str, list[dict[str, Any]]] = {page: [] for page in PAGES}
-    try:
+    with docs_site.served(site) as address:
         for _ in range(num_runs):
             for page, reports in reports_by_page.items():
-                address = f"http://127.0.0.1:{server.server_port}/{page}"
-                reports.append(run_lighthouse(address))
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+                reports.append(run_lighthouse(f"{address}/{page}"))
     figures = {
         page or "/": scores(reports) | {"below_90": failed_audits(reports[0])}
         for page, reports in reports_by_page.items()

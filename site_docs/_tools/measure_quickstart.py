@@ -25,12 +25,11 @@ import time
 from typing import Any
 
 import psutil
-from renewal import ROOT, SITE
+from records import RESULTS, ROOT
 
 from distrinews.bench import timing
 from distrinews.system import files, machine
 
-RESULTS = SITE / "benchmarks" / "results"
 COMMAND = "python chapters/05_ddp_training.py"
 QUICK = ("--preset", "tiny", "--train-rows", "640")
 POLL_S = 0.2

@@ -3,43 +3,35 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterator
 
 import torch
+from number_tables import (
+    MODELS,
+    TEST_ROWS,
+    TRAIN_ROWS,
+    between,
+    gradient_bytes,
+    mb,
+    ring_ms,
+    table,
+)
 from torch.utils.data import DistributedSampler
 
 from distrinews import sharding, training
-from distrinews.bench.costmodel import published, step_model
-from distrinews.bench.costmodel.step_model import Link
-from distrinews.bench.timing import draw_table
 from distrinews.config.settings import TrainSettings
 from distrinews.data.labels import LABEL_NAMES
 from distrinews.dist import Ranks
 from distrinews.metrics import ClassificationMetrics
 from distrinews.metrics.evaluation import BATCH_SIZE
-from distrinews.model import sizes
 
-__all__ = [
-    "batches_and_rates",
-    "collective_costs",
-    "evaluation_padding",
-    "metric_bytes",
-    "metrics_two_ways",
-    "ranks_of_two_machines",
-    "replica_memory",
-    "same_global_batch",
-    "seeds_of_ranks",
-    "shard_sizes",
-]
-
-MODELS = ("minilm", "distilbert")
-# AG News as its paper and its dataset card give it (Zhang et al. 2015).
-TRAIN_ROWS, TEST_ROWS = 120_000, 7_600
-CPU = torch.device("cpu")
 Sampler = DistributedSampler[int]
+RULES = ("linear", "sqrt")
 
 
 def _rank(rank: int, world_size: int) -> Ranks:
-    return Ranks(rank, local_rank=rank, world_size=world_size, device=CPU)
+    device = torch.device("cpu")
+    return Ranks(rank, local_rank=rank, world_size=world_size, device=device)
 
 
 def _torch_sampler(num_rows: int, count: int, *, drop_last: bool = False) -> Sampler:
@@ -51,67 +43,48 @@ def _torch_sampler(num_rows: int, count: int, *, drop_last: bool = False) -> Sam
     )
 
 
-def _megabytes(num_bytes: float) -> str:
-    return f"{num_bytes / 1e6:,.0f} MB"
+def _plan(num_rows_a_step: int) -> training.Plan:
+    settings = TrainSettings(global_batch_size=num_rows_a_step)
+    return training.plan(settings, num_rows=TRAIN_ROWS)
 
 
-def replica_memory() -> str:
-    """What each process holds of the model, and what more processes add up to.
-
-    Returns:
-        A Markdown table.
-    """
-    head = "preset,weights,gradients,AdamW,a process,2 processes,4 processes"
-    lines = [head.split(",")]
-    for name in MODELS:
-        weights = sum(sizes.gradient_bytes(name))  # a gradient is as large
-        parts = [weights, weights, 2 * weights]
-        totals = [count * sum(parts) for count in (1, 2, 4)]
-        lines.append([f"`{name}`", *map(_megabytes, parts + totals)])
-    return draw_table(lines)
+@table("preset | parameters | gradients | weights, gradients and AdamW")
+def model_sizes() -> Iterator[list[str]]:
+    """Parameters, bytes of the gradients and of training's state, by preset."""
+    for model in MODELS:
+        size = gradient_bytes(model)
+        # WHY four times: weight, gradient, and AdamW's two running means.
+        yield [f"`{model}`", f"{size // 4:,}", mb(size, 1), mb(4 * size)]
 
 
-def _message_times(num_bytes: float) -> str:
-    """What the cost model predicts for an all-reduce on two T4, as an interval."""
-    figures = published.T4_PAIR
-    times_s = []
-    for alpha_s in (figures["message_s"].low, figures["message_s"].high):
-        for speed in (figures["link_gb_per_s"].low, figures["link_gb_per_s"].high):
-            link = Link(alpha_s, speed * 1e9)
-            times_s.append(step_model.ring_s(num_bytes, world_size=2, link=link))
-    return f"{1000 * min(times_s):.0f} to {1000 * max(times_s):.0f} ms"
+@table("preset | weights | gradients | AdamW | a process | 2 processes | 4 processes")
+def replica_memory() -> Iterator[list[str]]:
+    """What each process holds of the model, and what more processes add up to."""
+    for model in MODELS:
+        # Weights, gradients as large, two averages; all of that in each process.
+        parts = (gradient_bytes(model) * times for times in (1, 1, 2, 4, 8, 16))
+        yield [f"`{model}`", *map(mb, parts)]
 
 
-def collective_costs() -> str:
-    """What a rank sends in an all-reduce: a vote, a tally, a gradient.
-
-    Returns:
-        A Markdown table.
-    """
-    lines = [
-        ["what", "bytes", "sent by each of 2", "by each of 8", "2 x T4, predicted"]
-    ]
+@table("what | bytes | sent by each of 2 | by each of 8 | 2 x T4, predicted")
+def collective_costs() -> Iterator[list[str]]:
+    """What a rank sends in an all-reduce: a vote, a tally, a gradient."""
     rows = [("a vote", 8), ("a confusion matrix", 8 * len(LABEL_NAMES) ** 2)]
-    for name in MODELS:
-        rows.append((f"all gradients of `{name}`", sum(sizes.gradient_bytes(name))))
+    rows += [(f"all gradients of `{model}`", gradient_bytes(model)) for model in MODELS]
     for what, num_bytes in rows:
-        sent = [2 * (count - 1) / count * num_bytes for count in (2, 8)]
-        numbers = [num_bytes, *sent]
-        cells = [_megabytes(n) if n > 1e6 else f"{n:.0f}" for n in numbers]
+        numbers = [num_bytes, *(2 * (n - 1) / n * num_bytes for n in (2, 8))]
+        cells = [mb(n) if n > 1e6 else f"{n:.0f}" for n in numbers]
         # WHY not the small ones: they travel by gloo, on the CPU; see `dist.setup`.
-        time = _message_times(num_bytes) if num_bytes > 1e6 else "not measured"
-        lines.append([what, *cells, time])
-    return draw_table(lines)
+        large = num_bytes > 1e6
+        time = between(ring_ms(num_bytes), ".0f", " ms") if large else "not measured"
+        yield [what, *cells, time]
 
 
-def shard_sizes() -> str:
-    """Rows of AG News on each rank: torch's sampler, and global batches of 32.
-
-    Returns:
-        A Markdown table.
-    """
-    head = "ranks,rows a rank,repeated,left out with drop_last,our steps,left out"
-    lines = [head.split(",")]
+@table(
+    "ranks | rows a rank | repeated | left out with drop_last | our steps | left out"
+)
+def shard_sizes() -> Iterator[list[str]]:
+    """Rows of AG News on each rank: torch's sampler, and global batches of 32."""
     for count in (1, 2, 4, 7, 8):
         padded = _torch_sampler(TRAIN_ROWS, count)
         dropped = _torch_sampler(TRAIN_ROWS, count, drop_last=True)
@@ -120,73 +93,55 @@ def shard_sizes() -> str:
         sampler = sharding.ShuffledBatchSampler(
             TRAIN_ROWS, _rank(0, count), global_batch_size=size, seed=0
         )
-        left_out = TRAIN_ROWS - sampler.steps_per_epoch * size
-        lines.append([
+        yield [
             str(count),
             f"{len(padded):,}",
             str(padded.total_size - TRAIN_ROWS),
             str(TRAIN_ROWS - dropped.total_size),
             f"{sampler.steps_per_epoch:,} of {size}",
-            str(left_out),
-        ])
-    return draw_table(lines)
+            str(TRAIN_ROWS - sampler.steps_per_epoch * size),
+        ]
 
 
-def same_global_batch() -> str:
-    """Ways to divide one global batch of 32 rows.
-
-    Returns:
-        A Markdown table.
-    """
-    lines = [["ranks", "pieces", "rows a rank and piece", "rows a step", "steps"]]
+@table("ranks | pieces | rows a rank and piece | rows a step | steps")
+def same_global_batch() -> Iterator[list[str]]:
+    """Ways to divide one global batch of 32 rows."""
     for count, micro_batches in ((1, 1), (1, 4), (2, 1), (2, 2), (4, 1), (8, 2)):
         each = sharding.per_rank_batch_size(
             32, world_size=count, accumulation_steps=micro_batches
         )
         step = count * micro_batches * each
-        plan = training.plan(TrainSettings(global_batch_size=step), num_rows=TRAIN_ROWS)
-        numbers = (count, micro_batches, each, step, plan.steps_per_epoch)
-        lines.append([f"{number:,}" for number in numbers])
-    return draw_table(lines)
+        numbers = (count, micro_batches, each, step, _plan(step).steps_per_epoch)
+        yield [f"{number:,}" for number in numbers]
 
 
-def batches_and_rates() -> str:
-    """Peak learning rates of the rules, and the steps of an epoch.
-
-    Returns:
-        A Markdown table.
-    """
-    lines = [["rows a step", "steps an epoch"]]
-    for name in MODELS:
-        lines[0] += [f"`{name}`, linear", f"`{name}`, sqrt"]
+@table(
+    "rows a step | steps an epoch | "
+    + " | ".join(f"`{model}`, {rule}" for model in MODELS for rule in RULES)
+)
+def batches_and_rates() -> Iterator[list[str]]:
+    """Peak learning rates of the rules, and the steps of an epoch."""
     for size in (32, 64, 128, 256, 1024):
-        plan = training.plan(TrainSettings(global_batch_size=size), num_rows=TRAIN_ROWS)
-        row = [f"{size:,}", f"{plan.steps_per_epoch:,}"]
-        for name in MODELS:
-            for rule in ("linear", "sqrt"):
-                settings = TrainSettings(
-                    preset=name,  # type: ignore[arg-type]
-                    global_batch_size=size,
-                    learning_rate_rule=rule,  # type: ignore[arg-type]
-                )
-                row.append(f"{settings.peak_learning_rate:.2g}")
-        lines.append(row)
-    return draw_table(lines)
+        rates = (
+            TrainSettings(
+                preset=model,  # type: ignore[arg-type]
+                global_batch_size=size,
+                learning_rate_rule=rule,  # type: ignore[arg-type]
+            ).peak_learning_rate
+            for model in MODELS
+            for rule in RULES
+        )
+        steps = f"{_plan(size).steps_per_epoch:,}"
+        yield [f"{size:,}", steps, *(f"{rate:.2g}" for rate in rates)]
 
 
-def seeds_of_ranks() -> str:
-    """The seeds that a run with seed 0 uses, and what all states take on disk.
-
-    Returns:
-        A Markdown table and a line.
-    """
-    lines = [["what is drawn", "seed on rank 0", "on rank 1", "equal?", "why"]]
-    reasons = {
-        "weights that are new": "replicas start equal",
-        "noise: dropout": "W ranks, W masks",
-        "order of rows, epoch 0": "each row goes to one rank",
-        "order of rows, epoch 1": "and another order comes each epoch",
-    }
+@table(
+    "what is drawn | seed on rank 0 | on rank 1 | equal? | why",
+    below=f"A checkpoint holds {torch.get_rng_state().nbytes:,} bytes of CPU random "
+    "state for each rank.",
+)
+def seeds_of_ranks() -> Iterator[list[str]]:
+    """The seeds that a run with seed 0 uses, and what all states take on disk."""
     with torch.random.fork_rng(devices=[]):
         training.seed_weights(0)
         weights = torch.initial_seed()
@@ -194,14 +149,14 @@ def seeds_of_ranks() -> str:
         for rank in range(2):
             training.seed_dropout(0, ranks=_rank(rank, 2))
             dropout_seeds.append(torch.initial_seed())
-    seeds = [[weights] * 2, dropout_seeds, [0, 0], [1, 1]]
-    for (what, why), pair in zip(reasons.items(), seeds, strict=True):
-        equal = "equal" if pair[0] == pair[1] else "different"
-        lines.append([what, str(pair[0]), str(pair[1]), equal, why])
-    rng_state = (
-        f"{torch.get_rng_state().nbytes:,} bytes of CPU random state for each rank"
-    )
-    return f"{draw_table(lines)}\n\nA checkpoint holds {rng_state}."
+    for what, (first, second), why in (
+        ("weights that are new", (weights, weights), "replicas start equal"),
+        ("noise: dropout", dropout_seeds, "W ranks, W masks"),
+        ("order of rows, epoch 0", (0, 0), "each row goes to one rank"),
+        ("order of rows, epoch 1", (1, 1), "and another order comes each epoch"),
+    ):
+        equal = "equal" if first == second else "different"
+        yield [what, str(first), str(second), equal, why]
 
 
 # True class by row, said class by column: of two ranks, with 4 and with 2 rows.
@@ -215,16 +170,12 @@ def _metrics(confusion: list[list[int]]) -> ClassificationMetrics:
     return metrics
 
 
-def metrics_two_ways() -> str:
-    """Mean of the ranks' figures against the figures of the summed counts.
-
-    Returns:
-        A Markdown table.
-    """
+@table("figure | rank 0 | rank 1 | their mean | from summed counts")
+def metrics_two_ways() -> Iterator[list[str]]:
+    """Mean of the ranks' figures against the figures of the summed counts."""
     by_rank = [_metrics(RANK_0), _metrics(RANK_1)]
     total = ClassificationMetrics(LABEL_NAMES)
     total.confusion = by_rank[0].confusion + by_rank[1].confusion
-    lines = [["figure", "rank 0", "rank 1", "their mean", "from summed counts"]]
 
     def macro_f1(metrics: ClassificationMetrics) -> float:
         # Two of the four classes.
@@ -236,38 +187,25 @@ def metrics_two_ways() -> str:
     ):
         each = [figure(metrics) for metrics in by_rank]
         numbers = [*each, statistics.mean(each), figure(total)]
-        lines.append([name, *(f"{number:.3f}" for number in numbers)])
-    return draw_table(lines)
+        yield [name, *(f"{number:.3f}" for number in numbers)]
 
 
-def metric_bytes() -> str:
-    """What travels for the figures of 7,600 test rows.
-
-    Returns:
-        A Markdown table.
-    """
-    counts = (
-        8
-        + ClassificationMetrics(LABEL_NAMES).confusion.nbytes
-        + ClassificationMetrics(LABEL_NAMES).bins.nbytes
-    )
+@table("way | bytes of the result | grows with")
+def metric_bytes() -> Iterator[list[str]]:
+    """What travels for the figures of 7,600 test rows."""
+    metrics = ClassificationMetrics(LABEL_NAMES)
+    counts = 8 + metrics.confusion.nbytes + metrics.bins.nbytes
     scores = 4 * TEST_ROWS * len(LABEL_NAMES)
-    lines = [
-        ["way", "bytes of the result", "grows with"],
-        ["sum of counts: accuracy, F1, loss, calibration", f"{counts:,}", "classes"],
-        ["gather of scores, float32: AUC", f"{scores:,}", "rows times classes"],
-    ]
-    return draw_table(lines)
+    yield ["sum of counts: accuracy, F1, loss, calibration", f"{counts:,}", "classes"]
+    yield ["gather of scores, float32: AUC", f"{scores:,}", "rows times classes"]
 
 
-def evaluation_padding() -> str:
-    """How many rows a padded evaluation of 7,600 rows counts, and ours.
-
-    Returns:
-        A Markdown table.
-    """
-    head = "ranks,torch's sampler counts,twice,accuracy off by at most,ours counts"
-    lines = [[*head.split(","), "batches a rank"]]
+@table(
+    "ranks | torch's sampler counts | twice | accuracy off by at most | ours counts | "
+    "batches a rank"
+)
+def evaluation_padding() -> Iterator[list[str]]:
+    """How many rows a padded evaluation of 7,600 rows counts, and ours."""
     for count in (1, 2, 3, 5, 7, 16, 64):
         sampler = _torch_sampler(TEST_ROWS, count)
         extra = sampler.total_size - TEST_ROWS
@@ -279,7 +217,7 @@ def evaluation_padding() -> str:
         ]
         num_rows = sum(len(batch) for plan in plans for batch in plan)
         few, many = min(map(len, plans)), max(map(len, plans))
-        lines.append([
+        yield [
             str(count),
             f"{sampler.total_size:,}",
             str(extra),
@@ -287,23 +225,15 @@ def evaluation_padding() -> str:
             f"{100 * extra / sampler.total_size:.3f} points",
             f"{num_rows:,}",
             str(few) if few == many else f"{few} or {many}",
-        ])
-    return draw_table(lines)
+        ]
 
 
-def ranks_of_two_machines() -> str:
-    """What torchrun sets on two machines with two ranks each.
-
-    Returns:
-        A Markdown table.
-    """
-    head = "machine,GROUP_RANK,LOCAL_RANK,RANK,LOCAL_WORLD_SIZE,WORLD_SIZE,GPU"
-    lines = [head.split(",")]
+@table("machine | GROUP_RANK | LOCAL_RANK | RANK | LOCAL_WORLD_SIZE | WORLD_SIZE | GPU")
+def ranks_of_two_machines() -> Iterator[list[object]]:
+    """What torchrun sets on two machines with two ranks each."""
     each = 2
-    for group_rank in range(2):
+    for group_rank, name in enumerate(("first", "second")):
         for local_rank in range(each):
             rank = group_rank * each + local_rank
             numbers = (group_rank, local_rank, rank, each, 2 * each)
-            name = ("first", "second")[group_rank]
-            lines.append([name, *map(str, numbers), f"cuda:{local_rank}"])
-    return draw_table(lines)
+            yield [name, *numbers, f"cuda:{local_rank}"]

@@ -7,18 +7,17 @@ from the cost model; the headings of the tables say which.
 from __future__ import annotations
 
 import functools
-import json
-import pathlib
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
+from number_tables import MODELS, between, gradient_bytes, mb, ring_ms, table
+from records import figures
 from torch.distributed.constants import default_pg_timeout
 
 from distrinews.bench import averaging
-from distrinews.bench.costmodel import many_ranks, predictions, published, step_model
+from distrinews.bench.costmodel import many_ranks, predictions, step_model
 from distrinews.bench.costmodel.step_model import Compute, Link
-from distrinews.bench.timing import draw_table
 from distrinews.config.settings import DistributedSettings
 from distrinews.dist import Ranks, process_group
 from distrinews.model import sizes
@@ -28,284 +27,173 @@ from distrinews.sharding import (
     padding_share,
 )
 
-__all__ = [
-    "amdahl",
-    "break_even",
-    "checkpoint_bytes",
-    "compute_and_send",
-    "dense_or_touched",
-    "lost_work",
-    "memory_by_stage",
-    "patience",
-    "same_bytes_other_link",
-    "small_batches",
-    "stage_traffic",
-    "strong_scaling",
-    "train_and_serve",
-    "waiting_by_ranks",
-]
-
-RESULTS = pathlib.Path(__file__).resolve().parents[1] / "benchmarks" / "results"
-MODELS = ("minilm", "distilbert")
-BYTES = 4  # of a float32
+NUM_SHARDS = 8  # ranks over which ZeRO divides
+NETWORKS_GBIT = (1.0, 10.0, 25.0)
+AMDAHL_RANKS = (2, 4, 8, 64)
 
 
-@functools.cache
-def _record(name: str) -> dict[str, Any]:
-    """The figures of a committed measurement."""
-    text = (RESULTS / f"{name}.json").read_text(encoding="utf-8")
-    return dict(json.loads(text)["figures"])
-
-
-def _parameters(model: str) -> int:
-    return sum(sizes.gradient_bytes(model)) // BYTES
-
-
-def _mb(num_bytes: float) -> str:
-    return f"{num_bytes / 1e6:,.0f} MB"
-
-
-def checkpoint_bytes() -> str:
-    """Size one checkpoint file by file.
-
-    Returns:
-        A Markdown table.
-    """
-    rng_bytes = torch.get_rng_state().nbytes
-    lines = [["preset", "weights", "AdamW's two averages", "random states", "together"]]
+@table("preset | weights | AdamW's two averages | random states | together")
+def checkpoint_bytes() -> Iterator[list[str]]:
+    """Size one checkpoint file by file."""
+    rng_state = f"{torch.get_rng_state().nbytes:,} bytes a rank"
     for model in MODELS:
-        weights = _parameters(model) * BYTES
-        lines.append([
-            f"`{model}`",
-            _mb(weights),
-            _mb(2 * weights),
-            f"{rng_bytes:,} bytes a rank",
-            _mb(3 * weights),
-        ])
-    return draw_table(lines)
+        weights = gradient_bytes(model)
+        yield [f"`{model}`", mb(weights), mb(2 * weights), rng_state, mb(3 * weights)]
 
 
-def lost_work() -> str:
-    """Say what a failure costs, by how often is saved.
-
-    Returns:
-        A Markdown table; the seconds are steps of a measured length.
-    """
-    step_s = _record("scaling")["strong"]["median_ms"] / 1000
+@table("saved every | steps lost at most | rows trained again | time | written")
+def lost_work() -> Iterator[list[str]]:
+    """Say what a failure costs, by how often is saved; steps of a measured length."""
+    step_s = figures("scaling")["strong"]["median_ms"] / 1000
     rows = DistributedSettings().global_batch_size
-    saved = 3 * _parameters("minilm") * BYTES
-    lines = [
-        ["saved every", "steps lost at most", "rows trained again", "time", "written"]
-    ]
+    saved = 3 * gradient_bytes("minilm")
     for steps in (10, 80, 500):
         lost = steps - 1
-        lines.append([
+        yield [
             f"{steps} steps",
             str(lost),
             f"{lost * rows:,}",
             f"{lost * step_s:,.0f} s",
-            f"{_mb(saved / steps)} a step",
-        ])
-    return draw_table(lines)
+            f"{mb(saved / steps)} a step",
+        ]
 
 
-def patience() -> str:
-    """Say how long the others wait for a rank that does not come.
-
-    Returns:
-        A Markdown table.
-    """
-    lines = [["who waits", "until it gives up"]]
+@table("who waits | until it gives up")
+def patience() -> Iterator[list[str]]:
+    """Say how long the others wait for a rank that does not come."""
     for who, seconds in (
         ("`dist.setup`, this course's default", process_group.TIMEOUT_S),
         ("gloo, torch's default", default_pg_timeout.total_seconds()),
     ):
-        lines.append([who, f"{seconds / 60:.0f} minutes"])
-    return draw_table(lines)
+        yield [who, f"{seconds / 60:.0f} minutes"]
 
 
-def same_bytes_other_link() -> str:
-    """Predict one all-reduce of each model's gradients over gloo and over nccl.
-
-    Returns:
-        A Markdown table of the cost model's predictions.
-    """
-    [gloo] = [
-        Link(link["alpha_s"], link["bytes_per_s"])
-        for link in _record("calibration")["fitted"]["links"]
-        if link["world_size"] == 2
-    ]
-    pair = published.T4_PAIR
-    slow = Link(pair["message_s"].high, pair["link_gb_per_s"].low * 1e9)
-    fast = Link(pair["message_s"].low, pair["link_gb_per_s"].high * 1e9)
-    lines = [["gradients of", "bytes", "gloo, two ranks here", "nccl, two T4"]]
+@table("gradients of | bytes | gloo, two ranks here | nccl, two T4")
+def same_bytes_other_link() -> Iterator[list[str]]:
+    """Predict one all-reduce of each model's gradients over gloo and over nccl."""
+    fit = _fitted("links", world_size=2)
+    gloo = Link(fit["alpha_s"], fit["bytes_per_s"])
     for model in MODELS:
-        num_bytes = sum(sizes.gradient_bytes(model))
-        gloo_s, slow_s, fast_s = (
-            step_model.ring_s(num_bytes, world_size=2, link=link)
-            for link in (gloo, slow, fast)
-        )
-        lines.append([
-            f"`{model}`",
-            _mb(num_bytes),
-            f"{gloo_s * 1000:.0f} ms",
-            f"{fast_s * 1000:.0f} to {slow_s * 1000:.0f} ms",
-        ])
-    return draw_table(lines)
+        num_bytes = gradient_bytes(model)
+        gloo_s = step_model.ring_s(num_bytes, world_size=2, link=gloo)
+        nccl = between(ring_ms(num_bytes), ".0f", " ms")
+        yield [f"`{model}`", mb(num_bytes), f"{gloo_s * 1000:.0f} ms", nccl]
 
 
-def amdahl() -> str:
-    """Show what a part that does not divide does to the speed-up.
+def _fitted(kind: str, **wanted: object) -> dict[str, float]:
+    """What `benchmark calibrate` fitted, without the keys by which it is found."""
+    fits = figures("calibration")["fitted"][kind]
+    [fit] = [fit for fit in fits if all(fit[k] == v for k, v in wanted.items())]
+    return {name: value for name, value in fit.items() if name not in wanted}
 
-    Returns:
-        A Markdown table: the optimizer's share as it was measured, and round ones.
-    """
-    one_process = _record("scaling")["one_process"]
+
+@table(
+    "serial part | "
+    + " | ".join(f"{num_ranks} ranks" for num_ranks in AMDAHL_RANKS)
+    + " | never above"
+)
+def amdahl() -> Iterator[list[str]]:
+    """Show what a part that does not divide does to the speed-up."""
+    one_process = figures("scaling")["one_process"]
     measured = one_process["phases_ms"]["optimizer"] / one_process["median_ms"]
-    ranks = (2, 4, 8, 64)
-    lines = [["serial part", *(f"{w} ranks" for w in ranks), "never above"]]
     for name, part in (
         ("1%", 0.01),
         (f"{measured:.1%}, our optimizer step", measured),
         ("25%", 0.25),
     ):
-        speedups = [f"{1 / (part + (1 - part) / w):.2f}x" for w in ranks]
-        lines.append([name, *speedups, f"{1 / part:.0f}x"])
-    return draw_table(lines)
+        speedups = (f"{1 / (part + (1 - part) / w):.2f}x" for w in AMDAHL_RANKS)
+        yield [name, *speedups, f"{1 / part:.0f}x"]
 
 
-def dense_or_touched() -> str:
-    """Show what backward takes, and which ways pay for a dense embedding gradient.
-
-    Returns:
-        A Markdown table, from the record of `benchmark averaging`.
-    """
-    record = _record("averaging")
-    whole = _mb(sizes.gradient_bytes("minilm")[0])
-    lines = [["way", "backward", "gradient of the embedding"]]
+@table("way | backward | gradient of the embedding")
+def dense_or_touched() -> Iterator[list[str]]:
+    """Show what backward takes, and which ways pay for a dense embedding gradient."""
+    whole = mb(sizes.gradient_bytes("minilm")[0])
     for name, gradient in (
         ("torch_ddp", f"dense: {whole} written, all sent"),
         ("touched_rows", "touched rows written, touched rows sent"),
         ("unsynced", f"dense: {whole} written, nothing sent"),
+        ("unsynced_touched_rows", "touched rows written, nothing sent"),
     ):
-        backward_ms = record[name]["phases_ms"]["backward"]
-        lines.append([averaging.TITLES[name], f"{backward_ms:.0f} ms", gradient])
-    return draw_table(lines)
+        backward_ms = figures("averaging")[name]["phases_ms"]["backward"]
+        yield [averaging.TITLES[name], f"{backward_ms:.0f} ms", gradient]
 
 
-def _divided(num_ranks: int) -> dict[str, float]:
-    """One process's measured phases, if each rank had its own such machine."""
-    phases = dict(_record("scaling")["one_process"]["phases_ms"])
+def _more_machines(
+    num_ranks: int, gbit_per_s: float
+) -> predictions.BandwidthPrediction:
+    """Predict minilm's step, if each rank had a machine like the measured one."""
+    one_process = figures("scaling")["one_process"]
+    phases = dict(one_process["phases_ms"])
     for name in ("forward", "backward"):
         phases[name] /= num_ranks
-    return phases
+    return predictions.at_bandwidth(
+        phases,
+        gradient_bytes=sizes.gradient_bytes("minilm"),
+        world_size=num_ranks,
+        gbit_per_s=gbit_per_s,
+        alone_ms=one_process["median_ms"],
+    )
 
 
-def strong_scaling() -> str:
-    """Predict minilm's step on more machines like ours, over three networks.
-
-    Returns:
-        A Markdown table of the cost model's predictions.
-    """
-    alone_ms = _record("scaling")["one_process"]["median_ms"]
-    networks = (1.0, 10.0, 25.0)
-    lines = [["ranks", *(f"{gbit:.0f} Gbit/s" for gbit in networks), "nothing to send"]]
-    for ranks in (2, 4, 8):
-        cells = []
-        for gbit in (*networks, 1e6):
-            prediction = predictions.at_bandwidth(
-                _divided(ranks),
-                gradient_bytes=sizes.gradient_bytes("minilm"),
-                world_size=ranks,
-                gbit_per_s=gbit,
-                alone_ms=alone_ms,
-            )
-            cells.append(f"{prediction.step_ms:.0f} ms, {prediction.speedup:.2f}x")
-        lines.append([str(ranks), *cells])
-    return draw_table(lines)
+@table(
+    "ranks | "
+    + " | ".join(f"{gbit:.0f} Gbit/s" for gbit in NETWORKS_GBIT)
+    + " | nothing to send"
+)
+def strong_scaling() -> Iterator[list[str]]:
+    """Predict minilm's step on more machines like ours, over three networks."""
+    for num_ranks in (2, 4, 8):
+        steps = (_more_machines(num_ranks, gbit) for gbit in (*NETWORKS_GBIT, 1e6))
+        cells = (f"{step.step_ms:.0f} ms, {step.speedup:.2f}x" for step in steps)
+        yield [str(num_ranks), *cells]
 
 
-def compute_and_send() -> str:
-    """Put what a step computes beside what it sends.
-
-    Returns:
-        A Markdown table.
-    """
+@table("model | arithmetic of 16 rows | gradients | operations per byte sent")
+def compute_and_send() -> Iterator[list[str]]:
+    """Put what a step computes beside what it sends."""
     tokens = 16 * 53
-    lines = [
-        ["model", "arithmetic of 16 rows", "gradients", "operations per byte sent"]
-    ]
     for model in MODELS:
         flops = sizes.SIZES[model].step_flops(53) * tokens
-        num_bytes = sum(sizes.gradient_bytes(model))
-        lines.append([
+        num_bytes = gradient_bytes(model)
+        yield [
             f"`{model}`",
             f"{flops / 1e9:,.0f} GFLOP",
-            _mb(num_bytes),
+            mb(num_bytes),
             f"{flops / num_bytes:,.0f}",
-        ])
-    return draw_table(lines)
+        ]
 
 
-def small_batches() -> str:
-    """Predict which part of a step is meeting, by rows a rank, on our two cores.
-
-    Returns:
-        A Markdown table of the cost model's predictions, from the committed fit.
-    """
-    fitted = _record("calibration")["fitted"]
-    [compute] = [
-        fit
-        for fit in fitted["computes"]
-        if (fit["model"], fit["world_size"]) == ("minilm", 2)
-    ]
-    [link] = [fit for fit in fitted["links"] if fit["world_size"] == 2]
-    compute = {k: v for k, v in compute.items() if k not in ("model", "world_size")}
-    link = {k: v for k, v in link.items() if k != "world_size"}
+@table("rows a rank | step | meeting, and waiting for gradients | optimizer")
+def small_batches() -> Iterator[list[str]]:
+    """Predict which part of a step is meeting, by rows a rank, on our two cores."""
+    compute = Compute(**_fitted("computes", model="minilm", world_size=2))
+    link = Link(**_fitted("links", world_size=2))
     grads = sizes.gradient_bytes("minilm")
     buckets = step_model.buckets_of(grads, work=[0, *grads[1:]])
-    lines = [["rows a rank", "step", "meeting, and waiting for gradients", "optimizer"]]
     for rows in (1, 4, 16, 64):
-        prediction = step_model.predict(
-            Compute(**compute),
-            Link(**link),
-            buckets=buckets,
-            world_size=2,
-            rows=rows,
-            tokens=53,
+        step = step_model.predict(
+            compute, link, buckets=buckets, world_size=2, rows=rows, tokens=53
         )
-        sync_s = prediction.exposed_s + prediction.contention_s + prediction.meeting_s
-        lines.append([
+        sync_s = step.exposed_s + step.contention_s + step.meeting_s
+        yield [
             str(rows),
-            f"{prediction.step_s * 1000:.0f} ms",
-            f"{sync_s * 1000:.0f} ms ({sync_s / prediction.step_s:.0%})",
-            f"{prediction.optimizer_s / prediction.step_s:.0%}",
-        ])
-    return draw_table(lines)
+            f"{step.step_s * 1000:.0f} ms",
+            f"{sync_s * 1000:.0f} ms ({sync_s / step.step_s:.0%})",
+            f"{step.optimizer_s / step.step_s:.0%}",
+        ]
 
 
-def break_even() -> str:
-    """Find the bandwidth from which two machines beat one.
-
-    Returns:
-        A Markdown table of the cost model's predictions.
-    """
-    alone_ms = _record("scaling")["one_process"]["median_ms"]
-    lines = [["two machines like ours reach", "need at least"]]
+@table("two machines like ours reach | need at least")
+def break_even() -> Iterator[list[str]]:
+    """Find the bandwidth from which two machines beat one."""
     for goal in (1.0, 1.5, 1.7):
         low, high = 0.01, 1000.0
         for _ in range(40):  # bisection: more bandwidth never slows a step
             middle = (low * high) ** 0.5
-            prediction = predictions.at_bandwidth(
-                _divided(2),
-                gradient_bytes=sizes.gradient_bytes("minilm"),
-                world_size=2,
-                gbit_per_s=middle,
-                alone_ms=alone_ms,
-            )
-            low, high = (low, middle) if prediction.speedup >= goal else (middle, high)
-        lines.append([f"{goal:.1f}x of one", f"{high:.1f} Gbit/s"])
-    return draw_table(lines)
+            enough = _more_machines(2, middle).speedup >= goal
+            low, high = (low, middle) if enough else (middle, high)
+        yield [f"{goal:.1f}x of one", f"{high:.1f} Gbit/s"]
 
 
 @functools.cache
@@ -320,15 +208,13 @@ def _lengths(num_rows: int) -> np.ndarray:
     return np.minimum(drawn, 128)
 
 
-def waiting_by_ranks() -> str:
-    """Count padding and waiting of shuffled and of length-balanced batches.
-
-    Returns:
-        A Markdown table, counted from the samplers' own plans.
-    """
+@table(
+    "ranks | shuffled: padding | with waiting | work for a real token | "
+    "by length: padding | with waiting | work for a real token"
+)
+def waiting_by_ranks() -> Iterator[list[str]]:
+    """Count padding and waiting of both kinds of batches, from the samplers' plans."""
     lengths = _lengths(16 * 8 * 60)
-    head = ["ranks", "shuffled: padding", "with waiting", "work for a real token"]
-    lines = [[*head, "by length: padding", "with waiting", "work for a real token"]]
     for world_size in (1, 2, 4, 8):
         alone = Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
         size = 16 * world_size
@@ -343,49 +229,40 @@ def waiting_by_ranks() -> str:
             ]
             # WHY the whole step: every rank takes as long as the widest batch.
             step_padding = padding_share(lengths, steps)
-            padding = padding_share(lengths, shards)
             row += [
-                f"{padding:.0%}",
+                f"{padding_share(lengths, shards):.0%}",
                 f"{step_padding:.0%}",
                 f"{1 / (1 - step_padding):.2f}",
             ]
-        lines.append(row)
-    return draw_table(lines)
+        yield row
 
 
-def memory_by_stage() -> str:
-    """Count a rank's bytes for the model's state, by what is sharded.
-
-    Returns:
-        A Markdown table; activations come on top.
-    """
-    ranks = 8
+@table(
+    f"what | bytes a parameter, {NUM_SHARDS} ranks | {' | '.join(MODELS)} | "
+    "7 billion parameters"
+)
+def memory_by_stage() -> Iterator[list[str]]:
+    """Count a rank's bytes for the model's state; activations come on top."""
     # Weights, gradients, AdamW's two averages: each 4 bytes, divided or not.
-    stages = {
+    for name, parts in {
         "DDP": (4.0, 4.0, 8.0),
-        "ZeRO-1: optimizer sharded": (4.0, 4.0, 8 / ranks),
-        "ZeRO-2: gradients, too": (4.0, 4 / ranks, 8 / ranks),
-        "ZeRO-3, FSDP: weights, too": (4 / ranks, 4 / ranks, 8 / ranks),
-    }
-    head = ["what", f"bytes a parameter, {ranks} ranks", "minilm", "distilbert"]
-    lines = [[*head, "7 billion parameters"]]
-    for name, parts in stages.items():
-        bytes_per_parameter = sum(parts)
-        cells = [f"{bytes_per_parameter:g}"]
-        cells += [_mb(bytes_per_parameter * _parameters(model)) for model in MODELS]
-        lines.append([name, *cells, f"{bytes_per_parameter * 7:.0f} GB"])
-    return draw_table(lines)
+        "ZeRO-1: optimizer sharded": (4.0, 4.0, 8 / NUM_SHARDS),
+        "ZeRO-2: gradients, too": (4.0, 4 / NUM_SHARDS, 8 / NUM_SHARDS),
+        "ZeRO-3, FSDP: weights, too": [part / NUM_SHARDS for part in (4.0, 4.0, 8.0)],
+    }.items():
+        yield [name, f"{sum(parts):g}", *_state(sum(parts)), f"{sum(parts) * 7:.0f} GB"]
 
 
-def stage_traffic() -> str:
-    """Count what a rank sends in a step, by what is sharded.
+def _state(bytes_per_parameter: float) -> list[str]:
+    return [mb(bytes_per_parameter * gradient_bytes(model) / 4) for model in MODELS]
 
-    Returns:
-        A Markdown table.
-    """
-    ranks = 8
-    unit = (ranks - 1) / ranks  # of the parameters' bytes: one half of an all-reduce
-    rows = (
+
+@table(f"what | collectives of a step | units | {' | '.join(MODELS)}")
+def stage_traffic() -> Iterator[list[str]]:
+    """Count what a rank sends in a step, by what is sharded."""
+    # Of the parameters' bytes: one half of an all-reduce.
+    unit = (NUM_SHARDS - 1) / NUM_SHARDS
+    for name, what, units in (
         ("DDP", "all-reduce of gradients", 2),
         ("ZeRO-1, ZeRO-2", "reduce-scatter of gradients, all-gather of weights", 2),
         (
@@ -394,27 +271,16 @@ def stage_traffic() -> str:
             "gradients",
             3,
         ),
-    )
-    lines = [["what", "collectives of a step", "units", "minilm", "distilbert"]]
-    for name, what, units in rows:
-        sent = [
-            _mb(units * unit * sum(sizes.gradient_bytes(model))) for model in MODELS
-        ]
-        lines.append([name, what, str(units), *sent])
-    return draw_table(lines)
+    ):
+        sent = (mb(units * unit * gradient_bytes(model)) for model in MODELS)
+        yield [name, what, str(units), *sent]
 
 
-def train_and_serve() -> str:
-    """Put a rank's state in training beside what serving holds.
-
-    Returns:
-        A Markdown table.
-    """
-    lines = [["what is in memory", "bytes a parameter", "minilm", "distilbert"]]
+@table(f"what is in memory | bytes a parameter | {' | '.join(MODELS)}")
+def train_and_serve() -> Iterator[list[str]]:
+    """Put a rank's state in training beside what serving holds."""
     for name, bytes_per_parameter in (
         ("training, each rank: weights, gradients, AdamW", 16),
         ("answering in float32: weights", 4),
     ):
-        sizes_mb = [_mb(bytes_per_parameter * _parameters(model)) for model in MODELS]
-        lines.append([name, str(bytes_per_parameter), *sizes_mb])
-    return draw_table(lines)
+        yield [name, str(bytes_per_parameter), *_state(bytes_per_parameter)]

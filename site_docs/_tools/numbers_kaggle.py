@@ -6,26 +6,24 @@ that the notebook itself uses; what installs, loads and starts is assumed, widel
 
 from __future__ import annotations
 
-import pathlib
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from number_tables import TEST_ROWS, TRAIN_ROWS, gradient_bytes, table
+from records import ROOT
+
 from distrinews import training
-from distrinews.bench import timing
 from distrinews.bench.costmodel import predictions, published
 from distrinews.bench.costmodel.report import PredictionSettings
 from distrinews.bench.scaling import num_steps
 from distrinews.config.settings import BenchmarkSettings, DistributedSettings
-from distrinews.model import sizes
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "apps" / "kaggle"))
+sys.path.insert(0, str(ROOT / "apps" / "kaggle"))
 import kaggle_plan as notebook
 
-__all__ = ["kaggle_plan"]
-
 T4_PAIR = ["Tesla T4", "Tesla T4"]
-# AG News: rows of the splits, and validation rows by the rule of `settings`.
-TRAIN_ROWS, VALIDATION_ROWS, TEST_ROWS = 120_000, 1_000, 7_600
+VALIDATION_ROWS = 1_000  # by the rule of `settings`
 NUM_PROGRAMS = 10  # that load torch, the ranks of one run counted once
 STATE_BYTES = 12  # a parameter: weight and AdamW's two moments
 
@@ -64,7 +62,7 @@ def timetable(*, epochs: int = 1) -> list[Part]:
     )
     save_every = settings.save_every_steps or plan.last_step
     num_saves = 2 * (plan.last_step // save_every + epochs) + 1
-    state_gb = STATE_BYTES * sum(sizes.gradient_bytes(settings.preset)) / 4 / 1e9
+    state_gb = STATE_BYTES * gradient_bytes(settings.preset) / 4 / 1e9
     rounds = BenchmarkSettings(num_rounds=notebook.ROUNDS)
     timed_steps = num_steps(rounds) // 5
     return [
@@ -118,24 +116,13 @@ def _evaluations(preset: str, epochs: int, tokens: float) -> Part:
     return Part(title, min(forward_s) / 2, max(forward_s), "predicted")
 
 
-def kaggle_plan() -> str:
-    """Every part of the notebook on two T4, and their sum.
-
-    Returns:
-        A Markdown table.
-    """
+@table("part | at least | at most | how known", above="**Predicted, not measured.**")
+def kaggle_plan() -> Iterator[list[str]]:
+    """Every part of the notebook on two T4, and their sum."""
     parts = timetable()
-    lines = [["part", "at least", "at most", "how known"]]
-    for part in parts:
-        lines.append([
-            part.title,
-            _duration(part.low_s),
-            _duration(part.high_s),
-            part.known,
-        ])
-    total = [sum(part.low_s for part in parts), sum(part.high_s for part in parts)]
-    lines.append(["**all of it**", *map(_duration, total), "predicted and assumed"])
-    return "**Predicted, not measured.**\n\n" + timing.draw_table(lines)
+    low_s, high_s = sum(p.low_s for p in parts), sum(p.high_s for p in parts)
+    for part in (*parts, Part("**all of it**", low_s, high_s, "predicted and assumed")):
+        yield [part.title, _duration(part.low_s), _duration(part.high_s), part.known]
 
 
 def _duration(seconds: float) -> str:

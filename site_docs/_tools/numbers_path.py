@@ -6,18 +6,14 @@ says about itself. The minutes of a plan are a plan, and no measurement.
 
 from __future__ import annotations
 
-import json
-import pathlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import records
+from number_tables import text
 
 from distrinews.course import sheets
 
-__all__ = ["path_day", "path_everything", "path_hour", "path_kaggle", "path_week"]
-
-CAPTURED = pathlib.Path(__file__).resolve().parents[1] / "learn" / "captured"
-# As in chapter_pages.py: above it, other programs took part of the time.
-MAX_OTHERS_SHARE = 0.05
 NOT_MEASURED = "not measured"
 
 
@@ -37,7 +33,7 @@ class Step:
     do: str
     runs: tuple[str, ...] = ()
     labs: tuple[str, ...] = ()
-    exercises: tuple[str, ...] = field(default=())
+    exercises: tuple[str, ...] = ()
 
 
 def _chapter(number: int, page: str) -> str:
@@ -230,48 +226,33 @@ CHAPTERS_IN_ORDER = tuple(
 )
 
 
+@text
 def path_hour() -> str:
-    """One hour.
-
-    Returns:
-        A Markdown table.
-    """
+    """One hour."""
     return _table("plan", HOUR)
 
 
+@text
 def path_day() -> str:
-    """One day.
-
-    Returns:
-        A Markdown table.
-    """
+    """One day."""
     return _table("plan", DAY)
 
 
+@text
 def path_week() -> str:
-    """One week before an interview.
-
-    Returns:
-        A Markdown table.
-    """
+    """One week before an interview."""
     return _table("day", WEEK)
 
 
+@text
 def path_kaggle() -> str:
-    """What to do before, on and after Kaggle.
-
-    Returns:
-        A Markdown table.
-    """
+    """What to do before, on and after Kaggle."""
     return _table("when", KAGGLE)
 
 
+@text
 def path_everything() -> str:
-    """Chapter by chapter, then all labs and all exercises.
-
-    Returns:
-        A Markdown table.
-    """
+    """Chapter by chapter, then all labs and all exercises."""
     labs, exercises = tuple(sheets.lab_names()), tuple(sheets.exercise_names())
     rest = (
         Step("then", f"All {len(labs)} [labs](../learn/labs.md)", labs=labs),
@@ -310,9 +291,9 @@ def _computer_time(step: Step) -> str:
     """Seconds that were measured, and those that labs and exercises declare."""
     parts = []
     if step.runs:
-        captures = [_captured(name) for name in step.runs]
-        busy = any(share > MAX_OTHERS_SHARE for _, share in captures)
-        seconds = sum(seconds for seconds, _ in captures)
+        runs = [records.capture(name) for name in step.runs]
+        seconds = sum(run["seconds"] for run in runs)
+        busy = any(run["busy"] for run in runs)
         parts.append(f"{seconds:.0f} s" + ", on a busy machine" * busy)
     if step.labs:
         seconds = sum(_takes_s(sheets.LabSheet.read(name)) for name in step.labs)
@@ -327,12 +308,3 @@ def _computer_time(step: Step) -> str:
 
 def _takes_s(sheet: sheets.LabSheet | sheets.ExerciseSheet) -> int:
     return int(sheet.fields["Takes"].split()[0])
-
-
-def _captured(name: str) -> tuple[float, float]:
-    """Seconds of a captured command, and the part that other programs took."""
-    for path in sorted(CAPTURED.glob("*.json")):
-        steps = json.loads(path.read_text(encoding="utf-8"))["steps"]
-        if name in steps:
-            return steps[name]["seconds"], steps[name]["others_share"]
-    raise SystemExit(f"nothing was captured as {name}: correct numbers_path.py.")

@@ -4,24 +4,25 @@ A page holds, for each of the room's modules, the header's text with its names a
 and then a line of mkdocstrings (`::: distrinews.sync.ring.ring_all_reduce`) for each
 public name, in the order of the file.
 
-WHY one line a name and not one a module: `__all__` decides what is public, so nothing
-can be missing; and a name that a module only passes on becomes a link to where it is
-written, not a second copy.
+WHY one line a name and not one a module, which mkdocstrings would take, too: a name
+that a module only passes on becomes a link to where it is written, not a second copy
+with the same anchor; a header's words in backticks become links; and what stands on a
+page is read in the page. Griffe, by which mkdocstrings reads code, says what is public.
 """
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
 import pathlib
 import re
+from collections.abc import Iterator
+
+import griffe
+from records import ROOT, SITE
 
 __all__ = ["FOLDER", "ROOMS", "Module", "modules", "pages", "public_names", "slug"]
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-LIBRARY = ROOT / "distrinews"
-SITE = ROOT / "site_docs"
 FOLDER = SITE / "reference" / "api"
 GUIDE = re.compile(r"\n*^Guide: (\S+?)\.?$", re.MULTILINE)
 NAME = re.compile(r"`(distrinews\.[\w.]+|\.\w+)`")
@@ -48,8 +49,6 @@ ROOMS = (
     ("system", "system: this machine and its disk"),
     ("errors", "errors: what, why, fix"),
 )
-# No public name: the package itself, and the few lines behind `python -m distrinews`.
-WITHOUT_PAGE = {"", "__main__"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,35 +64,40 @@ class Module:
 
 @functools.cache
 def modules() -> dict[str, Module]:
-    """Every module that has public names.
-
-    Returns:
-        By dotted name below the package, a room before its modules: "dist",
-        "dist.collectives", ...
-    """
-    named = {_name(path): path for path in LIBRARY.rglob("*.py")}
-    return {
-        name: _read(named[name], name)
-        for name in sorted(named)
-        if name not in WITHOUT_PAGE
-    }
+    """Every module that has public names, by its name below the package."""
+    package = griffe.load("distrinews", search_paths=[ROOT], allow_inspection=False)
+    # No public name: the few lines behind `python -m distrinews`.
+    found = (_read(m) for m in _below(package) if m.name != "__main__")
+    return {module.name: module for module in sorted(found, key=lambda m: m.name)}
 
 
-def _name(path: pathlib.Path) -> str:
-    """A file's dotted name below the package; a room's `__init__` has the room's."""
-    parts = path.relative_to(LIBRARY).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+def _below(module: griffe.Module) -> Iterator[griffe.Module]:
+    for inner in module.modules.values():
+        if not inner.is_alias:  # not one that is only imported
+            yield inner
+            yield from _below(inner)
+
+
+def _read(module: griffe.Module) -> Module:
+    about = module.docstring.value if module.docstring else ""
+    guide = GUIDE.search(about)
+    public = set(map(str, module.exports or ()))
+    if undefined := public - set(module.members):
+        raise SystemExit(
+            f"{module.path}: __all__ names what is not there: {sorted(undefined)}"
+        )
+    members = [module.members[name] for name in module.members if name in public]
+    return Module(
+        name=module.path.partition(".")[2],
+        about=GUIDE.sub("", about).strip(),
+        guide=guide[1] if guide else "",
+        own=tuple(m.name for m in members if not m.is_alias),
+        re_exported=tuple((m.name, m.target_path) for m in members if m.is_alias),
+    )
 
 
 def of_room(room: str) -> list[str]:
-    """The modules of a room, itself first.
-
-    Args:
-        room: A name in `ROOMS`.
-
-    Returns:
-        Names in `modules`, without those of a room inside it.
-    """
+    """The modules of a room, itself first, without those of a room inside it."""
     inner = {name for name, _ in ROOMS if name.startswith(f"{room}.")}
     return [
         name
@@ -103,65 +107,17 @@ def of_room(room: str) -> list[str]:
 
 
 def slug(room: str) -> str:
-    """A room's page, without its folder and ending.
-
-    Args:
-        room: A name in `ROOMS`.
-
-    Returns:
-        Its last word: "costmodel" for "bench.costmodel".
-    """
+    """A room's page, without folder and ending: its last word."""
     return room.rpartition(".")[2]
 
 
 def public_names() -> list[str]:
-    """Every public name of the library.
-
-    Returns:
-        As dotted paths where they can be imported from.
-    """
+    """Every public name of the library, as it can be imported."""
     return [
         f"distrinews.{module.name}.{name}"
         for module in modules().values()
         for name in (*module.own, *(name for name, _ in module.re_exported))
     ]
-
-
-def _read(path: pathlib.Path, name: str) -> Module:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    about = ast.get_docstring(tree) or ""
-    guide = GUIDE.search(about)
-    origins: dict[str, str] = {}  # name -> where it is written ("" here)
-    public: set[str] = set()
-    for node in tree.body:
-        if isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names = [child for target in targets for child in ast.walk(target)]
-            assigned = [child.id for child in names if isinstance(child, ast.Name)]
-            if assigned == ["__all__"] and node.value is not None:
-                public = set(ast.literal_eval(node.value))
-            origins |= dict.fromkeys(assigned, "")
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            origins[node.name] = ""
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                origins[alias.asname or alias.name] = f"{node.module}.{alias.name}"
-    undefined = public - set(origins)
-    if undefined:
-        raise SystemExit(
-            f"{path}: __all__ names what is not there: {sorted(undefined)}"
-        )
-    return Module(
-        name=name,
-        about=GUIDE.sub("", about).strip(),
-        guide=guide[1] if guide else "",
-        own=tuple(
-            name for name, origin in origins.items() if name in public and not origin
-        ),
-        re_exported=tuple(
-            (n, origin) for n, origin in origins.items() if n in public and origin
-        ),
-    )
 
 
 def pages() -> dict[pathlib.Path, str]:

@@ -12,10 +12,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import reference_api
 from docs_site import DocsSettings
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from records import ROOT
 
 from distrinews.bench import peers
 from distrinews.bench.costmodel import calibration_plan
@@ -28,7 +28,7 @@ from distrinews.course import lessons
 
 __all__ = ["MEASUREMENTS", "commands", "settings_models"]
 
-sys.path.insert(0, str(reference_api.ROOT / "apps"))
+sys.path.insert(0, str(ROOT / "apps"))
 
 UNIT = re.compile(r" ?\[([^\]]*)\]$")
 DEFAULT = re.compile(r"^default: ")

@@ -3,9 +3,6 @@
 The picture `site_docs/diagrams/rooms.svg` stands in CONTRIBUTING.md and on the first
 page of the reference. Its layers are those of the import law ([tool.importlinter]); its
 arrows are the imports that the code has today.
-
-`python site_docs/_tools/room_pages.py` draws it; with `--check` it only says whether
-the file is stale, with exit code 1.
 """
 
 from __future__ import annotations
@@ -13,17 +10,17 @@ from __future__ import annotations
 import ast
 import html
 import pathlib
-import sys
 import textwrap
 import tomllib
 
-import renewal
-from renewal import ROOT
+import grimp
+import networkx
+from records import ROOT, SITE
 
-__all__ = ["PICTURE", "imports", "layers", "picture", "transitive_reduction"]
+__all__ = ["PICTURE", "files", "imports", "layers", "picture"]
 
 LIBRARY = ROOT / "distrinews"
-PICTURE = ROOT / "site_docs" / "diagrams" / "rooms.svg"
+PICTURE = SITE / "diagrams" / "rooms.svg"
 # What a training script of one's own imports.
 BUILDING_BLOCKS = {"dist", "sharding", "sync", "checkpoint", "metrics"}
 WIDTH, BOX_WIDTH, BOX_HEIGHT, GAP = 820, 172, 62, 30
@@ -69,11 +66,7 @@ svg:root .room-name { fill: #f0f3f8; } svg:root .room-about { fill: #c3ccd9; } }
 
 
 def layers() -> list[list[str]]:
-    """Read the import law.
-
-    Returns:
-        The rooms, the top layer first.
-    """
+    """Read the import law: the rooms, the top layer first."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = settings["tool"]["importlinter"]["contracts"]
     [law] = [
@@ -90,53 +83,16 @@ def imports() -> dict[str, set[str]]:
     Returns:
         Room -> the other rooms that a file of it imports, anywhere in it.
     """
-    imports_by_room: dict[str, set[str]] = {}
-    for path in LIBRARY.rglob("*.py"):
-        room = path.relative_to(LIBRARY).with_suffix("").parts[0]
-        if room == "__init__":
-            continue
-        imported = imports_by_room.setdefault(room, set())
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                names = [f"{node.module}.{alias.name}" for alias in node.names]
-            for name in names:
-                package, _, rest = name.partition(".")
-                if package == "distrinews":
-                    imported.add(rest.partition(".")[0])
-    rooms = set(imports_by_room)
+    graph = grimp.build_graph("distrinews", cache_dir=None)
     return {
-        room: (imported & rooms) - {room} for room, imported in imports_by_room.items()
-    }
-
-
-def transitive_reduction(arrows: dict[str, set[str]]) -> dict[str, set[str]]:
-    """Leave out each arrow that a chain of other arrows implies.
-
-    Args:
-        arrows: Room -> the rooms that it imports; without a circle.
-
-    Returns:
-        The arrows that are left.
-
-    Examples:
-        >>> arrows = {"a": {"b", "c"}, "b": {"c"}, "c": set()}
-        >>> sorted(transitive_reduction(arrows)["a"])
-        ['b']
-    """
-
-    def reached(room: str) -> set[str]:
-        return arrows[room].union(*(reached(lower) for lower in arrows[room]))
-
-    return {
-        room: {
-            lower
-            for lower in lowers
-            if not any(lower in reached(middle) for middle in lowers - {lower})
+        child.partition(".")[2]: {
+            module.split(".")[1]
+            for module in graph.find_modules_directly_imported_by(
+                child, as_package=True
+            )
+            if module != "distrinews"
         }
-        for room, lowers in arrows.items()
+        for child in graph.find_children("distrinews")
     }
 
 
@@ -180,11 +136,7 @@ def _arrow(room: str, lower: str, corners: dict[str, tuple[float, float]]) -> st
 
 
 def picture() -> str:
-    """Draw the rooms.
-
-    Returns:
-        An SVG with styles of its own, for a page and for an image alike.
-    """
+    """Draw the rooms: an SVG with styles of its own, for a page and an image alike."""
     rows = layers()
     height = len(rows) * (BOX_HEIGHT + GAP) + 10
     corners: dict[str, tuple[float, float]] = {}
@@ -195,10 +147,12 @@ def picture() -> str:
             if room in MIDDLES:
                 x = MIDDLES[room] * WIDTH - BOX_WIDTH / 2
             corners[room] = (x, 5 + layer * (BOX_HEIGHT + GAP))
+    # WHY not all imports: an arrow that a chain of others implies would only hide them.
+    arrows = networkx.transitive_reduction(networkx.DiGraph(imports())).edges
     lines = [
-        f'<path class="room-import" marker-end="url(#rooms-head)" d="{path}"/>'
-        for room, lowers in sorted(transitive_reduction(imports()).items())
-        for path in (_arrow(room, lower, corners) for lower in sorted(lowers))
+        '<path class="room-import" marker-end="url(#rooms-head)" '
+        f'd="{_arrow(room, lower, corners)}"/>'
+        for room, lower in sorted(arrows)
     ]
     for room, (x, y) in corners.items():
         kind = "block" if room in BUILDING_BLOCKS else "room"
@@ -232,15 +186,6 @@ def picture() -> str:
     )
 
 
-def main() -> int:
-    """Draw the picture, or check it.
-
-    Returns:
-        The exit code.
-    """
-    files: dict[pathlib.Path, bytes] = {PICTURE: picture().encode()}
-    return renewal.finish(files.items())
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def files() -> dict[pathlib.Path, str]:
+    """The picture."""
+    return {PICTURE: picture()}

@@ -1,69 +1,32 @@
-"""Write the self-checks into the chapters' pages.
+"""Draw the self-checks of the chapters' pages.
 
-A page holds `<!-- self-check 02_process_group -->` and `<!-- end self-check -->`; what
-stands between them is made of that chapter's questions in
+`<!-- self-check 02_process_group -->` shows that chapter's questions in
 `site_docs/learn/self_checks.toml`.
-
-`python site_docs/_tools/self_check_pages.py` renews the pages; with `--check` it only
-says which are stale, with exit code 1.
 """
 
 from __future__ import annotations
 
-import functools
-import re
 import string
-import sys
 import textwrap
 import tomllib
-from collections.abc import Sequence
 from typing import Any
 
-import renewal
-from renewal import ROOT
+from records import SITE
 
-LEARN = ROOT / "site_docs" / "learn"
-SOURCE = LEARN / "self_checks.toml"
-BLOCK = re.compile(
-    r"(<!-- self-check (\S+) -->\n).*?(<!-- end self-check -->)", re.DOTALL
-)
+SOURCE = SITE / "learn" / "self_checks.toml"
 
 
 def questions() -> list[dict[str, Any]]:
-    """Read the source.
-
-    Returns:
-        Each question, as the file has it.
-    """
-    with SOURCE.open("rb") as file:
-        entries: list[dict[str, Any]] = tomllib.load(file)["question"]
+    """Each question, as the file has it."""
+    entries: list[dict[str, Any]] = tomllib.loads(SOURCE.read_text("utf-8"))["question"]
     return entries
 
 
-def render(text: str, *, all_questions: Sequence[dict[str, Any]]) -> str:
-    """Fill every block of a page.
-
-    Args:
-        text: The page.
-        all_questions: What `questions` returned.
-
-    Returns:
-        The page with its blocks renewed.
-    """
-
-    def block(match: re.Match[str]) -> str:
-        chapter_questions = [
-            question for question in all_questions if question["chapter"] == match[2]
-        ]
-        if not chapter_questions:
-            raise SystemExit(f"there are no questions on {match[2]}.")
-        content = "\n\n".join(
-            _question(question, number)
-            for number, question in enumerate(chapter_questions, 1)
-        )
-        return f"{match[1]}\n{content}\n\n{match[3]}"
-
-    return BLOCK.sub(block, text)
+def _self_check(chapter: str) -> str:
+    asked = [question for question in questions() if question["chapter"] == chapter]
+    if not asked:
+        raise SystemExit(f"there are no questions on {chapter}.")
+    return "\n\n".join(_question(question, n) for n, question in enumerate(asked, 1))
 
 
 def _question(question: dict[str, Any], number: int) -> str:
@@ -85,16 +48,4 @@ def _question(question: dict[str, Any], number: int) -> str:
     return "\n\n".join(parts)
 
 
-def main() -> int:
-    """Renew or check all pages.
-
-    Returns:
-        The exit code.
-    """
-    return renewal.finish(
-        renewal.pages(functools.partial(render, all_questions=questions()), LEARN)
-    )
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+BLOCKS = {"self-check": _self_check}

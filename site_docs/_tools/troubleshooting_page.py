@@ -2,9 +2,8 @@
 
 `distrinews/doctor/troubles.json` holds the classic troubles. This tool folds what the
 labs printed (`chapters/labs/captured/NAME.txt`) and the headlines of the page's
-hand-written part (the library's own errors) into it, and writes the page's part between
-the markers. `python site_docs/_tools/troubleshooting_page.py` renews both files; with
-`--check` it only says which are stale, with exit code 1.
+hand-written part (the library's own errors) into it, and writes the page's
+block `<!-- troubles -->`.
 """
 
 from __future__ import annotations
@@ -13,20 +12,18 @@ import ast
 import json
 import pathlib
 import re
-import sys
 from typing import Any
 
-import renewal
-from renewal import ROOT
+from records import ROOT, SITE
 
 from distrinews.doctor.catalogue import Catalogue, Trouble
 
 DATA = ROOT / "distrinews" / "doctor" / "troubles.json"
-PAGE = ROOT / "site_docs" / "troubleshooting.md"
+PAGE = SITE / "troubleshooting.md"
 LABS = ROOT / "chapters" / "labs"
 # Output of single commands, for troubles that need no lab; the command stands in it.
-COMMANDS = ROOT / "site_docs" / "_tools" / "captured"
-START, END = "<!-- troubles: begin -->", "<!-- troubles: end -->"
+COMMANDS = SITE / "_tools" / "captured"
+BLOCK = re.compile(r"^<!-- troubles -->\n.*?^<!-- end -->$", re.DOTALL | re.MULTILINE)
 OWN = re.compile(r"^## (.+?) \{ #([a-z0-9-]+) \}$", re.MULTILINE)
 # A captured file begins with what it was captured with: "# torch 2.13.0, ..., DATE".
 HEAD = re.compile(r"\A# (.+?),? *([0-9]{4}-[0-9]{2}-[0-9]{2})(?:, *(.+))?\n+")
@@ -59,10 +56,9 @@ def renewed_data(before: str, page: str) -> str:
         The data file as it should be.
     """
     catalogue = json.loads(before)
-    handwritten = _handwritten(page)
     catalogue["own"] = [
         {"slug": slug, "title": title, "weight": WEIGHTS.get(slug, 95)}
-        for title, slug in OWN.findall(handwritten)
+        for title, slug in OWN.findall(BLOCK.sub("", page))
     ]
     for trouble in catalogue["troubles"]:
         name = trouble["slug"].replace("-", "_")
@@ -96,37 +92,34 @@ def _captured(path: pathlib.Path, *, headline: str) -> dict[str, Any] | None:
     return {"text": ANSI.sub("", output), "origin": origin, "date": head[2]}
 
 
-def renewed_page(before: str, data: str) -> str:
-    """Write the catalogue between the page's markers.
+def data() -> str:
+    """The data file as it should be."""
+    return renewed_data(DATA.read_text("utf-8"), PAGE.read_text("utf-8"))
+
+
+def catalogue_block(data_text: str) -> str:
+    """Write the catalogue.
 
     Args:
-        before: The page as it is.
-        data: The data file.
+        data_text: The data file.
 
     Returns:
-        The page as it should be; what people wrote stands before the markers.
+        The Markdown of the page's block.
     """
-    catalogue = Catalogue.model_validate_json(data)
-    parts = [_handwritten(before), "", START, *_intro(catalogue)]
+    catalogue = Catalogue.model_validate_json(data_text)
+    parts = [*_intro(catalogue)]
     for key, headline in catalogue.groups.items():
         parts += ["", f"### {headline}"]
         for trouble in catalogue.troubles:
             if trouble.group == key:
                 parts += ["", *_entry(trouble)]
-    return "\n".join([*parts, "", END]) + "\n"
-
-
-def _handwritten(page: str) -> str:
-    """What people wrote, also if a merge put some of it behind the generated part."""
-    above, below = page.partition(START)[0], page.partition(END)[2]
-    return "\n\n".join(part.strip() for part in (above, below) if part.strip())
+    return "\n".join(parts)
 
 
 def _intro(catalogue: Catalogue) -> list[str]:
     labs = sum(trouble.lab is not None for trouble in catalogue.troubles)
     silent = sum(trouble.silent for trouble in catalogue.troubles)
     lines = [
-        "",
         "## The classic troubles of DDP",
         "",
         f"{len(catalogue.troubles)} troubles that people really had; {silent} of them "
@@ -209,16 +202,9 @@ def _concept(name: str) -> str:
     return f"[{name}]({name}.md)" if exists else name
 
 
-def main() -> int:
-    """Renew or check the data file and the page.
-
-    Returns:
-        The exit code.
-    """
-    data, page = (path.read_text(encoding="utf-8") for path in (DATA, PAGE))
-    new_data = renewed_data(data, page)
-    return renewal.finish([(DATA, new_data), (PAGE, renewed_page(page, new_data))])
+def files() -> dict[pathlib.Path, str]:
+    """The data file."""
+    return {DATA: data()}
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+BLOCKS = {"troubles": lambda _: catalogue_block(data())}

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
-import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
+
+import records
 
 from distrinews.bench.costmodel import predictions, published, step_model
 from distrinews.bench.costmodel.calibration import ddp_buckets
@@ -21,18 +21,12 @@ from distrinews.model import sizes
 
 __all__ = ["buckets_fixture", "measured_data", "speed_fixture"]
 
-RESULTS = pathlib.Path(__file__).resolve().parents[1] / "benchmarks" / "results"
 BUCKETS_MIB = (1, 2, 5, 10, 25, 50)
 NETWORKS_GBIT = (1, 2.5, 5, 10, 25, 100, 400)
 RANKS = (1, 2, 4, 8, 16, 32)
 ROWS = 32  # of a step (strong scaling) or of a rank (weak)
 TOKENS = 53  # of a row: those of prediction.json
 TINY_S = 1e-6
-
-
-def _record(name: str) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((RESULTS / name).read_text(encoding="utf-8"))
-    return record
 
 
 def measured_data() -> dict[str, Any]:
@@ -42,8 +36,8 @@ def measured_data() -> dict[str, Any]:
         Phases of a rank's step, the fitted speed of one rank, the figures of a T4, and
         speed-ups with the number of ranks, by kind of scaling.
     """
-    scaling, calibration = _record("scaling.json"), _record("calibration.json")
-    prediction = _record("prediction.json")
+    scaling, calibration = records.record("scaling"), records.record("calibration")
+    prediction = records.record("prediction")
     figures = scaling["figures"]
     ranks = scaling["settings"]["num_ranks"]
     return {
@@ -117,7 +111,7 @@ def buckets_fixture() -> list[dict[str, Any]]:
     """
     phases_s = {
         name: value / 1000
-        for name, value in _record("scaling.json")["figures"]["strong"][
+        for name, value in records.record("scaling")["figures"]["strong"][
             "phases_ms"
         ].items()
     }
@@ -173,7 +167,7 @@ def speed_fixture() -> list[dict[str, Any]]:
     Returns:
         For hardware, kind of scaling, network and ranks: the lowest and the highest.
     """
-    compute = Compute(**_fitted(_record("calibration.json")))
+    compute = Compute(**_fitted(records.record("calibration")))
     cases = []
     for hardware, kind, gbit, ranks in itertools.product(
         ("cpu", "t4"), ("strong", "weak"), NETWORKS_GBIT, RANKS

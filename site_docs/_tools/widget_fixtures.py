@@ -5,9 +5,6 @@ times, the catalogue of troubles. `site_docs/assets/widgets/fixtures/*.json` hol
 the library's own code answers; the tests ask the JavaScript models the same.
 
 What has to do with time is made in `widget_costs`.
-
-`python site_docs/_tools/widget_fixtures.py` renews all files; with `--check` it only
-says which are stale, with exit code 1.
 """
 
 from __future__ import annotations
@@ -16,16 +13,14 @@ import itertools
 import json
 import pathlib
 import queue
-import sys
 import threading
-from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
-import renewal
 import torch
+import troubleshooting_page
 import widget_costs
-from renewal import ROOT
+from records import SITE
 from torch.utils.data import DistributedSampler
 
 from distrinews import sharding
@@ -33,18 +28,14 @@ from distrinews.dist import Ranks
 from distrinews.model import sizes
 from distrinews.sync import ring
 
-WIDGETS = ROOT / "site_docs" / "assets" / "widgets"
+WIDGETS = SITE / "assets" / "widgets"
 
 
 # --- The ring ------------------------------------------------------------------------
 
 
 def models_data() -> dict[str, list[int]]:
-    """Bytes of every gradient, in the order of the forward, by preset.
-
-    Returns:
-        Preset -> bytes.
-    """
+    """Bytes of every gradient, in the order of the forward, by preset."""
     return {name: list(sizes.gradient_bytes(name)) for name in ("minilm", "distilbert")}
 
 
@@ -183,13 +174,8 @@ def sampler_fixture() -> list[dict[str, Any]]:
 
 
 def troubles_data() -> dict[str, Any]:
-    """The catalogue, without what the box does not show.
-
-    Returns:
-        What `distrinews/doctor/troubles.json` holds, shorter.
-    """
-    path = ROOT / "distrinews" / "doctor" / "troubles.json"
-    catalogue = json.loads(path.read_text(encoding="utf-8"))
+    """The catalogue of troubles, without what the box does not show."""
+    catalogue = json.loads(troubleshooting_page.data())
     names = ("slug", "title", "cause", "cure", "prevention", "lab", "patterns")
     return {
         "tidy": catalogue["tidy"],
@@ -214,34 +200,16 @@ FILES = {
 }
 
 
-def files() -> Iterator[tuple[pathlib.Path, str]]:
-    """Make every file.
-
-    Yields:
-        Its path and its text.
-    """
-    for name, make in FILES.items():
-        # WHY a line an entry of the outermost list: a diff shows what changed.
-        yield WIDGETS / name, _as_json(make())
+def files() -> dict[pathlib.Path, str]:
+    """Every file."""
+    return {WIDGETS / name: _as_json(make()) for name, make in FILES.items()}
 
 
 def _as_json(content: Any) -> str:
+    # WHY a line an entry of the outermost list: a diff shows what changed.
     if isinstance(content, list):
         return "[\n" + ",\n".join(json.dumps(entry) for entry in content) + "\n]\n"
     lines = (
         f"{json.dumps(key)}: {json.dumps(value)}" for key, value in content.items()
     )
     return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def main() -> int:
-    """Renew or check all files.
-
-    Returns:
-        The exit code.
-    """
-    return renewal.finish(files())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,29 +3,22 @@
 Each widget draws itself, in Chromium, into `site_docs/diagrams/widget-NAME.svg`; the
 files `site_docs/widgets/NAME.html` show them inside the widgets' elements.
 
-`python site_docs/_tools/widget_pictures.py` renews them; with `--check` it only says
-which are stale, with exit code 1. It needs playwright and a Chromium: the one of the
-system (CHROMIUM, or /usr/bin/chromium), or playwright's own.
+`python site_docs/_tools/make_pages.py widget_pictures` renews them. It needs playwright
+and a Chromium: the one of the system (CHROMIUM, or /usr/bin/chromium), or playwright's.
 """
 
 from __future__ import annotations
 
-import functools
-import http.server
 import os
 import pathlib
 import re
-import sys
-import threading
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Any
 
-import renewal
-from renewal import ROOT
+import docs_site
+from records import SITE
 
-ASSETS = ROOT / "site_docs" / "assets"
-PICTURES = ROOT / "site_docs" / "diagrams"
+ASSETS = SITE / "assets"
+PICTURES = SITE / "diagrams"
 WIDTH = 560
 # What a picture is called, and what it shows, for those who do not see it.
 DESCRIPTIONS = {
@@ -52,46 +45,15 @@ DESCRIPTIONS = {
         "with two cores, lies below 1.",
     ),
 }
-Handler = http.server.SimpleHTTPRequestHandler
-
-
-class _Silent(Handler):
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def served(folder: pathlib.Path) -> Generator[str]:
-    """Serve a folder on this machine.
-
-    Args:
-        folder: Its root.
-
-    Yields:
-        The address, without a slash at its end.
-    """
-    handler = functools.partial(_Silent, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def pictures() -> dict[str, str]:
-    """Let every widget draw itself.
-
-    Returns:
-        Name -> SVG.
-    """
+    """Let every widget draw itself: name -> SVG."""
     from playwright.sync_api import sync_playwright
 
     chromium = os.environ.get("CHROMIUM", "/usr/bin/chromium")
     path = chromium if pathlib.Path(chromium).is_file() else None
-    with served(ASSETS) as address, sync_playwright() as playwright:
+    with docs_site.served(ASSETS) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=path, args=["--no-sandbox"]
         )
@@ -131,16 +93,6 @@ def _drawn(page: Any, address: str, name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> int:
-    """Renew or check all pictures.
-
-    Returns:
-        The exit code.
-    """
-    return renewal.finish(
-        (PICTURES / f"widget-{name}.svg", svg) for name, svg in pictures().items()
-    )
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def files() -> dict[pathlib.Path, str]:
+    """Every picture."""
+    return {PICTURES / f"widget-{name}.svg": svg for name, svg in pictures().items()}

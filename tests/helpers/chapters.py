@@ -12,8 +12,10 @@ import functools
 import hashlib
 import itertools
 import json
+import os
 import pathlib
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -21,6 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from helpers import warm
 from helpers.running import Program
 from safetensors.torch import load_file
 
@@ -39,6 +42,7 @@ __all__ = [
     "follow",
     "long_run",
     "run",
+    "run_warm",
     "same_training_state",
     "small_run",
     "start",
@@ -174,6 +178,37 @@ def run(*words: object, expect: int = 0, **options: Any) -> Done:
     timeout_s = options.pop("timeout_s", 200)
     began_s = time.monotonic()
     done = finish(*start(*words, **options), timeout_s=timeout_s, began_s=began_s)
+    assert done.code == expect, done
+    return done
+
+
+def run_warm(*words: object, expect: int = 0, name: str | None = None) -> Done:
+    """As `run`, but torch is imported already, where that can be."""
+    if not warm.AVAILABLE:
+        return run(*words, expect=expect, name=name)
+    folder = workspace() / f"program {next(_number)}"
+    folder.mkdir()
+    name = name or f"run-{next(_number)}"
+    words = (*words, "--run-name", name)
+    if "--runs-dir" not in words:
+        words = (*words, "--runs-dir", workspace() / "runs")
+    out, err = folder / "out.txt", folder / "err.txt"
+    env = {k: v for k, v in (os.environ | environment()).items() if v is not None}
+    began_s = time.monotonic()
+    program = warm.program(
+        [str(word) for word in words], folder=folder, out=out, err=err, env=env
+    )
+    program.join(60)
+    done = Done(
+        -1 if program.exitcode is None else program.exitcode,
+        out.read_bytes().decode("utf-8", errors="replace"),
+        err.read_bytes().decode("utf-8", errors="replace"),
+        time.monotonic() - began_s,
+        list((left := warm.left_in_session(program.pid)).values()),
+        workspace() / "runs" / name,
+    )
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
     assert done.code == expect, done
     return done
 

@@ -72,6 +72,15 @@ def interrupt_twice() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
+def interrupt_while_it_is_told() -> None:
+    class SlowError(DataError):
+        def __str__(self) -> str:
+            interrupt()
+            return "too late"
+
+    raise SlowError("no rows.", why="why", fix="fix", page="data")
+
+
 ENDINGS = {
     ending.__name__: ending
     for ending in (
@@ -85,6 +94,7 @@ ENDINGS = {
         crash,
         interrupt,
         interrupt_twice,
+        interrupt_while_it_is_told,
     )
 }
 

@@ -56,7 +56,10 @@ def error_of(call: Callable[[], object]) -> dict[str, object]:
 
 
 def who(ranks: dist.Ranks) -> dict[str, object]:
-    sockets = psutil.Process().net_connections(kind="inet")
+    process = psutil.Process()
+    # Below 6, psutil calls it `connections`.
+    listed = getattr(process, "net_connections", None) or process.connections
+    sockets = listed(kind="inet")
     return {
         "ranks": [ranks.rank, ranks.local_rank, ranks.world_size, str(ranks.device)],
         "current": dist.current() == ranks,
@@ -165,11 +168,15 @@ def timeouts(ranks: dist.Ranks) -> dict[str, object]:
     with record_new_groups() as made:
         sparse_embedding.distributed_data_parallel(net, min_rows=5)
     groups["touched rows"] = made[0]
-    return {
+    seconds = {
         name: process_group.timeout_of(group).total_seconds()
         for name, group in groups.items()
         if group != torch_dist.GroupMember.NON_GROUP_MEMBER
     }
+    process_group.set_timeout(7)
+    seconds["run, changed"] = process_group.timeout_of().total_seconds()
+    process_group.set_timeout(seconds["run"])
+    return seconds
 
 
 @contextlib.contextmanager

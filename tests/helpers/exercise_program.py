@@ -6,6 +6,7 @@ import pathlib
 
 from distrinews import dist
 from distrinews.course import exercises
+from distrinews.dist import process_group
 from distrinews.errors import DistriNewsError
 
 
@@ -16,7 +17,8 @@ def check_all(
 
     Only for solutions that every rank leaves: one that hangs takes the others along.
     """
-    exercise = exercises._load_exercise(check, ranks)
+    exercise = exercises._load_exercise(check)
+    process_group.set_timeout(exercise.timeout_s)
     for number, path in enumerate(solutions):
         own_folder = folder / str(number)
         own_folder.mkdir(exist_ok=True)

@@ -162,5 +162,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    console.quiet_interrupts()
     console.run(main)

@@ -11,10 +11,10 @@ __all__ = ["Fence", "fences", "read", "run_examples"]
 
 OPENING = re.compile(r"^(?P<indent> *)(?P<marks>`{3,}|~{3,}) ?(?P<info>.*)$")
 MARKER = re.compile(
-    r"<!-- (source|numbers|from|all|reference|settings|act|captured|diff|new|road"
-    r"|troubles: begin|self-check)\b"
+    r"^ *<!-- (source|numbers|from|all|reference|act|captured|diff|new|road|troubles"
+    r"|self-check|interview)\b"
 )
-END = re.compile(r"<!-- (end|troubles: end|end self-check) -->")
+END = "<!-- end -->"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ def fences(text: str, *, page: str) -> list[Fence]:
     start = 0
     for number, line in enumerate(text.splitlines(), start=1):
         if opened is None:
-            made = bool(MARKER.search(line)) or (made and not END.search(line))
+            made = bool(MARKER.search(line)) or (made and END not in line)
             match = OPENING.match(line)
             if match:
                 opened, start, body = match, number, []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import pathlib
 import urllib.parse
 from collections.abc import Callable, Generator
@@ -14,7 +13,6 @@ import pytest
 
 __all__ = [
     "DARK",
-    "FULL",
     "LIGHT",
     "LOOKS",
     "NARROW",
@@ -60,14 +58,13 @@ WIDE = """() => {
   return [`scrolls sideways: ${page.scrollWidth} px in ${page.clientWidth}: `
     + wide.map(node => node.outerHTML.slice(0, 100)).join(" | ")];
 }"""
-# WHY only the first two sources of the reference's functions: they are alike, five
-# hundred of them, and axe would spend most of its time there (SITE_FULL=1 does).
+# WHY only the first of the reference's sources, by default: there are five hundred, all
+# alike, and axe would spend most of its time there.
 DETAILS = """(keep) => {
   const sources = [...document.querySelectorAll("details.mkdocstrings-source")];
   sources.slice(keep).forEach(source => source.remove());
   document.querySelectorAll("details").forEach(details => { details.open = true });
 }"""
-FULL = bool(os.environ.get("SITE_FULL"))
 
 
 def axe_script() -> str:
@@ -135,14 +132,14 @@ class Visitor:
         return [f"{path} ({self.look.name}): {line}" for line in lines]
 
 
-def open_details(page: Any) -> None:
-    """Open everything that is folded."""
-    page.evaluate(DETAILS, 10_000 if FULL else 2)
+def open_details(page: Any, *, num_sources: int = 2) -> None:
+    """Open everything that is folded; of a page's sources keep only the first."""
+    page.evaluate(DETAILS, num_sources)
 
 
-def use_widgets(page: Any) -> None:
+def use_widgets(page: Any, *, num_sources: int = 2) -> None:
     """Open what is folded, and press each widget's main button: it is in mid-run."""
-    open_details(page)
+    open_details(page, num_sources=num_sources)
     for button in page.locator(".w-frame button.w-main:visible:enabled").all():
         button.click()
 

@@ -329,7 +329,8 @@ def fit_compute(
 def _least_squares(terms: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Least squares of *relative* errors, without negative times."""
     # WHY relative: a wrong prediction of a short step is as wrong as that of a long
-    # one. WHY by leaving terms out: of two or three, every choice can be tried.
+    # one. WHY by leaving terms out: of two or three, every choice can be tried; scipy's
+    # nnls would be a dependency of 35 MB for these lines.
     weighted, ones = terms / times[:, None], np.ones_like(times)
     num_terms = terms.shape[1]
     best, best_error = np.zeros(num_terms), np.inf

@@ -13,7 +13,6 @@ Guide: benchmarks/cost-model.
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -21,13 +20,10 @@ from typing import Any
 import torch
 import torch.distributed as torch_dist
 from torch import nn
-from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
-from distrinews import dist, sync
-from distrinews.bench import results, timing
+from distrinews import sync
+from distrinews.bench import results, steps, timing
 from distrinews.bench.costmodel import calibration
 from distrinews.bench.costmodel.calibration import DEFAULT_BUCKET_MIB, MIB, Setting
 from distrinews.bench.costmodel.calibration_plan import (
@@ -44,7 +40,6 @@ from distrinews.training import build_optimizer
 
 __all__ = ["measure", "run"]
 
-WARMUPS = 2  # DDP puts its buckets into order after the first step
 ALL_REDUCE_BYTES = (16 * 1024, MIB, 8 * MIB, 48 * MIB)
 
 
@@ -67,7 +62,7 @@ def measure(
         Cost: memory for one replica of each model.
     """
     planned_replicas = plan(settings)
-    rounds = WARMUPS + settings.num_rounds
+    rounds = timing.NUM_WARMUPS + settings.num_rounds
     num_steps = sum(len(planned.steps()) for planned in planned_replicas)
     num_steps += len(ALL_REDUCE_BYTES) * (ranks.world_size - 1)
     bar = tqdm(total=rounds * num_steps, desc="calibrate", disable=not ranks.is_main)
@@ -160,11 +155,7 @@ def _time_all_reduces(
     }
     with machine.threads(max(1, machine.num_cores() // size)):
         timings = timing.interleave(
-            variants,
-            ranks,
-            num_rounds=settings.num_rounds,
-            num_warmups=WARMUPS,
-            title=None,
+            variants, ranks, num_rounds=settings.num_rounds, title=None
         )
     return [
         {
@@ -188,13 +179,8 @@ def _time_steps(
     replica = net
     if takes_part and planned.world_size > 1:
         default = planned.bucket_mib == DEFAULT_BUCKET_MIB
-        replica = DistributedDataParallel(
-            net,
-            device_ids=[ranks.device.index] if ranks.device.type == "cuda" else None,
-            process_group=group,
-            gradient_as_bucket_view=True,
-            bucket_cap_mb=None if default else planned.bucket_mib,
-        )
+        bucket_mib = None if default else planned.bucket_mib
+        replica = sync.wrap_ddp(net, process_group=group, bucket_cap_mb=bucket_mib)
     # WHY hardly a rate: weights that run away to infinity compute at another speed.
     still = TrainSettings.model_validate({"learning_rate": 1e-6})
     optimizer = build_optimizer(net, settings=still)
@@ -202,33 +188,25 @@ def _time_steps(
     def make_step(kind: str, shape: tuple[int, int]) -> timing.Variant:
         vocabulary = sizes.SIZES[planned.model].vocabulary
         ids = torch.randint(vocabulary, shape, device=ranks.device)
-        mask, labels = torch.ones_like(ids), ids[:, 0] % 4
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
         def take_step(timer: PhaseTimer) -> None:
-            if not takes_part:
-                return
-            optimizer.zero_grad()
-            with sync.no_sync_unless(kind != "fitted", replica=replica):
-                with timer.phase("forward"):
-                    logits = replica(input_ids=ids, attention_mask=mask).logits
-                    loss = F.cross_entropy(logits, labels)
-                with timer.phase("backward"):
-                    loss.backward()
-            with timer.phase("optimizer"):
-                clip_grad_norm_(net.parameters(), 1.0)
-                optimizer.step()
+            if takes_part:
+                steps.take_step(
+                    replica,
+                    (inputs, ids[:, 0] % 4),
+                    optimizer=optimizer,
+                    settings=still,
+                    timer=timer,
+                    synchronise=kind != "fitted",
+                )
 
         return take_step
 
-    steps = planned.steps()
-    variants = {f"{number}": make_step(*step) for number, step in enumerate(steps)}
+    variants = {str(k): make_step(*step) for k, step in enumerate(planned.steps())}
     with machine.threads(max(1, machine.num_cores() // planned.world_size)):
         timings = timing.interleave(
-            variants,
-            ranks,
-            num_rounds=settings.num_rounds,
-            num_warmups=WARMUPS,
-            title=None,
+            variants, ranks, num_rounds=settings.num_rounds, title=None
         )
     return list(timings.values())
 
@@ -242,17 +220,7 @@ def run(ranks: Ranks, settings: CalibrationSettings) -> None:
         ranks: Who this process is.
         settings: What to measure.
     """
-    calibrated, held_out = measure(ranks, settings)
-    with dist.raise_together():
-        if ranks.is_main:
-            result = calibration.figures(calibrated, held_out)
-            print(calibration.table(result))
-            if settings.json_path is not None:
-                record = results.build_record(
-                    "calibration",
-                    figures=result,
-                    settings=settings.model_dump(exclude={"json_path"}),
-                    num_ranks=ranks.world_size,
-                )
-                record["environment"]["device"] = ranks.device.type
-                results.write(pathlib.Path(settings.json_path), record)
+    # The same on every rank, and so is an error.
+    result = calibration.figures(*measure(ranks, settings))
+    text = calibration.table(result)
+    results.print_and_save(settings, "calibration", text, figures=result, ranks=ranks)

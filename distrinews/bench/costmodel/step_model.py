@@ -26,9 +26,14 @@ Guide: understand/performance.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import torch
+
+from distrinews.sync.overlap import BUCKET_BYTES, FIRST_BUCKET_BYTES, cut_into_buckets
 
 __all__ = [
     "Compute",
@@ -183,8 +188,8 @@ def tree_s(num_bytes: float, *, world_size: int, link: Link) -> float:
 def buckets_of(
     gradient_bytes: Sequence[int],
     *,
-    first_bytes: int = 1024 * 1024,
-    bucket_bytes: int = 25 * 1024 * 1024,
+    first_bytes: int = FIRST_BUCKET_BYTES,
+    bucket_bytes: int = BUCKET_BYTES,
     work: Sequence[float] | None = None,
 ) -> list[tuple[float, int]]:
     """Cut gradients into DDP's buckets, and say when in backward each is full.
@@ -208,19 +213,17 @@ def buckets_of(
         [(0.25, 10), (1.0, 30), (1.0, 60)]
     """
     work = gradient_bytes if work is None else work
-    total = sum(work)
-    buckets: list[tuple[float, int]] = []
-    held, seen = 0, 0.0
-    for num_bytes, gradient_work in zip(
-        reversed(gradient_bytes), reversed(work), strict=True
-    ):
-        held, seen = held + num_bytes, seen + gradient_work
-        if held >= (bucket_bytes if buckets else first_bytes):
-            buckets.append((seen / total, held))
-            held = 0
-    if held:
-        buckets.append((1.0, held))
-    return buckets
+    backwards = list(zip(gradient_bytes, work, strict=True))[::-1]
+    done = list(itertools.accumulate(amount for _, amount in backwards))
+    # On "meta" a tensor has a size and no memory.
+    gradients = [torch.empty(n, dtype=torch.uint8, device="meta") for n, _ in backwards]
+    buckets = cut_into_buckets(
+        gradients, first_bytes=first_bytes, bucket_bytes=bucket_bytes
+    )
+    return [
+        (done[bucket[-1]] / done[-1], sum(gradients[i].nbytes for i in bucket))
+        for bucket in buckets
+    ]
 
 
 def predict(

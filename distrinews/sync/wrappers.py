@@ -1,0 +1,165 @@
+"""Wrap a model so that `backward()` averages: torch's DDP, and the base of our own.
+
+Not here: the wrappers of our own (`distrinews.sync.overlap`,
+`distrinews.sync.shared_memory`, and the wrong ones, `distrinews.sync.wrong`).
+
+Guide: understand/ddp-inside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Generator
+from typing import Any
+
+import torch
+import torch.distributed as torch_dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from distrinews import dist
+from distrinews.errors import MissingGradientError
+
+__all__ = ["HookedModule", "wrap_ddp"]
+
+
+def wrap_ddp(
+    net: nn.Module, *, gradient_as_bucket_view: bool = True, **options: Any
+) -> nn.Module:
+    """Wrap a replica with torch's DDP, set as chapter 05 sets it.
+
+    Why: the same line is right alone, on CPUs and on GPUs.
+
+    Collective: every rank must call it, with the same architecture.
+
+    Args:
+        net: The replica, on the rank's device. Rank 0's parameters and buffers are
+            copied to all.
+        gradient_as_bucket_view: Whether gradients live in DDP's buckets, with no
+            second copy.
+        **options: As torch's `DistributedDataParallel` takes them.
+
+    Returns:
+        The `DistributedDataParallel`; alone the bare model, because there is nobody to
+        meet.
+
+    Note:
+        Cost: a broadcast of the model; then every gradient once per `backward()`.
+
+    Examples:
+        >>> wrap_ddp(nn.Linear(2, 1))  # alone
+        Linear(in_features=2, out_features=1, bias=True)
+    """
+    ranks = dist.current()
+    if ranks.world_size == 1:
+        return net
+    # On a CPU there is no device number, and DDP refuses one.
+    gpu = [ranks.device.index] if ranks.device.type == "cuda" else None
+    return DistributedDataParallel(
+        net,
+        device_ids=gpu,
+        gradient_as_bucket_view=gradient_as_bucket_view,
+        **options,
+    )
+
+
+class HookedModule(nn.Module):
+    """A model that learns of each gradient in `backward()`, as soon as it is there.
+
+    Calls pass through it. A subclass calls `_copy_from_rank_0` and `_register_hooks`
+    when it is built, and overrides what the hooks call: `_begin_backward`,
+    `_take_gradient`, `_finish_backward`.
+
+    Args:
+        module: The replica.
+
+    Attributes:
+        module: The bare model. Save and evaluate that one.
+
+    Examples:
+        >>> replica = HookedModule(nn.Linear(2, 1))
+        >>> replica(torch.ones(4, 2)).shape
+        torch.Size([4, 1])
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self._sync = True
+        self._in_backward = False
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the module."""
+        return self.module(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def no_sync(self) -> Generator[None, None, None]:
+        """Let gradients add up locally: no `backward()` inside communicates.
+
+        Yields:
+            None.
+        """
+        before, self._sync = self._sync, False
+        try:
+            yield
+        finally:
+            self._sync = before
+
+    def _copy_from_rank_0(self) -> None:
+        """Make the replicas equal, which averaging then keeps."""
+        for tensor in [*self.module.parameters(), *self.module.buffers()]:
+            torch_dist.broadcast(tensor.detach(), src=0)
+
+    def _register_hooks(self) -> None:
+        """Hook every trainable parameter; alone none: there is nobody to meet."""
+        if dist.current().world_size > 1:
+            for name, param in self.module.named_parameters():
+                if param.requires_grad:
+                    self._register_hook(name, param)
+
+    def _register_hook(self, name: str, param: nn.Parameter) -> None:
+        def on_gradient(_: torch.Tensor) -> None:
+            if not self._sync:
+                return
+            if not self._in_backward:
+                self._in_backward = True
+                self._begin_backward()
+                # Runs when this backward has computed everything. It is what torch's
+                # DDP and FSDP use; there is no public name for it.
+                engine = torch.autograd.Variable._execution_engine
+                engine.queue_callback(on_end)
+            self._take_gradient(name, param)
+
+        def on_end() -> None:
+            self._in_backward = False
+            self._finish_backward()
+
+        # WHY this kind of hook: it runs after the gradient was added to what earlier
+        # micro-batches left. `register_hook` runs before, and sees only the newest.
+        param.register_post_accumulate_grad_hook(on_gradient)
+
+    def _begin_backward(self) -> None:
+        """At the first gradient of a backward."""
+        raise NotImplementedError
+
+    def _take_gradient(self, name: str, param: nn.Parameter) -> None:
+        """At each gradient: `param.grad` is complete."""
+        raise NotImplementedError
+
+    def _finish_backward(self) -> None:
+        """After the last gradient."""
+        raise NotImplementedError
+
+    def _raise_unused(self, unused: Collection[str]) -> None:
+        """Raise on every rank if a rank's loss did not use a parameter. Collective."""
+        names = [name for name, _ in self.module.named_parameters() if name in unused]
+        problem = MissingGradientError(
+            f"rank {dist.current().rank}: backward() reached no gradient of "
+            f"{len(names)} trainable parameter(s): {names}.",
+            why="the loss does not depend on them here; on another rank it may, and "
+            "the mean would mix gradients with nothing.",
+            fix="use them in the loss on every rank, or freeze them with "
+            "requires_grad_(False) before wrapping the model.",
+            page="missing-gradient",
+        )
+        dist.vote_then_raise(problem if names else None)
