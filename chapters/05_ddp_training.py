@@ -1,7 +1,6 @@
 """Chapter 05 - The whole run: several processes train one model.
 
-Question  N processes read different news. Why do they end up with one model, and
-          how do we know what it can do?
+Question  Why do N processes that read different news end up with one model?
 Predict   Two ranks, a global batch of 32 rows: how many rows does each rank read in
 first     a step? In which line do ranks wait for each other: backward or step?
 Builds on Chapters 01 (the loop), 03 (who reads what), 04 (how gradients meet).
@@ -46,13 +45,16 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
         ).to(ranks.device)
         training.seed_dropout(settings.seed, ranks=ranks)  # ... and different dropout
         replica = net
-        if ranks.world_size > 1:
+        if ranks.world_size > 1 and settings.averaging == "shared":
+            replica = sync.ddp_in_shared_memory(net)  # DDP, and a hook in place of gloo
+        elif ranks.world_size > 1:
             # WHY device_ids only on GPUs: a CPU replica has no device number.
             gpu = [ranks.device.index] if ranks.device.type == "cuda" else None
             # WHY bucket views: gradients live in DDP's buckets, with no second copy.
             replica = DistributedDataParallel(
                 net, device_ids=gpu, gradient_as_bucket_view=True
             )
+        if ranks.world_size > 1:
             # WHY: DDP cuts its buckets anew after the first backward. A resumed run
             # would begin without; three ranks or more would add up in another order.
             with sync.discarded_step(net):
@@ -91,7 +93,6 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
             # WHY not behind `if ranks.is_main`: it sums over all ranks now and then.
             run.end_step(scheduler)
         # --8<-- [end:one-gradient]
-
         # 4. The pause: validate at the end of an epoch, save a checkpoint --------
         if plan.should_validate(run.step):
             with run.phase("validation"):
@@ -114,7 +115,6 @@ def main() -> None:
     dist.launch(train, settings, num_ranks=num_ranks)
 
 
-# WHY the guard: every new process first imports this file. Without the guard it would
-# start two processes of its own, and so on.
+# WHY the guard: every new process first imports this file, and would start two more.
 if __name__ == "__main__":
     console.run(main)
