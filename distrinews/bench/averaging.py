@@ -77,16 +77,10 @@ def measure(
         Cost: memory for a replica and an optimizer per variant. On GPUs the variants
         in shared memory are left out, because nccl does that itself.
     """
-    size = settings.global_batch_size
-    num_batches = max(1, min(NUM_BATCHES, len(splits.train_lengths) // size))
+    sampler = training.build_sampler(splits.train_lengths, ranks, settings=settings)
     batches = [
-        splits.batch(
-            list(range(number * size, (number + 1) * size))[
-                ranks.rank :: ranks.world_size
-            ],
-            device=ranks.device,
-        )
-        for number in range(num_batches)
+        splits.batch(rows, device=ranks.device)
+        for rows in itertools.islice(sampler, NUM_BATCHES)
     ]
     nets, variants = {}, {}
     for name, wrap in _wrappers(ranks).items():

@@ -22,12 +22,13 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from distrinews import dist, sharding, sync, training
+from distrinews import dist, sharding, training
 from distrinews.bench import steps, timing
 from distrinews.bench.costmodel import predictions
 from distrinews.bench.timing import PhaseTimer
@@ -93,7 +94,7 @@ def measure(
         )
     # Rank 0 is the one process; the others need no model for it.
     single_net = copy.deepcopy(net) if ranks.is_main else net
-    replica = sync.wrap_ddp(copy.deepcopy(net))
+    replica = steps.replicate(copy.deepcopy(net), settings=settings)
     all_threads = torch.get_num_threads() * ranks.world_size
 
     # WHY one for all variants: AdamW keeps twice the size of the model.
@@ -161,7 +162,7 @@ def make_step(
     if optimizer is None:
         optimizer = training.build_optimizer(replica, settings=settings)
     kind = variant.removesuffix("_unsynced")
-    rows = rows_of(kind, ranks, size=settings.global_batch_size)
+    rows = rows_of(kind, splits.train_lengths, ranks, settings=settings)
 
     def step(timer: Any) -> None:
         with timer.phase("data"):
@@ -178,26 +179,49 @@ def make_step(
     return step
 
 
-def rows_of(variant: str, ranks: Ranks, *, size: int) -> list[int]:
-    """Say which rows a rank computes in a step.
+def rows_of(
+    variant: str,
+    lengths: np.ndarray,
+    ranks: Ranks,
+    *,
+    settings: BenchmarkSettings,
+) -> list[int]:
+    """Say which rows a rank computes in a step: a batch that chapter 05 would train.
+
+    Of the epoch's global batches it is the one of middle width: a step with the longest
+    rows takes several times as long as one with the shortest.
 
     Args:
         variant: "one_process", "strong" or "weak".
+        lengths: Tokens of each row to train on.
         ranks: Who is asking.
-        size: G.
+        settings: Kind of batches, the global batch size G, the seed.
 
     Returns:
         Indices of rows to train on: G of them, or G / W for "strong".
 
     Examples:
-        >>> rank_1 = Ranks(1, 1, 2, torch.device("cpu"))
-        >>> [rows_of(k, rank_1, size=4) for k in ("one_process", "strong", "weak")]
-        [[0, 1, 2, 3], [1, 3], [1, 3, 5, 7]]
+        >>> lengths, settings = np.arange(12), BenchmarkSettings(global_batch_size=4)
+        >>> for kind in ("one_process", "strong", "weak"):
+        ...     here = Ranks(0, 0, 2, torch.device("cpu"))
+        ...     print(len(rows_of(kind, lengths, here, settings=settings)))
+        4
+        2
+        4
     """
-    if variant == "one_process":
-        return list(range(size))
-    num_rows = size * ranks.world_size if variant == "weak" else size
-    return list(range(ranks.rank, num_rows, ranks.world_size))
+    alone = Ranks(0, local_rank=0, world_size=1, device=ranks.device)
+    here = alone if variant == "one_process" else ranks
+    factor = ranks.world_size if variant == "weak" else 1
+    size = settings.global_batch_size * factor
+    recipe = settings.model_copy(
+        update={"global_batch_size": size, "accumulation_steps": 1}
+    )
+    own, whole = (
+        list(training.build_sampler(lengths, who, settings=recipe))
+        for who in (here, alone)
+    )
+    by_width = sorted(range(len(whole)), key=lambda step: lengths[whole[step]].max())
+    return own[by_width[len(by_width) // 2]]
 
 
 def workload(
@@ -223,14 +247,19 @@ def workload(
         The peak is that of the process, which holds the bare model and a replica, and
         on rank 0 the model of the one process: more than either variant needs.
     """
-    lengths, size = splits.train_lengths, settings.global_batch_size
+    lengths = splits.train_lengths
     local = (torch.get_num_threads(), machine.peak_memory_bytes(ranks.device))
     threads, memory = zip(*dist.gather_objects(local), strict=True)
     result = {}
     for variant in ("one_process", "strong", "weak"):
         world_size = 1 if variant == "one_process" else ranks.world_size
         batches = [
-            rows_of(variant, Ranks(rank, rank, world_size, ranks.device), size=size)
+            rows_of(
+                variant,
+                lengths,
+                Ranks(rank, rank, world_size, ranks.device),
+                settings=settings,
+            )
             for rank in range(world_size)
         ]
         result[variant] = {

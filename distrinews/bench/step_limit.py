@@ -15,22 +15,23 @@ Guide: benchmarks/limit.
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 import torch.distributed as torch_dist
 from torch.profiler import ProfilerActivity, profile
 
-from distrinews import dist, model, training
-from distrinews.bench import results, scaling, timing
+from distrinews import dist
+from distrinews.bench import results, scaling, steps, timing
 from distrinews.config.settings import BenchmarkSettings
 from distrinews.dist import Ranks
 from distrinews.training import corpus
 
-__all__ = ["PARTS", "floor_ms", "measure", "part_of", "run", "table"]
+__all__ = ["PARTS", "floor_ms", "measure", "measure_step", "part_of", "run", "table"]
 
 MATRICES = "matrix products"
 # Part -> beginnings of the names of torch's operators; the first part that fits.
@@ -49,6 +50,13 @@ PARTS = {
 REST = "Python, waiting"
 NUM_PROFILED = 5
 NUM_TRIES = 7
+# What is measured: how many ranks compute at once, and how their gradients meet.
+TITLES = {
+    "one_rank": "one rank, the others idle",
+    "unsynced": "all ranks, no averaging",
+    "ddp": "all ranks, ddp",
+    "shared": "all ranks, shared memory",
+}
 
 
 def part_of(operator: str) -> str:
@@ -96,7 +104,7 @@ def floor_ms(products: Mapping[tuple[Any, ...], float]) -> float:
     return 1000 * total_s
 
 
-def measure(step: Callable[[], object], *, num_rounds: int) -> dict[str, Any]:
+def measure_step(step: Callable[[], object], *, num_rounds: int) -> dict[str, Any]:
     """Time a step and its parts on this rank.
 
     Args:
@@ -138,3 +146,70 @@ def _wall_ms(step: Callable[[], object]) -> float:
     began_s = time.perf_counter()
     step()
     return 1000 * (time.perf_counter() - began_s)
+
+
+def measure(
+    splits: corpus.Splits, ranks: Ranks, *, settings: BenchmarkSettings
+) -> dict[str, dict[str, Any]]:
+    """Take the steps of chapter 05 in the forms of `TITLES`, one after the other.
+
+    Collective: every rank must call it, in a process group without GPUs.
+
+    Args:
+        splits: Rows to train on.
+        ranks: Who this process is.
+        settings: The recipe, and how many rounds.
+
+    Returns:
+        Name -> what `measure_step` returned on rank 0; the same on every rank.
+    """
+    figures = {}
+    for name in TITLES:
+        averaging = name if name in {"ddp", "shared"} else "ddp"
+        recipe = settings.model_copy(update={"averaging": averaging})
+        net = steps.build_net(splits, ranks, settings=recipe)
+        meets = name in {"ddp", "shared"}
+        replica = steps.replicate(net, settings=recipe) if meets else net
+        take_step = scaling.make_step("strong", replica, splits, ranks, settings=recipe)
+        torch_dist.barrier()
+        if name != "one_rank" or ranks.is_main:
+            step = functools.partial(take_step, timing.PhaseTimer(ranks))
+            figures[name] = measure_step(step, num_rounds=settings.num_rounds)
+        torch_dist.barrier()
+    return dist.broadcast_object(figures)
+
+
+def table(result: Mapping[str, Mapping[str, Any]]) -> str:
+    """Draw the parts of a step as a table that Markdown and a terminal both show.
+
+    Args:
+        result: What `measure` returned.
+
+    Returns:
+        A row per part, milliseconds; the last rows are the whole step and the floor of
+        its matrix products.
+    """
+    lines = [["part of a step", *(TITLES[name] for name in result)]]
+    for part in [*PARTS, REST]:
+        cells = [f"{row['parts_ms'][part]:.0f} ms" for row in result.values()]
+        lines.append([part, *cells])
+    lines.append(["whole step", *(f"{r['step_ms']:.0f} ms" for r in result.values())])
+    floors = [f"{row['floor_ms']:.0f} ms" for row in result.values()]
+    lines.append([f"floor of the {MATRICES}", *floors])
+    return timing.draw_table(lines)
+
+
+def run(ranks: Ranks, settings: BenchmarkSettings) -> None:
+    """Measure, print, and write the record if one was asked for.
+
+    Collective: every rank must call it; it is what `dist.launch` runs.
+
+    Args:
+        ranks: Who this process is.
+        settings: What to measure.
+    """
+    splits = corpus.load(settings)
+    result = measure(splits, ranks, settings=settings)
+    results.print_and_save(
+        settings, "limit", table(result), figures=result, ranks=ranks
+    )

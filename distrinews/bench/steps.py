@@ -18,14 +18,14 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from distrinews import model, sync, training
-from distrinews.config.settings import TrainSettings
+from distrinews.config.settings import DistributedSettings, TrainSettings
 from distrinews.dist import Ranks
 from distrinews.training.corpus import Splits
 
 if TYPE_CHECKING:
     from transformers import DistilBertForSequenceClassification
 
-__all__ = ["build_net", "take_step"]
+__all__ = ["build_net", "replicate", "take_step"]
 
 
 def build_net(
@@ -48,6 +48,31 @@ def build_net(
     size = len(splits.tokenizer)
     net = model.build(settings.preset, dropout=settings.dropout, vocabulary_size=size)
     return net.to(ranks.device)
+
+
+def replicate(net: nn.Module, *, settings: DistributedSettings) -> nn.Module:
+    """Wrap a model so that gradients meet as the settings say, as chapter 05 does.
+
+    Collective: every rank must call it.
+
+    Args:
+        net: The bare model, on the rank's device.
+        settings: How gradients meet.
+
+    Returns:
+        The wrapper; alone the bare model.
+
+    Raises:
+        SetupError: They shall meet in shared memory, and the ranks have none. On every
+            rank.
+
+    Examples:
+        >>> replicate(nn.Linear(1, 1), settings=DistributedSettings())
+        Linear(in_features=1, out_features=1, bias=True)
+    """
+    if settings.averaging == "shared":
+        return sync.ddp_in_shared_memory(net)
+    return sync.wrap_ddp(net)
 
 
 def take_step(

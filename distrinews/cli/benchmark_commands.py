@@ -23,6 +23,7 @@ from distrinews.bench import (
     peers,
     preflight,
     results,
+    step_limit,
     timing,
     trace_overhead,
 )
@@ -104,6 +105,7 @@ def _run_on_ranks(what: str, arguments: Sequence[str]) -> None:
     kinds: dict[str, tuple[type[BenchmarkSettings], Any]] = {
         "averaging": (BenchmarkSettings, averaging),
         "balance": (BenchmarkSettings, length_balance),
+        "limit": (BenchmarkSettings, step_limit),
         "trace": (BenchmarkSettings, trace_overhead),
     }
     kind, module = kinds[what]

@@ -28,7 +28,8 @@ __all__ = ["MEASUREMENTS", "parser", "run"]
 
 MODEL = "a run folder (runs/NAME) or an export"
 MEASUREMENTS = (
-    *("averaging", "balance", "calibrate", "data", "peers", "predict", "trace"),
+    *("averaging", "balance", "calibrate", "data", "limit", "peers", "predict"),
+    "trace",
     *("compare", "check"),
 )
 
