@@ -337,6 +337,7 @@ def check_disk_full(done: Done) -> None:
     assert sorted(path.name for path in root.iterdir()) == ["step-00000018"]
 
 
+@pytest.mark.slow
 @posix_only
 def test_when_a_checkpoint_cannot_be_written_older_ones_stay_intact() -> None:
     """The system refuses any file beyond 2,000 KiB; the optimizer's is larger."""

@@ -81,6 +81,7 @@ def check_answer(line: str, text: str, shown: str) -> None:
 # --- predict --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # transformers' own deprecations
 def test_predict_gives_transformers_own_scores_from_a_run_folder() -> None:
     done = call("predict", "--model", export().parent, STORM, CYRILLIC)
@@ -91,6 +92,7 @@ def test_predict_gives_transformers_own_scores_from_a_run_folder() -> None:
     assert by_transformers(STORM) != by_transformers(CYRILLIC)  # negative control
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_predict_reads_utf8_lines_skips_blank_ones_and_says_what_it_cut() -> None:
     text = f"{STORM}\r\n\n   \n{CYRILLIC}\n{LONG_TEXT}\nlast line without its end"
@@ -192,6 +194,7 @@ def without_rounding(figures: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in figures.items() if name != "loss"}
 
 
+@pytest.mark.slow
 def test_one_rank_counts_what_the_runs_two_ranks_counted() -> None:
     figures, result = evaluated(1), chapters.small_run().result
     assert figures["rows"] == 101

@@ -441,6 +441,7 @@ def test_one_rank_fails_alone_and_launch_names_it_with_file_and_line(
     assert "closed" in met.lower() or "reset" in met.lower(), met
 
 
+@pytest.mark.slow
 def test_a_failing_rank_whose_group_is_busy_reports_before_it_leaves(
     start: Start, tmp_path: pathlib.Path
 ) -> None:

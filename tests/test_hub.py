@@ -141,6 +141,7 @@ def test_for_a_model_the_way_out_is_another_preset(
     assert "newswire" not in error
 
 
+@pytest.mark.slow
 def test_a_hub_that_is_silent_or_drips_is_given_up_within_ten_seconds(
     tmp_path: Path,
 ) -> None:

@@ -131,6 +131,7 @@ def test_ctrl_c_during_the_imports_is_quiet() -> None:
     assert not done.run_folder.exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_training_ends_every_rank_and_leaves_intact_checkpoints() -> None:
     done = interrupted_at(one_is_saved, ctrl_c)
     check_quiet_end(done, code=130)

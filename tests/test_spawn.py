@@ -24,7 +24,13 @@ posix_only = pytest.mark.skipif(
 )
 # A run either has POSIX's signal masks or, as on Windows, has not.
 both_systems = pytest.mark.parametrize(
-    "env", [{}, {"RANK_LIKE_WINDOWS": "1"}], ids=["posix", "like_windows"]
+    "env",
+    [
+        pytest.param({}, id="posix"),
+        pytest.param(
+            {"RANK_LIKE_WINDOWS": "1"}, id="like_windows", marks=pytest.mark.slow
+        ),
+    ],
 )
 INTERRUPTED = "Interrupted. What had been saved before is intact."
 
@@ -139,6 +145,7 @@ def test_an_error_of_every_rank_is_shown_once_with_its_cure_and_exit_code_2(
     check_nothing_is_left(program, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_report_longer_than_a_pipes_buffer_arrives(start_ranks: StartRanks) -> None:
     program = start_ranks("raise_much")
     assert program.exit_code(timeout_s=10) == 1
@@ -157,6 +164,7 @@ def test_a_killed_rank_is_the_cause_not_those_who_noticed_it(
     check_nothing_is_left(program, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_rank_that_leaves_with_an_exit_code_ends_the_run(
     start_ranks: StartRanks,
 ) -> None:
@@ -186,6 +194,7 @@ def test_ctrl_c_at_work_ends_all_quietly_with_130(
     check_nothing_is_left(program, tmp_path)
 
 
+@pytest.mark.slow
 @posix_only
 def test_ctrl_c_while_the_ranks_still_import_ends_all_quietly_with_130(
     start_ranks: StartRanks, tmp_path: pathlib.Path
@@ -240,6 +249,7 @@ def test_a_second_impatient_ctrl_c_does_not_stop_the_cleaning_up(
     program.seconds_until_nothing_is_left(timeout_s=0.5)
 
 
+@pytest.mark.slow
 @posix_only
 def test_a_rank_that_ignores_the_request_to_end_is_ended_by_force(
     start_ranks: StartRanks, tmp_path: pathlib.Path

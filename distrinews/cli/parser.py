@@ -45,6 +45,8 @@ def run(arguments: Sequence[str]) -> int:
     """
     args = parser().parse_args(arguments)
     handler: Callable[[argparse.Namespace], int | None] = args.handler
+    # WHY: `evaluate` sends its arguments to the ranks, and pickle refuses a lambda.
+    del args.handler
     return handler(args) or 0
 
 

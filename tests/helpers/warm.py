@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.process
 import os
 import pathlib
 import runpy
 import sys
+import threading
 import types
 from collections.abc import Callable, Sequence
 from multiprocessing.context import ForkServerProcess
@@ -31,6 +33,9 @@ IMPORTED = (
     *("transformers.models.distilbert.modeling_distilbert", "distrinews.dist"),
     *("distrinews.sync", "distrinews.checkpoint", "distrinews.training.corpus"),
 )
+
+
+_STARTING = threading.Lock()
 
 
 def _process(target: Callable[..., None], *args: Any, name: str) -> ForkServerProcess:
@@ -101,7 +106,11 @@ def program(
     """Start a script with its arguments; its output goes to two files."""
     files = (str(folder), str(out), str(err))
     process = _process(_be_program, env, list(words), *files, name=words[0])
-    process.start()
+    # WHY: a start first asks every child whether it has ended, and an exit code can be
+    # read only once. Two threads that read it at once gave one of them 255.
+    with _STARTING:
+        process.start()
+        multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]
     return process
 
 
