@@ -124,7 +124,8 @@ def build(
                 "length": [len(row) for row in ids],
             })
         )
-    return Job(net, splits, *built, settings, ranks)
+    train, validation = built
+    return Job(net, splits, train, validation, settings, ranks)
 
 
 def checksum(ids: Sequence[int]) -> int:

@@ -159,7 +159,7 @@ def fabric_loop(job: Job) -> int:
     Source: lightning.ai/docs/fabric, "Convert PyTorch code to Fabric", "DDPStrategy".
     """
     from lightning_fabric import Fabric
-    from lightning_fabric.strategies import DDPStrategy
+    from lightning_fabric.strategies.ddp import DDPStrategy
     from transformers import DataCollatorWithPadding, get_linear_schedule_with_warmup
     from transformers.trainer_pt_utils import LengthGroupedSampler
 

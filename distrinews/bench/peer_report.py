@@ -75,8 +75,8 @@ def reading_shares(
         work that ranks with narrower batches wait for.
 
     Examples:
-        >>> reading_shares([[8, 4], [6, 2]], num_tokens=18)
-        {'padding_share': 0.1, 'waiting_share': 0.16666666666666663}
+        >>> reading_shares([[8, 4], [4, 8]], num_tokens=18)
+        {'padding_share': 0.25, 'waiting_share': 0.25}
     """
     steps = list(zip(*batch_places, strict=True))
     computed = sum(map(sum, steps))

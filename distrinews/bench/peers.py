@@ -165,7 +165,8 @@ def flags(settings: DistributedSettings) -> list[str]:
         >>> flags(DistributedSettings(train_rows=99, seed=3, deterministic=True))
         ['--train-rows', '99', '--seed', '3', '--deterministic']
     """
-    defaults, words = DistributedSettings(), []
+    defaults = DistributedSettings.model_validate({})
+    words: list[str] = []
     for name in DistributedSettings.model_fields:
         value = getattr(settings, name)
         if name not in RUN_FIELDS and value != getattr(defaults, name):
@@ -263,7 +264,7 @@ def _run_program(name: str, recipe: PeerSettings) -> dict[str, Any]:
                 page="benchmark-peers",
             )
         if report.exists():
-            return files.read_json(report) | {"wall_s": wall_s}
+            return {**files.read_json(report), "wall_s": wall_s}
         result = files.read_json(pathlib.Path(folder) / "peer" / "result.json")
         return {
             "wall_s": wall_s,

@@ -31,7 +31,7 @@ import pathlib
 import sys
 import tempfile
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as torch_dist
@@ -43,6 +43,10 @@ from distrinews.dist import process_group
 from distrinews.errors import MissingGradientError, SetupError
 from distrinews.sync import sparse_embedding
 from distrinews.sync.wrappers import wrap_ddp
+
+if TYPE_CHECKING:
+    # WHY there: torch.distributed offers it, and its types do not say so.
+    from torch._C._distributed_c10d import GradBucket
 
 __all__ = ["ddp_in_shared_memory"]
 
@@ -164,9 +168,7 @@ class _SharedGradients:
             engine.queue_callback(self._finish_backward)
         self._missing.discard(name)
 
-    def average(
-        self, bucket: torch_dist.GradBucket
-    ) -> torch.futures.Future[torch.Tensor]:
+    def average(self, bucket: GradBucket) -> torch.futures.Future[torch.Tensor]:
         """Write a bucket where all ranks can read it; promise its mean."""
         gradients = bucket.buffer()
         end = self._num_bytes + gradients.nbytes

@@ -54,14 +54,14 @@ def large_embeddings(
         >>> list(large_embeddings(net))
         ['0.weight']
     """
-    uses = Counter(param for _, param in net.named_parameters(remove_duplicate=False))
+    uses = Counter(id(p) for _, p in net.named_parameters(remove_duplicate=False))
     return {
         f"{name}.weight".lstrip("."): module
         for name, module in net.named_modules()
         if isinstance(module, nn.Embedding)
         and module.num_embeddings >= min_rows
         and module.weight.requires_grad
-        and uses[module.weight] == 1
+        and uses[id(module.weight)] == 1
     }
 
 
