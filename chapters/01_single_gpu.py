@@ -86,7 +86,7 @@ def train(ranks: dist.Ranks, settings: TrainSettings) -> None:
     # --8<-- [end:loop]
 
     # 3. Test once on the best epoch, export, classify three headlines ------------
-    report.finish(run, net=net, splits=splits)
+    report.finish(run, state=state, splits=splits)
 
 
 def main() -> None:

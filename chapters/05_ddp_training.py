@@ -104,7 +104,7 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
             run.save(state)
 
     # 5. Test once on the best epoch, export, classify three headlines ------------
-    report.finish(run, net=net, splits=splits)
+    report.finish(run, state=state, splits=splits)
 
 
 def main() -> None:

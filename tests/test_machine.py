@@ -238,3 +238,42 @@ def test_a_thread_that_gives_way_stands_behind_its_process(number: int) -> None:
     of_thread, of_process = map(int, done.stdout.split())
     assert of_process == min(19, os.getpriority(os.PRIO_PROCESS, 0) + number)
     assert of_thread == min(19, of_process + machine.NICE_INCREMENT)
+
+
+# Allocates and frees as a step of training does, and counts what Linux had to clear.
+COUNT_PAGE_FAULTS = """
+import resource, sys, torch
+from distrinews import dist
+from distrinews.system import machine
+
+def step():
+    tensors = [torch.ones(1_000_000) for _ in range(20)]  # 4 MB each, all written
+
+def faults_per_step():
+    step()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        step()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 5
+
+print(faults_per_step())  # negative control: as a process begins
+with dist.setup():
+    print(faults_per_step())
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not machine.keep_freed_memory(),
+    reason="only glibc can be told to keep what is freed",
+)
+def test_a_rank_reuses_the_memory_that_it_freed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT_PAGE_FAULTS],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    before, after = map(int, done.stdout.split())
+    pages_of_the_tensors = 20 * 4_000_000 // os.sysconf("SC_PAGE_SIZE")
+    assert before > pages_of_the_tensors / 2
+    assert after < before / 100

@@ -47,7 +47,9 @@ def bert() -> BertModel:
 @pytest.fixture(scope="module")
 def net() -> DistilBertForSequenceClassification:
     torch.manual_seed(0)
-    return model.build("minilm", dropout=0.1, vocabulary_size=30522).eval()
+    return model.build(
+        "minilm", dropout=0.1, vocabulary_size=30522, whole_last_layer=True
+    ).eval()
 
 
 def states(body: torch.nn.Module) -> torch.Tensor:

@@ -33,7 +33,7 @@ import torch.distributed as torch_dist
 
 from distrinews.dist import spawn
 from distrinews.errors import SetupError
-from distrinews.system import console, gpus
+from distrinews.system import console, gpus, machine
 
 __all__ = [
     "STORE_VARIABLE",
@@ -162,6 +162,8 @@ def setup(*, timeout_s: float = TIMEOUT_S) -> Generator[Ranks, None, None]:
         Cost: one rendezvous; nothing per step. CUDA tensors travel by nccl when every
         rank of this machine has a GPU of its own for which torch has kernels;
         everything else travels by gloo. A GPU without kernels is named in a warning.
+        Without a GPU the process keeps the memory that it frees, for its next step
+        (`distrinews.system.machine.keep_freed_memory`).
 
     Source: https://docs.pytorch.org/docs/stable/distributed.html, "Initialization".
 
@@ -185,6 +187,8 @@ def setup(*, timeout_s: float = TIMEOUT_S) -> Generator[Ranks, None, None]:
         # WHY before the first collective: without it every rank allocates on GPU 0,
         # and nccl stops with "Duplicate GPU detected".
         torch.cuda.set_device(device)
+    if device.type == "cpu":
+        machine.keep_freed_memory()
     if "RANK" in os.environ:
         spawn.exit_when_orphaned(_remove_store)
     if world_size > 1:

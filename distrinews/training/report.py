@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from distrinews import dist, model
+from distrinews.checkpoint import TrainingState
 from distrinews.data.labels import LABEL_NAMES
 from distrinews.metrics import ClassificationMetrics, evaluation
 from distrinews.system import files, machine
@@ -58,20 +59,25 @@ def print_summary(run: Run, *, net: PreTrainedModel, splits: Splits) -> None:
     )
 
 
-def finish(run: Run, *, net: PreTrainedModel, splits: Splits) -> None:
+def finish(run: Run, *, state: TrainingState, splits: Splits) -> None:
     """Test the best epoch once, export it, let it answer, and write the result.
 
     Collective: every rank must call it.
 
     Args:
         run: The run, trained.
-        net: The bare model.
+        state: What was trained. Its optimizer is emptied: no step follows.
         splits: The data.
 
     Raises:
         OutputError: Export or result could not be written. On every rank.
     """
     run.log.close()
+    # WHY: AdamW's two means of each gradient are twice the model. Export, and the model
+    # that is opened from it, would come on top.
+    state.optimizer.state.clear()
+    machine.return_freed_memory()
+    net: Any = state.net
     run.load_best(net)
     with run.phase("test"):
         test_metrics = evaluation.evaluate(net, splits.test, run.ranks, title="test")
