@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 @pytest.mark.endurance
 @pytest.mark.timeout(3700)
-@pytest.mark.parametrize("what", ["averaging", "balance", "peers", "trace"])
+@pytest.mark.parametrize("what", ["averaging", "balance", "limit", "peers", "trace"])
 def test_five_rounds_end_with_a_record_of_five_rounds(
     what: str, tmp_path: pathlib.Path
 ) -> None:

@@ -195,14 +195,16 @@ def table(result: Mapping[str, Mapping[str, Any]]) -> str:
         >>> gaps = {"torch_ddp": 0.0, "both": 0.0}
         >>> result = figures({"torch_ddp": slow, "both": fast}, gaps)
         >>> print(table(result).splitlines()[3][30:])
-        | 2 ms | 0.50x (0.50 to 0.50)    | 0%     | 0.0e+00    |
+        | 2 ms | 0.50x (0.50 to 0.50)    | not measured    | 0%     | 0.0e+00    |
     """
-    lines = [["way", "step", "by torch DDP (interval)", "spread", "difference"]]
+    head = "way,step,by torch DDP (interval),by no averaging,spread,difference"
+    lines = [head.split(",")]
     for name, row in result.items():
         lines.append([
             TITLES[name],
             f"{row['median_ms']:.0f} ms",
-            ratio_to_ddp(result, name),
+            _ratio(result, name, "torch_ddp"),
+            _ratio(result, name, "unsynced"),
             f"{row['spread']:.0%}",
             f"{row['max_abs_diff']:.1e}",
         ])
@@ -224,11 +226,18 @@ def ratio_to_ddp(result: Mapping[str, Mapping[str, Any]], name: str) -> str:
         >>> ratio_to_ddp(figures({"torch_ddp": slow, "both": fast}, {}), "both")
         '0.50x (0.50 to 0.50)'
     """
-    if name == "torch_ddp":
+    return _ratio(result, name, "torch_ddp")
+
+
+def _ratio(result: Mapping[str, Mapping[str, Any]], name: str, other: str) -> str:
+    """A variant's time by another's in the same rounds, in words; "1" for itself."""
+    if name == other:
         return "1"
+    if other not in result:
+        return "not measured"
     row = result[name]
     # WHY from the rounds: files from before the interval was kept hold them, too.
-    ratio, interval = timing.ratio_of_rows(row, result["torch_ddp"])
+    ratio, interval = timing.ratio_of_rows(row, result[other])
     return timing.ratio_text(ratio, interval, num_rounds=row["num_rounds"])
 
 
@@ -251,10 +260,12 @@ def saved_text(result: Mapping[str, Mapping[str, Any]]) -> str:
     """
     if UNSYNCED[1] not in result:
         return ""
-    (saved, _), (computing, computes_less) = (
+    (saved, saves), (computing, computes_less) = (
         _difference_ms(result, *pair)
         for pair in (("torch_ddp", "touched_rows"), UNSYNCED)
     )
+    if not saves:
+        return f"Touched rows save nothing that was measured ({saved}) of a step."
     if not computes_less:
         return (
             f"Touched rows save {saved} of a step. Without averaging they save nothing "

@@ -21,7 +21,7 @@ from typing import Any
 
 from distrinews.bench import timing
 
-__all__ = ["code_lines", "parts", "reading_shares", "summarise", "table"]
+__all__ = ["code_lines", "parts", "ratio", "reading_shares", "summarise", "table"]
 
 TITLES = {
     "ours": "chapter 05",
@@ -134,7 +134,7 @@ def table(result: Mapping[str, Mapping[str, Any]], *, num_rows: int) -> str:
             lines.append([
                 TITLES[name],
                 f"{row['samples_per_s']:.1f}",
-                "1" if name == REFERENCE else _ratio(result[REFERENCE], row),
+                "1" if name == REFERENCE else ratio(result[REFERENCE], row),
                 _losses(row),
                 f"{row['padding_share']:.0%}",
                 f"{row['waiting_share']:.0%}",
@@ -164,8 +164,8 @@ def parts(result: Mapping[str, Mapping[str, Any]]) -> str:
             steps = [row, *(result[part] for part in CHAIN)]
             lines.append([
                 TITLES[name],
-                *(_ratio(after, before) for before, after in itertools.pairwise(steps)),
-                _ratio(steps[-1], row),
+                *(ratio(after, before) for before, after in itertools.pairwise(steps)),
+                ratio(steps[-1], row),
             ])
     return timing.draw_table(lines)
 
@@ -176,11 +176,24 @@ def _losses(row: Mapping[str, Any]) -> str:
     return f"{row['loss']:.3f} ({min(losses):.3f} to {max(losses):.3f})"
 
 
-def _ratio(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """How many samples per second the first has for one of the other, by round."""
+def ratio(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """Say how many samples per second one contender has for one of another's.
+
+    Args:
+        ours: What `summarise` returned for it.
+        theirs: The same for the other, of the same rounds.
+
+    Returns:
+        The median of the rounds' ratios with its interval, or "no difference".
+
+    Examples:
+        >>> slow, fast = ({"rounds": [{"samples_per_s": s}] * 5} for s in (10.0, 15.0))
+        >>> ratio(fast, slow)
+        '1.50x (1.50 to 1.50)'
+    """
     pairs = list(zip(ours["rounds"], theirs["rounds"], strict=True))
-    ratio, interval = timing.median_and_interval([
+    median, interval = timing.median_and_interval([
         our_round["samples_per_s"] / their_round["samples_per_s"]
         for our_round, their_round in pairs
     ])
-    return timing.ratio_text(ratio, interval, num_rounds=len(pairs))
+    return timing.ratio_text(median, interval, num_rounds=len(pairs))

@@ -31,7 +31,16 @@ from distrinews.config.settings import BenchmarkSettings
 from distrinews.dist import Ranks
 from distrinews.training import corpus
 
-__all__ = ["PARTS", "floor_ms", "measure", "measure_step", "part_of", "run", "table"]
+__all__ = [
+    "PARTS",
+    "floor_ms",
+    "measure",
+    "measure_step",
+    "part_of",
+    "run",
+    "sentence",
+    "table",
+]
 
 MATRICES = "matrix products"
 # Part -> beginnings of the names of torch's operators; the first part that fits.
@@ -199,6 +208,27 @@ def table(result: Mapping[str, Mapping[str, Any]]) -> str:
     return timing.draw_table(lines)
 
 
+def sentence(result: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say how far a rank that computes alone is from the floor.
+
+    Args:
+        result: What `measure` returned.
+
+    Returns:
+        One sentence.
+
+    Examples:
+        >>> text = sentence({"one_rank": {"floor_ms": 300.0, "step_ms": 400.0}})
+        >>> text.partition("; ")[2]
+        'its step takes 400 ms, 1.33 times as long.'
+    """
+    floor, step = result["one_rank"]["floor_ms"], result["one_rank"]["step_ms"]
+    return (
+        f"One rank alone: its matrix products need at least {floor:.0f} ms on this "
+        f"core; its step takes {step:.0f} ms, {step / floor:.2f} times as long."
+    )
+
+
 def run(ranks: Ranks, settings: BenchmarkSettings) -> None:
     """Measure, print, and write the record if one was asked for.
 
@@ -210,6 +240,5 @@ def run(ranks: Ranks, settings: BenchmarkSettings) -> None:
     """
     splits = corpus.load(settings)
     result = measure(splits, ranks, settings=settings)
-    results.print_and_save(
-        settings, "limit", table(result), figures=result, ranks=ranks
-    )
+    texts = (table(result), sentence(result))
+    results.print_and_save(settings, "limit", *texts, figures=result, ranks=ranks)

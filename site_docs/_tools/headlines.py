@@ -20,6 +20,7 @@ from distrinews.bench import (
     averaging,
     grad_sync,
     length_balance,
+    peer_report,
     scaling,
     timing,
     trace_overhead,
@@ -127,10 +128,9 @@ def _training_rows() -> list[tuple[str, str, str]]:
     balance, averaged, fit = (
         _read(name)["figures"] for name in ("balance", "averaging", "calibration")
     )
-    rungs, job = ladder(), _read("independent")["main_job"]
+    rungs, peers = ladder(), _read("peers")["figures"]
     bits = averaged["both"]["max_abs_diff"] == rungs["overlapped"]["max_abs_diff"] == 0
     same_bits = ", same bits" if bits else ""
-    rates = job["samples_per_s"]
     return [
         (
             "batches balanced by length against shuffled ones, real AG News, 32 and 16 "
@@ -160,13 +160,20 @@ def _training_rows() -> list[tuple[str, str, str]]:
             scaling.speedup_text(_read("scaling")["figures"], "strong")
             + ": here DDP does not pay, and chapter 06 says why",
         ),
-        (
-            "chapter 05, as started, against Hugging Face's Trainer as it comes, and "
-            f"grouped by length, samples/s ({rates['chapter_05']} against "
-            f"{rates['trainer']} and {rates['trainer_grouped']})",
-            "benchmarks/peers.md#as-a-user-starts-them",
-            " and ".join(f"{ratio:.2f}x" for ratio in job["ratio"].values())
-            + f": {job['num_rounds']} rounds, measured independently, no interval yet",
+        *(
+            (
+                f"{peer_report.TITLES[name]}, as started, against Hugging Face's "
+                "Trainer as it comes, and grouped by length, samples/s "
+                f"({peers[name]['samples_per_s']:.1f} against "
+                f"{peers['trainer']['samples_per_s']:.1f} and "
+                f"{peers['trainer_grouped']['samples_per_s']:.1f})",
+                "benchmarks/peers.md#as-a-user-starts-them",
+                " and ".join(
+                    peer_report.ratio(peers[name], peers[peer])
+                    for peer in ("trainer", "trainer_grouped")
+                ),
+            )
+            for name in ("ours", "ours_shared")
         ),
         (
             "a step's time, predicted from a short calibration, "

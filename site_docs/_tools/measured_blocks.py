@@ -18,6 +18,7 @@ from distrinews.bench import (
     length_balance,
     peer_report,
     scaling,
+    step_limit,
     timing,
     trace_overhead,
 )
@@ -116,6 +117,11 @@ def _trace(record: dict[str, Any]) -> str:
 def _peers(record: dict[str, Any]) -> str:
     num_rows = record["settings"]["validation_rows"]
     return peer_report.table(record["figures"], num_rows=num_rows)
+
+
+def _limit(record: dict[str, Any]) -> str:
+    shown = record["figures"]
+    return f"{step_limit.table(shown)}\n\n{step_limit.sentence(shown)}"
 
 
 def _data(record: dict[str, Any]) -> str:
@@ -244,7 +250,9 @@ VIEWS: dict[str, Callable[[dict[str, Any]], str]] = {
     "data": _data,
     "engines": measure_engines.table,
     "lighthouse": _lighthouse,
+    "limit": _limit,
     "peers": _peers,
+    "peers parts": lambda record: peer_report.parts(record["figures"]),
     "prediction many_ranks": _many_ranks,
     "prediction sources": _sources,
     "prediction t4": _t4,
@@ -259,7 +267,7 @@ VIEWS: dict[str, Callable[[dict[str, Any]], str]] = {
 
 # WHY: a two-rank step of minilm has another time on each page that shows one.
 STEP_NOTES = dict.fromkeys(
-    ("averaging", "calibration", "scaling", "trace"),
+    ("averaging", "calibration", "limit", "scaling", "trace"),
     " Other pages show other runs: compare times within this table only.",
 )
 

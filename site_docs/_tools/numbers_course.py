@@ -11,7 +11,6 @@ import records
 from exercise_pictures import TRACES
 from number_tables import table, text
 
-from distrinews.bench.timing import draw_table
 from distrinews.course.sheets import EXERCISES, ExerciseSheet, exercise_names
 
 # The captured run -> processes, batches.
@@ -103,28 +102,6 @@ def exercise_trace_origin() -> str:
         f"cores, torch {env['packages']['torch']}. It shows an order, and is no "
         "measurement of speed: the first all-reduces of a process also connect it to "
         "the others.</small>"
-    )
-
-
-@text
-def independent_main_job() -> str:
-    """Chapter 05 beside the Trainer, each as a user starts it."""
-    job = records.record("independent")["main_job"]
-    titles = {
-        "chapter_05": "chapter 05",
-        "trainer": "Trainer, as it comes",
-        "trainer_grouped": "Trainer, grouped by length",
-    }
-    lines = [["what was started", "samples/s", "chapter 05 by it"]]
-    for name, rate in job["samples_per_s"].items():
-        ratio = job["ratio"].get(name)
-        lines.append([titles[name], f"{rate:g}", f"{ratio:.2f}x" if ratio else "1"])
-    return (
-        f"{draw_table(lines)}\n\nMeasured independently, as started: "
-        f"{job['num_rounds']} rounds, {job['train_rows']:,} AG News rows, "
-        f"{job['num_cores']} cores, {job['num_ranks']} ranks, {job['preset']}, "
-        f"{job['rows_per_rank']} rows a rank. This is {job['num_rounds']} rounds and "
-        "no interval yet (independent.json)."
     )
 
 

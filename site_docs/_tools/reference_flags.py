@@ -38,6 +38,7 @@ MEASUREMENTS: dict[str, type[BaseModel]] = {
     "balance": settings.BenchmarkSettings,
     "calibrate": calibration_plan.CalibrationSettings,
     "data": DataPathSettings,
+    "limit": settings.BenchmarkSettings,
     "peers": peers.PeerSettings,
     "predict": PredictionSettings,
     "trace": settings.BenchmarkSettings,
@@ -53,7 +54,7 @@ MODELS: tuple[tuple[type[BaseModel], str], ...] = (
     (
         settings.BenchmarkSettings,
         "`chapters/06_ddp_benchmark.py`, `python -m distrinews benchmark` averaging, "
-        "balance and trace",
+        "balance, limit and trace",
     ),
     (peers.PeerSettings, "`python -m distrinews benchmark peers`"),
     (DataPathSettings, "`python -m distrinews benchmark data`"),
