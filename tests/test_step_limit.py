@@ -1,4 +1,4 @@
-"""Proofs for a step against the machine's limit: the parts add up, and name the right one."""
+"""Proofs for a step against the limit: the parts add up, and name the right one."""
 
 from __future__ import annotations
 
