@@ -249,7 +249,7 @@ def _weights(run: pathlib.Path) -> torch.Tensor:
     from safetensors.torch import load_file
 
     newest = sorted((run / "checkpoints").glob("step-*"))[-1]
-    tensors = load_file(newest / "model.safetensors")
+    tensors = load_file(newest / "weights.safetensors")
     return torch.cat([tensors[name].flatten().float() for name in sorted(tensors)])
 
 

@@ -73,7 +73,7 @@ class PeerSettings(BenchmarkSettings):
 
     Examples:
         >>> PeerSettings().train_rows, PeerSettings(quick=True).num_rounds
-        (1803, 1)
+        (1203, 1)
     """
 
     quick: CliImplicitFlag[bool] = Field(
@@ -89,7 +89,7 @@ class PeerSettings(BenchmarkSettings):
         "seed each time [rounds]",
     )
     fewer_train_rows: int = Field(
-        523, gt=0, description="train_rows of each round's shorter run [rows]"
+        363, gt=0, description="train_rows of each round's shorter run [rows]"
     )
     validation_rows: int | None = Field(
         203, gt=0, description="rows that each counts by its own evaluation [rows]"
@@ -100,7 +100,7 @@ class PeerSettings(BenchmarkSettings):
     def _few_rows(cls, values: Any) -> Any:
         # WHY 203: no number of ranks but 7 and 29 divides it, so that padding shows.
         if isinstance(values, dict):
-            defaults = {"train_rows": 1803, "test_rows": 500}
+            defaults = {"train_rows": 1203, "test_rows": 500}
             defaults |= QUICK if values.get("quick") else {}
             for name, rows in defaults.items():
                 if values.get(name) is None:
