@@ -39,6 +39,7 @@ def test_all_libraries_do_the_same_work_and_ours_counts_every_row_once(
         *words,
         *("--fewer-train-rows", few, "--train-rows", many),
         folder=tmp_path,
+        timeout_s=550,  # sixteen programs
     )
     figures = results.read(path, kind="peers")["figures"]
     assert set(figures) == {*peers.CONTENDERS, *peers.PARTS}

@@ -237,7 +237,7 @@ def _one_round(
         reports[1].pop("batch_places"), num_tokens=reports[1].pop("num_tokens")
     )
     speed = {"samples_per_s": num_rows / seconds, "wall_s": wall_s}
-    return speed | shares | reports[1]
+    return reports[1] | shares | speed
 
 
 def _run_program(name: str, recipe: PeerSettings) -> dict[str, Any]:

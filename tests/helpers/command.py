@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def call(
-    *words: object, folder: pathlib.Path, expect: int = 0
+    *words: object, folder: pathlib.Path, expect: int = 0, timeout_s: float = 220
 ) -> subprocess.CompletedProcess[str]:
     """Run `python WORDS`; fail with all its output unless the exit code is `expect`."""
     done = subprocess.run(
@@ -22,7 +22,7 @@ def call(
         env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"},
         capture_output=True,
         encoding="utf-8",
-        timeout=220,
+        timeout=timeout_s,
         check=False,
     )
     assert done.returncode == expect, done.stdout + done.stderr
