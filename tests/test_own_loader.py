@@ -225,10 +225,12 @@ def test_after_a_forgotten_set_epoch_a_whole_epoch_follows_and_may_be_saved(
     sampler.state_at(4 * STEPS_PER_EPOCH)
 
 
+# torchdata 0.11 calls what torch 2.13 has deprecated.
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
 @pytest.mark.parametrize("accumulation_steps", [1, 2])
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_torchdatas_stateful_loader_goes_on_after_what_was_trained(
-    accumulation_steps: int, num_workers: int
+    tmp_path: Path, accumulation_steps: int, num_workers: int
 ) -> None:
     stateful = pytest.importorskip(
         "torchdata.stateful_dataloader", reason="torchdata is not installed"
@@ -240,18 +242,22 @@ def test_torchdatas_stateful_loader_goes_on_after_what_was_trained(
             Rows(), batch_sampler=sampler, num_workers=num_workers
         )
 
+    def own_state(loader: Any) -> checkpoint.TrainingState:
+        net = nn.Linear(1, 1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        return checkpoint.TrainingState(net, optimizer, extra={"loader": loader})
+
     def rows_of(batches: Iterator[Any]) -> list[list[int]]:
         return [numbers.tolist() for numbers, _ in batches]
 
-    for rank, done in itertools.product((0, 1), (1, 7)):
+    for rank, done in ((0, 1), (1, 7)):
         whole = rows_of(new_loader(rank))
         first = new_loader(rank)
         begun = iter(first)
         trained = rows_of(itertools.islice(begun, done))
-        saved = json.loads(json.dumps(first.state_dict()["_sampler_iter_yielded"]))
-        assert saved == done or num_workers  # it reads ahead only with workers
         second = new_loader(rank)
-        second.load_state_dict(first.state_dict())
+        checkpoint.save(tmp_path / str(rank), own_state(first), step=done)
+        checkpoint.restore(tmp_path / str(rank), own_state(second))
         assert trained + rows_of(second) == whole
         assert len(whole) == STEPS_PER_EPOCH * accumulation_steps
 
@@ -270,7 +276,7 @@ class Stream(IterableDataset[int]):
 
 
 @pytest.mark.parametrize("drop_last", [False, True])
-@pytest.mark.parametrize("num_workers", [0, 1, 3])
+@pytest.mark.parametrize("num_workers", [0, 1, 2])
 @pytest.mark.parametrize("num_rows", [0, 1, 24, 29])
 def test_each_row_of_a_stream_goes_to_one_worker_of_one_rank(
     num_rows: int, num_workers: int, drop_last: bool

@@ -94,7 +94,9 @@ def save(
     with dist.raise_together():
         sections = state.collect()
         trees = {n: encoding.encode(sections[n], name=n) for n in SHARED_SECTIONS}
-        digests = {n: _digest(tree) for n, (tree, _) in trees.items()}
+        digests = {n: _digest(tree) for n, (tree, _) in trees.items() if n != "extra"}
+        for name, tree in trees["extra"][0].items():
+            digests[f"extra[{name!r}]"] = _digest(tree)
     gathered = dist.gather_objects((digests, random_states()))
     _check_same_on_all_ranks([digests for digests, _ in gathered])
     with dist.raise_together():
