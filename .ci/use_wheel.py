@@ -69,18 +69,15 @@ def train(ranks: dist.Ranks, run: pathlib.Path) -> None:
         NUM_ROWS, ranks, global_batch_size=GLOBAL_BATCH_SIZE, seed=1
     )
     state = checkpoint.TrainingState(net, optimizer, scheduler, sampler)
-    newest = checkpoint.latest(run / "checkpoints")
-    first = checkpoint.load_training(newest, state)["step"] if newest else 0
+    first = checkpoint.restore(run / "checkpoints", state)
     for step, batch in enumerate(sampler, start=first + 1):
         optimizer.zero_grad()
         F.cross_entropy(net(inputs[batch]), labels[batch]).backward()
         sync.average_gradients(net)
         optimizer.step()
         scheduler.step()
-        sampler.advance(GLOBAL_BATCH_SIZE)
         if step == SAVED_STEP:
-            progress = {"step": step, "best_step": step}
-            checkpoint.save(run / "checkpoints", state, progress=progress)
+            checkpoint.save(run / "checkpoints", state, step=step, best_step=step)
     sync.assert_replicas_equal(net)
     counts = metrics.ClassificationMetrics(CLASSES)
     for rows in sharding.evaluation_batches([1] * NUM_ROWS, ranks, batch_size=16):

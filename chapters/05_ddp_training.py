@@ -72,7 +72,7 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
     while run.step < plan.last_step and not run.stopped_early:
         # --8<-- [start:one-gradient]
         # 3. One gradient --------------------------------------------------------
-        sampler.set_epoch(run.step // plan.steps_per_epoch)  # a new order each epoch
+        sampler.start_at_step(run.step)  # each epoch has its own order
         work = training.by_step(sampler, accumulation_steps=settings.accumulation_steps)
         for micro_batches in run.steps(work, plan=plan):  # up to the next pause
             optimizer.zero_grad()
@@ -89,7 +89,6 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
             clip_grad_norm_(net.parameters(), settings.max_gradient_norm)
             optimizer.step()  # local: same weights, same gradient, same step
             scheduler.step()
-            sampler.advance(settings.global_batch_size)  # rows trained, over all ranks
             # WHY not behind `if ranks.is_main`: it sums over all ranks now and then.
             run.end_step(scheduler)
         # --8<-- [end:one-gradient]

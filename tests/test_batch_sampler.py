@@ -6,6 +6,7 @@ import itertools
 import random
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,6 +106,11 @@ def test_each_row_comes_once_in_an_epoch_but_for_the_declared_rest() -> None:
     assert left_out[0] != left_out[1] != left_out[2], "other rows each epoch"
 
 
+def shuffled(lengths: list[int], ranks: Ranks, **kept: Any) -> ShuffledBatchSampler:
+    return ShuffledBatchSampler(len(lengths), ranks, **kept)
+
+
+@pytest.mark.parametrize("new", [LengthBalancedBatchSampler, shuffled])
 @pytest.mark.parametrize(
     ("num_rows", "sizes"),
     [
@@ -113,22 +119,17 @@ def test_each_row_comes_once_in_an_epoch_but_for_the_declared_rest() -> None:
         (111, [32, 32, 47]),
         (112, [32, 32, 32, 16]),  # half a batch is
         (20, [20]),
-        (0, []),
     ],
 )
 def test_with_drop_last_off_every_row_comes_once_and_counts_differ_by_one(
-    num_rows: int, sizes: list[int]
+    new: Callable[..., ShuffledBatchSampler], num_rows: int, sizes: list[int]
 ) -> None:
     for world_size in (1, 2, 4):
         parts = []
         for rank in range(world_size):
-            sampler = LengthBalancedBatchSampler(
-                LENGTHS[:num_rows],
-                rank_of(rank, world_size),
-                global_batch_size=SIZE,
-                seed=0,
-                drop_last=False,
-            )
+            kept = {"global_batch_size": SIZE, "seed": 0, "drop_last": False}
+            ranks = rank_of(rank, world_size)
+            sampler = new(LENGTHS[:num_rows], ranks, **kept)
             parts.append(list(sampler))
             assert len(parts[-1]) == len(sampler) == sampler.steps_per_epoch
         together = list(zip(*parts, strict=True))
@@ -141,12 +142,20 @@ def test_with_drop_last_off_every_row_comes_once_and_counts_differ_by_one(
         assert everything == list(range(num_rows))
 
 
+@pytest.mark.parametrize(("num_rows", "drops"), [(0, False), (0, True), (31, True)])
+def test_an_epoch_without_a_step_is_refused(num_rows: int, drops: bool) -> None:
+    with pytest.raises(SettingsError, match=f"{num_rows} rows are no step of 32"):
+        ShuffledBatchSampler(
+            num_rows, rank_of(0, 1), global_batch_size=SIZE, seed=0, drop_last=drops
+        )
+
+
 def test_kept_rows_that_could_leave_a_rank_without_one_are_refused() -> None:
     with pytest.raises(SettingsError, match="drop_last=False") as caught:
         LengthBalancedBatchSampler(
             LENGTHS, rank_of(0, 4), global_batch_size=4, seed=0, drop_last=False
         )
-    assert caught.value.fix.startswith("--global-batch-size 8")
+    assert caught.value.fix.startswith("a global batch size of 8")
 
 
 # --- Going on after a stop ------------------------------------------------------
@@ -159,6 +168,8 @@ def test_after_any_step_any_number_of_ranks_goes_on_without_a_gap(
     lengths = LENGTHS[:300]
     whole = [rows_of([rows]) for rows in balanced(rank_of(0, 1), lengths=lengths)]
     first = balanced(rank_of(1, 2), lengths=lengths)
+    position = first.state_dict()
+    batches = iter(first)
     world_size, accumulation_steps = after
     for done in range(len(whole) + 1):
         parts = []
@@ -168,9 +179,9 @@ def test_after_any_step_any_number_of_ranks_goes_on_without_a_gap(
                 accumulation_steps=accumulation_steps,
                 lengths=lengths,
             )
-            second.load_state_dict(first.state_dict())
+            second.load_state_dict(position)
             second.set_epoch(0)
-            assert len(second) == (len(whole) - done) * accumulation_steps
+            assert len(second) == len(whole) * accumulation_steps  # of an epoch
             local_batches = list(second)
             parts.append([
                 local_batches[i : i + accumulation_steps]
@@ -180,12 +191,13 @@ def test_after_any_step_any_number_of_ranks_goes_on_without_a_gap(
             rows_of([r for p in step for r in p]) for step in zip(*parts, strict=True)
         ]
         assert left == whole[done:]
-        first.advance(SIZE)
+        next(batches, None)
+        position = first.state_dict()
 
 
 def test_half_a_global_batch_is_no_place_to_go_on_from() -> None:
     sampler = balanced(rank_of(0, 2))
-    sampler.advance(SIZE // 2)
+    sampler.start_at(epoch=0, consumed_rows=SIZE // 2)
     with pytest.raises(SettingsError, match="no whole number of global batches"):
         next(iter(sampler))
 
@@ -325,7 +337,7 @@ def test_who_meets_whom_changes_from_epoch_to_epoch() -> None:
 def test_each_epoch_has_its_own_batches_and_a_forgotten_set_epoch_has_not() -> None:
     sampler = balanced(rank_of(0, 1))
     first, forgotten = list(sampler), list(sampler)
-    assert first == forgotten  # negative control: nothing raises
+    assert first == forgotten  # negative control
     sampler.set_epoch(1)
     assert not {tuple(sorted(b)) for b in first} & {tuple(sorted(b)) for b in sampler}
 
@@ -362,7 +374,7 @@ def test_a_batch_that_does_not_divide_by_ranks_and_pieces_is_an_error() -> None:
         SettingsError, match="2 ranks of 3 micro-batches each"
     ) as caught:
         per_rank_batch_size(32, world_size=2, accumulation_steps=3)
-    assert caught.value.fix == "--global-batch-size 30"
+    assert caught.value.fix.startswith("a global batch size of 30 ")
     with pytest.raises(SettingsError, match="does not divide"):
         ShuffledBatchSampler(10, rank_of(0, 3), global_batch_size=8, seed=0)
 

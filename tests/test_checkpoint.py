@@ -62,11 +62,14 @@ class Trainer:
             self.scheduler.step()
 
     def save(self, root: Path, *, step: int, best_step: int = 0, keep: int = 2) -> None:
-        progress = {"step": step, "best_step": best_step, "best_accuracy": 0.1 + 0.2}
-        checkpoint.save(root, self.training_state(), progress=progress, keep=keep)
+        state = self.training_state()
+        checkpoint.save(root, state, step=step, best_step=best_step, keep=keep)
 
     def training_state(self) -> checkpoint.TrainingState:
-        return checkpoint.TrainingState(self.net, self.optimizer, self.scheduler)
+        extra = {"best_accuracy": 0.1 + 0.2}
+        return checkpoint.TrainingState(
+            self.net, self.optimizer, self.scheduler, extra=extra
+        )
 
     def everything(self) -> torch.Tensor:
         """Weights, AdamW's moments, learning rate and the next random number."""
@@ -97,14 +100,16 @@ def stop_and_go_on(ranks: dist.Ranks, out: Path) -> None:
 
     resumed = Trainer(ranks)
     resumed.train(range(1))  # it has been somewhere else: all of it must come back
-    newest = checkpoint.latest(root)
-    progress = checkpoint.load_training(newest, resumed.training_state())  # type: ignore[arg-type]
+    resumed_state = resumed.training_state()
+    resumed_state.extra["best_accuracy"] = -1.0
+    checkpoint.restore(root, resumed_state)
+    newest = root / f"step-{STEPS_BEFORE:08d}"
     resumed.train(AFTER)
     got, random_numbers = resumed.everything(), torch.rand(3)
 
     # Negative controls: one part of the state is left out.
     without_rng = Trainer(ranks)
-    checkpoint.load_training(newest, without_rng.training_state())  # type: ignore[arg-type]
+    checkpoint.load_training(newest, without_rng.training_state())
     training.seed_dropout(SETTINGS.seed, ranks=ranks)
     without_rng.train(AFTER)
     without_optimizer = Trainer(ranks)
@@ -112,7 +117,7 @@ def stop_and_go_on(ranks: dist.Ranks, out: Path) -> None:
     training_state = dataclasses.replace(
         without_optimizer.training_state(), optimizer=fresh_optimizer
     )
-    checkpoint.load_training(newest, training_state)  # type: ignore[arg-type]
+    checkpoint.load_training(newest, training_state)
     without_optimizer.train(AFTER)
     torch.save(
         {
@@ -120,7 +125,7 @@ def stop_and_go_on(ranks: dist.Ranks, out: Path) -> None:
             "got": got,
             "no_noise": without_rng.everything(),
             "no_optimizer": without_optimizer.everything(),
-            "state": progress,
+            "state": [resumed_state.step, resumed_state.extra["best_accuracy"]],
             "random": random_numbers,
         },
         out / f"{ranks.rank}.pt",
@@ -142,8 +147,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(
     for result in results:
         assert result["want"].dtype == torch.float64  # holds float32 and bytes exactly
         assert torch.equal(result["want"], result["got"])
-        state = {"step": 3, "best_step": 0, "best_accuracy": 0.1 + 0.2}
-        assert result["state"] == state
+        assert result["state"] == [3, 0.1 + 0.2]
 
 
 def test_without_random_state_or_optimizer_it_is_another_run(
@@ -200,15 +204,17 @@ def test_there_is_no_pickle_in_a_checkpoint_and_no_wrapper_in_its_names(
     assert all(name.startswith("module.") for name in wrapped)
 
 
-# As written by version 0.1.0 before the library had rooms (commit dae6371).
-KEYS = {"optimizer", "scheduler", "sampler", "settings", "run"}
+KEYS = {
+    *("format", "step", "best_step", "settings"),
+    *("weights", "optimizer", "scheduler", "sampler", "extra", "fits", "random"),
+}
 SAMPLER_KEYS = {
     *("kind", "num_rows", "global_batch_size", "seed", "pool_batches", "drop_last"),
-    *("epoch", "consumed_rows"),
+    *("epoch", "consumed_rows", "accumulation_steps"),
 }
 
 
-def test_a_checkpoint_has_the_keys_that_older_ones_have(tmp_path: Path) -> None:
+def test_a_checkpoint_has_the_keys_of_its_format(tmp_path: Path) -> None:
     """A checkpoint made before a renaming must resume after it."""
     trainer = Trainer(ALONE)
     trainer.train(range(1))
@@ -216,26 +222,37 @@ def test_a_checkpoint_has_the_keys_that_older_ones_have(tmp_path: Path) -> None:
         [3, 5] * 8, ALONE, global_batch_size=4, seed=0
     )
     state = dataclasses.replace(trainer.training_state(), sampler=sampler)
-    checkpoint.save(tmp_path, state, progress={"step": 1, "best_step": 0})
+    checkpoint.save(tmp_path, state, step=1)
     [folder] = tmp_path.glob("step-*")
     record = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     assert set(record) == KEYS
     assert set(record["optimizer"]) == {"param_groups", "state"}
     assert set(record["sampler"]) == SAMPLER_KEYS
-    assert record["run"] == {"step": 1, "best_step": 0}
-    assert set(load_file(folder / "random.safetensors")) == {"cpu.0"}
+    assert [record[name] for name in ("format", "step", "best_step")] == [2, 1, None]
+    drawn = {"0.torch", "0.python.1", "0.numpy.1"}
+    assert set(load_file(folder / "random.safetensors")) == drawn
     moments = set(load_file(folder / "optimizer.safetensors"))
-    assert {"0.step", "0.exp_avg", "0.exp_avg_sq"} <= moments
+    assert {"state.0.step", "state.0.exp_avg", "state.0.exp_avg_sq"} <= moments
 
 
-def test_a_checkpoint_with_another_key_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        ('"sampler":', '"position":', "does not fit this run"),
+        ('"format": 2', '"format": 3', "has format 3, and this version"),
+    ],
+)
+def test_a_checkpoint_with_another_key_or_format_is_refused(
+    tmp_path: Path, was: str, now: str, said: str
+) -> None:
     """Negative control: a renamed key would not go unnoticed."""
     trainer = Trainer(ALONE)
     trainer.save(tmp_path, step=1)
     [folder] = tmp_path.glob("step-*")
     text = (folder / "state.json").read_text(encoding="utf-8")
-    (folder / "state.json").write_text(text.replace('"run":', '"progress":'), "utf-8")
-    with pytest.raises(CheckpointError, match="does not fit this run"):
+    assert was in text
+    (folder / "state.json").write_text(text.replace(was, now), "utf-8")
+    with pytest.raises(CheckpointError, match=said):
         checkpoint.load_training(folder, trainer.training_state())
 
 
@@ -413,7 +430,7 @@ def test_a_save_that_fails_leaves_the_older_ones_and_no_draft(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "write_manifest", full)
+    monkeypatch.setattr(checkpoint.folders, "write_manifest", full)
     with pytest.raises(OutputError, match="No space left"):
         trainer.save(tmp_path, step=3)
     assert sorted(path.name for path in tmp_path.iterdir()) == [

@@ -47,10 +47,11 @@ def new_state(width: int = 3) -> checkpoint.TrainingState:
 def two_checkpoints(root: Path) -> None:
     training_state = new_state()
     for step in (1, 2):
-        training_state.net(torch.ones(1, 3)).sum().backward()
+        training_state.model(torch.ones(1, 3)).sum().backward()
         training_state.optimizer.step()
+        assert training_state.scheduler is not None
         training_state.scheduler.step()
-        checkpoint.save(root, training_state, progress={"step": step, "best_step": 1})
+        checkpoint.save(root, training_state, step=step, best_step=1)
 
 
 # --- Accidents ------------------------------------------------------------------
@@ -156,7 +157,7 @@ def test_400_accidents_are_noticed_and_the_checkpoint_before_is_taken(
             found = checkpoint.latest(root)
         assert found == root / "step-00000001", (number, damage.__name__)
         assert "step-00000002 is damaged" in caplog.text, (number, damage.__name__)
-        assert checkpoint.load_training(found, new_state())["step"] == 1
+        assert checkpoint.load_training(found, new_state()) == 1
         shutil.rmtree(root)
 
 
@@ -165,7 +166,7 @@ def test_undamaged_the_newest_is_taken(tmp_path: Path) -> None:
     two_checkpoints(tmp_path)
     found = checkpoint.latest(tmp_path)
     assert found == tmp_path / "step-00000002"
-    assert checkpoint.load_training(found, new_state())["step"] == 2
+    assert checkpoint.load_training(found, new_state()) == 2
 
 
 # --- Forgeries: the manifest fits -----------------------------------------------
@@ -205,7 +206,7 @@ def other_name(folder: Path, rng: random.Random) -> None:
 
 def parameter_too_many(folder: Path, rng: random.Random) -> None:
     def change(content: dict[str, Any]) -> None:
-        content[f"{rng.randrange(4, 99)}.exp_avg"] = torch.zeros(2)
+        content[f"state.{rng.randrange(4, 99)}.exp_avg"] = torch.zeros(2)
 
     tensors(folder, "optimizer", change)
 
@@ -221,7 +222,9 @@ def short_noise(folder: Path, rng: random.Random) -> None:
     tensors(
         folder,
         "random",
-        lambda content: content.update({"cpu.0": torch.zeros(size, dtype=torch.uint8)}),
+        lambda content: content.update({
+            "0.torch": torch.zeros(size, dtype=torch.uint8)
+        }),
     )
 
 
@@ -240,19 +243,19 @@ def no_json(folder: Path, rng: random.Random) -> None:
 
 
 def part_missing(folder: Path, rng: random.Random) -> None:
-    name = rng.choice(("optimizer", "scheduler", "run"))
-    state(folder, lambda content: content.pop(name) and None)
+    names = ("weights", "optimizer", "scheduler", "sampler", "extra", "fits", "random")
+    state(folder, lambda content: content.pop(rng.choice(names)) and None)
 
 
 def part_of_another_kind(folder: Path, rng: random.Random) -> None:
-    name = rng.choice(("optimizer", "scheduler", "run"))
-    value = rng.choice([7, [], "x", None, [1, 2], {"state": []}])
+    name = rng.choice(("weights", "optimizer", "scheduler", "sampler", "fits", "step"))
+    value = rng.choice([-7, [], "x", [1, 2], {"state": []}, {"~": 1}])
     state(folder, lambda content: content.update({name: value}))
 
 
 def no_step(folder: Path, rng: random.Random) -> None:
     value = rng.choice([-1, "2", None, 2.5, True, [2]])
-    state(folder, lambda content: content["run"].update({"step": value}))
+    state(folder, lambda content: content.update({"step": value}))
 
 
 def other_schedule(folder: Path, rng: random.Random) -> None:

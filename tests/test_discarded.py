@@ -78,6 +78,7 @@ def take_steps(
                 logits = replica(micro_batch(step, part, ranks.rank))
                 (logits.square().mean() / accumulation_steps).backward()
         state.optimizer.step()
+        assert state.scheduler is not None
         state.scheduler.step()
 
 
@@ -96,19 +97,16 @@ def gap_after_resume(
     )
     replica, state = begin(ranks, discards=discards, **options)
     go_on(replica, state, steps=range(stop_at))
-    progress = {"step": stop_at, "best_step": stop_at}
-    checkpoint.save(folder, state, progress=progress)
+    checkpoint.save(folder, state, step=stop_at, best_step=stop_at)
     go_on(replica, state, steps=range(stop_at, NUM_STEPS))
-    undisturbed = copy.deepcopy(state.net.state_dict())
+    undisturbed = copy.deepcopy(state.model.state_dict())
 
     replica, state = begin(ranks, discards=discards, **options)
-    newest = checkpoint.latest(folder)
-    assert newest is not None
-    assert checkpoint.load_training(newest, state)["step"] == stop_at
+    assert checkpoint.restore(folder, state) == stop_at
     go_on(replica, state, steps=range(stop_at, NUM_STEPS))
     return max(
         float((tensor - undisturbed[name]).abs().max())
-        for name, tensor in state.net.state_dict().items()
+        for name, tensor in state.model.state_dict().items()
     )
 
 

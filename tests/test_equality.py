@@ -74,7 +74,7 @@ def train(
     optimizer = training.build_optimizer(net, settings=chosen)
     scheduler = training.build_scheduler(optimizer, settings=chosen, plan=plan)
     for step in range(num_steps):
-        sampler.set_epoch(step // plan.steps_per_epoch)
+        sampler.start_at_step(step)
         micro_batches = next(
             training.by_step(sampler, accumulation_steps=accumulation_steps)
         )
@@ -91,7 +91,6 @@ def train(
         clip_grad_norm_(net.parameters(), chosen.max_gradient_norm)
         optimizer.step()
         scheduler.step()
-        sampler.advance(chosen.global_batch_size)
     return {name: tensor.detach() for name, tensor in net.named_parameters()}
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from distrinews.dist.failures import (
     Began,
+    Left,
     Report,
     _exit_code_in_words,
     raise_root_cause,
@@ -64,6 +65,7 @@ def test_a_silent_death_comes_before_every_report() -> None:
             hanging=(),
             locations={},
             began={},
+            left={},
             failed_at_s=0.0,
         )
 
@@ -73,7 +75,13 @@ def test_an_error_with_a_cure_is_raised_as_it_is() -> None:
     failure = Report(0, 1.0, error, "", "", "")
     with pytest.raises(DataError) as caught:
         raise_root_cause(
-            [failure], {0: 2}, hanging=(1,), locations={}, began={}, failed_at_s=0.0
+            [failure],
+            {0: 2},
+            hanging=(1,),
+            locations={},
+            began={},
+            left={},
+            failed_at_s=0.0,
         )
     assert caught.value is error
 
@@ -82,8 +90,58 @@ def test_a_closed_output_is_a_broken_pipe_for_the_program_to_judge() -> None:
     failure = report(0, 1.0, "BrokenPipeError: [Errno 32] Broken pipe (program.py:1)")
     with pytest.raises(BrokenPipeError):
         raise_root_cause(
-            [failure], {0: 1}, hanging=(), locations={}, began={}, failed_at_s=0.0
+            [failure],
+            {0: 1},
+            hanging=(),
+            locations={},
+            began={},
+            left={},
+            failed_at_s=0.0,
         )
+
+
+# --- A rank that left without an error ----------------------------------------------
+
+RETURNED = {1: Left("it returned from train", 5.0)}
+
+
+def test_a_rank_that_left_before_the_others_is_blamed_and_not_those_it_left() -> None:
+    error = died({0: 1, 1: 0}, report(0, 6.0, CLOSED), left=RETURNED)
+    assert error.what == (
+        "rank 1 left early and without an error: it returned from train. "
+        "rank 0 waited for it (program.py:0)."
+    )
+    assert "trace 0" in error.__notes__[0]  # nothing of theirs is lost
+    # nccl does not notice that a rank has left: the others wait until the timeout.
+    timed_out = died({0: 1, 1: 0}, report(0, 600.0, TIMED_OUT), left=RETURNED)
+    assert timed_out.what == error.what
+    aborted = died({0: -6, 1: 0}, left=RETURNED)
+    assert aborted.what.endswith("it returned from train. rank 0 waited for it.")
+
+
+def test_of_two_ranks_that_left_the_first_is_blamed() -> None:
+    left = RETURNED | {2: Left("it called sys.exit(0) (own.py:9 in train)", 4.0)}
+    what = died({0: 1, 1: 0, 2: 0}, report(0, 6.0, CLOSED), left=left).what
+    assert what.startswith("rank 2 left early and without an error: it called sys.exit")
+
+
+def test_a_rank_that_had_finished_is_not_blamed_for_anothers_own_failure() -> None:
+    """Negative controls: an error of its own, a death, a rank that hangs elsewhere."""
+    own = died({0: 1, 1: 0}, report(0, 6.0, BAD_ROW), left=RETURNED)
+    assert own.what.startswith("rank 0 raised ValueError: bad row")
+    killed = died({0: 1, 1: 0, 2: -9}, report(0, 6.0, CLOSED), left=RETURNED)
+    assert killed.what.startswith("rank 2 was killed by SIGKILL")
+    elsewhere = {"hanging": (2,), "r2": "(program.py:7 in sleep)", "left": RETURNED}
+    hung = died({0: 1, 1: 0}, report(0, 6.0, TIMED_OUT), **elsewhere)  # type: ignore[arg-type]
+    assert hung.what.startswith("rank 2 is at (program.py:7 in sleep)")
+    early = died({0: -6, 1: 0}, left=RETURNED, waited_s=9.0)  # a CUDA error of its own
+    assert early.what.startswith("rank 0 was killed by SIGABRT")
+
+
+def test_an_exit_is_named_by_its_call() -> None:
+    exit_3 = report(1, 2.0, "sys.exit('no socket') (own.py:9 in train)")
+    what = cause(report(0, 2.1, CLOSED), exit_3)
+    assert what == "rank 1 called sys.exit('no socket') (own.py:9 in train)."
 
 
 # --- A rank that ended without a report --------------------------------------------
@@ -96,6 +154,7 @@ def died(
     began: tuple[int, ...] = (0, 1, 2),
     backend: str = "nccl",
     waited_s: float = 601.0,
+    left: dict[int, Left] | None = None,
     **lines: str,
 ) -> RankFailedError:
     locations = {int(name[1:]): where for name, where in lines.items()}
@@ -106,6 +165,7 @@ def died(
             hanging=hanging,
             locations=locations,
             began={rank: Began(backend, timeout_s=600, at_s=7.0) for rank in began},
+            left=left or {},
             failed_at_s=7.0 + waited_s,
         )
     return caught.value

@@ -109,7 +109,7 @@ def larger_batch() -> float:
 
 def rows_left() -> float:
     before = sharding.ShardSampler(2432, Ranks(0, 0, 2, CPU), seed=0)
-    before.advance(10 * 32)
+    before.start_at(epoch=0, consumed_rows=10 * 32)
     after = sharding.ShardSampler(2432, Ranks(3, 3, 4, CPU), seed=0)
     after.load_state_dict(before.state_dict())
     return len(list(after))

@@ -112,13 +112,21 @@ def test_each_epoch_has_its_own_order_and_other_rows_left_out() -> None:
     assert set().union(*first) != set().union(*second)
 
 
-def test_a_forgotten_set_epoch_repeats_the_order_of_the_first() -> None:
-    """Negative control: nothing raises, every epoch is the same."""
-    sampler = ShardSampler(64, rank_of(0, 2), seed=3)
-    first, second = list(sampler), list(sampler)
-    assert first == second
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_forgotten_set_epoch_repeats_the_order_of_the_first_and_rank_0_warns(
+    rank: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    sampler = ShardSampler(64, rank_of(rank, 2), seed=3)
+    first = list(sampler)
+    assert caplog.text == ""
+    assert list(sampler) == first
+    assert ("epoch 0 is read again" in caplog.text) == (rank == 0)
+    caplog.clear()
     sampler.set_epoch(1)
     assert list(sampler) != first
+    assert caplog.text == ""  # negative control
+    sampler.set_epoch(0)
+    assert ("set_epoch(0) after epoch 1" in caplog.text) == (rank == 0)
 
 
 def test_ranks_with_different_seeds_would_read_rows_twice_and_others_never() -> None:
@@ -161,11 +169,9 @@ def test_after_a_stop_any_number_of_ranks_reads_what_is_left_and_nothing_else(
         for rank in range(world_size):
             ranks = rank_of(rank, world_size)
             sampler = ShardSampler(num_rows, ranks, seed=5, drop_last=drop_last)
-            sampler.set_epoch(2)
-            sampler.advance(consumed)
-            local_rows = list(sampler)
-            assert len(local_rows) == len(sampler)
+            sampler.start_at(epoch=2, consumed_rows=consumed)
             padding.add(sampler.num_padding)
+            local_rows = list(sampler)
             read += local_rows
         alone = ShardSampler(num_rows, rank_of(0, 1), seed=5)
         alone.set_epoch(2)
@@ -181,8 +187,7 @@ def test_after_a_stop_any_number_of_ranks_reads_what_is_left_and_nothing_else(
 
 def test_a_position_goes_from_two_ranks_to_three_and_keeps_its_epoch() -> None:
     two = ShardSampler(30, rank_of(0, 2), seed=5)
-    two.set_epoch(4)
-    two.advance(12)
+    two.start_at(epoch=4, consumed_rows=12)
     three = ShardSampler(30, rank_of(1, 3), seed=5)
     three.load_state_dict(two.state_dict())
     three.set_epoch(4)  # as every run does: it must not send it back to the start
@@ -190,14 +195,15 @@ def test_a_position_goes_from_two_ranks_to_three_and_keeps_its_epoch() -> None:
     whole.set_epoch(4)
     assert list(three) == list(whole)[12:][1::3]
     three.set_epoch(5)
-    assert three.consumed_rows == 0
+    assert three.state_dict()["consumed_rows"] == 0
 
 
 def test_reading_is_not_training() -> None:
-    """Reading ahead, as a DataLoader does, moves no position."""
-    sampler = ShardSampler(30, rank_of(0, 1), seed=5)
-    assert len(list(sampler)) == 30
-    assert sampler.state_dict()["consumed_rows"] == 0
+    """Reading ahead, as a DataLoader does, moves no checkpoint's position."""
+    sampler = ShuffledBatchSampler(32, rank_of(0, 2), global_batch_size=4, seed=5)
+    assert len(list(sampler)) == 8
+    assert sampler.state_at(3)["consumed_rows"] == 3 * 4
+    assert sampler.state_dict()["consumed_rows"] == 32  # for a loader's own state
 
 
 @pytest.mark.parametrize("other", [{"num_rows": 31}, {"seed": 6}, {"shuffle": False}])
@@ -209,7 +215,8 @@ def test_a_position_in_another_order_is_refused_and_changes_nothing(
     [name] = other
     with pytest.raises(SettingsError, match=f"{name} was "):
         sampler.load_state_dict(state | {"consumed_rows": 3})
-    assert (sampler.epoch, sampler.consumed_rows) == (0, 0)
+    position = sampler.state_dict()
+    assert (position["epoch"], position["consumed_rows"]) == (0, 0)
 
 
 @pytest.mark.parametrize("place", [None, -1, 1.5, "3", True, [3]])
@@ -277,5 +284,5 @@ def test_a_batch_that_does_not_divide_is_an_error_whose_cure_works(
 ) -> None:
     with pytest.raises(SettingsError, match=f"{size} rows does not .* {ranks}") as e:
         sharding.per_rank_batch_size(size, world_size=ranks)
-    assert e.value.fix == f"--global-batch-size {instead}"
+    assert e.value.fix.startswith(f"a global batch size of {instead} ")
     assert sharding.per_rank_batch_size(instead, world_size=ranks) == instead // ranks

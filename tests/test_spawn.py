@@ -6,15 +6,20 @@ tenths of a second. `test_dist.py` repeats the main cases with real collectives.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pathlib
 import signal
 import sys
 import time
+import types
 from collections.abc import Callable
 
 import pytest
 from helpers.running import HELPERS, Program, is_running, wait_until
+
+from distrinews.dist import spawn
+from distrinews.errors import SetupError
 
 PROGRAM = HELPERS / "process_program.py"
 Start = Callable[..., Program]
@@ -168,10 +173,112 @@ def test_a_killed_rank_is_the_cause_not_those_who_noticed_it(
 def test_a_rank_that_leaves_with_an_exit_code_ends_the_run(
     start_ranks: StartRanks,
 ) -> None:
-    program = start_ranks("leave")
+    program = start_ranks("leave_at_once")
     assert program.exit_code(timeout_s=10) == 1
     assert "rank 1 ended with exit code 7" in program.err
     program.seconds_until_nothing_is_left(timeout_s=0.5)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("leave", "rank 1 called sys.exit(7) (process_program.py:{line} in leave)."),
+        (
+            "leave_quietly",
+            "rank 0 left early and without an error: it called sys.exit(0) "
+            "(process_program.py:{line} in leave_quietly). rank 1 waited for it",
+        ),
+        (
+            "return_early",
+            "rank 1 left early and without an error: it returned from return_early. "
+            "rank 0 waited for it (process_program.py:",
+        ),
+    ],
+)
+def test_a_rank_that_leaves_is_blamed_and_not_the_rank_that_lost_it(
+    start_ranks: StartRanks, tmp_path: pathlib.Path, function: str, said: str
+) -> None:
+    program = start_ranks(function)
+    assert program.exit_code() == 1
+    lines = PROGRAM.read_text(encoding="utf-8").splitlines()
+    begun = lines.index(f"def {function}(rank: int) -> None:")
+    number = next(
+        (n for n in range(begun, begun + 6) if "sys.exit(" in lines[n]), begun
+    )
+    assert f"A rank failed: {said.format(line=number + 1)}" in program.err
+    check_nothing_is_left(program, tmp_path)
+
+
+def test_ranks_that_all_leave_without_an_error_are_a_run_that_went_well(
+    start_ranks: StartRanks, tmp_path: pathlib.Path
+) -> None:
+    program = start_ranks("all_leave")
+    assert program.exit_code() == 0, program.err
+    assert program.err == ""
+    check_nothing_is_left(program, tmp_path)
+
+
+@pytest.mark.parametrize("chosen", [None, "spawn"])
+def test_what_a_rank_starts_is_started_as_in_the_program_that_started_the_rank(
+    start_ranks: StartRanks, tmp_path: pathlib.Path, chosen: str | None
+) -> None:
+    """DataLoader workers: forked on Linux, as under torchrun."""
+    env = {} if chosen is None else {"RANK_START_METHOD": chosen}
+    program = start_ranks("start_method", env=env)
+    assert program.exit_code() == 0, program.err
+    wanted = chosen or multiprocessing.get_all_start_methods()[0]
+    for rank in range(2):
+        assert (tmp_path / f"{rank}.txt").read_text(encoding="utf-8") == wanted
+
+
+# --- Functions that a new process could not import ------------------------------------
+
+
+def a_rank(rank: int) -> None:
+    """A function as it should be."""
+
+
+def nested() -> Callable[[int], None]:
+    def inner(rank: int) -> None:
+        """A function that is no name of its module."""
+
+    return inner
+
+
+def run(function: Callable[..., None], *args: object) -> None:
+    spawn.run_ranks(a_rank, function, *args, num_ranks=2, env={})
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda rank: None, r"<lambda> \(test_spawn.py:\d+\) is a lambda"),
+        (nested(), r"nested.<locals>.inner \(.*\) is defined inside a function"),
+    ],
+)
+def test_a_function_that_has_no_name_of_its_own_is_refused_with_the_cure(
+    function: Callable[..., None], said: str
+) -> None:
+    with pytest.raises(SetupError, match=said) as caught:
+        run(function)
+    assert "top level of the file" in caught.value.fix
+
+
+def test_a_function_from_a_notebook_cell_is_refused_with_the_cure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cell = types.ModuleType("__main__")  # like a kernel's: it has no file
+    exec("def train(ranks):\n    pass\n", vars(cell))  # noqa: S102  as a kernel does
+    monkeypatch.setitem(sys.modules, "__main__", cell)
+    with pytest.raises(SetupError, match="train is defined in no file") as caught:
+        run(cell.train)
+    assert "%%writefile train.py" in caught.value.fix
+
+
+def test_an_argument_that_does_not_pickle_is_named(tmp_path: pathlib.Path) -> None:
+    with (tmp_path / "open").open("w") as file:
+        with pytest.raises(SetupError, match="cannot be sent to them: .*TextIOWrapper"):
+            run(a_rank, file)
 
 
 # --- Ctrl-C and SIGTERM ---------------------------------------------------------

@@ -18,7 +18,14 @@ from typing import NoReturn
 
 from distrinews.errors import DistriNewsError, RankFailedError
 
-__all__ = ["Began", "Report", "raise_root_cause"]
+__all__ = [
+    "Began",
+    "Left",
+    "Report",
+    "is_consequence",
+    "left_early",
+    "raise_root_cause",
+]
 
 SIGABRT = 6  # Windows has no such signal
 # What Windows ends a process with, and what a reader should know of it. Source:
@@ -67,8 +74,24 @@ class Began:
 
 
 @dataclass(frozen=True)
+class Left:
+    """What a rank says when it leaves its function without an error.
+
+    Attributes:
+        how: In words, such as "it returned from train".
+        at_s: When, by `time.perf_counter`, or any clock that its reader shares.
+    """
+
+    how: str
+    at_s: float
+
+
+@dataclass(frozen=True)
 class Report:
-    """What a failing rank tells the process that started it."""
+    """What a failing rank tells the process that started it.
+
+    `summary` is what the rank raised, and where; for `sys.exit(3)` this call.
+    """
 
     rank: int
     failed_at_s: float
@@ -85,6 +108,7 @@ def raise_root_cause(
     hanging: Sequence[int],
     locations: Mapping[int, str],
     began: Mapping[int, Began],
+    left: Mapping[int, Left],
     failed_at_s: float,
 ) -> NoReturn:
     """Raise the one failure that explains the others.
@@ -95,6 +119,7 @@ def raise_root_cause(
         hanging: Ranks that are still running and have reported nothing.
         locations: Rank -> line that it executes, of the hanging ranks that answered.
         began: Rank -> its last word on that, of those that reached their function.
+        left: Rank -> how it left, of those that did so without an error.
         failed_at_s: When the first failure was seen, by `time.perf_counter`.
 
     Raises:
@@ -106,7 +131,7 @@ def raise_root_cause(
     # they report a closed connection. So: first a rank that died without a word, then
     # the earliest report. SIGABRT is less certain: nccl aborts ranks that are healthy.
     reported = {report.rank for report in reports}
-    has_own_failure = any(not _is_consequence(report) for report in reports)
+    has_own_failure = any(not is_consequence(report) for report in reports)
     for rank, code in sorted(ended.items()):
         if code != 0 and rank not in reported:
             word = began.get(rank, Began())
@@ -117,7 +142,11 @@ def raise_root_cause(
                 # CUDA error of its own. Before the timeout nobody can have waited.
                 if failed_at_s - word.at_s >= word.timeout_s:
                     _raise_if_abandoned(rank, hanging, locations)
+                    if left and not hanging:
+                        problem = left_early(left, f"rank {rank} waited for it")
+                        raise problem
             _raise_died(rank, code, has_begun=rank in began)
+    _raise_if_left_early(reports, left, hanging)
     _raise_hang(reports, hanging, locations)
     first = min(reports, key=lambda report: report.failed_at_s)
     if first.error is not None:
@@ -127,8 +156,9 @@ def raise_root_cause(
         broken = BrokenPipeError(f"rank {first.rank} raised {first.summary}.")
         broken.add_note(first.traceback_text)
         raise broken
+    verb = "called" if first.summary.startswith("sys.exit(") else "raised"
     failed = RankFailedError(
-        f"rank {first.rank} raised {first.summary}.",
+        f"rank {first.rank} {verb} {first.summary}.",
         why="the other ranks were stopped: they would have waited for it for ever.",
         fix=f"read the traceback of rank {first.rank} above; it failed first.",
         page="rank-failed",
@@ -137,19 +167,65 @@ def raise_root_cause(
     raise failed
 
 
+def left_early(left: Mapping[int, Left], waiting: str) -> RankFailedError:
+    """Make the error that blames the rank that left first, without an error of its own.
+
+    Args:
+        left: Rank -> how it left; at least one.
+        waiting: Who waited for it, and where, in words.
+
+    Returns:
+        The error.
+
+    Examples:
+        >>> left = {1: Left("it returned from train", 0.0)}
+        >>> left_early(left, "rank 0 waited").what
+        'rank 1 left early and without an error: it returned from train. rank 0 waited.'
+    """
+    rank = min(left, key=lambda rank: left[rank].at_s)
+    return RankFailedError(
+        f"rank {rank} left early and without an error: {left[rank].how}. {waiting}.",
+        why="a collective, and every backward of DDP is one, ends when every rank has "
+        "called it. A rank with fewer batches than the others leaves them in theirs.",
+        fix="give all ranks equally many steps (sharding.ShuffledBatchSampler, or "
+        "drop_last=True), and let all decide together when to stop: "
+        "stop = dist.broadcast_object(stop).",
+        page="uneven-batches",
+    )
+
+
+def _raise_if_left_early(
+    reports: Sequence[Report], left: Mapping[int, Left], hanging: Sequence[int]
+) -> None:
+    """If ranks failed only because another one had left, blame that one."""
+    if not left or not all(is_consequence(report) for report in reports):
+        return
+    if hanging and _has_timed_out(reports):
+        return  # they may have waited for those that are still somewhere else
+    first = min(reports, key=lambda report: report.failed_at_s)
+    waited = sorted(reports, key=_rank_of)
+    places = "; ".join(f"rank {r.rank} waited for it {r.location}" for r in waited)
+    failed = left_early(left, places)
+    failed.add_note(first.traceback_text)
+    raise failed
+
+
+def _has_timed_out(reports: Sequence[Report]) -> bool:
+    # gloo's own words, and those of the barrier that debugging puts before it.
+    timeout_words = ("timed out", "monitoredbarrier")
+    # WHY in any report: gloo closes the connection when it gives up, and the other end
+    # may report that before the rank whose time was up (seen on a busy machine).
+    return any(
+        words in report.summary.lower() for report in reports for words in timeout_words
+    )
+
+
 def _raise_hang(
     reports: Sequence[Report], hanging: Sequence[int], locations: Mapping[int, str]
 ) -> None:
     """If ranks gave up waiting, say for whom they waited, and where that rank is."""
     first = min(reports, key=lambda report: report.failed_at_s)
-    # gloo's own words, and those of the barrier that debugging puts before it.
-    timeout_words = ("timed out", "monitoredbarrier")
-    # WHY in any report: gloo closes the connection when it gives up, and the other end
-    # may report that before the rank whose time was up (seen on a busy machine).
-    has_timed_out = any(
-        words in report.summary.lower() for report in reports for words in timeout_words
-    )
-    if not (_is_consequence(first) and has_timed_out):
+    if not (is_consequence(first) and _has_timed_out(reports)):
         return  # somebody failed for another reason; that is the cause
     # WHY all of them: those who report a closed connection waited, too, until the first
     # one gave up and left.
@@ -187,10 +263,18 @@ def _rank_of(report: Report) -> int:
     return report.rank
 
 
-def _is_consequence(report: Report) -> bool:
-    """Whether a rank failed because another one had left or did not come."""
+def is_consequence(report: Report) -> bool:
+    """Say whether a rank failed because another one had left or did not come.
+
+    Args:
+        report: What it raised.
+
+    Returns:
+        True if its words are those of gloo or nccl about a lost peer.
+    """
     summary = report.summary.lower()
-    return report.error is None and any(words in summary for words in CONSEQUENCES)
+    is_own = report.error is not None or summary.startswith("sys.exit(")
+    return not is_own and any(words in summary for words in CONSEQUENCES)
 
 
 def _raise_if_abandoned(
@@ -235,9 +319,9 @@ def _raise_died(rank: int, code: int, *, has_begun: bool) -> NoReturn:
     if code > 0 and code not in WINDOWS_EXIT_CODES:
         raise RankFailedError(
             f"rank {rank} ended with {words} and left no traceback.",
-            why="something in its function ended the process: sys.exit, os._exit, or "
-            "on Windows abort() in compiled code (3) or another program, such as the "
-            "Task Manager (1). The other ranks were stopped.",
+            why="something in its function ended the process: os._exit, or on Windows "
+            "abort() in compiled code (3) or another program, such as the Task Manager "
+            "(1). The other ranks were stopped.",
             fix="raise an error instead of leaving; read the lines above.",
             page="rank-failed",
         )
@@ -245,8 +329,9 @@ def _raise_died(rank: int, code: int, *, has_begun: bool) -> NoReturn:
     raise RankFailedError(
         f"rank {rank} was killed by {words} and left no traceback.",
         why=f"{meaning} The other ranks were stopped.",
-        fix="read the lines above. If memory may have run out: --num-ranks 1 or a "
-        "smaller --global-batch-size, and close other programs.",
+        fix="read the lines above. If memory may have run out: fewer ranks, a smaller "
+        "batch (a chapter: --num-ranks 1, --global-batch-size), and close other "
+        "programs.",
         page="rank-killed",
     )
 

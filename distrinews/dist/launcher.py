@@ -49,12 +49,17 @@ def launch(
         timeout_s: How long a collective may wait for the other ranks.
 
     Raises:
-        SetupError: `num_ranks` is below 1.
+        SetupError: `num_ranks` is below 1; or a new process could not import `fn` (a
+            lambda, a nested function, a notebook cell), or an argument does not pickle.
         DistriNewsError: A rank raised one. Raised once, here.
         RankFailedError: A rank failed otherwise; says which one, where and how.
         KeyboardInterrupt: Ctrl-C; every rank has ended.
 
     Note:
+        DataLoader workers start as under torchrun: on Linux by fork, on Windows and
+        macOS by spawn. `multiprocessing.set_start_method` in your program, below
+        `if __name__ == "__main__":`, chooses for the ranks, too. When a rank is ended
+        by force, its workers notice within 5 s (torch's own watchdog).
         Each rank gets an equal part of this machine's cores as OpenMP threads, unless
         OMP_NUM_THREADS is set: two ranks with all cores each would fight for them.
 
@@ -66,7 +71,8 @@ def launch(
         raise SetupError(
             f"num_ranks is {num_ranks}.",
             why="without a rank nobody would train.",
-            fix="--num-ranks 1 for one process, --num-ranks 2 for two.",
+            fix="num_ranks=1 for one process, num_ranks=2 for two (a chapter: "
+            "--num-ranks 2).",
             page="settings",
         )
     if num_ranks == 1 or "RANK" in os.environ:
@@ -142,7 +148,7 @@ def _run_rank(
 ) -> None:
     """Worker entry point: join the group, then call `fn`."""
     os.environ["RANK"] = os.environ["LOCAL_RANK"] = str(rank)
-    with setup(timeout_s=timeout_s) as ranks, spawn.report_failure():
+    with setup(timeout_s=timeout_s) as ranks, spawn.report_failure(fn):
         fn(ranks, *args)
 
 

@@ -17,11 +17,13 @@ from __future__ import annotations
 import atexit
 import contextlib
 import faulthandler
+import json
 import logging
 import os
 import pathlib
 import shutil
 import threading
+import time
 import traceback
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -31,8 +33,8 @@ from typing import Any
 import torch
 import torch.distributed as torch_dist
 
-from distrinews.dist import spawn
-from distrinews.errors import SetupError
+from distrinews.dist import failures, spawn
+from distrinews.errors import RankFailedError, SetupError
 from distrinews.system import console, gpus, machine
 
 __all__ = [
@@ -152,6 +154,9 @@ def setup(*, timeout_s: float = TIMEOUT_S) -> Generator[Ranks, None, None]:
     Raises:
         SetupError: A group exists already, or the launcher's variables are unusable.
             On this rank only.
+        RankFailedError: Under torchrun, this rank lost a peer in a collective, and the
+            peer had said how it left: it failed, or called `sys.exit`, or had no work
+            left. On the ranks that lost it.
 
     Note:
         An error that leaves the block aborts the group, without waiting for the other
@@ -191,20 +196,122 @@ def setup(*, timeout_s: float = TIMEOUT_S) -> Generator[Ranks, None, None]:
         machine.keep_freed_memory()
     if "RANK" in os.environ:
         spawn.exit_when_orphaned(_remove_store)
+    words = None
     if world_size > 1:
-        _init_process_group(rank, world_size, device, timeout_s)
+        store = _init_process_group(rank, world_size, device, timeout_s)
+        if not spawn.has_starter():  # which would hear of it
+            words = LastWords(store, rank, world_size)
     try:
         yield Ranks(rank, local_rank=local_rank, world_size=world_size, device=device)
     except BaseException as error:
+        cause = words.of_failure(error) if words is not None else None
         has_left = isinstance(error, SystemExit) and error.code in (None, 0)
         if world_size > 1 and not has_left:
-            _leave_after_error(error)
+            _leave_after_error(cause or error)
         elif world_size > 1:
             torch_dist.destroy_process_group()
+        if cause is not None:
+            raise cause from None
         raise
+    if words is not None:
+        words.of_return()
     # WHY only here: to destroy a group is to wait for what is still under way in it.
     if world_size > 1:
         torch_dist.destroy_process_group()
+
+
+class LastWords:
+    """How each rank leaves its group, written into the store where they met.
+
+    Why: torchrun ends all ranks when one fails, and shows the tracebacks of those that
+    lost their peer beside that of the peer. A peer that left without an error shows
+    none at all.
+
+    Args:
+        store: torchrun's, which its agent keeps when ranks have ended.
+        rank: This one.
+        world_size: W.
+    """
+
+    def __init__(self, store: Any, rank: int, world_size: int) -> None:
+        self.store, self.rank, self.world_size = store, rank, world_size
+
+    def of_return(self) -> None:
+        """Say that this rank returned without an error."""
+        self._write("it came to the end of its function", is_failure=False)
+
+    def of_failure(self, error: BaseException) -> RankFailedError | None:
+        """Say how this rank fails; find the rank that it lost, if it lost one.
+
+        Args:
+            error: What leaves the block.
+
+        Returns:
+            The error to raise instead, with the first one's traceback as a note; None
+            if this rank's error is its own. torchrun's summary will show either.
+        """
+        cause = None
+        if isinstance(error, (Exception, SystemExit)):
+            word = spawn.report_of(self.rank, error)
+            if isinstance(word, failures.Left):
+                self._write(word.how, is_failure=False)
+                return None
+            if failures.is_consequence(word):
+                cause = self._who_left(word)
+            else:
+                self._write(word.summary, is_failure=True)
+        _tell_torchrun(cause or error)
+        return cause
+
+    def _write(self, how: str, *, is_failure: bool) -> None:
+        word = {"how": how, "at_s": time.time(), "is_failure": is_failure}
+        with contextlib.suppress(Exception):  # the agent is gone
+            self.store.set(f"left/{self.rank}", json.dumps(word))
+
+    def _who_left(self, lost: failures.Report) -> RankFailedError | None:
+        """The error that names the rank which left before a peer was lost."""
+        words: dict[int, dict[str, Any]] = {}
+        with contextlib.suppress(Exception):  # the agent is gone
+            for rank in range(self.world_size):
+                if self.store.check([f"left/{rank}"]):
+                    words[rank] = json.loads(self.store.get(f"left/{rank}"))
+        waiting = f"rank {self.rank} waited for it {lost.location}"
+        failed = sorted(
+            (word["at_s"], rank) for rank, word in words.items() if word["is_failure"]
+        )
+        if failed:
+            rank = failed[0][1]
+            cause = RankFailedError(
+                f"rank {rank} failed: {words[rank]['how']}. {waiting}.",
+                why="a collective ends when every rank has called it.",
+                fix=f"read the traceback of rank {rank}; it failed first.",
+                page="rank-failed",
+            )
+        elif words:
+            left = {
+                rank: failures.Left(word["how"], word["at_s"])
+                for rank, word in words.items()
+            }
+            cause = failures.left_early(left, waiting)
+        else:
+            return None  # it was killed, or did not come: torchrun knows its exit code
+        cause.add_note(lost.traceback_text)
+        return cause
+
+
+def _tell_torchrun(error: BaseException) -> None:
+    """Write an error to where torchrun's summary takes it from, as its `@record` does.
+
+    Source: `record` in torch/distributed/elastic/multiprocessing/errors, torch 2.13.
+    """
+    if "TORCHELASTIC_ERROR_FILE" in os.environ:
+        with contextlib.suppress(Exception):  # the summary is shorter then
+            from torch.distributed.elastic.multiprocessing import errors
+
+            try:
+                raise error
+            except BaseException as raised:
+                errors.get_error_handler().record_exception(raised)
 
 
 def _leave_after_error(error: BaseException) -> None:
@@ -325,21 +432,23 @@ def set_timeout(timeout_s: float) -> None:
 
 def _init_process_group(
     rank: int, world_size: int, device: torch.device, timeout_s: float
-) -> None:
-    """Make the process group; returns when all ranks have arrived."""
+) -> Any:
+    """Make the process group when all ranks have arrived; return their store."""
     on_gpu = device.type == "cuda"
     timeout = timedelta(seconds=timeout_s)
+    store = _rendezvous_store(rank, world_size, timeout)
     torch_dist.init_process_group(
         # Both at once: CUDA gradients travel by nccl, counts and votes by gloo on the
         # CPU, so that asking "did anyone fail?" never waits for a GPU.
         backend="cpu:gloo,cuda:nccl" if on_gpu else "gloo",
-        store=_rendezvous_store(rank, world_size, timeout),
+        store=store,
         rank=rank,
         world_size=world_size,
         timeout=timeout,
         device_id=device if on_gpu else None,
     )
     spawn.report_began("nccl" if on_gpu else "gloo", timeout_s=timeout_s)
+    return store
 
 
 def _rendezvous_store(rank: int, world_size: int, timeout: timedelta) -> Any:

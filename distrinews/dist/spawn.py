@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -26,13 +27,15 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from distrinews.dist import failures, stacks
-from distrinews.errors import DistriNewsError
+from distrinews.errors import DistriNewsError, SetupError
 from distrinews.system import console
 from distrinews.system.signals import cleanup_on_signal, defer_signals
 
 __all__ = [
     "exit_when_orphaned",
+    "has_starter",
     "is_reported",
+    "report_of",
     "report_began",
     "report_failure",
     "run_ranks",
@@ -64,6 +67,8 @@ def run_ranks(
         env: Environment variables that the new processes see from their first line.
 
     Raises:
+        SetupError: A new process could not find the function by importing it, or an
+            argument does not survive pickling. Nothing was started, or it has ended.
         DistriNewsError: A rank raised one; it is raised here again, once.
         RankFailedError: A rank raised anything else, or died without a word. Names
             the rank that failed first and carries its traceback as a note.
@@ -71,13 +76,21 @@ def run_ranks(
 
     Note:
         Each process is a fresh interpreter ("spawn"), the only way that exists on
-        Windows and the only safe way once CUDA or threads are in use.
+        Windows and the only safe way once CUDA or threads are in use. Processes that a
+        rank starts itself, such as DataLoader workers, start as they would in this
+        program: on Linux by fork, unless `multiprocessing.set_start_method` said
+        otherwise here.
 
     Examples:
         Needs a file of its own, because spawned processes import it:
         `distrinews.dist.launch` shows the use.
     """
+    _check_importable(target, *args)
     spawn = multiprocessing.get_context("spawn")
+    # How this program starts other processes. Not `get_start_method()`: it would fix
+    # the choice, and the caller could not make another one later.
+    start_method = multiprocessing.get_start_method(allow_none=True)
+    start_method = start_method or multiprocessing.get_all_start_methods()[0]
     workers: list[Worker] = []
     if hasattr(signal, "pthread_sigmask"):
         # WHY now: the first process start would start this helper of multiprocessing,
@@ -91,10 +104,11 @@ def run_ranks(
                     receiver, sender = spawn.Pipe()
                     process = spawn.Process(
                         target=_run_worker,
-                        args=(sender, rank, target, args),
+                        args=(sender, rank, start_method, target, args),
                         name=f"rank {rank}",
                     )
-                    process.start()
+                    with _explain_pickling():
+                        process.start()
                     sender.close()
                     workers.append((process, receiver))
             _wait_for_all(workers)
@@ -105,10 +119,15 @@ def run_ranks(
 def _run_worker(
     sender: connection.Connection,
     rank: int,
+    start_method: str,
     target: Callable[..., None],
     args: tuple[Any, ...],
 ) -> None:
     """Worker entry point: run the target, report to the parent how it failed."""
+    # WHY: a spawned process would spawn those that it starts, too. Each worker of a
+    # DataLoader would then import torch and the program, in every epoch; under torchrun
+    # on Linux they are forked.
+    multiprocessing.set_start_method(start_method, force=True)
     # WHY ignore Ctrl-C here: the terminal sends it to every process at once. The
     # starter decides; ranks that also reacted would print a traceback each.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -121,7 +140,7 @@ def _run_worker(
     _to_starter = rank, parent_connection
     report_began()
     try:
-        with report_failure():
+        with report_failure(target):
             target(rank, *args)
     except BrokenPipeError:
         # An orderly exit would complain about the closed output again.
@@ -132,15 +151,23 @@ def _run_worker(
 
 
 @contextlib.contextmanager
-def report_failure() -> Generator[None, None, None]:
-    """Tell the starter, if there is one, of an error that leaves the block; once.
+def report_failure(
+    function: Callable[..., None] | None = None,
+) -> Generator[None, None, None]:
+    """Tell the starter, if there is one, how this rank leaves the block; once.
 
-    Why: a failing rank leaves its process group, which may block, and which closes its
-    connections, so that the others fail, too. The report must be on its way before, or
-    the reader would see the others' failure, or none.
+    Why: a rank that leaves its process group closes its connections, so that others
+    fail that wait for it. The report must be on its way before, or the reader would see
+    the others' failure, or none. To leave a group may also block.
+
+    Args:
+        function: What the block runs.
 
     Yields:
         None.
+
+    Raises:
+        SystemExit: What left the block, like any other error.
 
     Examples:
         >>> with contextlib.suppress(KeyError), report_failure():
@@ -148,13 +175,33 @@ def report_failure() -> Generator[None, None, None]:
     """
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if _to_starter is not None and not is_reported(error):
-            rank, parent_connection = _to_starter
-            with contextlib.suppress(OSError):  # the starter is gone
-                parent_connection.send(_report(rank, error))
+            _send(report_of(_to_starter[0], error))
             error.is_reported = True  # type: ignore[attr-defined]
         raise
+    name = getattr(function, "__name__", "its function")
+    _send(failures.Left(f"it returned from {name}", time.perf_counter()))
+
+
+def _send(message: object) -> None:
+    """Send a message to the starter, which may be gone."""
+    if _to_starter is not None:
+        with contextlib.suppress(OSError):
+            _to_starter[1].send(message)
+
+
+def has_starter() -> bool:
+    """Say whether `run_ranks` started this process.
+
+    Returns:
+        False alone and under torchrun.
+
+    Examples:
+        >>> has_starter()
+        False
+    """
+    return _to_starter is not None
 
 
 def is_reported(error: BaseException) -> bool:
@@ -183,21 +230,33 @@ def report_began(backend: str = "", *, timeout_s: float = 0.0) -> None:
     Examples:
         >>> report_began("gloo")  # alone: nobody listens
     """
-    if _to_starter is not None:
-        with contextlib.suppress(OSError):  # the starter knows already, or is gone
-            now_s = time.perf_counter()
-            _to_starter[1].send(failures.Began(backend, timeout_s, at_s=now_s))
+    _send(failures.Began(backend, timeout_s, at_s=time.perf_counter()))
 
 
-def _report(rank: int, error: Exception) -> failures.Report:
-    """How this rank failed, and when."""
+def report_of(
+    rank: int, error: Exception | SystemExit
+) -> failures.Report | failures.Left:
+    """Say how this rank failed or left, where and when.
+
+    Args:
+        rank: This one.
+        error: What leaves its function.
+
+    Returns:
+        A report; of `sys.exit()` and `sys.exit(0)`, that it left without an error.
+    """
     # WHY this clock: it is the same for all processes of a machine, and on Windows the
     # others tick 64 times per second only, too seldom to tell who was first.
     failed_at_s = time.perf_counter()
-    course_error = error if isinstance(error, DistriNewsError) else None
     frames = traceback.extract_tb(error.__traceback__)
     location = stacks.innermost_line(frames, users_only=True)
+    course_error = error if isinstance(error, DistriNewsError) else None
     summary = f"{type(error).__name__}: {error} {stacks.innermost_line(frames)}"
+    if isinstance(error, SystemExit):
+        code = "" if error.code is None else repr(error.code)
+        summary = f"sys.exit({code}) {location}"
+        if error.code in (None, 0):
+            return failures.Left(f"it called {summary}", failed_at_s)
     text = "".join(traceback.format_exception(error))
     return failures.Report(rank, failed_at_s, course_error, summary, location, text)
 
@@ -206,6 +265,7 @@ def _wait_for_all(workers: list[Worker]) -> None:
     """Return when every rank ended well; raise as soon as the cause is known."""
     reports: list[failures.Report] = []
     began: dict[int, failures.Began] = {}
+    left: dict[int, failures.Left] = {}
     ended: dict[int, int] = {}  # rank -> exit code
     deadline_s = failed_at_s = float("inf")
     while len(ended) < len(workers) and time.monotonic() < deadline_s:
@@ -222,6 +282,8 @@ def _wait_for_all(workers: list[Worker]) -> None:
                     reports.append(message)
                 elif isinstance(message, failures.Began):
                     began[rank] = message
+                elif isinstance(message, failures.Left):
+                    left.setdefault(rank, message)  # the innermost one knows more
             if code is not None:
                 ended[rank] = code
         # WHY a report, too: a rank that has failed may block while it leaves its group.
@@ -244,12 +306,13 @@ def _wait_for_all(workers: list[Worker]) -> None:
             hanging=hanging,
             locations=locations,
             began=began,
+            left=left,
             failed_at_s=failed_at_s,
         )
 
 
 def _receive(receiver: connection.Connection) -> list[object]:
-    """What a rank has sent: that it began, and at most one report, the last word."""
+    """What a rank has sent: that it began or left, and at most one report."""
     # WHY while the rank still runs: a pipe holds 64 KiB (8 KiB on Windows). A rank with
     # a longer traceback waits for its reader before it can end.
     messages: list[object] = []
@@ -273,10 +336,61 @@ def _terminate(processes: Iterator[SpawnProcess]) -> None:
             process.terminate()
         deadline_s = time.monotonic() + GRACE_S
         for process in alive:
-            process.join(max(0.0, deadline_s - time.monotonic()))
+            # WHY not join(timeout): it waits for a pipe to close that the DataLoader
+            # workers of a rank have inherited, and they end up to 5 s later.
+            while process.is_alive() and time.monotonic() < deadline_s:
+                time.sleep(0.01)
             if process.is_alive():  # stuck in compiled code that ignores SIGTERM
                 process.kill()
             process.join()
+
+
+def _check_importable(*functions: Any) -> None:
+    """Raise SetupError for a function that a new process could not import."""
+    main = sys.modules.get("__main__")
+    for function in functions:
+        name = getattr(function, "__qualname__", "")
+        code = getattr(function, "__code__", None)
+        if code is None:
+            continue  # no function; if it does not pickle, `_explain_pickling` says so
+        if "<lambda>" in name or "<locals>" in name:
+            kind = "a lambda" if "<lambda>" in name else "defined inside a function"
+            place = f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}"
+            raise SetupError(
+                f"{name} ({place}) is {kind}.",
+                why="each rank is a new process that finds its function by importing "
+                "its file; only names at module level can be imported.",
+                fix="def it at the top level of the file, and hand over what it needs: "
+                "dist.launch(train, settings, num_ranks=2).",
+                page="function-in-notebook",
+            )
+        is_in_main = function.__module__ == "__main__"
+        if is_in_main and not os.path.isfile(getattr(main, "__file__", None) or ""):
+            raise SetupError(
+                f"{name} is defined in no file: in a notebook cell or by `python -c`.",
+                why="each rank is a new process that finds its function by importing "
+                "its file.",
+                fix="begin the cell with `%%writefile train.py` and run it; then, in "
+                "another cell: `from train import train`, or `!python train.py`.",
+                page="function-in-notebook",
+            )
+
+
+@contextlib.contextmanager
+def _explain_pickling() -> Generator[None, None, None]:
+    """Say what it means if an argument cannot be sent to a new process."""
+    try:
+        yield
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        if not any(word in str(error).lower() for word in ("pickle", "local object")):
+            raise
+        raise SetupError(
+            f"an argument of the ranks' function cannot be sent to them: {error}.",
+            why="each rank is a new process; its arguments travel to it as a pickle.",
+            fix="hand over plain values, paths or module-level functions, and open "
+            "files, connections and generators inside the function.",
+            page="function-in-notebook",
+        ) from error
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ stands inside the loop, so counts may differ, and every row is read exactly once
 
 - `sampler`: single rows, dealt to the ranks like cards; evaluation batches.
 - `batch_sampler`: whole global batches, shuffled or balanced by length.
+- `stream`: rows without numbers, of an IterableDataset.
 - `stateful`: where a sampler stands, for checkpoints.
 
 Not here: reading rows (`distrinews.data`), averaging (`distrinews.sync`).
@@ -31,6 +32,7 @@ from distrinews.sharding.sampler import (
     evaluation_batches,
 )
 from distrinews.sharding.stateful import StatefulSampler
+from distrinews.sharding.stream import shard_iterable
 
 __all__ = [
     "GlobalBatchSampler",
@@ -42,4 +44,5 @@ __all__ = [
     "evaluation_batches",
     "padding_share",
     "per_rank_batch_size",
+    "shard_iterable",
 ]

@@ -80,7 +80,8 @@ def per_rank_batch_size(
             f"{world_size} ranks{micro_batch_note}.",
             why="DDP averages the ranks' gradients with equal weights; with unequal "
             "batches the average would not be the gradient of the global batch.",
-            fix=f"--global-batch-size {nearest}",
+            fix=f"a global batch size of {nearest} (a chapter: --global-batch-size "
+            f"{nearest}).",
             page="batch-size",
         )
     return global_batch_size // num_parts
@@ -117,7 +118,14 @@ def padding_share(
 class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
     """What both samplers share: deal planned global batches to the ranks.
 
-    Works as `DataLoader(batch_sampler=...)`, too.
+    Use it as `DataLoader(data, batch_sampler=sampler, num_workers=...)`, in torchdata's
+    StatefulDataLoader, or iterate over it. The loader makes the batches of one rank.
+    Reading ahead moves no checkpoint's position: `TrainingState.step` decides it.
+
+    Note:
+        For a resume in mid-epoch that is exact to the bit, give the DataLoader a
+        `generator=torch.Generator()`: without one it draws a number from the random
+        state that dropout uses, each time it is iterated.
     """
 
     def __init__(
@@ -127,6 +135,7 @@ class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
         *,
         global_batch_size: int,
         accumulation_steps: int,
+        drop_last: bool,
         identity: dict[str, Any],
     ) -> None:
         per_rank_batch_size(
@@ -135,15 +144,38 @@ class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
             accumulation_steps=accumulation_steps,
         )
         row_order = {"num_rows": num_rows, "global_batch_size": global_batch_size}
-        super().__init__(identity | row_order)
+        super().__init__(
+            identity | row_order | {"drop_last": drop_last}, is_main=ranks.is_main
+        )
         self.num_rows, self.ranks = num_rows, ranks
         self.global_batch_size = global_batch_size
-        self.accumulation_steps = accumulation_steps
+        self.accumulation_steps, self.drop_last = accumulation_steps, drop_last
+        # Of the step under way: how many of its micro-batches are handed out, and how
+        # many the next iteration skips.
+        self._handed_out_micro_batches = self._skipped_micro_batches = 0
+        num_parts = ranks.world_size * accumulation_steps
+        if not drop_last and global_batch_size // 2 < num_parts and num_parts > 1:
+            raise SettingsError(
+                f"drop_last=False with {global_batch_size} rows for {num_parts} parts.",
+                why="the last step of an epoch may be half as large, and a rank that "
+                "gets no row has no gradient to average.",
+                fix=f"a global batch size of {2 * num_parts}, or drop_last=True.",
+                page="batch-size",
+            )
+        if self.steps_per_epoch == 0:
+            raise SettingsError(
+                f"{num_rows} rows are no step of {global_batch_size} rows.",
+                why="every epoch would be empty, and nothing would be trained.",
+                fix=f"a global batch size of at most {num_rows}; without any row, look "
+                "at what reads them.",
+                page="batch-size",
+            )
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of a whole epoch; the same with any number of ranks."""
-        return self.num_rows // self.global_batch_size
+        num_whole, remainder = divmod(self.num_rows, self.global_batch_size)
+        return num_whole + (not self.drop_last and self._is_own_step(remainder))
 
     def plan(self) -> list[np.ndarray]:
         """Order all rows of the epoch into global batches.
@@ -154,23 +186,140 @@ class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
         """
         raise NotImplementedError
 
+    def start_at_step(self, step: int) -> None:
+        """Let the next iteration begin after this many optimizer steps of the run.
+
+        In place of `set_epoch`, for a loop that may pause in the middle of an epoch.
+
+        Args:
+            step: Trained steps, from the beginning of the run, all epochs together. The
+                same on every rank.
+
+        Examples:
+            >>> alone = Ranks(0, 0, 1, torch.device("cpu"))
+            >>> sampler = ShuffledBatchSampler(8, alone, global_batch_size=2, seed=0)
+            >>> sampler.start_at_step(4 + 3)  # of the second epoch three steps are done
+            >>> sampler.epoch, len(list(sampler))
+            (1, 1)
+        """
+        epoch, done = divmod(step, self.steps_per_epoch)
+        self.start_at(epoch=epoch, consumed_rows=done * self.global_batch_size)
+
+    def state_at(self, step: int) -> dict[str, Any]:
+        """Return the position after this many optimizer steps, for a checkpoint.
+
+        Args:
+            step: Trained steps, from the beginning of the run, all epochs together.
+
+        Returns:
+            Plain values that JSON can hold; the same on every rank. The number of
+            accumulated micro-batches is in them for the reader only.
+
+        Raises:
+            SettingsError: The sampler has not handed out so many steps yet. The same on
+                every rank.
+        """
+        handed_out = self.epoch * self.steps_per_epoch + self._steps_handed_out()
+        if self._has_begun and not self._has_repeated and step > handed_out:
+            raise SettingsError(
+                f"step {step} is to be saved, and the sampler has handed out the rows "
+                f"of {handed_out} steps.",
+                why="a resumed run would leave out the rows between.",
+                fix="count one step after each optimizer.step(): "
+                f"{self.accumulation_steps} micro-batch(es) of this sampler.",
+                page="resume",
+            )
+        epoch, done = divmod(step, self.steps_per_epoch)
+        position = {"epoch": epoch, "consumed_rows": done * self.global_batch_size}
+        return (
+            self._identity | position | {"accumulation_steps": self.accumulation_steps}
+        )
+
+    def start_at(self, *, epoch: int, consumed_rows: int) -> None:
+        """Let the next iteration begin in the middle of an epoch.
+
+        Args:
+            epoch: From 0. The same on every rank.
+            consumed_rows: Rows of this epoch's order to skip, over all ranks: a whole
+                number of global batches.
+        """
+        super().start_at(epoch=epoch, consumed_rows=consumed_rows)
+        self._handed_out_micro_batches = self._skipped_micro_batches = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how far the newest iteration has come, for a loader that saves it.
+
+        Returns:
+            As `StatefulSampler.state_dict`; with accumulation, also how many
+            micro-batches of the step under way are handed out.
+        """
+        state = super().state_dict()
+        if self._handed_out_micro_batches:
+            state["micro_batches"] = self._handed_out_micro_batches
+            state["accumulation_steps"] = self.accumulation_steps
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue at the position that another sampler of the same rows saved.
+
+        Args:
+            state: From `state_dict` or `state_at`, of any number of ranks.
+
+        Raises:
+            SettingsError: It belongs to another order of rows, or lies inside a step
+                that is divided into another number of micro-batches.
+            CheckpointError: It is no such state. Both the same on every rank.
+        """
+        super().load_state_dict(state)
+        skipped = state.get("micro_batches", 0)
+        if skipped and state.get("accumulation_steps") != self.accumulation_steps:
+            raise SettingsError(
+                f"this position lies after {skipped} micro-batch(es) of a step of "
+                f"{state.get('accumulation_steps')}; here a step has "
+                f"{self.accumulation_steps}.",
+                why="part of a global batch would be trained twice or never.",
+                fix="resume with that number of micro-batches.",
+                page="resume",
+            )
+        self._handed_out_micro_batches = self._skipped_micro_batches = int(skipped)
+
     def __iter__(self) -> Iterator[list[int]]:
+        start = self._begin()
+        skipped, self._skipped_micro_batches = self._skipped_micro_batches, 0
         plan = self.plan()
-        for batch in plan[_steps_done(plan, self.consumed_rows) :]:
-            for micro_batch in self._micro_batches(batch):
+        return self._hand_out(plan[_steps_done(plan, start) :], skipped)
+
+    def _hand_out(self, plan: list[np.ndarray], skipped: int) -> Iterator[list[int]]:
+        """Yield this rank's part of each micro-batch, and note how far that is."""
+        for step, batch in enumerate(plan, start=1):
+            for number, micro_batch in enumerate(self._micro_batches(batch), start=1):
+                if step == 1 and number <= skipped:
+                    continue
+                # WHY before the yield: a loader asks for the position after it, and a
+                # loop that counts its steps does not come back after the last one.
+                self._handed_out_micro_batches = number % self.accumulation_steps
+                if number == self.accumulation_steps:
+                    self._handed_out_rows += len(batch)
+                    self._is_used_up = step == len(plan)
                 yield micro_batch[self.ranks.rank :: self.ranks.world_size].tolist()
+        self._is_used_up = True
 
     def _micro_batches(self, batch: np.ndarray) -> list[np.ndarray]:
         if self.accumulation_steps == 1:
             return [batch]  # WHY not by one: 4 us, a fifth of a step's batch
         return np.array_split(batch, self.accumulation_steps)
 
-    def __len__(self) -> int:
+    def _steps_handed_out(self) -> int:
         # The only global batch that is not of G rows is the last one.
-        done = self.consumed_rows // self.global_batch_size
-        if self.consumed_rows >= self.num_rows:
-            done = self.steps_per_epoch
-        return max(0, self.steps_per_epoch - done) * self.accumulation_steps
+        if self._is_used_up:
+            return self.steps_per_epoch
+        return min(
+            self._handed_out_rows // self.global_batch_size, self.steps_per_epoch
+        )
+
+    def __len__(self) -> int:
+        """Micro-batches of a whole epoch, also after a resume in its middle."""
+        return self.steps_per_epoch * self.accumulation_steps
 
     def _shuffled_rows(self, generator: torch.Generator) -> np.ndarray:
         # WHY 4 bytes a row: the plan of an epoch stays in memory. torch draws the same
@@ -184,6 +333,23 @@ class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
         # by rank; the order must not.
         return torch.Generator().manual_seed(self._identity["seed"] + self.epoch)
 
+    def _with_remainder(
+        self, batches: list[np.ndarray], remainder: np.ndarray
+    ) -> list[np.ndarray]:
+        """The planned batches, and the rows that fill no whole one unless dropped."""
+        if self.drop_last or not len(remainder):
+            return batches
+        if not self._is_own_step(len(remainder)):
+            return [*batches[:-1], np.concatenate([batches[-1], remainder])]
+        return [*batches, remainder]
+
+    def _is_own_step(self, num_left: int) -> bool:
+        # WHY a rule without W: the plan must be the same with any number of ranks.
+        is_only_batch = self.num_rows < self.global_batch_size
+        return num_left > 0 and (
+            is_only_batch or 2 * num_left >= self.global_batch_size
+        )
+
 
 class ShuffledBatchSampler(GlobalBatchSampler):
     """Global batches of rows in random order.
@@ -194,12 +360,15 @@ class ShuffledBatchSampler(GlobalBatchSampler):
         global_batch_size: G.
         seed: Fixes the shuffles. The same on every rank.
         accumulation_steps: A.
+        drop_last: Leave out the last N mod G rows of the epoch's order, other ones each
+            epoch. Else half a global batch or more is a step of its own, and fewer rows
+            join the batch before; micro-batches of that step differ by at most one row.
+            DDP would weigh them as if they were equal: see
+            `sync.average_gradients_weighted`.
 
     Raises:
-        SettingsError: G does not divide by W * A. The same on every rank.
-
-    Note:
-        The last N mod G rows of the epoch's order are left out, other ones each epoch.
+        SettingsError: G does not divide by W * A; or an epoch would have no step; or
+            rows are kept that would leave a rank without one. The same on every rank.
 
     Examples:
         >>> rank_1 = Ranks(1, local_rank=1, world_size=2, device=torch.device("cpu"))
@@ -215,12 +384,14 @@ class ShuffledBatchSampler(GlobalBatchSampler):
         global_batch_size: int,
         seed: int,
         accumulation_steps: int = 1,
+        drop_last: bool = True,
     ) -> None:
         super().__init__(
             num_rows,
             ranks,
             global_batch_size=global_batch_size,
             accumulation_steps=accumulation_steps,
+            drop_last=drop_last,
             identity={"kind": "shuffled", "seed": seed},
         )
 
@@ -228,11 +399,12 @@ class ShuffledBatchSampler(GlobalBatchSampler):
         """Cut the epoch's shuffle into global batches.
 
         Returns:
-            Rows [G] for each step.
+            Rows for each step.
         """
-        order = self._shuffled_rows(self._generator())
-        num_whole = self.steps_per_epoch * self.global_batch_size
-        return list(order[:num_whole].reshape(-1, self.global_batch_size))
+        order, size = self._shuffled_rows(self._generator()), self.global_batch_size
+        num_whole = self.num_rows // size * size
+        batches = list(order[:num_whole].reshape(-1, size))
+        return self._with_remainder(batches, order[num_whole:])
 
 
 class LengthBalancedBatchSampler(GlobalBatchSampler):
@@ -257,8 +429,8 @@ class LengthBalancedBatchSampler(GlobalBatchSampler):
             weigh them as if they were equal: see `sync.average_gradients_weighted`.
 
     Raises:
-        SettingsError: G does not divide by W * A; or rows are kept that would leave a
-            rank without one. The same on every rank.
+        SettingsError: G does not divide by W * A; or an epoch would have no step; or
+            rows are kept that would leave a rank without one. The same on every rank.
 
     Source: our measurements, site_docs/benchmarks/results/length_balance.json.
 
@@ -283,31 +455,15 @@ class LengthBalancedBatchSampler(GlobalBatchSampler):
         pool_batches: int = POOL_BATCHES,
         drop_last: bool = True,
     ) -> None:
-        identity = {"kind": "length", "seed": seed, "pool_batches": pool_batches}
         super().__init__(
             len(lengths),
             ranks,
             global_batch_size=global_batch_size,
             accumulation_steps=accumulation_steps,
-            identity=identity | {"drop_last": drop_last},
+            drop_last=drop_last,
+            identity={"kind": "length", "seed": seed, "pool_batches": pool_batches},
         )
-        num_parts = ranks.world_size * accumulation_steps
-        if not drop_last and global_batch_size // 2 < num_parts and num_parts > 1:
-            raise SettingsError(
-                f"drop_last=False with {global_batch_size} rows for {num_parts} parts.",
-                why="the last step of an epoch may be half as large, and a rank that "
-                "gets no row has no gradient to average.",
-                fix=f"--global-batch-size {2 * num_parts}, or drop_last=True.",
-                page="batch-size",
-            )
-        self.lengths = np.asarray(lengths)
-        self.pool_batches, self.drop_last = pool_batches, drop_last
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps of a whole epoch."""
-        num_whole, remainder = divmod(self.num_rows, self.global_batch_size)
-        return num_whole + (not self.drop_last and self._is_own_step(remainder))
+        self.lengths, self.pool_batches = np.asarray(lengths), pool_batches
 
     def plan(self) -> list[np.ndarray]:
         """Sort pools of shuffled rows by length, cut them, shuffle the batches.
@@ -329,21 +485,8 @@ class LengthBalancedBatchSampler(GlobalBatchSampler):
         # WHY a copy in the shuffled order: an epoch then reads its plan from front to
         # back; without the copy each batch would be somewhere else in memory.
         batches = list(planned_batches[batch_order])
-        remainder = order[num_whole:]
-        if not self.drop_last and len(remainder):
-            if not self._is_own_step(len(remainder)):
-                remainder = np.concatenate([batches.pop(), remainder])
-            batches.append(
-                remainder[np.argsort(self.lengths[remainder], kind="stable")]
-            )
-        return batches
-
-    def _is_own_step(self, num_left: int) -> bool:
-        # WHY a rule without W: the plan must be the same with any number of ranks.
-        is_only_batch = self.num_rows < self.global_batch_size
-        return num_left > 0 and (
-            is_only_batch or 2 * num_left >= self.global_batch_size
-        )
+        *others, last = self._with_remainder(batches, order[num_whole:])
+        return [*others, last[np.argsort(self.lengths[last], kind="stable")]]
 
 
 def _steps_done(plan: list[np.ndarray], consumed_rows: int) -> int:
@@ -355,7 +498,7 @@ def _steps_done(plan: list[np.ndarray], consumed_rows: int) -> int:
             f"{consumed_rows} rows are no whole number of global batches of this "
             f"epoch of {ends[-1]} rows.",
             why="part of a global batch would be trained twice or never.",
-            fix="advance(global_batch_size) after each optimizer step.",
+            fix="resume with the global batch size of that run.",
             page="resume",
         )
     return done

@@ -53,21 +53,28 @@ class ShardSampler(StatefulSampler, Sampler[int]):
         shuffle: bool = True,
         drop_last: bool = False,
     ) -> None:
-        super().__init__({"num_rows": num_rows, "seed": seed, "shuffle": shuffle})
+        super().__init__(
+            {"num_rows": num_rows, "seed": seed, "shuffle": shuffle},
+            is_main=ranks.is_main,
+        )
         self.num_rows, self.ranks = num_rows, ranks
         self.seed, self.shuffle, self.drop_last = seed, shuffle, drop_last
 
     @property
     def num_padding(self) -> int:
-        """How many indices of this epoch repeat a row that some rank reads already."""
-        num_left = max(0, self.num_rows - self.consumed_rows)
-        return max(0, len(self) * self.ranks.world_size - num_left)
+        """How many indices of the next iteration repeat a row that some rank reads."""
+        num_left = max(0, self.num_rows - self._start_rows)
+        return max(0, self._num_shared(num_left) * self.ranks.world_size - num_left)
 
     def __len__(self) -> int:
-        num_left = max(0, self.num_rows - self.consumed_rows)
+        """Rows of this rank in a whole epoch, also after a resume in its middle."""
+        return self._num_shared(self.num_rows)
+
+    def _num_shared(self, num_rows: int) -> int:
+        """How many of so many rows each rank gets."""
         if self.drop_last:
-            return num_left // self.ranks.world_size
-        return -(-num_left // self.ranks.world_size)  # rounded up
+            return num_rows // self.ranks.world_size
+        return -(-num_rows // self.ranks.world_size)  # rounded up
 
     def __iter__(self) -> Iterator[int]:
         order = list(range(self.num_rows))
@@ -76,11 +83,20 @@ class ShardSampler(StatefulSampler, Sampler[int]):
             # differs by rank; the order must not.
             generator = torch.Generator().manual_seed(self.seed + self.epoch)
             order = torch.randperm(self.num_rows, generator=generator).tolist()
-        order = order[self.consumed_rows :]  # all of it, but after a resume
-        total = len(self) * self.ranks.world_size
+        order = order[self._begin() :]  # all of it, but after a resume
+        total = self._num_shared(len(order)) * self.ranks.world_size
         while len(order) < total:  # pad with the first rows, again and again if few
             order += order[: total - len(order)]
-        return iter(order[self.ranks.rank : total : self.ranks.world_size])
+        return self._hand_out(order[self.ranks.rank : total : self.ranks.world_size])
+
+    def _hand_out(self, rows: list[int]) -> Iterator[int]:
+        """Yield this rank's rows, and note how far all ranks are."""
+        for number, row in enumerate(rows, start=1):
+            self._handed_out_rows += self.ranks.world_size
+            # WHY before the yield: a loop that counts its steps never asks for more.
+            self._is_used_up = number == len(rows)
+            yield row
+        self._is_used_up = True
 
 
 def evaluation_batches(

@@ -90,7 +90,7 @@ def _raise_output_error(path: pathlib.Path, reason: str) -> NoReturn:
     raise OutputError(
         f"{path} could not be written: {reason}.",
         why="what had been saved before is intact; this write was undone.",
-        fix="free some space, or choose another folder with --runs-dir.",
+        fix="free some space, or write to another folder (a chapter: --runs-dir).",
         page="output",
     )
 

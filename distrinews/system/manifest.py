@@ -98,6 +98,6 @@ def _raise_damaged(folder: pathlib.Path, reason: str) -> NoReturn:
     raise CheckpointError(
         f"{folder} is damaged: {reason}.",
         why="loading it would go on from other numbers than were saved.",
-        fix=f"delete {folder}; --resume then takes the one before it.",
+        fix=f"delete {folder}; a resume then takes the one before it.",
         page="checkpoint",
     )

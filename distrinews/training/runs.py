@@ -144,17 +144,16 @@ class Run:
         Collective: every rank must call it.
 
         Args:
-            state: Objects built like those that were saved.
+            state: Objects built like those that were saved. From here on it holds the
+                run's progress, too.
 
         Raises:
             CheckpointError: It does not fit. On every rank.
         """
+        state.extra["progress"] = self.progress  # saved with the rest, and filled here
         if not resume.is_resuming(self.settings):
             return
-        newest = checkpoint.latest(self.folder / "checkpoints")
-        if newest is not None:
-            with dist.raise_together():
-                self.progress |= checkpoint.load_training(newest, state)
+        checkpoint.restore(self.folder / "checkpoints", state)
         self.first_step = self.step
         self.log.truncate_after(self.step)
         self.print_main(f"resuming {self.folder} after step {self.step}")
@@ -283,7 +282,8 @@ class Run:
         checkpoint.save(
             self.folder / "checkpoints",
             state,
-            progress=self.progress,
+            step=self.step,
+            best_step=self.progress["best_step"],
             settings=self.settings.model_dump(),
         )
 
@@ -303,7 +303,7 @@ class Run:
             with dist.raise_together():
                 folder = self.folder / "checkpoints" / name
                 checkpoint.verify(folder)
-                checkpoint.load_weights(folder, net=net)
+                checkpoint.load_weights(folder, model=net)
 
     def print_main(self, text: str) -> None:
         """Print on rank 0; a number in the text must be global or name its rank.

@@ -127,9 +127,48 @@ def die(rank: int) -> None:
 
 def leave(rank: int) -> None:
     """Rank 1 ends with an exit code of its own."""
+    at_work(rank)
     if rank == 1:
         sys.exit(7)
+    time.sleep(0.3)
+    raise ConnectionError("Connection closed by peer")
+
+
+def leave_at_once(rank: int) -> None:
+    """Rank 1 ends, and nothing of Python's is asked."""
+    if rank == 1:
+        os._exit(7)
     time.sleep(120)
+
+
+def leave_quietly(rank: int) -> None:
+    """Rank 0 ends as if all were well; rank 1 loses it."""
+    at_work(rank)
+    if rank == 0:
+        sys.exit(0)
+    time.sleep(0.3)
+    raise ConnectionError("Connection closed by peer")
+
+
+def return_early(rank: int) -> None:
+    """Rank 1 has no work left; rank 0 loses it."""
+    at_work(rank)
+    if rank == 0:
+        time.sleep(0.3)
+        raise ConnectionError("Connection closed by peer")
+
+
+def all_leave(rank: int) -> None:
+    """Every rank ends as if all were well."""
+    at_work(rank)
+    sys.exit()
+
+
+def start_method(rank: int) -> None:
+    """Say how this rank would start processes of its own."""
+    at_work(rank)
+    method = multiprocessing.get_start_method()
+    (OUT / f"{rank}.txt").write_text(method, encoding="utf-8")
 
 
 RANK_FUNCTIONS = {
@@ -147,6 +186,11 @@ RANK_FUNCTIONS = {
         raise_much,
         die,
         leave,
+        leave_at_once,
+        leave_quietly,
+        return_early,
+        all_leave,
+        start_method,
     )
 }
 
@@ -154,6 +198,8 @@ RANK_FUNCTIONS = {
 def main() -> None:
     function, num_ranks = RANK_FUNCTIONS[sys.argv[1]], int(sys.argv[2])
     before = dict(os.environ)
+    if "RANK_START_METHOD" in os.environ:
+        multiprocessing.set_start_method(os.environ["RANK_START_METHOD"])
     try:
         spawn.run_ranks(function, num_ranks=num_ranks, env={"RANK_ENV": "set"})
     finally:

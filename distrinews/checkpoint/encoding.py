@@ -1,0 +1,338 @@
+"""Turn a tree of plain values and tensors into JSON and safetensors, and back.
+
+Promise: what comes back equals what went in: types, infinite numbers, keys that are no
+strings, tensors that two names share. What could not come back so is refused by name.
+
+Each value that JSON does not know becomes a table with one key that begins with "~":
+`{"~tuple": [1, 2]}`, `{"~float": "inf"}`, `{"~tensor": ["bias", "float32", [4]]}`.
+
+Not here: which objects a checkpoint holds (`distrinews.checkpoint.state`).
+
+Guide: understand/checkpoint.
+"""
+
+from __future__ import annotations
+
+import base64
+import collections
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import nn
+
+from distrinews.errors import CheckpointError
+
+__all__ = ["decode", "difference", "encode", "on_cpu"]
+
+Tensors = dict[str, torch.Tensor]
+# Of these exact types only. WHY not their subclasses: a DTensor is one part of a tensor
+# whose other parts lie on other ranks, and an IntEnum would come back as a number.
+TENSORS = (torch.Tensor, nn.Parameter)
+SEQUENCES: dict[str, Callable[[list[Any]], Any]] = {
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+    "Size": torch.Size,
+}
+TABLES: dict[str, Callable[[list[Any]], Any]] = {
+    "dict": dict,
+    "OrderedDict": collections.OrderedDict,
+    "Counter": lambda pairs: collections.Counter(dict(pairs)),
+}
+
+
+def encode(value: Any, *, name: str) -> tuple[Any, Tensors]:
+    """Part a tree into what JSON can hold and its tensors.
+
+    Args:
+        value: Numbers, strings, None, tensors, numpy values, and lists, tuples, sets
+            and dicts of them.
+        name: What to call it in an error.
+
+    Returns:
+        The tree for JSON, in which a tensor is named; and the tensors by these names. A
+        tensor that occurs twice is there once. Nothing is copied yet.
+
+    Raises:
+        CheckpointError: A value could not come back equal. On this rank only.
+
+    Examples:
+        >>> encode({1: float("inf"), 2: torch.ones(1)}, name="scheduler")[0]
+        {'~dict': [[1, {'~float': 'inf'}], [2, {'~tensor': ['2', 'float32', [1]]}]]}
+    """
+    tensors: Tensors = {}
+    names: dict[tuple[Any, ...], str] = {}
+
+    def store(tensor: torch.Tensor, path: tuple[str, ...]) -> str:
+        # The same memory, read in the same way: a tied weight.
+        memory = (tensor.device, tensor.data_ptr(), tensor.dtype)
+        key = (*memory, tensor.shape, tensor.stride())
+        if tensor.numel() and key in names:
+            return names[key]
+        unique = ".".join(path) or "tensor"
+        while unique in tensors:  # {"a.b": one, "a": {"b": another}}
+            unique += "~"
+        names[key], tensors[unique] = unique, tensor
+        return unique
+
+    def walk(value: Any, path: tuple[str, ...]) -> Any:
+        kind = type(value)
+        if value is None or kind in (bool, int, str):
+            return value
+        if kind is float:
+            return value if math.isfinite(value) else {"~float": repr(value)}
+        if kind is list:
+            return [walk(entry, (*path, str(i))) for i, entry in enumerate(value)]
+        if kind is dict and _is_json_table(value):
+            return {key: walk(entry, (*path, key)) for key, entry in value.items()}
+        if kind is collections.deque:
+            return {"~deque": [value.maxlen, walk(list(value), path)]}
+        if kind is complex:
+            return {"~complex": walk([value.real, value.imag], path)}
+        if kind is bytes:
+            return {"~bytes": _as_text(value)}
+        if kind in (torch.dtype, torch.device):
+            return {f"~{kind.__name__}": str(value).removeprefix("torch.")}
+        tag = kind.__name__
+        if SEQUENCES.get(tag) is kind:
+            # Sets in an order that is the same on every rank.
+            is_set = kind in (set, frozenset)
+            entries = sorted(value, key=repr) if is_set else list(value)
+            return {f"~{tag}": walk(entries, path)}
+        if kind in (dict, collections.OrderedDict, collections.Counter):
+            pairs = [
+                [walk(key, (*path, "key")), walk(entry, (*path, str(key)))]
+                for key, entry in value.items()
+            ]
+            return {f"~{tag}": pairs}
+        if kind in TENSORS:
+            _check_tensor(value, name, path)
+            dtype = str(value.dtype).removeprefix("torch.")
+            return {"~tensor": [store(value, path), dtype, list(value.shape)]}
+        if isinstance(value, np.generic) and value.dtype.kind in "biufcSUMm":
+            return {"~number": [value.dtype.str, _as_text(value.tobytes())]}
+        if kind is np.ndarray and value.dtype.kind in "biufcSUMm":
+            content = np.frombuffer(value.tobytes(), dtype=np.uint8).copy()
+            stored = store(torch.from_numpy(content), path)
+            return {"~array": [stored, value.dtype.str, list(value.shape)]}
+        _refuse(name, path, f"is {_described(value)}")
+
+    try:
+        return walk(value, ()), tensors
+    except RecursionError:
+        _refuse(name, (), "contains itself, or is nested too deep")
+
+
+def decode(tree: Any, tensors: Tensors) -> Any:
+    """Put a tree together again.
+
+    Args:
+        tree: What `encode` made of it, as JSON gives it back.
+        tensors: Those that it names.
+
+    Returns:
+        The tree. A tensor that was in it twice is the same object twice.
+
+    Raises:
+        ValueError: It is no such tree, or a tensor is left over. On this rank only.
+        LookupError: It names a tensor that is not there. On this rank only.
+
+    Examples:
+        >>> decode(*encode({"a": (1, float("-inf"))}, name="x"))
+        {'a': (1, -inf)}
+    """
+    used = set()
+
+    def take(name: str) -> torch.Tensor:
+        used.add(name)
+        return tensors[name]
+
+    def build(tree: Any) -> Any:
+        if isinstance(tree, list):
+            return [build(entry) for entry in tree]
+        if not isinstance(tree, dict):
+            return tree
+        if not any(key.startswith("~") for key in tree):
+            return {key: build(entry) for key, entry in tree.items()}
+        [(key, content)] = tree.items()
+        tag = key[1:]
+        if tag == "tensor":
+            name, dtype, shape = content
+            tensor = take(name)
+            if tensor.dtype is not _dtype(dtype) or list(tensor.shape) != shape:
+                raise ValueError(f"{name} is {_shown(tensor)}, not {dtype} {shape}")
+            return tensor
+        if tag == "array":
+            name, dtype, shape = content
+            stored = take(name).numpy().tobytes()
+            return np.frombuffer(stored, np.dtype(dtype)).reshape(shape).copy()
+        if tag == "number":
+            dtype, text = content
+            return np.frombuffer(base64.b64decode(text), np.dtype(dtype))[0]
+        if tag == "float":
+            return float(content)
+        if tag == "complex":
+            return complex(*build(content))
+        if tag == "bytes":
+            return base64.b64decode(content)
+        if tag == "deque":
+            return collections.deque(build(content[1]), maxlen=content[0])
+        if tag == "dtype":
+            return _dtype(content)
+        if tag == "device":
+            return torch.device(content)
+        if tag in SEQUENCES:
+            return SEQUENCES[tag](build(content))
+        if tag in TABLES:
+            return TABLES[tag]([(build(k), build(entry)) for k, entry in content])
+        raise ValueError(f"it has a value of kind {key!r}")
+
+    value = build(tree)
+    if left := sorted(tensors.keys() - used):
+        raise ValueError(f"it has tensors that nothing names: {left[:5]}")
+    return value
+
+
+def difference(
+    wanted: Any, found: Any, *, name: str, ignores_new_keys: bool = False
+) -> str | None:
+    """Name the first place in which two trees differ, types and bits included.
+
+    Args:
+        wanted: A tree that `encode` takes.
+        found: Another one.
+        name: What to call it.
+        ignores_new_keys: `found` may hold more in its dicts: a newer torch adds some.
+
+    Returns:
+        None if they are equal, else both values in words. Tensors are compared byte by
+        byte, on the CPU, wherever they lie.
+
+    Examples:
+        >>> difference({"a": 1}, {"a": 1.0}, name="x")
+        'x.a was int 1, is float 1.0'
+    """
+    is_tensor = isinstance(wanted, torch.Tensor) and isinstance(found, torch.Tensor)
+    if not is_tensor and type(wanted) is not type(found):
+        return f"{name} was {_described(wanted)}, is {_described(found)}"
+    if is_tensor:
+        words = f"{name} was {_shown(wanted)}, is another {_shown(found)}"
+        return None if _same_tensor(wanted, found) else words
+    if isinstance(wanted, dict):
+        pairs = _common(wanted, found)
+        keys = {key for key in wanted if key not in found}
+        if not ignores_new_keys:
+            keys |= found.keys() - wanted.keys()
+        if keys:
+            return f"only one {name} has {sorted(map(repr, keys))}"
+    elif isinstance(wanted, (list, tuple, collections.deque)):
+        if len(wanted) != len(found):
+            return f"{name} had {len(wanted)} entries, has {len(found)}"
+        pairs = (
+            (str(i), *both) for i, both in enumerate(zip(wanted, found, strict=True))
+        )
+    elif isinstance(wanted, np.ndarray):
+        equal = wanted.dtype == found.dtype and wanted.tobytes() == found.tobytes()
+        equal = equal and wanted.shape == found.shape
+        return None if equal else f"{name} is another array"
+    else:
+        # WHY repr: NaN does not equal itself, and -0.0 equals 0.0.
+        is_number = isinstance(wanted, (float, complex, np.generic))
+        equal = repr(wanted) == repr(found) if is_number else wanted == found
+        words = f"{name} was {_described(wanted)}, is {_described(found)}"
+        return None if equal else words
+    for key, before, now in pairs:
+        found_here = difference(
+            before, now, name=f"{name}.{key}", ignores_new_keys=ignores_new_keys
+        )
+        if found_here:
+            return found_here
+    return None
+
+
+def on_cpu(tensors: Tensors) -> Tensors:
+    """Copy tensors to where safetensors can write them from.
+
+    Args:
+        tensors: On any device, in any memory layout.
+
+    Returns:
+        On the CPU, each in memory of its own without gaps; those that already are so,
+        as they are.
+    """
+    seen: set[int] = set()
+    copies: Tensors = {}
+    for name, tensor in tensors.items():
+        copy = tensor.detach().cpu().contiguous()
+        storage = copy.untyped_storage()
+        # WHY: safetensors refuses two tensors in one memory, such as two views.
+        if storage.nbytes() != copy.nbytes or storage.data_ptr() in seen:
+            copy = copy.clone()
+        seen.add(copy.untyped_storage().data_ptr())
+        copies[name] = copy
+    return copies
+
+
+def _is_json_table(table: dict[Any, Any]) -> bool:
+    """Whether JSON gives this table back: keys that are strings, none of them ours."""
+    return all(type(key) is str and not key.startswith("~") for key in table)
+
+
+def _check_tensor(tensor: torch.Tensor, name: str, path: tuple[str, ...]) -> None:
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
+        _refuse(name, path, f"is a tensor of layout {tensor.layout} on {tensor.device}")
+    if tensor.dtype in (torch.complex128, torch.complex32):
+        _refuse(name, path, f"is a tensor of {tensor.dtype}")
+    if tensor.requires_grad:  # it would come back as one that does not
+        _refuse(name, path, "is a tensor that requires a gradient")
+
+
+def _same_tensor(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    # WHY bytes: NaN does not equal itself.
+    return torch.equal(_bytes(one), _bytes(other))
+
+
+def _bytes(tensor: torch.Tensor) -> torch.Tensor:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8)
+
+
+def _common(
+    one: dict[Any, Any], other: dict[Any, Any]
+) -> Iterable[tuple[Any, Any, Any]]:
+    return ((key, one[key], other[key]) for key in one if key in other)
+
+
+def _as_text(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")
+
+
+def _dtype(name: str) -> torch.dtype:
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype):
+        raise ValueError(f"it has a type {name!r}")
+    return dtype
+
+
+def _shown(tensor: torch.Tensor) -> str:
+    return f"{tensor.dtype} {list(tensor.shape)}"
+
+
+def _described(value: Any) -> str:
+    return f"{type(value).__name__} {repr(value)[:80]}"
+
+
+def _refuse(name: str, path: tuple[str, ...], what: str) -> NoReturn:
+    raise CheckpointError(
+        f"{'.'.join((name, *path))} {what}.",
+        why="a checkpoint holds plain values and tensors, and no pickle; this value "
+        "would not come back equal.",
+        fix="keep it out of the state, or turn it into numbers, strings, lists, dicts, "
+        "tensors or numpy arrays.",
+        page="checkpoint",
+    )
