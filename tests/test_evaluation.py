@@ -457,3 +457,20 @@ def test_inputs_by_name_and_what_a_model_keeps_of_an_evaluation() -> None:
     assert got.mse == pytest.approx(want.item(), rel=1e-6)
     metrics.evaluate(net, pairs, metrics.RegressionMetrics())
     net.net(net.kept).sum().backward()  # inference tensors would raise here
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")
+def test_the_model_is_found_in_every_wrapper_that_communicates() -> None:
+    class Silent(sync.Overlapped):
+        def forward(self, *_: Any, **__: Any) -> Any:
+            raise AssertionError("the wrapper was called")
+
+    net = Normed()
+    wrapped = Silent(net)
+    data = colours()
+    for wrapper in (wrapped, torch.compile(wrapped)):
+        counts = metrics.ClassificationMetrics(CLASSES)
+        total = metrics.evaluate(wrapper, dealt(ALONE, data), counts)
+        assert total.num_rows == NUM_ROWS
+    with pytest.raises(AssertionError, match="was called"):  # negative control
+        wrapped(data.tensors[0])
