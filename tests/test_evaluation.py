@@ -294,10 +294,14 @@ def train_normed(
         if evaluated:
             counts = metrics.ClassificationMetrics(CLASSES)
             own_mean = net.layers[0].running_mean.clone()
+            before = torch.get_rng_state()
             found = [
                 own_mean,
                 metrics.evaluate(replica, dealt(ranks, colours()), counts),
             ]
+            assert torch.equal(torch.get_rng_state(), before)
+            next(iter(dealt(ranks, colours())))  # negative control: a loader draws
+            assert not torch.equal(torch.get_rng_state(), before)
     return net, replica, found
 
 
@@ -325,6 +329,9 @@ def evaluate_any(ranks: dist.Ranks, out: Path) -> None:
     wrong = TensorDataset(data.tensors[0], torch.full((NUM_ROWS,), 3))
     cases: dict[str, Any] = {
         "not dealt": DataLoader(data, batch_size=2),
+        "length known to rank 1 only": list(dealt(ranks, data))
+        if ranks.is_main
+        else DataLoader(data, batch_size=2),
         "padded": DataLoader(data, batch_size=2, sampler=sampler),
         "a label of another class on rank 1": dealt(ranks, (data, wrong)[ranks.rank]),
         "a crash on rank 1": dealt(ranks, data) if ranks.is_main else [None],
@@ -388,6 +395,8 @@ def test_an_error_on_one_rank_and_a_wrong_number_of_rows_are_raised_on_all(
         raised = result["raised"]
         counted = "rows were counted over all ranks, not 7."
         assert raised["not dealt"] == f"DataError: 14 {counted}"
+        # Rank 0 counted 4 rows and cannot know how many there are.
+        assert raised["length known to rank 1 only"] == f"DataError: 11 {counted}"
         assert raised["padded"] == f"DataError: 8 {counted}"
         assert raised["padded, unchecked"] == "8"
         label = raised["a label of another class on rank 1"]

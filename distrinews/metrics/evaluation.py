@@ -92,6 +92,7 @@ def evaluate(
             `metrics.update`. Must not communicate: batch counts may differ.
         num_rows: How many rows all ranks together should count. None: the length of the
             data set, where `batches` is a `DataLoader` that knows it; else not checked.
+            Give it if you evaluate a part, or if each rank holds a data set of its own.
 
     Returns:
         The metrics of all rows, the same on every rank.
@@ -104,9 +105,10 @@ def evaluate(
     Note:
         Every rank evaluates with rank 0's buffers: those of the next checkpoint, and
         those that DDP would send before the next training step. On the other ranks they
-        replace the model's own. Each module is put back into its training mode.
-        Cost: one broadcast per buffer, no collective per batch, then a vote of 8 bytes
-        and the metrics' own `all_reduce`.
+        replace the model's own. Each module is put back into its training mode, and so
+        are torch's random states: dropout continues as if nothing had been evaluated.
+        Cost: one broadcast per buffer, no collective per batch, then two votes of 8
+        bytes and the metrics' own `all_reduce`.
 
     Examples:
         >>> from distrinews.metrics.classification import ClassificationMetrics
@@ -120,8 +122,11 @@ def evaluate(
     # different models, and none of them need be the one that is saved.
     sync.broadcast_buffers(net)
     modes = [(module, module.training) for module in net.modules()]
-    # WHY: a rank that raised alone would leave the others waiting in `all_reduce`.
-    with dist.raise_together():
+    device = dist.current().device
+    gpus = [device.index] if device.type == "cuda" else []
+    # WHY raise_together: a rank that raised alone would leave the others waiting in
+    # `all_reduce`. WHY fork_rng: a DataLoader draws a number when it is iterated.
+    with dist.raise_together(), torch.random.fork_rng(gpus):
         net.eval()
         try:
             # WHY not inference_mode: what a model keeps of a forward (a table of
@@ -135,15 +140,17 @@ def evaluate(
     total: M = metrics.all_reduce()
     if num_rows is None and isinstance(batches, DataLoader):
         num_rows = len(batches.dataset) if hasattr(batches.dataset, "__len__") else None
-    if num_rows is not None and total.num_rows != num_rows:
-        raise DataError(
-            f"{total.num_rows} rows were counted over all ranks, not {num_rows}.",
-            why="a row that is counted twice or never makes every figure that of "
-            "another data set; DistributedSampler, for one, repeats rows.",
-            fix="DataLoader(data, batch_sampler=sharding.evaluation_batches(len(data), "
-            "ranks, batch_size=64)), and num_rows=... if you evaluate a part.",
-            page="evaluation",
-        )
+    is_wrong = num_rows is not None and total.num_rows != num_rows
+    problem = DataError(
+        f"{total.num_rows} rows were counted over all ranks, not {num_rows}.",
+        why="a row that is counted twice or never makes every figure that of another "
+        "data set; DistributedSampler, for one, repeats rows.",
+        fix="DataLoader(data, batch_sampler=sharding.evaluation_batches(len(data), "
+        "ranks, batch_size=64)), and num_rows=... if you evaluate a part.",
+        page="evaluation",
+    )
+    # WHY a vote: ranks may hold data sets of different lengths.
+    dist.vote_then_raise(problem if is_wrong else None)
     return total
 
 
