@@ -27,7 +27,6 @@ from distrinews import dist, model, training
 from distrinews.checkpoint import TrainingState
 from distrinews.config.flags import parse
 from distrinews.config.settings import TrainSettings
-from distrinews.metrics import evaluate
 from distrinews.training import corpus, report, resume, runs
 
 
@@ -79,7 +78,7 @@ def train(ranks: dist.Ranks, settings: TrainSettings) -> None:
             run.end_step(scheduler)
         with run.phase("validation"):
             rows = splits.validation_rows
-            validation = evaluate(net, splits.train, ranks, rows=rows)
+            validation = training.evaluate_table(net, splits.train, ranks, rows=rows)
         run.log_validation(validation)
         with run.phase("checkpoint"):
             run.save(state)

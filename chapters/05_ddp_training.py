@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
-from distrinews import checkpoint, dist, metrics, model, sync, training
+from distrinews import checkpoint, dist, model, sync, training
 from distrinews.config.flags import parse
 from distrinews.config.settings import DistributedSettings
 from distrinews.training import corpus, report, resume, runs
@@ -96,8 +96,8 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
         if plan.should_validate(run.step):
             with run.phase("validation"):
                 # WHY not `replica`: its forward may communicate; batch counts differ.
-                rows = splits.validation_rows
-                validation = metrics.evaluate(net, splits.train, ranks, rows=rows)
+                table, rows = splits.train, splits.validation_rows
+                validation = training.evaluate_table(net, table, ranks, rows=rows)
             run.log_validation(validation, patience=settings.patience)
         with run.phase("checkpoint"):
             run.save(state)

@@ -130,6 +130,9 @@ def test_sums_over_ranks_are_exact(facts: Facts) -> None:
         assert fact["sums"] == {
             "int": num_ranks * 2**60 + ranks_sum,
             "float": num_ranks + ranks_sum * 2.0**-50,
+            "bool": [num_ranks, 1],
+            "bools": [num_ranks, 1],
+            "numpy": num_ranks * 2**60 + ranks_sum,
             "tensor": [[1.5 * num_ranks, 2.0 * num_ranks], [ranks_sum, -num_ranks]],
             "unchanged": True,
             "dtype": "torch.float64",
@@ -319,6 +322,8 @@ def test_alone_there_is_no_group_and_every_collective_is_an_identity() -> None:
         assert ranks == dist.current()
         assert not torch_dist.is_initialized()
         assert dist.sum_over_ranks(2**60 + 1) == 2**60 + 1
+        count = dist.sum_over_ranks(True)
+        assert (count, type(count)) == (1, int)
         assert dist.gather_objects("mine") == ["mine"]
         assert dist.broadcast_object("mine") == "mine"
         with dist.rank0_first(), dist.raise_together():

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from distrinews import dist, model
+from distrinews import dist, model, sync
 from distrinews.errors import ReplicasDifferError
 from distrinews.sync import replicas
 
@@ -42,11 +42,13 @@ def look(ranks: dist.Ranks, out: Path) -> None:
                 if case == "nan":
                     replica[0].bias[0] = math.nan
         results[f"{case}: gap"] = replicas.max_parameter_gap(replica)
-        try:
-            replicas.assert_replicas_equal(replica)
-            results[case] = "equal"
-        except ReplicasDifferError as error:
-            results[case] = error.what
+        for name, buffers in ((case, True), (f"{case}: parameters", False)):
+            try:
+                replicas.assert_replicas_equal(replica, buffers=buffers)
+                results[name] = "equal"
+            except ReplicasDifferError as error:
+                results[name] = error.what
+                results[f"{name}: fix"] = error.fix
     torch.save(results, out / f"{ranks.rank}.pt")
 
 
@@ -66,10 +68,52 @@ def test_a_difference_in_one_bit_is_named_on_every_rank(tmp_path: Path) -> None:
         "nan": "0.bias",
     }.items():
         assert first[case] == f"the replicas differ in {name!r} {camps}"
+        shares = "sync.broadcast_buffers(model)" in first[f"{case}: fix"]
+        assert shares == (case == "buffer")
+        if case != "buffer":
+            assert first[f"{case}: parameters"] == first[case]
+    assert first["buffer: parameters"] == "equal"
     assert first["last bit: gap"] == 0.5  # the largest, not the first
     assert first["buffer: gap"] == 0.0  # it looks at parameters
     assert math.isnan(first["nan: gap"])
     assert first["same nan"] == "equal"
+
+
+def train_with_batch_norm(ranks: dist.Ranks, out: Path) -> None:
+    torch.manual_seed(0)
+    healthy = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    replica = sync.wrap_ddp(healthy, ranks)
+    optimizer = torch.optim.SGD(healthy.parameters(), lr=0.1)
+    results = {}
+    for name in ("one step", "drifted"):
+        rows = torch.full((4, 3), 1.0 + ranks.rank) * torch.arange(4)[:, None]
+        replica(rows).square().sum().backward()
+        optimizer.step()
+        if name == "drifted" and ranks.rank == 1:
+            with torch.no_grad():
+                healthy[1].weight[0] += 1
+        for buffers in (False, True):
+            try:
+                replicas.assert_replicas_equal(replica, buffers=buffers)
+                results[name, buffers] = "equal"
+            except ReplicasDifferError as error:
+                results[name, buffers] = error.what.split("'")[1]
+    sync.broadcast_buffers(healthy)
+    same = dist.gather_objects(healthy[1].running_mean.tolist())
+    results["shared", True] = "equal" if same[0] == same[1] else "differ"
+    torch.save(results, out / f"{ranks.rank}.pt")
+
+
+def test_a_healthy_step_with_batch_norm_is_no_drift(tmp_path: Path) -> None:
+    dist.launch(train_with_batch_norm, tmp_path, num_ranks=2, timeout_s=60)
+    for rank in range(2):
+        results = torch.load(tmp_path / f"{rank}.pt")
+        assert results["one step", False] == "equal"
+        assert results["one step", True] == "module.1.running_mean"
+        # Negative control: a parameter that drifts is found, with or without buffers.
+        assert results["drifted", False] == "module.1.weight"
+        assert results["drifted", True] == "module.1.weight"
+        assert results["shared", True] == "equal"
 
 
 def other_models(ranks: dist.Ranks, out: Path) -> None:

@@ -18,9 +18,10 @@ import pytest
 import torch
 import torch.distributed as torch_dist
 from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
 
-from distrinews import dist
+from distrinews import dist, sync
 from distrinews.dist import process_group
 from distrinews.errors import RankFailedError, ResultError
 from distrinews.tracing import render, timeline
@@ -99,9 +100,7 @@ def test_a_watched_replica_has_the_gradients_of_an_unwatched_one(
 
 
 def forget_to_divide(ranks: dist.Ranks, out: Path) -> None:
-    torch.Tensor.register_post_accumulate_grad_hook = (  # type: ignore[assignment]
-        lambda *_: None
-    )
+    torch.Tensor.mul_ = lambda tensor, _: tensor  # type: ignore[assignment,misc]
     train(ranks, out)
 
 
@@ -112,6 +111,109 @@ def test_a_watched_replica_that_sums_instead_of_averaging_is_found(
     """Negative control of the proof above."""
     dist.launch(forget_to_divide, tmp_path, num_ranks=2, timeout_s=60)
     assert not any(json.loads((tmp_path / "equal-0.json").read_text()))
+
+
+class TwoWays(nn.Module):
+    """Each call uses one of two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.ways = nn.ModuleList([nn.Linear(3, 3), nn.Linear(3, 3)])
+
+    def forward(self, rows: torch.Tensor, way: int) -> torch.Tensor:
+        return self.ways[way](rows)  # type: ignore[no-any-return]
+
+
+def accumulate(replica: nn.Module, ranks: dist.Ranks) -> list[torch.Tensor]:
+    """Two steps of two micro-batches: the last leaves a layer unused."""
+    generator = torch.Generator().manual_seed(ranks.rank)
+    gradients = []
+    for _ in range(2):
+        replica.zero_grad()
+        for way in (0, 1):
+            rows = torch.randn(5, 3, generator=generator)
+            with sync.no_sync_unless(way == 1, replica=replica):
+                replica(rows, way).square().mean().backward()
+        gradients += [param.grad.clone() for param in replica.parameters()]
+    return gradients
+
+
+def watch_all(ranks: dist.Ranks, out: Path) -> None:
+    """Gradients of watched replicas against those of an unwatched one."""
+    options: dict[str, Any] = {"find_unused_parameters": True}
+
+    def new() -> nn.Module:
+        return sync.wrap_ddp(TwoWays(), ranks, **options)
+
+    want = accumulate(new(), ranks)
+    replica, found = new(), {}
+    for name in ("first", "second"):  # a second recording takes the hook over
+        with recording(out / name, ranks) as recorder:
+            recorder.watch(replica)
+            recorder.watch(replica)  # twice is once
+            found[name] = accumulate(replica, ranks)
+    found["after"] = accumulate(replica, ranks)
+    # A hook of the user's own, in Python and in C++: nothing is seen, nothing changed.
+    for kind in ("python", "c++"):
+        replica = new()
+        if kind == "python":
+            replica.register_comm_hook(None, default_hooks.allreduce_hook)
+        else:
+            replica._register_builtin_comm_hook(
+                torch_dist.BuiltinCommHookType.ALLREDUCE
+            )
+        with recording(out / kind, ranks) as recorder:
+            recorder.watch(replica)
+            found[kind] = accumulate(replica, ranks)
+    # Negative control, what was done before: each gradient divided when it is ready.
+    # The layer that the last micro-batch does not use is never divided.
+    replica = new()
+    replica.register_comm_hook(None, sum_only)
+
+    def divide(param: torch.Tensor) -> None:
+        if replica.require_backward_grad_sync and param.grad is not None:
+            param.grad.div_(ranks.world_size)
+
+    for param in replica.parameters():
+        param.register_post_accumulate_grad_hook(divide)
+    found["each gradient"] = accumulate(replica, ranks)
+    equal = {
+        name: all(torch.equal(*pair) for pair in zip(want, got, strict=True))
+        for name, got in found.items()
+    }
+    close = {
+        name: all(torch.allclose(*pair) for pair in zip(want, got, strict=True))
+        for name, got in found.items()
+    }
+    result = {"equal": equal, "close": close}
+    (out / f"found-{ranks.rank}.json").write_text(json.dumps(result))
+
+
+def sum_only(_: object, bucket: torch_dist.GradBucket) -> torch.futures.Future[Any]:
+    work = torch_dist.all_reduce(bucket.buffer(), async_op=True)
+    return work.get_future().then(lambda future: future.value()[0])  # type: ignore[union-attr]
+
+
+sum_only.__annotations__ = {}  # torch compares them with its own classes, not texts
+
+
+@pytest.mark.parametrize("num_ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_watching_changes_no_gradient_whatever_is_unused_or_watched_before(
+    num_ranks: int, tmp_path: Path
+) -> None:
+    dist.launch(watch_all, tmp_path, num_ranks=num_ranks, timeout_s=60)
+    for rank in range(num_ranks):
+        result = json.loads((tmp_path / f"found-{rank}.json").read_text())
+        equal, close = result["equal"], result["close"]
+        assert [equal[name] for name in ("first", "second", "after")] == [True] * 3
+        assert close["python"] and close["c++"]  # noqa: PT018
+        assert not close["each gradient"]
+        for name, num_buckets in (("first", 2), ("second", 2), ("python", 0)):
+            events = timeline.read(tmp_path / name)[rank]
+            seen = [event for event in events if event.name.startswith("bucket")]
+            assert len(seen) == num_buckets, name
+            assert all(event.end_s is not None for event in seen)
 
 
 def test_without_a_hang_the_diagnosis_is_silent(recorded: Path) -> None:

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from distrinews import dist, sync
 from distrinews.errors import MissingGradientError
+from distrinews.sync import wrappers
 from distrinews.sync.wrappers import HookedModule
 
 pytestmark = pytest.mark.timeout(120)
@@ -30,7 +31,7 @@ def wrap_in_turn(ranks: dist.Ranks, out: Path) -> None:
     for name, options in OPTIONS.items():
         torch.manual_seed(ranks.rank)  # rank 0's weights must win
         net = nn.Linear(2, 1)
-        replica = sync.wrap_ddp(net, **options)
+        replica = sync.wrap_ddp(net, ranks, **options)
         assert isinstance(replica, DistributedDataParallel)
         replica(rows).sum().backward()
         results[name] = {
@@ -66,7 +67,59 @@ def test_two_ranks_get_ddp_with_bucket_views_and_what_else_they_ask_for(
 
 def test_alone_there_is_nobody_to_meet_and_the_model_stays_bare() -> None:
     net = nn.Linear(2, 1)
-    assert sync.wrap_ddp(net, find_unused_parameters=True) is net
+    alone = dist.Ranks(0, 0, world_size=1, device=torch.device("cpu"))
+    assert sync.wrap_ddp(net, alone, find_unused_parameters=True) is net
+    with sync.no_sync_unless(False, replica=net):  # accumulation reads the same alone
+        net(torch.ones(1, 2)).sum().backward()
+    assert net.bias.grad is not None
+    # It moves to the rank's device, in place: the optimizer keeps its parameters.
+    meta = dist.Ranks(0, 0, world_size=1, device=torch.device("meta"))
+    assert sync.wrap_ddp(net, meta) is net
+    assert net.weight.device.type == "meta"
+
+
+class Recording(nn.Module):
+    """In place of torch's DDP: keeps what it was given."""
+
+    def __init__(self, module: nn.Module, **options: Any) -> None:
+        super().__init__()
+        self.module, self.options = module, options
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_on_gpus_the_flag_converts_batch_norm_and_keeps_its_state(
+    flag: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No GPU here: the model stays on the CPU, and DDP is only called."""
+    monkeypatch.setattr(wrappers, "DistributedDataParallel", Recording)
+    monkeypatch.setattr(nn.Module, "to", lambda self, device: self)
+    net = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 1))
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    gpu = dist.Ranks(1, local_rank=1, world_size=2, device=torch.device("cuda", 1))
+    replica = sync.wrap_ddp(net, gpu, sync_batch_norm=flag)
+    assert isinstance(replica, Recording)
+    assert replica.options == {"device_ids": [1], "gradient_as_bucket_view": True}
+    assert isinstance(replica.module[0], nn.SyncBatchNorm) == flag
+    assert replica.module[1] is net[1]
+    after = replica.module.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_on_cpus_the_flag_leaves_batch_norm_and_warns_once(
+    flag: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(wrappers, "DistributedDataParallel", Recording)
+    net = nn.Sequential(nn.BatchNorm1d(2))
+    for rank in range(2):
+        ranks = dist.Ranks(rank, rank, world_size=2, device=torch.device("cpu"))
+        replica = sync.wrap_ddp(net, ranks, sync_batch_norm=flag)
+        assert isinstance(replica, Recording)
+        assert replica.options["device_ids"] is None
+        assert type(replica.module[0]) is nn.BatchNorm1d
+    assert caplog.text.count("SyncBatchNorm for GPUs only") == int(flag)
 
 
 class Recorded(HookedModule):

@@ -6,8 +6,8 @@ Cause     BatchNorm keeps statistics of the rows it saw. DDP averages gradients;
           it copies from rank 0, at the next forward.
 Fix       Average the statistics before you evaluate or save; or SyncBatchNorm on GPUs;
           or a model with LayerNorm, as DistilBERT.
-Detector  `sync.assert_replicas_equal`: a checksum of every tensor, compared over
-          the ranks.
+Detector  `sync.assert_replicas_equal(buffers=True)`: a checksum of every tensor,
+          compared over the ranks.
 Look at   The parameters are equal; only buffers differ.
 Question  Which rows do the statistics of a saved checkpoint speak for?
 Source    https://github.com/huggingface/pytorch-image-models/issues/110
@@ -52,7 +52,7 @@ def fixed(ranks: dist.Ranks) -> nn.Module:
 
 
 def detect(ranks: dist.Ranks, got: nn.Module) -> None:
-    sync.assert_replicas_equal(got)
+    sync.assert_replicas_equal(got, buffers=True)
 
 
 LAB = labs.Lab(

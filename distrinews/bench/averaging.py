@@ -102,8 +102,9 @@ def measure(
 
 def _wrappers(ranks: Ranks) -> dict[str, Callable[[nn.Module], nn.Module]]:
     """Name -> what makes a replica of a bare model."""
+    torch_ddp = functools.partial(sync.wrap_ddp, ranks=ranks)
     wrappers: dict[str, Callable[[nn.Module], nn.Module]] = {
-        "torch_ddp": sync.wrap_ddp,
+        "torch_ddp": torch_ddp,
         "overlapped": sync.Overlapped,
         "touched_rows": sparse_embedding.distributed_data_parallel,
     }
@@ -117,7 +118,7 @@ def _wrappers(ranks: Ranks) -> dict[str, Callable[[nn.Module], nn.Module]]:
         return bare
 
     return wrappers | {
-        "unsynced": sync.wrap_ddp,
+        "unsynced": torch_ddp,
         "unsynced_touched_rows": touched_rows_alone,
     }
 

@@ -157,7 +157,9 @@ def build_variants(net: nn.Module) -> dict[str, Variant]:
             replica = sync.Overlapped(net_copy)
         elif name.startswith("torch_ddp"):
             views = name.endswith("views")
-            replica = sync.wrap_ddp(net_copy, gradient_as_bucket_view=views)
+            replica = sync.wrap_ddp(
+                net_copy, dist.current(), gradient_as_bucket_view=views
+            )
         variants[name] = Variant(name, net_copy, replica)
     return variants
 

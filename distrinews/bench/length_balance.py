@@ -119,7 +119,7 @@ def measure(
 def _replicate(net: nn.Module, ranks: Ranks, *, averaging: str) -> nn.Module:
     """Wrap the model so that gradients meet; alone there is nobody to meet."""
     if averaging == "torch_ddp" or ranks.world_size == 1:
-        return sync.wrap_ddp(net)
+        return sync.wrap_ddp(net, ranks)
     return sync.ddp_in_shared_memory(net)
 
 

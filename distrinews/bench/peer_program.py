@@ -31,7 +31,6 @@ from distrinews.bench import peer_job, peer_loops
 from distrinews.bench.peer_job import Job
 from distrinews.config.flags import parse
 from distrinews.config.settings import DistributedSettings
-from distrinews.metrics import evaluation
 from distrinews.system import checkout, console, files
 from distrinews.training import corpus
 
@@ -102,7 +101,7 @@ def summarise(job: Job, num_evaluated: int) -> dict[str, Any]:
         replicas ended equal; the rows that the loop's own evaluation counted. The same
         on every rank.
     """
-    test_metrics = evaluation.evaluate(job.net, job.splits.test, job.ranks)
+    test_metrics = training.evaluate_table(job.net, job.splits.test, job.ranks)
     gap = sync.max_parameter_gap(job.net)
     local = (job.row_checksums, job.batch_places, job.num_tokens)
     rows, places, tokens = zip(*dist.gather_objects(local), strict=True)

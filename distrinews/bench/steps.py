@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
-from distrinews import model, sync, training
+from distrinews import dist, model, sync, training
 from distrinews.config.settings import DistributedSettings, TrainSettings
 from distrinews.dist import Ranks
 from distrinews.training.corpus import Splits
@@ -72,7 +72,7 @@ def replicate(net: nn.Module, *, settings: DistributedSettings) -> nn.Module:
     """
     if settings.averaging == "shared":
         return sync.ddp_in_shared_memory(net)
-    return sync.wrap_ddp(net)
+    return sync.wrap_ddp(net, dist.current())
 
 
 def take_step(

@@ -76,7 +76,7 @@ def record(
     Raises:
         OutputError: A file could not be written. On every rank.
     """
-    replica = sync.wrap_ddp(copy.deepcopy(net))
+    replica = sync.wrap_ddp(copy.deepcopy(net), ranks)
     take_step = scaling.make_step("strong", replica, splits, ranks, settings=settings)
     for _ in range(timing.NUM_WARMUPS):
         take_step(PhaseTimer(ranks))
@@ -140,7 +140,7 @@ def measure(
         with dist.raise_together():
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             recorder = stack.enter_context(recording(pathlib.Path(folder), ranks))
-        replicas = [sync.wrap_ddp(copy.deepcopy(net)) for _ in range(2)]
+        replicas = [sync.wrap_ddp(copy.deepcopy(net), ranks) for _ in range(2)]
         bare, recorded = (
             scaling.make_step("strong", replica, splits, ranks, settings=settings)
             for replica in replicas

@@ -26,8 +26,8 @@ from distrinews.dist import Ranks
 from distrinews.errors import SettingsError
 from distrinews.inference import bundle, onnx_export, parity
 from distrinews.inference.classifier import Classifier
-from distrinews.metrics.evaluation import evaluate as evaluate_model
 from distrinews.system import files, machine
+from distrinews.training import evaluate_table
 from distrinews.training import export as publishing
 
 __all__ = ["evaluate", "export", "predict"]
@@ -88,7 +88,7 @@ def _evaluate_rank(ranks: Ranks, args: argparse.Namespace) -> None:
         seed=args.seed,
     )
     net = classifier.net.to(ranks.device)
-    metrics = evaluate_model(net, table, ranks, title="evaluate")
+    metrics = evaluate_table(net, table, ranks, title="evaluate")
     with dist.raise_together():
         if ranks.is_main and args.json:
             files.write_json(args.json, metrics.as_dict())

@@ -20,6 +20,7 @@ import traceback
 from collections.abc import Generator
 from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as torch_dist
 
@@ -44,11 +45,12 @@ def sum_over_ranks(value: Number) -> Number:
     Collective: every rank must call it.
 
     Args:
-        value: An int (summed exactly), a float (summed in float64) or a CPU tensor of
-            the same shape and type on every rank. It is not changed.
+        value: An int (summed exactly), a float (summed in float64) or a CPU tensor; of
+            the same kind, shape and type on every rank. It is not changed.
 
     Returns:
-        The sum, of the same kind and shape.
+        The sum, of the same kind and shape. Of bools it is their count: an int, or an
+        int64 tensor.
 
     Note:
         Cost: one all-reduce of 8 bytes for a number, of the tensor's bytes else.
@@ -56,17 +58,20 @@ def sum_over_ranks(value: Number) -> Number:
     Examples:
         >>> sum_over_ranks(3), sum_over_ranks(torch.tensor([1, 2])).tolist()
         (3, [1, 2])
+        >>> sum_over_ranks(True)  # the number of ranks that say True
+        1
     """
     if isinstance(value, torch.Tensor):
-        total = value.clone()
+        # WHY: the sum of bools would be a bool, and two ranks that say True no two.
+        total = value.long() if value.dtype == torch.bool else value.clone()
         _all_reduce(total)
         return total
     # WHY float64: the sum of many float32 losses depends on their order in the last
     # digits; in float64 the difference lies far below anything that is printed.
-    kind = torch.int64 if isinstance(value, int) else torch.float64
-    number = torch.tensor(value, dtype=kind)
+    is_whole = isinstance(value, int | np.integer | np.bool_)
+    number = torch.tensor(value, dtype=torch.int64 if is_whole else torch.float64)
     _all_reduce(number)
-    return type(value)(number.item())
+    return number.item()  # type: ignore[return-value]  # an int or a float, as `value`
 
 
 def gather_objects(value: T) -> list[T]:

@@ -4,7 +4,8 @@ The mean of the ranks' accuracies is not the accuracy: ranks may hold different 
 of rows. Counts and sums can be added; ratios are taken at the end, from the totals.
 
 Not here: dealing rows to ranks (`distrinews.sharding`), running the model
-(`distrinews.metrics.evaluation`).
+(`distrinews.metrics.evaluation`), real-valued and token targets
+(`distrinews.metrics.sums`).
 
 Letters used for shapes: C = classes, B = rows of a batch.
 Guide: understand/metrics-over-ranks.
@@ -18,7 +19,7 @@ import torch
 from torch.nn import functional as F
 
 from distrinews import dist
-from distrinews.errors import DataError
+from distrinews.errors import DataError, SettingsError
 
 __all__ = ["ClassificationMetrics", "global_mean"]
 
@@ -26,16 +27,19 @@ __all__ = ["ClassificationMetrics", "global_mean"]
 # Networks, section 3.
 CALIBRATION_BINS = 15
 CONFIDENCE_UNITS = 2**32
+# The largest confusion matrix: 8 MB. One of 10,000 classes would take 800 MB per rank.
+MAX_MATRIX_CLASSES = 1000
 
 
-def global_mean(total: float, *, count: int) -> float:
+def global_mean(total: float, *, count: float) -> float:
     """Take the mean over the rows of all ranks.
 
     Collective: every rank must call it.
 
     Args:
         total: The sum over this rank's rows.
-        count: How many rows that were; may differ between ranks.
+        count: How many rows that were, or the sum of their weights; may differ between
+            ranks.
 
     Returns:
         (sum of totals) / (sum of counts), the same on every rank.
@@ -44,38 +48,44 @@ def global_mean(total: float, *, count: int) -> float:
         DataError: No rank had a row. On every rank.
 
     Note:
-        Cost: two all-reduces of 8 bytes.
+        Cost: one all-reduce of 16 bytes.
 
     Examples:
         >>> global_mean(6.0, count=4)
         1.5
     """
-    rows = dist.sum_over_ranks(count)
-    total = dist.sum_over_ranks(float(total))
-    if rows == 0:
+    sums = torch.tensor([total, count], dtype=torch.float64)
+    all_total, all_count = dist.sum_over_ranks(sums).tolist()
+    if all_count == 0:
         raise DataError(
             "a mean over 0 rows was asked for.",
             why="0 / 0 is no number.",
-            fix="--test-rows 1 or more.",
+            fix="give at least one rank a row.",
             page="bad-data",
         )
-    return total / rows
+    return float(all_total / all_count)
 
 
 class ClassificationMetrics:
-    """Counts of what a model answered; everything else is computed from them.
+    """Counts of a classifier's answers; every figure is computed from them.
 
     Args:
-        class_names: What the C classes are called, in the order of their numbers.
+        class_names: The names of the C classes, in the order of their numbers; at least
+            two, no name twice. Tested with up to 10,000.
 
     Attributes:
-        confusion: int64 [C, C]; row = the true class, column = the predicted one.
+        class_names: The same.
+        counts: int64 [C, C], the confusion matrix; above 1,000 classes int64 [3, C]:
+            rows answered correctly, rows, and predictions of each class.
         loss_sum: Sum of the rows' cross-entropies, in nats.
         bins: int64 [2, 15]; for each step of confidence how many rows were right, and
             the sum of their confidences in units of 2**-32.
 
+    Raises:
+        SettingsError: Fewer than two names, or a name twice. The same on every rank.
+
     Examples:
-        >>> counts = ClassificationMetrics(("ham", "spam"))
+        >>> counts = ClassificationMetrics(class_names=("ham", "spam"))
         >>> counts.update(torch.eye(2)[[0, 1, 0]], torch.tensor([0, 1, 1]))
         >>> counts.num_rows, round(counts.accuracy, 3)
         (3, 0.667)
@@ -84,7 +94,17 @@ class ClassificationMetrics:
     def __init__(self, class_names: Sequence[str]) -> None:
         self.class_names = tuple(class_names)
         num_classes = len(self.class_names)
-        self.confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+        if isinstance(class_names, str) or not 2 <= num_classes == len({*class_names}):
+            raise SettingsError(
+                f"class_names must hold at least two different names, not "
+                f"{class_names!r:.80}.",
+                why="each column of the logits is one class, and figures are listed "
+                "by its name.",
+                fix='class_names=("ham", "spam")',
+                page="evaluation",
+            )
+        num_lines = num_classes if num_classes <= MAX_MATRIX_CLASSES else 3
+        self.counts = torch.zeros(num_lines, num_classes, dtype=torch.int64)
         self.loss_sum = 0.0
         self.bins = torch.zeros(2, CALIBRATION_BINS, dtype=torch.int64)
 
@@ -93,26 +113,58 @@ class ClassificationMetrics:
 
         Args:
             logits: [B, C].
-            labels: [B], the true classes.
+            labels: int [B], the true classes, 0 to C - 1.
+
+        Raises:
+            DataError: The shapes are others, or a label is no class. On this rank only;
+                inside `metrics.evaluate` on all.
         """
-        predicted = logits.argmax(dim=1).cpu()
-        num_classes = len(self.class_names)
-        # One number per (true, predicted).
-        pairs = labels.cpu() * num_classes + predicted
-        counts = torch.bincount(pairs, minlength=num_classes**2)
-        self.confusion += counts.reshape(num_classes, num_classes)
+        self._check(logits, labels)
+        labels = labels.long()
         # WHY float64: the sum must not depend on how rows were dealt to ranks.
         losses = F.cross_entropy(logits.double(), labels, reduction="sum")
         self.loss_sum += losses.item()
-        self._update_calibration_bins(
-            logits.double().softmax(dim=1).cpu(), labels.cpu()
-        )
+        probabilities = logits.double().softmax(dim=1).cpu()
+        labels, predicted = labels.cpu(), logits.argmax(dim=1).cpu()
+        if self._has_matrix:
+            one = torch.tensor(1)
+            self.counts.index_put_((labels, predicted), one, accumulate=True)
+        else:
+            kinds = (labels[labels == predicted], labels, predicted)
+            for line, classes in zip(self.counts, kinds, strict=True):
+                line += torch.bincount(classes, minlength=len(line))
+        self._update_calibration_bins(probabilities, labels)
+
+    def _check(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
+        """Refuse what cannot be counted: a fourth column of three classes, for one."""
+        num_classes = len(self.class_names)
+        problem = ""
+        if logits.ndim != 2 or logits.shape[1] != num_classes:
+            problem = f"logits of shape {list(logits.shape)} for {num_classes} classes"
+        elif labels.shape != logits.shape[:1]:
+            problem = f"labels of shape {list(labels.shape)} for {len(logits)} rows"
+        elif labels.is_floating_point() or labels.is_complex():
+            problem = f"labels of type {labels.dtype}"
+        elif len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
+            low, high = int(labels.min()), int(labels.max())
+            problem = f"labels from {low} to {high} for {num_classes} classes"
+        if problem:
+            raise DataError(
+                f"{problem}.",
+                why="the counts, and every figure computed from them, would be wrong.",
+                fix="logits [B, C] and whole-number labels [B] from 0 to C - 1, with C "
+                "class_names.",
+                page="evaluation",
+            )
 
     def _update_calibration_bins(
         self, probabilities: torch.Tensor, labels: torch.Tensor
     ) -> None:
         """Sort the rows into bins by how sure the model was of its answer."""
         confidence, predicted = probabilities.max(dim=1)  # [B], [B]
+        confidence = (
+            confidence.nan_to_num()
+        )  # of a model that diverged; its loss is NaN
         # Bins are open below and closed above: 1.0 falls into the last one.
         bin_index = (confidence * CALIBRATION_BINS).ceil().long() - 1
         bin_index.clamp_(0, CALIBRATION_BINS - 1)
@@ -130,18 +182,48 @@ class ClassificationMetrics:
             The counts of all rows, the same on every rank.
 
         Note:
-            Cost: three all-reduces, of 8 * C * C, of 8 and of 240 bytes.
+            Cost: three all-reduces, of 8 * C * C (above 1,000 classes 24 * C), of 8 and
+            of 240 bytes.
         """
         total = ClassificationMetrics(self.class_names)
-        total.confusion = dist.sum_over_ranks(self.confusion)
+        total.counts = dist.sum_over_ranks(self.counts)
         total.loss_sum = dist.sum_over_ranks(self.loss_sum)
         total.bins = dist.sum_over_ranks(self.bins)
         return total
 
     @property
+    def _has_matrix(self) -> bool:
+        return len(self.class_names) <= MAX_MATRIX_CLASSES
+
+    @property
+    def confusion(self) -> torch.Tensor:
+        """The confusion matrix, int64 [C, C]: row = true class, column = predicted.
+
+        Raises:
+            SettingsError: There are more than 1,000 classes. The same on every rank.
+        """
+        if not self._has_matrix:
+            raise SettingsError(
+                f"no confusion matrix is kept for {len(self.class_names)} classes.",
+                why=f"it would take {8 * len(self.class_names) ** 2 / 1e6:.0f} MB "
+                "on every rank.",
+                fix="precision_by_class, recall_by_class and f1_by_class.",
+                page="evaluation",
+            )
+        return self.counts
+
+    @property
+    def _class_counts(self) -> torch.Tensor:
+        """Of each class: rows answered correctly, rows, predictions; int64 [3, C]."""
+        if not self._has_matrix:
+            return self.counts
+        matrix = self.counts
+        return torch.stack([matrix.diagonal(), matrix.sum(dim=1), matrix.sum(dim=0)])
+
+    @property
     def num_rows(self) -> int:
         """How many rows were counted."""
-        return int(self.confusion.sum())
+        return int(self._class_counts[1].sum())
 
     @property
     def loss(self) -> float:
@@ -151,36 +233,41 @@ class ClassificationMetrics:
     @property
     def accuracy(self) -> float:
         """Share of rows whose class was predicted correctly, 0 to 1."""
-        return int(self.confusion.diagonal().sum()) / max(1, self.num_rows)
+        return int(self._class_counts[0].sum()) / max(1, self.num_rows)
 
     @property
     def precision_by_class(self) -> dict[str, float]:
         """Of the rows that were predicted to be of a class, the share that is."""
-        return self._correct_share_of(self.confusion.sum(dim=0))
+        correct, _, predictions = self._class_counts
+        return self._by_class(correct, predictions)
 
     @property
     def recall_by_class(self) -> dict[str, float]:
         """Of the rows of a class, the share that was predicted to be of it."""
-        return self._correct_share_of(self.confusion.sum(dim=1))
-
-    def _correct_share_of(self, totals: torch.Tensor) -> dict[str, float]:
-        # A class without rows counts as 0, as in scikit-learn.
-        shares = (self.confusion.diagonal().double() / totals.clamp(min=1)).tolist()
-        return dict(zip(self.class_names, shares, strict=True))
+        correct, rows, _ = self._class_counts
+        return self._by_class(correct, rows)
 
     @property
     def f1_by_class(self) -> dict[str, float]:
         """F1 of each class: 2 * correct / (rows of the class + predictions of it)."""
-        correct = self.confusion.diagonal().double()
-        occurrences = self.confusion.sum(dim=1) + self.confusion.sum(dim=0)
-        # A class that neither occurs nor is predicted counts as 0, as in scikit-learn.
-        scores = (2 * correct / occurrences.clamp(min=1)).tolist()
-        return dict(zip(self.class_names, scores, strict=True))
+        correct, rows, predictions = self._class_counts
+        return self._by_class(2 * correct, rows + predictions)
+
+    def _by_class(self, part: torch.Tensor, whole: torch.Tensor) -> dict[str, float]:
+        # 0 / 0, such as the precision of a class never predicted, counts as 0.
+        shares = (part.double() / whole.clamp(min=1)).tolist()
+        return dict(zip(self.class_names, shares, strict=True))
 
     @property
     def macro_f1(self) -> float:
-        """Mean of the classes' F1: each class weighs the same, also a rare one."""
-        return sum(self.f1_by_class.values()) / len(self.class_names)
+        """Mean of the classes' F1: each class weighs the same, also a rare one.
+
+        A class that neither occurs nor is predicted is left out, as in scikit-learn's
+        `f1_score(true, predicted, average="macro")`.
+        """
+        _, rows, predictions = self._class_counts
+        num_seen = int(((rows + predictions) > 0).sum())
+        return sum(self.f1_by_class.values()) / max(1, num_seen)
 
     @property
     def calibration_error(self) -> float:
@@ -198,9 +285,9 @@ class ClassificationMetrics:
 
         Returns:
             Rows, loss, accuracy, macro_f1, calibration error; precision, recall and F1
-            by class; confusion matrix.
+            by class; up to 1,000 classes the confusion matrix.
         """
-        return {
+        figures: dict[str, object] = {
             "rows": self.num_rows,
             "loss": self.loss,
             "accuracy": self.accuracy,
@@ -209,5 +296,7 @@ class ClassificationMetrics:
             "precision_by_class": self.precision_by_class,
             "recall_by_class": self.recall_by_class,
             "f1_by_class": self.f1_by_class,
-            "confusion_matrix": self.confusion.tolist(),
         }
+        if self._has_matrix:
+            figures["confusion_matrix"] = self.confusion.tolist()
+        return figures

@@ -100,7 +100,7 @@ class ShardSampler(StatefulSampler, Sampler[int]):
 
 
 def evaluation_batches(
-    lengths: Sequence[int], ranks: Ranks, *, batch_size: int
+    lengths: Sequence[int] | int, ranks: Ranks, *, batch_size: int
 ) -> list[list[int]]:
     """Deal whole evaluation batches to the ranks: every row once, none twice.
 
@@ -109,12 +109,13 @@ def evaluation_batches(
     whether 1 or 5 ranks share the work: the same confusion matrix, to the last row.
 
     Args:
-        lengths: Tokens of each row [N].
+        lengths: Tokens of each row [N]; or N, where all rows cost the same.
         ranks: Who is asking.
         batch_size: Rows per batch.
 
     Returns:
-        This rank's batches of row numbers. Ranks may get different numbers of batches:
+        This rank's batches of row numbers, also for `DataLoader(batch_sampler=...)`.
+        Ranks may get different numbers of batches:
         there must be no collective in the evaluation loop, and no call of the DDP
         wrapper, whose forward may hold one.
 
@@ -122,8 +123,12 @@ def evaluation_batches(
         >>> rank_0 = Ranks(0, local_rank=0, world_size=2, device=torch.device("cpu"))
         >>> evaluation_batches([5, 3, 9, 4, 1], rank_0, batch_size=2)
         [[4, 1], [2]]
+        >>> evaluation_batches(5, rank_0, batch_size=2)
+        [[0, 1], [4]]
     """
-    order = sorted(range(len(lengths)), key=lambda row: (lengths[row], row))
+    if isinstance(lengths, int):
+        lengths = [0] * lengths
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)  # keeps equal ones
     plan = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     return plan[ranks.rank :: ranks.world_size]
 

@@ -9,12 +9,13 @@ same optimizer step. Four versions, each with the gradients of the one before, f
 4. `overlap.Overlapped`: the buckets travel while backward still runs. That is
    `torch.nn.parallel.DistributedDataParallel`; train with torch's, by `wrap_ddp`.
 
+- `buffers`: rank 0's buffers (BatchNorm's statistics) for all, before an evaluation.
 - `discarded`: a first step that leaves nothing behind, for a resume with the same bits.
 - `replicas`: are the replicas still equal, and which tensor differs first.
 - `ring`: how W ranks add up a tensor with messages between neighbours.
 - `wrong`: three versions that run without an error and are wrong.
 - `shared_memory`, `sparse_embedding`: faster than DDP on one machine without GPUs.
-- `wrappers`: `wrap_ddp`, torch's DDP as chapter 05 sets it; the base of our own ones.
+- `wrappers`: `wrap_ddp`, torch's DDP for one rank or many; the base of our own ones.
 
 Not here: starting processes (`distrinews.dist`), splitting data
 (`distrinews.sharding`), saving the result (`distrinews.checkpoint`).
@@ -32,6 +33,7 @@ from distrinews.sync.average import (
     no_sync_unless,
     uneven_loss_weight,
 )
+from distrinews.sync.buffers import broadcast_buffers
 from distrinews.sync.discarded import discarded_step
 from distrinews.sync.overlap import Overlapped
 from distrinews.sync.replicas import assert_replicas_equal, max_parameter_gap
@@ -47,6 +49,7 @@ __all__ = [
     "average_gradients_flat",
     "average_gradients_in_buckets",
     "average_gradients_weighted",
+    "broadcast_buffers",
     "ddp_in_shared_memory",
     "discarded_step",
     "max_parameter_gap",

@@ -65,8 +65,8 @@ def max_parameter_gap(model: nn.Module) -> float:
     return float("nan") if dist.sum_over_ranks(num_nan) else gap
 
 
-def assert_replicas_equal(model: nn.Module) -> None:
-    """Raise on every rank if any parameter or buffer differs between ranks.
+def assert_replicas_equal(model: nn.Module, *, buffers: bool = False) -> None:
+    """Raise on every rank if any parameter differs between ranks.
 
     Why: cheap enough for every hundredth step of a long run, it turns a silent drift
     into an error that names the first tensor that drifted.
@@ -75,6 +75,8 @@ def assert_replicas_equal(model: nn.Module) -> None:
 
     Args:
         model: Same architecture on every rank.
+        buffers: Compare buffers, too. After a training step those of a healthy
+            BatchNorm differ: DDP shares them in the next forward, not before.
 
     Raises:
         ReplicasDifferError: Some tensor differs in any bit. On every rank; names the
@@ -88,7 +90,7 @@ def assert_replicas_equal(model: nn.Module) -> None:
     Examples:
         >>> assert_replicas_equal(nn.Linear(2, 1))
     """
-    named = [*model.named_parameters(), *model.named_buffers()]
+    named = [*model.named_parameters(), *(model.named_buffers() if buffers else ())]
     local_checksums = [(name, _checksum(tensor.detach())) for name, tensor in named]
     all_checksums = dist.gather_objects(local_checksums)
     # WHY from here on without a vote: all ranks look at the same list.
@@ -96,9 +98,11 @@ def assert_replicas_equal(model: nn.Module) -> None:
         _raise_differ(
             "the number of tensors", [len(checksums) for checksums in all_checksums]
         )
+    parameters = {name for name, _ in model.named_parameters()}
     for column in zip(*all_checksums, strict=True):
         if len(set(column)) > 1:
-            _raise_differ(column[0][0], [checksum for _, checksum in column])
+            name, checksums = column[0][0], [checksum for _, checksum in column]
+            _raise_differ(name, checksums, is_buffer=name not in parameters)
 
 
 def _checksum(tensor: torch.Tensor) -> int:
@@ -107,13 +111,22 @@ def _checksum(tensor: torch.Tensor) -> int:
     return zlib.crc32(data.data) if data.size else 0
 
 
-def _raise_differ(name: str, values: list[int]) -> NoReturn:
+def _raise_differ(name: str, values: list[int], *, is_buffer: bool = False) -> NoReturn:
     ranks_by_value: dict[int, list[int]] = {}
     for rank, value in enumerate(values):
         ranks_by_value.setdefault(value, []).append(rank)
     groups = " / ".join(f"ranks {ranks}" for ranks in ranks_by_value.values())
+    what = f"the replicas differ in {name!r} first: {groups} hold different values."
+    if is_buffer:
+        raise ReplicasDifferError(
+            what,
+            why="each rank holds the statistics of its own rows; an evaluation would "
+            "use as many models as there are ranks, and a checkpoint rank 0's.",
+            fix="sync.broadcast_buffers(model) before you evaluate or compare.",
+            page="batchnorm-per-rank",
+        )
     raise ReplicasDifferError(
-        f"the replicas differ in {name!r} first: {groups} hold different values.",
+        what,
         why="each rank now trains a model of its own; their average gradient belongs "
         "to none of them, and the checkpoint would be rank 0's alone.",
         fix="give every rank the same start (training.seed_weights, or wrap the model "

@@ -110,7 +110,7 @@ def ddp_in_shared_memory(
     shares = on_cpu and ranks.world_size > 1
     tables = sparse_embedding.large_embeddings(net, min_rows=min_rows) if shares else {}
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(net, tables)
-    replica = wrap_ddp(net, bucket_cap_mb=bucket_cap_mb)
+    replica = wrap_ddp(net, ranks, bucket_cap_mb=bucket_cap_mb)
     if isinstance(replica, DistributedDataParallel) and shares:
         for table in tables.values():
             torch_dist.broadcast(table.weight.detach(), src=0)

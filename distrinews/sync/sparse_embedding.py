@@ -178,7 +178,7 @@ def distributed_data_parallel(net: nn.Module, *, min_rows: int = MIN_ROWS) -> nn
     """
     tables = large_embeddings(net, min_rows=min_rows)
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(net, tables)
-    replica = wrap_ddp(net)
+    replica = wrap_ddp(net, dist.current())
     if not isinstance(replica, DistributedDataParallel):
         return replica
     for table in tables.values():

@@ -9,6 +9,7 @@ Guide: understand/ddp-inside.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Collection, Generator
 from typing import Any
 
@@ -24,17 +25,28 @@ __all__ = ["HookedModule", "wrap_ddp"]
 
 
 def wrap_ddp(
-    net: nn.Module, *, gradient_as_bucket_view: bool = True, **options: Any
+    model: nn.Module,
+    ranks: dist.Ranks,
+    *,
+    sync_batch_norm: bool = False,
+    gradient_as_bucket_view: bool = True,
+    **options: Any,
 ) -> nn.Module:
-    """Wrap a replica with torch's DDP, set as chapter 05 sets it.
+    """Move a replica to its rank's device and wrap it with torch's DDP.
 
-    Why: the same line is right alone, on CPUs and on GPUs.
+    Why: the same line is right alone, on CPUs and on GPUs. With accumulation,
+    `sync.no_sync_unless(is_last, replica=...)` takes what it returns, alone too.
 
     Collective: every rank must call it, with the same architecture.
 
     Args:
-        net: The replica, on the rank's device. Rank 0's parameters and buffers are
+        model: The replica; it is moved, not copied: build the optimizer from its
+            parameters, and save and evaluate it. Rank 0's parameters and buffers are
             copied to all.
+        ranks: Who this process is.
+        sync_batch_norm: Let BatchNorm layers take mean and variance over the rows of
+            all ranks. On GPUs only: torch has none for CPUs, where they stay as they
+            are, with a warning.
         gradient_as_bucket_view: Whether gradients live in DDP's buckets, with no
             second copy.
         **options: As torch's `DistributedDataParallel` takes them.
@@ -44,20 +56,30 @@ def wrap_ddp(
         meet.
 
     Note:
-        Cost: a broadcast of the model; then every gradient once per `backward()`.
+        Cost: a broadcast of the model; then every gradient once per `backward()`, and
+        the buffers once per step. A converted BatchNorm adds a collective to each
+        forward and each backward.
 
     Examples:
-        >>> wrap_ddp(nn.Linear(2, 1))  # alone
+        >>> alone = dist.Ranks(0, 0, world_size=1, device=torch.device("cpu"))
+        >>> wrap_ddp(nn.Linear(2, 1), alone)
         Linear(in_features=2, out_features=1, bias=True)
     """
-    ranks = dist.current()
+    model = model.to(ranks.device)
     if ranks.world_size == 1:
-        return net
-    # On a CPU there is no device number, and DDP refuses one.
-    gpu = [ranks.device.index] if ranks.device.type == "cuda" else None
+        return model
+    on_gpu = ranks.device.type == "cuda"
+    if sync_batch_norm and on_gpu:
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    elif sync_batch_norm and ranks.is_main:
+        logging.getLogger(__name__).warning(
+            "BatchNorm takes the statistics of each rank's own rows: torch has "
+            "SyncBatchNorm for GPUs only."
+        )
     return DistributedDataParallel(
-        net,
-        device_ids=gpu,
+        model,
+        # On a CPU there is no device number, and DDP refuses one.
+        device_ids=[ranks.device.index] if on_gpu else None,
         gradient_as_bucket_view=gradient_as_bucket_view,
         **options,
     )

@@ -122,57 +122,34 @@ class Recorder:
         """See the all-reduces of a DDP wrapper, which it starts in compiled code.
 
         Args:
-            replica: A DDP wrapper without a communication hook; else nothing happens.
+            replica: A DDP wrapper. Of one with a communication hook of its own nothing
+                is seen, with a warning: torch allows one hook. Of what is no DDP
+                wrapper nothing is seen either.
 
         Note:
-            Hooks do what DDP does without them: divide each gradient by W when it is
-            ready, all-reduce each bucket when it is full. They stay after recording.
+            A hook does what DDP does without one: divide each bucket by W when it is
+            full, and all-reduce it. It stays after recording; a later recorder that
+            watches the replica takes it over. Cost: one more pass over the gradients,
+            which DDP divides while it copies them.
         """
         if not isinstance(replica, DistributedDataParallel):
             return
-        group = replica.process_group
-        syncs = [True]
-
-        # WHY before forward and not in the hook below: that is when DDP decides whether
-        # this backward averages. A flag that is set later changes nothing.
-        def note_sync(*_: object) -> None:
-            if torch.is_grad_enabled():
-                syncs[0] = replica.require_backward_grad_sync
-
-        replica.register_forward_pre_hook(note_sync)
-
-        # WHY each gradient and not the bucket: it is still in the processor's cache.
-        # Dividing 90 MB once more from memory took 1.4 % of minilm's step.
-        def divide(param: torch.Tensor) -> None:
-            if syncs[0] and param.grad is not None:
-                param.grad.div_(group.size())
-
-        for param in replica.parameters():
-            if param.requires_grad:
-                param.register_post_accumulate_grad_hook(divide)
-
-        def hook(_: object, bucket: Any) -> Any:
-            tensor = bucket.buffer()
-            number = self.begin(
-                "collective",
-                f"bucket {bucket.index()}",
-                num_bytes=tensor.nbytes,
-                site="DDP, in backward",
-            )
-            with self._without_recording():
-                work = torch_dist.all_reduce(tensor, group=group, async_op=True)
-
-            def on_done(future: torch.futures.Future[Any]) -> torch.Tensor:
-                self.end(number)
-                value = future.value()
-                return value[0] if isinstance(value, list) else value  # type: ignore[no-any-return]
-
-            return work.get_future().then(on_done)
-
-        # WHY none: torch compares annotations with its own class, and in this file they
-        # are texts (torch 2.13, _check_comm_hook).
-        hook.__annotations__ = {}
-        replica.register_comm_hook(None, hook)
+        # There is no public way to ask a wrapper for its hook (torch 2.13).
+        hooks = replica._comm_hooks
+        for _, state in hooks:
+            if isinstance(state, _Watched):
+                state.recorder = self
+                return
+        if not hooks:
+            try:
+                replica.register_comm_hook(_Watched(self, replica), _Watched._average)
+                return
+            except RuntimeError:  # a hook written in C++, which stands in no list
+                hooks.clear()
+        log.warning(
+            "the buckets of this DDP wrapper are not recorded: it has a communication "
+            "hook already."
+        )
 
     def close(self) -> None:
         """Close the file; events after it are lost."""
@@ -237,6 +214,40 @@ class Recorder:
             # WHY go on without: a full disk must not end what is only being watched.
             log.warning("recording stops: %s: %s", self._file.name, error)
             self._file.close()
+
+
+class _Watched:
+    """The communication hook of a watched replica, and who records now."""
+
+    def __init__(self, recorder: Recorder, replica: DistributedDataParallel) -> None:
+        self.recorder, self.group = recorder, replica.process_group
+
+    # WHY no annotations: torch compares them with its own class, and in this file they
+    # are texts (torch 2.13, _check_comm_hook).
+    @staticmethod
+    def _average(watched, bucket):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN205
+        """Average a bucket as DDP does, and record it."""
+        recorder, tensor = watched.recorder, bucket.buffer()
+        # WHY the bucket and not each gradient when it is ready: what earlier
+        # micro-batches left of a parameter that this loss does not use is in the
+        # bucket, too, and no hook of the parameter runs for it.
+        # WHY not div_: DDP multiplies. With three ranks the last bits would differ.
+        tensor.mul_(1 / watched.group.size())
+        number = recorder.begin(
+            "collective",
+            f"bucket {bucket.index()}",
+            num_bytes=tensor.nbytes,
+            site="DDP, in backward",
+        )
+        with recorder._without_recording():
+            work = torch_dist.all_reduce(tensor, group=watched.group, async_op=True)
+
+        def on_done(future: torch.futures.Future[Any]) -> torch.Tensor:
+            recorder.end(number)
+            value = future.value()
+            return value[0] if isinstance(value, list) else value  # type: ignore[no-any-return]
+
+        return work.get_future().then(on_done)
 
 
 def _is_collective(name: str, arguments: Iterable[object]) -> bool:

@@ -7,6 +7,7 @@ The loops themselves stand in the chapters.
 - `runs`: one run, one folder; its progress, its checkpoints.
 - `resume`: may this run start, and does it continue an earlier one.
 - `logs`: the log of a run, and TensorBoard.
+- `evaluation`: the model's figures on rows of a table.
 - `report`: what is printed at the start and at the end, and `result.json`.
 - `export`: a folder that plain `transformers` opens.
 
@@ -15,6 +16,7 @@ Guide: learn/single-gpu.
 
 from __future__ import annotations
 
+from distrinews.training.evaluation import evaluate_table
 from distrinews.training.setup import (
     Plan,
     be_deterministic,
@@ -34,6 +36,7 @@ __all__ = [
     "build_sampler",
     "build_scheduler",
     "by_step",
+    "evaluate_table",
     "plan",
     "seed_dropout",
     "seed_weights",

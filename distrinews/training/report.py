@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from distrinews import dist, model
 from distrinews.checkpoint import TrainingState
-from distrinews.data.labels import LABEL_NAMES
-from distrinews.metrics import ClassificationMetrics, evaluation
+from distrinews.metrics import ClassificationMetrics
 from distrinews.system import files, machine
 from distrinews.training.corpus import Splits
+from distrinews.training.evaluation import evaluate_table
 from distrinews.training.runs import Run
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def finish(run: Run, *, state: TrainingState, splits: Splits) -> None:
     net: Any = state.net
     run.load_best(net)
     with run.phase("test"):
-        test_metrics = evaluation.evaluate(net, splits.test, run.ranks, title="test")
+        test_metrics = evaluate_table(net, splits.test, run.ranks, title="test")
     rows_trained = (run.step - run.first_step) * run.settings.global_batch_size
     seconds = run.seconds["train"]
     figures: dict[str, Any] = {
@@ -178,7 +178,8 @@ def _result_table(
     run: Run, metrics: ClassificationMetrics, figures: dict[str, Any]
 ) -> str:
     """The result in a form that fits any console."""
-    width = max(len(name) for name in LABEL_NAMES)
+    names = metrics.class_names
+    width = max(len(name) for name in names)
     lines = [
         "",
         f"accuracy {metrics.accuracy:.4f}, macro F1 {metrics.macro_f1:.4f} on "
@@ -187,9 +188,9 @@ def _result_table(
         f"{figures['samples_per_s']} samples/s while training; "
         + ", ".join(f"{name} {value:.1f} s" for name, value in run.seconds.items()),
         "",
-        " " * (width + 7) + "".join(f"{name:>10}" for name in LABEL_NAMES),
+        " " * (width + 7) + "".join(f"{name:>10}" for name in names),
     ]
-    for name, row in zip(LABEL_NAMES, metrics.confusion.tolist(), strict=True):
+    for name, row in zip(names, metrics.confusion.tolist(), strict=True):
         cells = "".join(f"{count:10}" for count in row)
         lines.append(f"true  {name:{width}} {cells}")
     return "\n".join([*lines, ""])

@@ -23,7 +23,7 @@ from distrinews.config.settings import TrainSettings
 from distrinews.data.labels import LABEL_NAMES
 from distrinews.dist import Ranks
 from distrinews.metrics import ClassificationMetrics
-from distrinews.metrics.evaluation import BATCH_SIZE
+from distrinews.training.evaluation import BATCH_SIZE
 
 Sampler = DistributedSampler[int]
 RULES = ("linear", "sqrt")
@@ -175,15 +175,12 @@ def metrics_two_ways() -> Iterator[list[str]]:
     """Mean of the ranks' figures against the figures of the summed counts."""
     by_rank = [_metrics(RANK_0), _metrics(RANK_1)]
     total = ClassificationMetrics(LABEL_NAMES)
-    total.confusion = by_rank[0].confusion + by_rank[1].confusion
-
-    def macro_f1(metrics: ClassificationMetrics) -> float:
-        # Two of the four classes.
-        return sum(list(metrics.f1_by_class.values())[:2]) / 2
+    for metrics in by_rank:
+        total.confusion.add_(metrics.confusion)
 
     for name, figure in (
         ("accuracy", lambda metrics: metrics.accuracy),
-        ("macro F1", macro_f1),
+        ("macro F1", lambda metrics: metrics.macro_f1),
     ):
         each = [figure(metrics) for metrics in by_rank]
         numbers = [*each, statistics.mean(each), figure(total)]

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 import torch.distributed as torch_dist
@@ -85,9 +86,13 @@ def who(ranks: dist.Ranks) -> dict[str, object]:
 def sums(ranks: dist.Ranks) -> dict[str, object]:
     row = torch.tensor([[1.5, 2.0], [ranks.rank, -1.0]], dtype=torch.float64)
     total = dist.sum_over_ranks(row)
+    int_of_numpy: Any = np.int64(BIG + ranks.rank)
     return {
         "int": dist.sum_over_ranks(BIG + ranks.rank),
         "float": dist.sum_over_ranks(1.0 + ranks.rank * TINY),
+        "bool": [dist.sum_over_ranks(True), dist.sum_over_ranks(ranks.is_main)],
+        "bools": dist.sum_over_ranks(torch.tensor([True, ranks.is_main])).tolist(),
+        "numpy": dist.sum_over_ranks(int_of_numpy),
         "tensor": total.tolist(),
         "unchanged": row.tolist() == [[1.5, 2.0], [ranks.rank, -1.0]],
         "dtype": str(total.dtype),

@@ -180,7 +180,9 @@ def _time_steps(
     if takes_part and planned.world_size > 1:
         default = planned.bucket_mib == DEFAULT_BUCKET_MIB
         bucket_mib = None if default else planned.bucket_mib
-        replica = sync.wrap_ddp(net, process_group=group, bucket_cap_mb=bucket_mib)
+        replica = sync.wrap_ddp(
+            net, ranks, process_group=group, bucket_cap_mb=bucket_mib
+        )
     # WHY hardly a rate: weights that run away to infinity compute at another speed.
     still = TrainSettings.model_validate({"learning_rate": 1e-6})
     optimizer = build_optimizer(net, settings=still)
