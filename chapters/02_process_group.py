@@ -25,7 +25,7 @@ import os
 import torch
 import torch.distributed as torch_dist
 
-from distrinews import dist, sync
+from distrinews import dist
 from distrinews.config.flags import parse
 from distrinews.course import lessons
 
@@ -36,8 +36,7 @@ def learn(ranks: dist.Ranks) -> None:
 
     # --8<-- [start:who]
     # 1. Who am I? ---------------------------------------------------------------
-    # The only difference between the ranks is this number. Rank says which data;
-    # local_rank (counted anew on each machine) says which GPU.
+    # Rank says which data; local_rank, counted anew on each machine, says which GPU.
     identity = {"process": os.getpid(), "local_rank": ranks.local_rank}
     lessons.show("who am I?", ranks, **identity, device=device)
     # --8<-- [end:who]
@@ -78,8 +77,7 @@ def learn(ranks: dist.Ranks) -> None:
 
     # 3. Only two of them: send and receive ----------------------------------------
     tensor = torch.zeros_like(local)
-    # WHY a collective may not stand behind `if rank == ...`, and these two must: both
-    # sides of a message are named, nobody else takes part.
+    # WHY behind `if`, where no collective may stand: only the two named take part.
     if rank == 0:
         torch_dist.send(local, dst=world_size - 1)
     if rank == world_size - 1:
@@ -88,31 +86,42 @@ def learn(ranks: dist.Ranks) -> None:
 
     # --8<-- [start:ring]
     # 4. All-reduce by hand: a ring of neighbours ------------------------------------
+    right, left = (rank + 1) % world_size, (rank - 1) % world_size
+
+    def exchange(outgoing: torch.Tensor, incoming: torch.Tensor) -> None:
+        # WHY both at once: if all sent first and waited, none would ever receive.
+        sending = torch_dist.P2POp(torch_dist.isend, outgoing, right)
+        receiving = torch_dist.P2POp(torch_dist.irecv, incoming, left)
+        for work in torch_dist.batch_isend_irecv([sending, receiving]):
+            work.wait()
+
     ring = local[:1].repeat(world_size)  # [W]: one chunk for each rank
+    chunks = ring.split(1)  # views: what is written there stands in `ring`
     lessons.show("ring all-reduce", ranks, chunks=ring)
-    cost = sync.ring_all_reduce(
-        ring, on_step=lambda step: lessons.show(f"  {step}", ranks, chunks=ring)
-    )
+    for step in range(world_size - 1):  # reduce-scatter: running sums go round
+        incoming = chunks[(rank - step - 1) % world_size]
+        received = torch.empty_like(incoming)
+        exchange(chunks[(rank - step) % world_size], received)
+        incoming += received
+        lessons.show(f"  reduce-scatter {step + 1}", ranks, chunks=ring)
+    for step in range(world_size - 1):  # all-gather: finished sums go round
+        finished = chunks[(rank + 1 - step) % world_size]
+        exchange(finished, chunks[(rank - step) % world_size])
+        lessons.show(f"  all-gather {step + 1}", ranks, chunks=ring)
     # --8<-- [end:ring]
     if ranks.is_main:
-        print(
-            f"each rank sent {cost.steps} times 1/{world_size} of the tensor: "
-            f"2 (W - 1) / W = {cost.sent_bytes / ring.nbytes:.2f} times its bytes"
-        )
+        print(f"each rank sent 2 (W - 1) = {2 * (world_size - 1)} chunks of W")
 
     # 5. Check the sums on every rank ----------------------------------------------
     ones = sum(10**other for other in range(world_size))  # 1 + 10 + 100 + ...
-    right = torch.equal(total, start * ones) and bool((ring == ones).all())
-    # WHY a sum over ranks and not rank 0's word: the claim is about every one of them.
-    num_right = dist.sum_over_ranks(int(right))
-    if ranks.is_main:
-        print("verdict:", "as promised" if num_right == world_size else "BROKEN")
+    held = torch.equal(total, start * ones) and bool((ring == ones).all())
+    promise = "every rank holds the sum, by all_reduce and by hand"
+    lessons.verdict(promise, held=held, ranks=ranks)
 
 
 def main() -> None:
     settings = parse(lessons.LessonSettings, about=__doc__)
-    num_ranks = dist.launched_world_size() or settings.num_ranks
-    lessons.require_ranks(num_ranks)
+    num_ranks = lessons.require_ranks(settings)
     dist.launch(learn, num_ranks=num_ranks)
 
 

@@ -32,7 +32,8 @@ def rows_of_both(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
         return read(self, indices, device=device)
 
     monkeypatch.setattr(corpus.Splits, "batch", read_and_record)
-    length_balance.measure(splits, ALONE, settings=FEW)
+    samplers = length_balance.build_samplers(splits, ALONE, settings=FEW)
+    length_balance.measure(samplers, splits, ALONE, settings=FEW)
     return seen
 
 

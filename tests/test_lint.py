@@ -151,7 +151,7 @@ def test_a_chapter_without_a_part_is_found() -> None:
         ("\nPredict ", "\nGuess ", "the header has not"),
         (f"python chapters/{path.name}", "python it", "how to run"),
         ("    console.run(main)", "    main()", "guard"),
-        ("\n\n\n", "\n" * 120, "lines, more than 120"),
+        ("\n\n\n", "\n" * 130, "lines, more than 130"),
     ):
         faults = course.chapter_faults(path.name, text.replace(before, after))
         assert any(says in fault for fault in faults), before

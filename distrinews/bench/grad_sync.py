@@ -3,7 +3,7 @@
 Promise: all variants see the same model, the same rows and the same minutes of the same
 process group, in an order that favours none; a time is that of the slowest rank.
 
-Not here: the variants themselves (`distrinews.sync`, `distrinews.sync.overlap`).
+Not here: the variants themselves (chapter 04 by hand, `distrinews.sync.overlap`).
 
 Letters used for shapes: B = rows per rank and step, T = tokens, P = shape of one
 parameter.
@@ -13,6 +13,7 @@ Guide: learn/gradient-sync.
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -31,10 +32,9 @@ from distrinews.training import corpus
 
 __all__ = [
     "BASELINE",
-    "VARIANTS",
     "Batch",
     "Variant",
-    "build_variants",
+    "build_library_variants",
     "figures",
     "largest_difference",
     "loss_of",
@@ -46,16 +46,8 @@ __all__ = [
 
 Batch = tuple[Mapping[str, torch.Tensor], torch.Tensor]  # inputs [B, T], labels [B]
 
-# From the plainest to torch's own. torch_ddp is DDP as everybody writes it,
-# torch_ddp_views keeps gradients in its buckets, as chapter 05 and `Overlapped` do.
-VARIANTS = ("naive", "flat", "bucketed", "overlapped", "torch_ddp", "torch_ddp_views")
 # What the others are compared with: DDP in its best setting, which is chapter 05's.
 BASELINE = "torch_ddp_views"
-AFTER_BACKWARD: dict[str, Callable[[nn.Module], None]] = {
-    "naive": sync.average_gradients,
-    "flat": sync.average_gradients_flat,
-    "bucketed": sync.average_gradients_in_buckets,
-}
 
 
 def loss_of(replica: nn.Module, batch: Batch) -> torch.Tensor:
@@ -113,14 +105,15 @@ class Variant:
     """One way to average gradients, with a replica of its own.
 
     Attributes:
-        name: One of `VARIANTS`.
         net: The bare model; its gradients are what is compared.
-        replica: What forward goes through.
+        after_backward: Averages these gradients, once `backward()` is over, in place.
+            None where a wrapper has done it.
+        replica: What forward goes through; without one the bare model.
     """
 
-    name: str
     net: nn.Module
-    replica: nn.Module
+    after_backward: Callable[[list[torch.Tensor]], None] | None = None
+    replica: nn.Module | None = None
 
     def backward(self, batch: Batch) -> None:
         """Take forward and backward, and average. Collective.
@@ -129,13 +122,14 @@ class Variant:
             batch: This rank's rows.
         """
         self.net.zero_grad()
-        loss_of(self.replica, batch).backward()  # the wrappers average in here
-        if self.name in AFTER_BACKWARD:
-            AFTER_BACKWARD[self.name](self.net)
+        loss_of(self.replica or self.net, batch).backward()
+        if self.after_backward is not None:
+            grads = [param.grad for param in self.net.parameters()]
+            self.after_backward([grad for grad in grads if grad is not None])
 
 
-def build_variants(net: nn.Module) -> dict[str, Variant]:
-    """Build every variant around a copy of the same model.
+def build_library_variants(net: nn.Module) -> dict[str, Variant]:
+    """Build the variants that a library offers, each around a copy of the same model.
 
     Collective: every rank must call it.
 
@@ -143,24 +137,24 @@ def build_variants(net: nn.Module) -> dict[str, Variant]:
         net: The same weights on every rank, on the rank's device; is not changed.
 
     Returns:
-        Name -> variant, in the order of `VARIANTS`.
+        "overlapped", which is `distrinews.sync.Overlapped`; "torch_ddp", DDP as
+        everybody writes it; "torch_ddp_views", which keeps gradients in its buckets, as
+        chapter 05 and `Overlapped` do.
 
     Examples:
-        >>> list(build_variants(nn.Linear(1, 1)))[:4]
-        ['naive', 'flat', 'bucketed', 'overlapped']
+        >>> list(build_library_variants(nn.Linear(1, 1)))
+        ['overlapped', 'torch_ddp', 'torch_ddp_views']
     """
+    wrap_ddp = functools.partial(sync.wrap_ddp, ranks=dist.current())
+    wrappers: dict[str, Callable[[nn.Module], nn.Module]] = {
+        "overlapped": sync.Overlapped,
+        "torch_ddp": functools.partial(wrap_ddp, gradient_as_bucket_view=False),
+        "torch_ddp_views": wrap_ddp,
+    }
     variants = {}
-    for name in VARIANTS:
-        net_copy = copy.deepcopy(net)
-        replica = net_copy
-        if name == "overlapped":
-            replica = sync.Overlapped(net_copy)
-        elif name.startswith("torch_ddp"):
-            views = name.endswith("views")
-            replica = sync.wrap_ddp(
-                net_copy, dist.current(), gradient_as_bucket_view=views
-            )
-        variants[name] = Variant(name, net_copy, replica)
+    for name, wrap in wrappers.items():
+        bare = copy.deepcopy(net)
+        variants[name] = Variant(bare, replica=wrap(bare))
     return variants
 
 
@@ -196,7 +190,7 @@ def measure(
     Collective: every rank must call it.
 
     Args:
-        variants: What `build_variants` built.
+        variants: Name -> variant.
         batches: This rank's rows; equally many on every rank.
         num_rounds: How often each is timed.
 

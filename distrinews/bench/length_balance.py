@@ -28,13 +28,48 @@ from distrinews.metrics import throughput
 from distrinews.training import corpus
 from distrinews.training.corpus import Splits
 
-__all__ = ["AVERAGING_METHODS", "measure", "ratio_of", "run", "table"]
+__all__ = [
+    "AVERAGING_METHODS",
+    "build_samplers",
+    "lines",
+    "measure",
+    "ratio_of",
+    "run",
+    "table",
+]
 
 VARIANTS = ("shuffled", "length")
 AVERAGING_METHODS = ("torch_ddp", "fastest")
 
 
+def build_samplers(
+    splits: Splits, ranks: Ranks, *, settings: DistributedSettings
+) -> dict[str, sharding.GlobalBatchSampler]:
+    """Build both kinds of batches over the same rows.
+
+    Args:
+        splits: The rows; all of `train_rows`.
+        ranks: Who this process is.
+        settings: Global batch size, seed.
+
+    Returns:
+        "shuffled" and "length" -> the sampler.
+
+    Raises:
+        SettingsError: The batch does not divide by the ranks. The same on every rank.
+    """
+    return {
+        variant: training.build_sampler(
+            splits.train_lengths,
+            ranks,
+            settings=settings.model_copy(update={"batches": variant}),
+        )
+        for variant in VARIANTS
+    }
+
+
 def measure(
+    samplers: Mapping[str, sharding.GlobalBatchSampler],
     splits: Splits,
     ranks: Ranks,
     *,
@@ -47,9 +82,10 @@ def measure(
     Collective: every rank must call it.
 
     Args:
-        splits: The rows; all of `train_rows` are trained on.
+        samplers: "shuffled" and "length" -> what deals the rows.
+        splits: The rows.
         ranks: Who this process is.
-        settings: Model, global batch size, optimizer, seed.
+        settings: Model and optimizer.
         num_epochs: How many epochs of each kind; their steps take turns.
         averaging: How gradients meet, with both kinds of batches: "torch_ddp", or
             "fastest", what `understand/faster-than-ddp` found.
@@ -58,21 +94,10 @@ def measure(
         "shuffled" and "length" -> what `Throughput.summary` returns;
         `padding_share`, the part of what all ranks compute that is padding; and
         `rounds_per_s`, the samples per second of each epoch.
-
-    Raises:
-        SettingsError: The batch does not divide by the ranks. On every rank.
     """
     net = steps.build_net(splits, ranks, settings=settings)
     replica = _replicate(net, ranks, averaging=averaging)
     optimizer = training.build_optimizer(net, settings=settings)
-    samplers = {
-        variant: training.build_sampler(
-            splits.train_lengths,
-            ranks,
-            settings=settings.model_copy(update={"batches": variant}),
-        )
-        for variant in VARIANTS
-    }
     throughputs = {variant: throughput.Throughput(ranks) for variant in VARIANTS}
     rounds_per_s: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
     padding_shares: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
@@ -159,6 +184,35 @@ def table(result: Mapping[str, Mapping[str, Any]]) -> str:
     return timing.draw_table(lines)
 
 
+def lines(measured: Mapping[str, Mapping[str, Any]]) -> str:
+    """Draw what one `measure` returned, a line for each kind of batches.
+
+    Args:
+        measured: What `measure` returned.
+
+    Returns:
+        Three lines; the last is the ratio.
+
+    Examples:
+        >>> row = {"padding_share": 0.4, "rounds_per_s": [20.0], "samples_per_s": 20.0}
+        >>> fast = row | {"rounds_per_s": [30.0], "samples_per_s": 30.0}
+        >>> print(lines({"shuffled": row, "length": fast}).splitlines()[2])
+        balanced by length: 1.50x (1 round, no interval)
+    """
+    pairs = zip(*(measured[v]["rounds_per_s"] for v in VARIANTS), strict=True)
+    ratio, interval = timing.median_and_interval([fast / slow for slow, fast in pairs])
+    num_rounds = len(measured["length"]["rounds_per_s"])
+    text = timing.ratio_text(ratio, interval, num_rounds=num_rounds)
+    return "\n".join([
+        *(
+            f"{kind:9} {row['samples_per_s']:7.1f} samples/s, "
+            f"{row['padding_share']:.0%} of the work is padding"
+            for kind, row in measured.items()
+        ),
+        f"balanced by length: {text}",
+    ])
+
+
 def ratio_of(row: Mapping[str, Any]) -> str:
     """Put into words what balanced batches gain.
 
@@ -192,6 +246,7 @@ def run(ranks: Ranks, settings: BenchmarkSettings) -> None:
         resized = settings.model_copy(update={"global_batch_size": size})
         for averaging in AVERAGING_METHODS:
             measured = measure(
+                build_samplers(splits, ranks, settings=resized),
                 splits,
                 ranks,
                 settings=resized,

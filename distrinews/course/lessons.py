@@ -26,6 +26,7 @@ __all__ = [
     "TimingSettings",
     "require_ranks",
     "show",
+    "verdict",
 ]
 
 
@@ -95,18 +96,23 @@ class TimingSettings(MeasuringSettings):
     )
 
 
-def require_ranks(num_ranks: int) -> None:
-    """Refuse a lesson about talking to others when there is nobody else.
+def require_ranks(settings: LessonSettings) -> int:
+    """Say how many ranks a lesson about talking to others has; refuse one alone.
 
     Args:
-        num_ranks: How many ranks will take part.
+        settings: What was asked for. Under torchrun its number of ranks counts.
+
+    Returns:
+        W.
 
     Raises:
         SettingsError: There is one only. Before any process starts.
 
     Examples:
-        >>> require_ranks(2)
+        >>> require_ranks(LessonSettings())
+        2
     """
+    num_ranks = dist.launched_world_size() or settings.num_ranks
     if num_ranks < 2:
         raise SettingsError(
             "this chapter needs at least two ranks.",
@@ -114,6 +120,7 @@ def require_ranks(num_ranks: int) -> None:
             fix="--num-ranks 2 (any computer can: ranks are processes, not GPUs).",
             page="settings",
         )
+    return num_ranks
 
 
 def show(title: str, ranks: Ranks, **columns: object) -> None:
@@ -145,6 +152,33 @@ def show(title: str, ranks: Ranks, **columns: object) -> None:
     for rank, row in enumerate(rows):
         values = "".join(row[name].ljust(widths[name]) for name in columns)
         print(f"  {f'rank {rank}':27}{values}".rstrip())
+
+
+def verdict(promise: str, *, held: bool, ranks: Ranks) -> None:
+    """Print what a chapter promised, and whether it came true on every rank.
+
+    Collective: every rank must call it.
+
+    Args:
+        promise: A statement.
+        held: Whether what this rank saw bears it out.
+        ranks: Who this process is.
+
+    Note:
+        Cost: one all-reduce of 8 bytes.
+
+    Examples:
+        >>> import torch
+        >>> alone = Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
+        >>> verdict("every row is counted once", held=True, ranks=alone)
+        verdict: every row is counted once: yes
+        >>> verdict("every row is counted once", held=False, ranks=alone)
+        verdict: every row is counted once: NO, BROKEN
+    """
+    # WHY a sum over ranks and not rank 0's word: the claim is about all of them.
+    held_on_all = dist.sum_over_ranks(int(held)) == ranks.world_size
+    if ranks.is_main:
+        print(f"verdict: {promise}: {'yes' if held_on_all else 'NO, BROKEN'}")
 
 
 def _as_text(value: object) -> str:

@@ -15,7 +15,8 @@ Guide: understand/gradient-sync.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,12 +25,16 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from distrinews import dist
+from distrinews.sync import average, replicas
+from distrinews.sync.overlap import Overlapped
 from distrinews.sync.wrappers import HookedModule
 
 __all__ = [
     "ParameterReduced",
     "ReducedBeforeAccumulation",
     "backward_with_late_sync_flag",
+    "drifts",
+    "table",
 ]
 
 
@@ -111,3 +116,62 @@ def backward_with_late_sync_flag(
     if micro_batches:
         # What the next step's first forward will see: also False.
         replica.require_backward_grad_sync = False
+
+
+def drifts(
+    net: nn.Module,
+    micro_batches: Sequence[Any],
+    *,
+    loss_of: Callable[[nn.Module, Any], torch.Tensor],
+) -> dict[str, float]:
+    """Take one step with the right wrapper and with each wrong way; compare replicas.
+
+    Collective: every rank must call it, with two ranks or more.
+
+    Args:
+        net: The same weights on every rank; is not changed.
+        micro_batches: Of one step; the last one synchronises.
+        loss_of: Calls a replica and returns the mean loss of a micro-batch.
+
+    Returns:
+        Name -> largest difference of a weight between ranks. The first is right: 0.0.
+    """
+    wrappers = {
+        "right: distrinews.sync.Overlapped": Overlapped,
+        "wrong: averages the parameter": ParameterReduced,
+        "wrong: hook before accumulation": ReducedBeforeAccumulation,
+        "wrong: flag set after forward": DistributedDataParallel,
+    }
+    gaps = {}
+    for name, wrap in wrappers.items():
+        replica = wrap(copy.deepcopy(net))
+        optimizer = torch.optim.SGD(replica.parameters(), lr=0.1)
+        if wrap is DistributedDataParallel:
+            backward_with_late_sync_flag(replica, micro_batches, loss_of=loss_of)
+        else:
+            for number, batch in enumerate(micro_batches, start=1):
+                is_last = number == len(micro_batches)
+                with average.no_sync_unless(is_last, replica=replica):
+                    (loss_of(replica, batch) / len(micro_batches)).backward()
+        optimizer.step()
+        gaps[name] = replicas.max_parameter_gap(replica)
+    return gaps
+
+
+def table(gaps: Mapping[str, float]) -> str:
+    """Say how far replicas drifted, a line a way.
+
+    Args:
+        gaps: What `drifts` returned.
+
+    Returns:
+        Lines.
+
+    Examples:
+        >>> table({"wrong: averages the parameter": 0.019})
+        'wrong: averages the parameter      replicas differ by 1.9e-02 after one step'
+    """
+    return "\n".join(
+        f"{name:34} replicas differ by {gap:.1e} after one step"
+        for name, gap in gaps.items()
+    )

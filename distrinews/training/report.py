@@ -77,7 +77,7 @@ def finish(run: Run, *, state: TrainingState, splits: Splits) -> None:
     # that is opened from it, would come on top.
     state.optimizer.state.clear()
     machine.return_freed_memory()
-    net: Any = state.net
+    net: Any = state.model
     run.load_best(net)
     with run.phase("test"):
         test_metrics = evaluate_table(net, splits.test, run.ranks, title="test")

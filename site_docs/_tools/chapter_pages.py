@@ -2,8 +2,8 @@
 
 - `<!-- act chapters/05_ddp_training.py: imports begin 1 -->`: parts of the script. The
   numbers are those of its acts (`# 1. The same start ---`), `imports` is what stands
-  above the first function, `begin` what stands between its `def` and act 1, `main` the
-  end. A page that names all parts shows the whole script.
+  above the first function or act, `begin` what the function of a rank begins with,
+  `main` the end. A page that names all parts shows the whole script.
 - `<!-- diff chapters/01_single_gpu.py chapters/05_ddp_training.py -->`: what `diff -u`
   says about their code, without headers.
 - `<!-- new chapters/03_data_sharding.py -->`: what it uses that no chapter before used.
@@ -60,7 +60,7 @@ def parts(text: str) -> dict[str, list[str]]:
             continue
         if part == "header" and number > docstring_end:
             part = "imports"
-        elif part == "imports" and line.startswith("def "):
+        elif line.startswith("def ") and (part == "imports" or "ranks: dist." in line):
             part = "begin"
         elif line == "def main() -> None:":
             part = "main"
