@@ -268,7 +268,7 @@ def test_a_function_from_a_notebook_cell_is_refused_with_the_cure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cell = types.ModuleType("__main__")  # like a kernel's: it has no file
-    exec("def train(ranks):\n    pass\n", vars(cell))  # noqa: S102  as a kernel does
+    exec("def train(ranks):\n    pass\n", vars(cell))
     monkeypatch.setitem(sys.modules, "__main__", cell)
     with pytest.raises(SetupError, match="train is defined in no file") as caught:
         run(cell.train)
