@@ -547,6 +547,8 @@ def test_torchruns_summary_gets_the_error(
     message = json.loads(file.read_text(encoding="utf-8"))["message"]
     assert "rank 1 left early" in message["message"]
     assert "rank 1 left early" in message["extraInfo"]["py_callstack"]
+    # What gloo said is a note of the error, and no part of the summary.
+    assert "Connection closed" not in message["extraInfo"]["py_callstack"]
 
 
 @torchrun_only
