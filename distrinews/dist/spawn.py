@@ -176,7 +176,7 @@ def report_failure(
     except (Exception, SystemExit) as error:
         if _to_starter is not None and not is_reported(error):
             _send(report_of(_to_starter[0], error))
-            error.is_reported = True  # type: ignore[attr-defined]
+            error.is_reported = True  # type: ignore[union-attr]
         raise
     name = getattr(function, "__name__", "its function")
     _send(failures.Left(f"it returned from {name}", time.perf_counter()))
