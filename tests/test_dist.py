@@ -487,6 +487,97 @@ def test_a_failing_rank_of_torchrun_prints_its_error_and_ends_while_its_group_is
     program.seconds_until_nothing_is_left(timeout_s=0.5)
 
 
+# --- Last words under torchrun ----------------------------------------------------
+
+CLOSED = RuntimeError("Connection closed by peer [127.0.0.1]:4242")
+
+
+def raised(error: BaseException) -> BaseException:
+    """The error with a traceback, as `setup` meets it."""
+    try:
+        raise error
+    except BaseException as caught:
+        return caught
+
+
+@pytest.mark.parametrize(
+    ("peer", "said"),
+    [
+        (None, "rank 1 left early and without an error: it came to the end of its"),
+        (
+            SystemExit(0),
+            "rank 1 left early and without an error: it called sys.exit(0) (test_dist",
+        ),
+        (SystemExit(3), "rank 1 failed: sys.exit(3) (test_dist.py:"),
+        (ValueError("bad row"), "rank 1 failed: ValueError: bad row (test_dist.py:"),
+    ],
+)
+def test_under_torchrun_a_rank_that_lost_its_peer_says_how_the_peer_left(
+    peer: BaseException | None, said: str
+) -> None:
+    store = torch_dist.HashStore()  # type: ignore[attr-defined]
+    lost, left = (process_group.LastWords(store, rank, 2) for rank in (0, 1))
+    if peer is None:
+        left.of_return()
+    else:
+        assert left.of_failure(raised(peer)) is None  # its own error is the cause
+    cause = lost.of_failure(raised(CLOSED))
+    assert cause is not None
+    assert cause.what.startswith(said)
+    assert "rank 0 waited for it (test_dist.py:" in cause.what
+    assert "Connection closed by peer" in cause.__notes__[0]
+
+
+def test_under_torchrun_a_killed_peer_and_an_error_of_ones_own_are_no_ones_blame() -> (
+    None
+):
+    """Negative controls: nobody said anything; and this rank's error is the cause."""
+    store = torch_dist.HashStore()  # type: ignore[attr-defined]
+    lost, left = (process_group.LastWords(store, rank, 2) for rank in (0, 1))
+    assert lost.of_failure(raised(CLOSED)) is None
+    left.of_return()
+    assert lost.of_failure(raised(ValueError("bad row"))) is None
+
+
+def test_torchruns_summary_gets_the_error(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "error.json"
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(file))
+    store = torch_dist.HashStore()  # type: ignore[attr-defined]
+    lost, left = (process_group.LastWords(store, rank, 2) for rank in (0, 1))
+    left.of_return()
+    assert not file.exists()
+    lost.of_failure(raised(CLOSED))
+    message = json.loads(file.read_text(encoding="utf-8"))["message"]
+    assert "rank 1 left early" in message["message"]
+    assert "rank 1 left early" in message["extraInfo"]["py_callstack"]
+    # What gloo said is a note of the error, and no part of the summary.
+    assert "Connection closed" not in message["extraInfo"]["py_callstack"]
+
+
+@torchrun_only
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("leave_with_3", "sys.exit(3) (dist_program.py:"),
+        ("leave_with_0", "rank 1 left early and without an error: it called sys.exit"),
+        ("run_out_of_batches", "rank 1 left early and without an error: it came to"),
+    ],
+)
+def test_torchruns_summary_blames_the_rank_that_left(
+    start: Start, tmp_path: pathlib.Path, function: str, said: str
+) -> None:
+    program = start(
+        *(*TORCHRUN, "--standalone", "--nproc_per_node=2", PROGRAM),
+        *(function, tmp_path, 2, 60.0),
+    )
+    assert program.exit_code(timeout_s=60) == 1
+    summary = program.err[program.err.index("Root Cause") :]
+    assert said in summary
+
+
 # --- Leaving the group, with a fake one ------------------------------------------
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.running import is_running, wait_until
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -67,6 +68,8 @@ def train(
         batch_sampler=sampler,
         num_workers=2,
         generator=torch.Generator() if has_generator else None,
+        # A lambda: under `launch`, as under torchrun on Linux, workers are forked.
+        worker_init_fn=lambda _: (out / f"worker{os.getpid()}").touch(),
     )
     state = checkpoint.TrainingState(replica, optimizer, sampler=sampler)
     checkpoint.restore(out / "checkpoints", state)
@@ -115,7 +118,9 @@ def run(out: Path, num_ranks: int, *options: Any) -> None:
     dist.launch(train, out, *options, num_ranks=num_ranks, timeout_s=60)
 
 
-needs_sigkill = pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+needs_sigkill = pytest.mark.skipif(
+    sys.platform != "linux", reason="no SIGKILL, or workers that take no lambda"
+)
 
 
 @needs_sigkill
@@ -127,6 +132,11 @@ def test_killed_in_mid_epoch_with_two_workers_every_row_is_trained_once(
     run(whole, 2, None, accumulation_steps)
     with pytest.raises(RankFailedError, match="rank 1 was killed by SIGKILL"):
         run(killed, 2, KILLED_AT, accumulation_steps)
+    workers = [int(path.name[6:]) for path in killed.glob("worker*")]
+    assert len(workers) == 2 * 2 * EPOCHS
+    wait_until(
+        lambda: not any(map(is_running, workers)), timeout_s=60, what="workers end"
+    )
     run(killed, 2, None, accumulation_steps)
     steps = rows_by_step(killed, 2)
     assert sorted(steps) == list(range(1, EPOCHS * STEPS_PER_EPOCH + 1))

@@ -210,7 +210,7 @@ def random_states() -> dict[str, Any]:
     version, words, gauss = random.getstate()
     states: dict[str, Any] = {
         "torch": torch.get_rng_state(),
-        "python": [version, np.array(words, dtype=np.int64), gauss],
+        "python": [version, np.array(words, dtype=np.uint32), gauss],
         "numpy": np.random.get_state(),
     }
     if dist.current().device.type == "cuda":

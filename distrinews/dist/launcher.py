@@ -57,7 +57,8 @@ def launch(
 
     Note:
         DataLoader workers start as under torchrun: on Linux by fork, on Windows and
-        macOS by spawn. `multiprocessing.set_start_method` in your program, below
+        macOS by spawn; with Python 3.14 on Linux by spawn, too, where torchrun's ranks
+        use a fork server. `multiprocessing.set_start_method` in your program, below
         `if __name__ == "__main__":`, chooses for the ranks, too. When a rank is ended
         by force, its workers notice within 5 s (torch's own watchdog).
         Each rank gets an equal part of this machine's cores as OpenMP threads, unless

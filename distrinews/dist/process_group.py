@@ -261,6 +261,9 @@ class LastWords:
             else:
                 self._write(word.summary, is_failure=True)
         _tell_torchrun(cause or error)
+        if cause is not None:
+            # WHY after: torchrun's summary would print it, too.
+            cause.add_note("".join(traceback.format_exception(error)))
         return cause
 
     def _write(self, how: str, *, is_failure: bool) -> None:
@@ -295,7 +298,7 @@ class LastWords:
             cause = failures.left_early(left, waiting)
         else:
             return None  # it was killed, or did not come: torchrun knows its exit code
-        cause.add_note(lost.traceback_text)
+        cause.__suppress_context__ = True  # the lost peer's traceback is a note
         return cause
 
 

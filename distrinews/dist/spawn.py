@@ -79,7 +79,8 @@ def run_ranks(
         Windows and the only safe way once CUDA or threads are in use. Processes that a
         rank starts itself, such as DataLoader workers, start as they would in this
         program: on Linux by fork, unless `multiprocessing.set_start_method` said
-        otherwise here.
+        otherwise here. In place of "forkserver", the default of Python 3.14 on Linux,
+        they use "spawn".
 
     Examples:
         Needs a file of its own, because spawned processes import it:
@@ -87,10 +88,7 @@ def run_ranks(
     """
     _check_importable(target, *args)
     spawn = multiprocessing.get_context("spawn")
-    # How this program starts other processes. Not `get_start_method()`: it would fix
-    # the choice, and the caller could not make another one later.
-    start_method = multiprocessing.get_start_method(allow_none=True)
-    start_method = start_method or multiprocessing.get_all_start_methods()[0]
+    start_method = _start_method()
     workers: list[Worker] = []
     if hasattr(signal, "pthread_sigmask"):
         # WHY now: the first process start would start this helper of multiprocessing,
@@ -391,6 +389,17 @@ def _explain_pickling() -> Generator[None, None, None]:
             "files, connections and generators inside the function.",
             page="function-in-notebook",
         ) from error
+
+
+def _start_method() -> str:
+    """How ranks are to start processes of their own: as this program would."""
+    # WHY allow_none: to ask without it would fix the default, and the caller could not
+    # choose another one later.
+    method = multiprocessing.get_start_method(allow_none=True)
+    method = method or multiprocessing.get_all_start_methods()[0]
+    # WHY not the default of Python 3.14 on Linux: a fork server and its workers keep
+    # each other alive after their rank was killed (seen: an hour later).
+    return "spawn" if method == "forkserver" else method
 
 
 @contextlib.contextmanager

@@ -18,6 +18,8 @@ from torch.distributed.constants import default_pg_timeout
 from distrinews.bench import averaging
 from distrinews.bench.costmodel import many_ranks, predictions, step_model
 from distrinews.bench.costmodel.step_model import Compute, Link
+from distrinews.checkpoint import encoding
+from distrinews.checkpoint.state import random_states
 from distrinews.config.settings import DistributedSettings
 from distrinews.dist import Ranks, process_group
 from distrinews.model import sizes
@@ -35,7 +37,8 @@ AMDAHL_RANKS = (2, 4, 8, 64)
 @table("preset | weights | AdamW's two averages | random states | together")
 def checkpoint_bytes() -> Iterator[list[str]]:
     """Size one checkpoint file by file."""
-    rng_state = f"{torch.get_rng_state().nbytes:,} bytes a rank"
+    drawn = encoding.encode(random_states(), name="random")[1].values()
+    rng_state = f"{sum(state.nbytes for state in drawn):,} bytes a rank"
     for model in MODELS:
         weights = gradient_bytes(model)
         yield [f"`{model}`", mb(weights), mb(2 * weights), rng_state, mb(3 * weights)]

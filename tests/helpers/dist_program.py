@@ -264,6 +264,28 @@ def miss_each_other(ranks: dist.Ranks, out: pathlib.Path) -> None:
         torch_dist.recv(torch.zeros(2), src=0)
 
 
+def run_out_of_batches(ranks: dist.Ranks, out: pathlib.Path) -> None:
+    """Rank 1 has two batches less."""
+    for _ in range(4 - 2 * ranks.rank):
+        torch_dist.all_reduce(torch.ones(1))
+
+
+def leave_with_3(ranks: dist.Ranks, out: pathlib.Path) -> None:
+    """Rank 1 ends itself with an exit code."""
+    torch_dist.all_reduce(torch.ones(1))
+    if ranks.rank == 1:
+        sys.exit(3)
+    torch_dist.all_reduce(torch.ones(1))
+
+
+def leave_with_0(ranks: dist.Ranks, out: pathlib.Path) -> None:
+    """Rank 1 ends itself as if all were well."""
+    torch_dist.all_reduce(torch.ones(1))
+    if ranks.rank == 1:
+        sys.exit(0)
+    torch_dist.all_reduce(torch.ones(1))
+
+
 def fail_with_work_under_way(ranks: dist.Ranks, out: pathlib.Path) -> None:
     """Rank 1 starts an all-reduce that rank 0 never joins, and fails."""
     if ranks.rank == 1:
@@ -312,7 +334,10 @@ RANK_FUNCTIONS = {
     "fail_with_a_wrapper_and_work_under_way": fail_with_a_wrapper_and_work_under_way,
     "fail_with_work_under_way": fail_with_work_under_way,
     "stuck_and_busy": stuck_and_busy,
+    "leave_with_0": leave_with_0,
+    "leave_with_3": leave_with_3,
     "miss_each_other": miss_each_other,
+    "run_out_of_batches": run_out_of_batches,
 }
 
 

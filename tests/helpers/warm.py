@@ -76,6 +76,8 @@ def in_place_of_spawn() -> types.SimpleNamespace:
     return types.SimpleNamespace(
         get_context=lambda _method: context,
         parent_process=multiprocessing.parent_process,
+        get_start_method=multiprocessing.get_start_method,
+        get_all_start_methods=multiprocessing.get_all_start_methods,
     )
 
 
