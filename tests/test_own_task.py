@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TEMPLATE = ROOT / "chapters" / "own_task.py"
 LAST = "step-00000400"  # 8 epochs of 1,500 rows, 30 a step
+End = tuple[str, dict[str, torch.Tensor]]  # what was printed, the last weights
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
@@ -34,7 +35,7 @@ def start(folder: pathlib.Path, *launcher: str) -> subprocess.Popen[str]:
     )
 
 
-def end_of(folder: pathlib.Path, *launcher: str) -> tuple[str, dict[str, torch.Tensor]]:
+def end_of(folder: pathlib.Path, *launcher: str) -> End:
     """What a run printed, and the weights of its last checkpoint."""
     with start(folder, *launcher) as program:
         out, _ = program.communicate(timeout=400)
@@ -57,11 +58,16 @@ def kill_in_mid_epoch(folder: pathlib.Path) -> None:
     assert not (checkpoints / LAST).exists()
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> End:
+    return end_of(tmp_path_factory.mktemp("whole"))
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_killed_run_ends_with_the_bits_of_an_undisturbed_one(
-    tmp_path: pathlib.Path,
+    whole: End, tmp_path: pathlib.Path
 ) -> None:
-    out, undisturbed = end_of(tmp_path / "whole")
+    out, undisturbed = whole
     evaluations = re.findall(r"epoch (\d): (0\.\d{4}) of 297 test rows", out)
     assert [epoch for epoch, _ in evaluations] == list("01234567")
     assert float(evaluations[-1][1]) > 0.85
@@ -72,12 +78,17 @@ def test_a_killed_run_ends_with_the_bits_of_an_undisturbed_one(
     assert resumed.keys() == undisturbed.keys()
     for name, tensor in undisturbed.items():
         assert torch.equal(resumed[name], tensor), name
-    # Under torchrun the same script ends with the same bits.
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="torchrun is used on Linux only")
+def test_under_torchrun_it_ends_with_the_same_bits(
+    whole: End, tmp_path: pathlib.Path
+) -> None:
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-    if sys.platform == "linux":
-        under_torchrun, weights = end_of(tmp_path / "torchrun", *torchrun)
-        assert under_torchrun == out
-        assert all(torch.equal(weights[n], t) for n, t in undisturbed.items())
+    out, weights = end_of(tmp_path, *torchrun)
+    assert out == whole[0]
+    assert weights.keys() == whole[1].keys()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in whole[1].items())
 
 
 def test_the_template_is_short_and_strictly_typed(tmp_path: pathlib.Path) -> None:
