@@ -37,8 +37,11 @@ def start(folder: pathlib.Path, *launcher: str) -> subprocess.Popen[str]:
 
 def end_of(folder: pathlib.Path, *launcher: str) -> End:
     """What a run printed, and the weights of its last checkpoint."""
-    with start(folder, *launcher) as program:
+    program = start(folder, *launcher)
+    try:
         out, _ = program.communicate(timeout=400)
+    finally:
+        program.kill()  # its ranks notice, and end themselves
     assert program.returncode == 0
     [weights] = (folder / "runs" / "digits" / LAST).glob("weights*")
     return out, load_file(weights)
