@@ -741,6 +741,48 @@ def test_ctrl_c_ends_a_run_that_is_stuck_in_a_collective(
     ]
 
 
+KILLED_BEFORE_THE_FIRST_RANK = """
+import os
+from distrinews import dist
+from distrinews.dist import spawn
+
+spawn.run_ranks = lambda *args, **options: os._exit(9)  # as killed by force
+dist.launch(print, num_ranks=2)
+"""
+
+
+def test_a_starter_that_is_killed_before_its_first_rank_runs_leaves_no_folder(
+    start: Start, tmp_path: pathlib.Path
+) -> None:
+    program_file = tmp_path / "killed.py"
+    program_file.write_text(KILLED_BEFORE_THE_FIRST_RANK, encoding="utf-8")
+    program = start(program_file)
+    assert program.exit_code() == 9
+    assert program.temporary_files() == []
+
+
+def test_a_store_that_is_written_anew_while_it_is_deleted_goes_all_the_same(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a rank does that still joins."""
+    store = tmp_path / "distrinews-x" / "store"
+    store.parent.mkdir()
+    store.touch()
+    monkeypatch.setenv(process_group.STORE_VARIABLE, str(store))
+    rmdir, attempts = os.rmdir, []
+
+    def write_anew_then_rmdir(path: Any, **options: Any) -> None:
+        attempts.append(path)
+        if len(attempts) == 1:
+            store.touch()
+        rmdir(path, **options)
+
+    monkeypatch.setattr(os, "rmdir", write_anew_then_rmdir)
+    process_group._remove_store()
+    assert not store.parent.exists()
+    assert len(attempts) == 2  # negative control: the first did fail
+
+
 @torchrun_only
 @pytest.mark.slow
 def test_when_torchruns_agent_is_killed_its_ranks_end(

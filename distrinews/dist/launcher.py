@@ -14,6 +14,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Generator
 from datetime import timedelta
 from typing import Any
@@ -82,7 +83,9 @@ def launch(
         return
     # WHY a fresh folder per run: a store file left by an earlier run still holds its
     # keys; the new ranks would connect to the old ranks' addresses and hang.
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="distrinews-"))
+    # WHY the ranks make it, and not this process: killed by force before the first rank
+    # runs, it would leave a folder that nobody deletes.
+    folder = pathlib.Path(tempfile.gettempdir()) / f"distrinews-{uuid.uuid4().hex}"
     try:
         spawn.run_ranks(
             _run_rank,

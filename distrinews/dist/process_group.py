@@ -59,6 +59,8 @@ ABORT_TIMEOUT_S = 5.0
 # How long the interpreter of such a rank may take to end. WHY so long: what others have
 # registered for the end of the program, such as an upload, runs within it.
 EXIT_TIMEOUT_S = 30.0
+# How long an orphaned rank tries to delete what it leaves.
+REMOVE_WITHIN_S = 2.0
 # The environment variable by which `dist.launch` tells its ranks where they meet.
 STORE_VARIABLE = "DISTRINEWS_STORE"
 
@@ -194,6 +196,9 @@ def setup(*, timeout_s: float = TIMEOUT_S) -> Generator[Ranks, None, None]:
         torch.cuda.set_device(device)
     if device.type == "cpu":
         machine.keep_freed_memory()
+    if STORE_VARIABLE in os.environ:
+        # WHY before the watch: what this rank makes, its own watch deletes.
+        _store_folder().mkdir(mode=0o700, exist_ok=True)
     if "RANK" in os.environ:
         spawn.exit_when_orphaned(_remove_store)
     words = None
@@ -478,10 +483,19 @@ def _rendezvous_store(rank: int, world_size: int, timeout: timedelta) -> Any:
     )
 
 
+def _store_folder() -> pathlib.Path:
+    return pathlib.Path(os.environ[STORE_VARIABLE]).parent
+
+
 def _remove_store() -> None:
     """Delete what a killed launcher can no longer delete."""
-    if STORE_VARIABLE in os.environ:
-        folder = pathlib.Path(os.environ[STORE_VARIABLE]).parent
+    if STORE_VARIABLE not in os.environ:
+        return
+    folder = _store_folder()
+    deadline_s = time.monotonic() + REMOVE_WITHIN_S
+    # WHY again and again: a rank that still joins may write the store anew after it was
+    # deleted and before the folder is. Once the folder is gone, no rank can.
+    while folder.exists() and time.monotonic() < deadline_s:
         shutil.rmtree(folder, ignore_errors=True)
 
 
