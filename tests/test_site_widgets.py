@@ -20,10 +20,7 @@ pytest.importorskip("playwright.sync_api")
 axe_playwright = pytest.importorskip("axe_playwright_python.sync_playwright")
 pytest.importorskip("material")  # mkdocs-material
 
-import docs_site
-from helpers import browsing
-from mkdocs.commands.build import build
-from mkdocs.config import load_config
+from helpers import browsing, widget_site
 
 from distrinews.bench.costmodel import step_model
 from distrinews.bench.costmodel.calibration import ddp_buckets
@@ -38,10 +35,6 @@ WIDGETS = SITE / "assets" / "widgets"
 FIXTURES = WIDGETS / "fixtures"
 DRAWN = ["ring-all-reduce", "bucket-timeline", "sampler-view", "speed-up"]
 NAMES = [*DRAWN, "match-box"]
-PALETTE = [
-    {"media": "(prefers-color-scheme: light)", "scheme": "default"},
-    {"media": "(prefers-color-scheme: dark)", "scheme": "slate"},
-]
 
 
 @pytest.fixture(scope="module")
@@ -53,31 +46,7 @@ def tools() -> ModuleType:
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: Any) -> Iterator[str]:
     """A small site with the real theme, and a page a widget."""
-    folder = tmp_path_factory.mktemp("site")
-    docs = folder / "docs"
-    docs.mkdir()
-    (docs / "assets").symlink_to(SITE / "assets")
-    (docs / "index.md").write_text("# Home\n\nNo widget here.\n", encoding="utf-8")
-    for name in NAMES:
-        page = f'# A page\n\n## The idea\n\n--8<-- "widgets/{name}.html"\n\nText.\n'
-        (docs / f"{name}.md").write_text(page, encoding="utf-8")
-    real = load_config(str(ROOT / "mkdocs.yml"))
-    snippets = {"base_path": [str(ROOT), str(SITE)], "check_paths": True}
-    # WHY through a file: mkdocs looks for relative paths beside it.
-    (folder / "mkdocs.yml").write_text("site_name: Widgets\n", encoding="utf-8")
-    built = load_config(
-        str(folder / "mkdocs.yml"),
-        docs_dir=str(docs),
-        site_dir=str(folder / "site"),
-        theme={"name": "material", "font": False, "palette": PALETTE},
-        plugins=[],
-        markdown_extensions=["md_in_html", {"pymdownx.snippets": snippets}],
-        extra_css=real.extra_css,
-        extra_javascript=[{"path": "assets/widgets/widgets.js", "type": "module"}],
-    )
-    build(built)
-    assert any("widgets/widgets.js" in str(one) for one in real.extra_javascript)
-    with docs_site.served(folder / "site") as where:
+    with widget_site.served(tmp_path_factory.mktemp("site"), NAMES) as where:
         yield where
 
 
@@ -93,7 +62,9 @@ def visit(chromium: Any, address: str) -> Iterator[Any]:
     complaints: list[str] = []
     contexts = []
 
-    def go(name: str, *, width: int = 1280, **options: Any) -> Any:
+    def go(
+        name: str, *, width: int = 1280, veiled: bool = False, **options: Any
+    ) -> Any:
         options = {"reduced_motion": "reduce"} | options
         size = {"width": width, "height": 900}
         context = chromium.new_context(viewport=size, **options)
@@ -108,6 +79,8 @@ def visit(chromium: Any, address: str) -> Iterator[Any]:
         page.goto(f"{address}/{name}/")
         if options.get("java_script_enabled", True) and name in NAMES:
             page.wait_for_selector(f"{name}[ready]")
+            if name in DRAWN and not veiled:
+                page.get_by_role("button", name="Show me").click()
         return page
 
     yield go
@@ -489,6 +462,26 @@ def test_the_matcher_answers_by_keyboard_as_the_command_does(visit: Any) -> None
     page.keyboard.press("Enter")
     assert announced(page) == "Nothing in the catalogue matches this text."
     assert requests == [], "nothing that is pasted may leave the page"
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_nothing_that_tells_the_answer_is_seen_or_reached_before_one(
+    name: str, visit: Any
+) -> None:
+    page = visit(name, veiled=True)
+    covered = page.locator(".w-covered")
+    assert page.get_by_text("Answer first").is_visible()
+    assert covered.evaluate(
+        "node => node.inert && getComputedStyle(node).filter"
+    ).startswith("blur")
+    # Everything below the question is covered.
+    parts = ".w-figure, .w-sentence, .w-notice, .w-caption, .w-details, .w-controls"
+    assert page.locator(parts).count() == 6
+    assert covered.locator(parts).count() == 6
+    answer(page, page.locator(".w-option span").first.text_content(), 0)
+    assert not covered.evaluate("node => node.inert")
+    assert covered.evaluate("node => getComputedStyle(node).filter") == "none"
+    assert not page.get_by_text("Answer first").is_visible()
 
 
 # --- For every reader ----------------------------------------------------------------
