@@ -33,7 +33,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 SITE = ROOT / "site_docs"
 WIDGETS = SITE / "assets" / "widgets"
 FIXTURES = WIDGETS / "fixtures"
-DRAWN = ["ring-all-reduce", "bucket-timeline", "sampler-view", "speed-up"]
+DRAWN = [
+    *("ring-all-reduce", "bucket-timeline", "sampler-view", "speed-up"),
+    "life-of-step",
+]
 NAMES = [*DRAWN, "match-box"]
 
 
@@ -439,6 +442,62 @@ def test_the_calculator_is_moved_by_keyboard_and_shows_the_cost_models_numbers(
     assert shown() == column("t4", "weak", 400)
 
 
+def test_the_step_is_walked_by_arrow_keys_and_says_what_was_recorded(
+    visit: Any,
+) -> None:
+    page = visit("life-of-step")
+    assert answer(page, "The forward", 1).startswith("Right.")
+    recorded = json.loads((WIDGETS / "data" / "step.json").read_text("utf-8"))
+    ready = [
+        next(event for event in events if event["name"] == "bucket 2")["start_ms"]
+        for events in recorded["ranks"]
+    ]
+    tab_to(page, "Next stop")
+    lit = []
+    for number, name in enumerate(recorded["lines"], start=1):
+        said = page.locator(".w-sentence").text_content()
+        assert said.startswith(f"Stop {number} of 7, {name}: ")
+        assert announced(page) == (said if number > 1 else "")  # silent at the start
+        assert page.locator(".s-stops [aria-current]").text_content() == name
+        lit.append(page.locator(".s-on").all_text_contents())
+        if name == "wait":
+            for ms in ready:
+                assert f"after {ms:.0f} ms" in announced(page)
+        page.keyboard.press("ArrowRight")
+    for lines, numbers in zip(lit, recorded["lines"].values(), strict=True):
+        code = [recorded["code"][number] for number in sorted(numbers)]
+        assert [line.rstrip("\n") for line in lines] == code
+    page.keyboard.press("ArrowRight")  # at the end a press does nothing
+    page.keyboard.press("ArrowLeft")
+    assert announced(page).startswith("Stop 6 of 7")
+    open_table(page)
+    assert len(rows(page)) == sum(len(events) for events in recorded["ranks"])
+
+
+def test_the_code_beside_the_step_is_the_chapters_and_the_times_are_the_recordings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recording = importlib.import_module("step_recording")
+    data = recording.step_data()
+    chapter = (ROOT / recording.CHAPTER).read_text("utf-8")
+    for line in data["code"]:
+        assert line.strip() in chapter
+    text = (SITE / "benchmarks" / "results" / "timeline.html").read_text("utf-8")
+    for rank, events in enumerate(data["ranks"]):
+        assert [event["name"] for event in events] == [
+            *("data", "forward", "backward"),
+            *("bucket 0", "bucket 1", "bucket 2", "optimizer"),
+        ]
+        for event in events:
+            took = event["end_ms"] - event["start_ms"]
+            told = re.findall(rf"rank {rank}: {event['name']}, ([\d.]+) ms", text)
+            assert min(abs(float(one) - took) for one in told) < 0.11  # ms, rounded
+    # Negative control: a line that has left the chapter.
+    monkeypatch.setitem(recording.LINES, "step", ("optimizer.leap()",))
+    with pytest.raises(SystemExit, match="0 lines begin with 'optimizer.leap"):
+        recording.step_data()
+
+
 def test_the_matcher_answers_by_keyboard_as_the_command_does(visit: Any) -> None:
     page = visit("match-box")
     requests: list[str] = []
@@ -583,6 +642,7 @@ MID = {
     "bucket-timeline": [],
     "sampler-view": ["Next epoch"],
     "speed-up": [],
+    "life-of-step": ["Next stop", "Next stop"],
     "match-box": ["Paste an example"],
 }
 

@@ -35,6 +35,13 @@ DESCRIPTIONS = {
         "Backward fills three buckets in order. The first two travel while backward "
         "goes on. The third is full when it is over: all of its way is exposed.",
     ),
+    "life-of-step": (
+        "One recorded step of two ranks",
+        "Rank 0 computes above, rank 1 below; between them their three buckets. Rank 1 "
+        "is earlier with each bucket, which waits, dashed, for rank 0's. Two buckets "
+        "travel while backward goes on. For the last one both ranks wait at the end of "
+        "backward. Then both take the optimizer step.",
+    ),
     "live-ddp": (
         "Four ranks train one model: at the start, after 60 and after 300 steps",
         "What each of four replicas answers for every point of a square: three areas, "

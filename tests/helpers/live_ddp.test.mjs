@@ -39,7 +39,7 @@ function start({ ranks, fault = "none", timeoutMs = 20_000 }) {
     };
     thread.on("message", (data) => {
       log.got.push(data);
-      worker.onmessage({ data });
+      worker.onmessage?.({ data });
     });
     thread.on("error", (problem) => {
       throw problem;

@@ -54,8 +54,10 @@ export class Cluster {
   }
 
   end({ alsoOne = true } = {}) {
-    this.workers.forEach((worker) => worker?.terminate());
-    if (alsoOne) this.one.terminate();
+    for (const worker of [...this.workers, alsoOne && this.one].filter(Boolean)) {
+      worker.onmessage = null; // what it said before may still be on its way
+      worker.terminate();
+    }
   }
 
   #start(fault, file) {

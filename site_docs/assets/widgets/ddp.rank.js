@@ -58,6 +58,7 @@ export class Rank {
     }
   }
 
+  // --8<-- [start:step]
   async #train(hopMs) {
     const { rank, ranks, fault, step } = this;
     const isTrouble = rank === TROUBLE_RANK && ranks > 1;
@@ -89,7 +90,9 @@ export class Rank {
     if (rank === 0 && ranks > 1 && this.step % CHECKPOINT_STEPS === 0) this.#save();
     return { loss, spans: this.spans };
   }
+  // --8<-- [end:step]
 
+  // --8<-- [start:ring]
   // 2 (ranks - 1) messages: first chunks are added, then finished ones are passed on.
   async #allReduce(vector, { hopMs, spend }) {
     const { rank, ranks } = this;
@@ -111,6 +114,7 @@ export class Rank {
         vector[first + i] = plan[left].adds ? vector[first + i] + values[i] : values[i];
     }
   }
+  // --8<-- [end:ring]
 
   #arrives({ call, piece, values }) {
     this.bytes += values.byteLength;

@@ -2,6 +2,7 @@
 // any other page pays for these lines only.
 const NAMES = [
   "bucket-timeline",
+  "life-of-step",
   "live-ddp",
   "match-box",
   "ring-all-reduce",
