@@ -20,10 +20,7 @@ pytest.importorskip("playwright.sync_api")
 axe_playwright = pytest.importorskip("axe_playwright_python.sync_playwright")
 pytest.importorskip("material")  # mkdocs-material
 
-import docs_site
-from helpers import browsing
-from mkdocs.commands.build import build
-from mkdocs.config import load_config
+from helpers import browsing, widget_site
 
 from distrinews.bench.costmodel import step_model
 from distrinews.bench.costmodel.calibration import ddp_buckets
@@ -36,12 +33,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 SITE = ROOT / "site_docs"
 WIDGETS = SITE / "assets" / "widgets"
 FIXTURES = WIDGETS / "fixtures"
-DRAWN = ["ring-all-reduce", "bucket-timeline", "sampler-view", "speed-up"]
-NAMES = [*DRAWN, "match-box"]
-PALETTE = [
-    {"media": "(prefers-color-scheme: light)", "scheme": "default"},
-    {"media": "(prefers-color-scheme: dark)", "scheme": "slate"},
+DRAWN = [
+    *("ring-all-reduce", "bucket-timeline", "sampler-view", "speed-up"),
+    "life-of-step",
 ]
+NAMES = [*DRAWN, "match-box"]
 
 
 @pytest.fixture(scope="module")
@@ -53,31 +49,7 @@ def tools() -> ModuleType:
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: Any) -> Iterator[str]:
     """A small site with the real theme, and a page a widget."""
-    folder = tmp_path_factory.mktemp("site")
-    docs = folder / "docs"
-    docs.mkdir()
-    (docs / "assets").symlink_to(SITE / "assets")
-    (docs / "index.md").write_text("# Home\n\nNo widget here.\n", encoding="utf-8")
-    for name in NAMES:
-        page = f'# A page\n\n## The idea\n\n--8<-- "widgets/{name}.html"\n\nText.\n'
-        (docs / f"{name}.md").write_text(page, encoding="utf-8")
-    real = load_config(str(ROOT / "mkdocs.yml"))
-    snippets = {"base_path": [str(ROOT), str(SITE)], "check_paths": True}
-    # WHY through a file: mkdocs looks for relative paths beside it.
-    (folder / "mkdocs.yml").write_text("site_name: Widgets\n", encoding="utf-8")
-    built = load_config(
-        str(folder / "mkdocs.yml"),
-        docs_dir=str(docs),
-        site_dir=str(folder / "site"),
-        theme={"name": "material", "font": False, "palette": PALETTE},
-        plugins=[],
-        markdown_extensions=["md_in_html", {"pymdownx.snippets": snippets}],
-        extra_css=real.extra_css,
-        extra_javascript=[{"path": "assets/widgets/widgets.js", "type": "module"}],
-    )
-    build(built)
-    assert any("widgets/widgets.js" in str(one) for one in real.extra_javascript)
-    with docs_site.served(folder / "site") as where:
+    with widget_site.served(tmp_path_factory.mktemp("site"), NAMES) as where:
         yield where
 
 
@@ -93,7 +65,9 @@ def visit(chromium: Any, address: str) -> Iterator[Any]:
     complaints: list[str] = []
     contexts = []
 
-    def go(name: str, *, width: int = 1280, **options: Any) -> Any:
+    def go(
+        name: str, *, width: int = 1280, veiled: bool = False, **options: Any
+    ) -> Any:
         options = {"reduced_motion": "reduce"} | options
         size = {"width": width, "height": 900}
         context = chromium.new_context(viewport=size, **options)
@@ -108,6 +82,8 @@ def visit(chromium: Any, address: str) -> Iterator[Any]:
         page.goto(f"{address}/{name}/")
         if options.get("java_script_enabled", True) and name in NAMES:
             page.wait_for_selector(f"{name}[ready]")
+            if name in DRAWN and not veiled:
+                page.get_by_role("button", name="Show me").click()
         return page
 
     yield go
@@ -466,6 +442,62 @@ def test_the_calculator_is_moved_by_keyboard_and_shows_the_cost_models_numbers(
     assert shown() == column("t4", "weak", 400)
 
 
+def test_the_step_is_walked_by_arrow_keys_and_says_what_was_recorded(
+    visit: Any,
+) -> None:
+    page = visit("life-of-step")
+    assert answer(page, "The forward", 1).startswith("Right.")
+    recorded = json.loads((WIDGETS / "data" / "step.json").read_text("utf-8"))
+    ready = [
+        next(event for event in events if event["name"] == "bucket 2")["start_ms"]
+        for events in recorded["ranks"]
+    ]
+    tab_to(page, "Next stop")
+    lit = []
+    for number, name in enumerate(recorded["lines"], start=1):
+        said = page.locator(".w-sentence").text_content()
+        assert said.startswith(f"Stop {number} of 7, {name}: ")
+        assert announced(page) == (said if number > 1 else "")  # silent at the start
+        assert page.locator(".s-stops [aria-current]").text_content() == name
+        lit.append(page.locator(".s-on").all_text_contents())
+        if name == "wait":
+            for ms in ready:
+                assert f"after {ms:.0f} ms" in announced(page)
+        page.keyboard.press("ArrowRight")
+    for lines, numbers in zip(lit, recorded["lines"].values(), strict=True):
+        code = [recorded["code"][number] for number in sorted(numbers)]
+        assert [line.rstrip("\n") for line in lines] == code
+    page.keyboard.press("ArrowRight")  # at the end a press does nothing
+    page.keyboard.press("ArrowLeft")
+    assert announced(page).startswith("Stop 6 of 7")
+    open_table(page)
+    assert len(rows(page)) == sum(len(events) for events in recorded["ranks"])
+
+
+def test_the_code_beside_the_step_is_the_chapters_and_the_times_are_the_recordings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recording = importlib.import_module("step_recording")
+    data = recording.step_data()
+    chapter = (ROOT / recording.CHAPTER).read_text("utf-8")
+    for line in data["code"]:
+        assert line.strip() in chapter
+    text = (SITE / "benchmarks" / "results" / "timeline.html").read_text("utf-8")
+    for rank, events in enumerate(data["ranks"]):
+        assert [event["name"] for event in events] == [
+            *("data", "forward", "backward"),
+            *("bucket 0", "bucket 1", "bucket 2", "optimizer"),
+        ]
+        for event in events:
+            took = event["end_ms"] - event["start_ms"]
+            told = re.findall(rf"rank {rank}: {event['name']}, ([\d.]+) ms", text)
+            assert min(abs(float(one) - took) for one in told) < 0.11  # ms, rounded
+    # Negative control: a line that has left the chapter.
+    monkeypatch.setitem(recording.LINES, "step", ("optimizer.leap()",))
+    with pytest.raises(SystemExit, match="0 lines begin with 'optimizer.leap"):
+        recording.step_data()
+
+
 def test_the_matcher_answers_by_keyboard_as_the_command_does(visit: Any) -> None:
     page = visit("match-box")
     requests: list[str] = []
@@ -489,6 +521,26 @@ def test_the_matcher_answers_by_keyboard_as_the_command_does(visit: Any) -> None
     page.keyboard.press("Enter")
     assert announced(page) == "Nothing in the catalogue matches this text."
     assert requests == [], "nothing that is pasted may leave the page"
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_nothing_that_tells_the_answer_is_seen_or_reached_before_one(
+    name: str, visit: Any
+) -> None:
+    page = visit(name, veiled=True)
+    covered = page.locator(".w-covered")
+    assert page.get_by_text("Answer first").is_visible()
+    assert covered.evaluate(
+        "node => node.inert && getComputedStyle(node).filter"
+    ).startswith("blur")
+    # Everything below the question is covered.
+    parts = ".w-figure, .w-sentence, .w-notice, .w-caption, .w-details, .w-controls"
+    assert page.locator(parts).count() == 6
+    assert covered.locator(parts).count() == 6
+    answer(page, page.locator(".w-option span").first.text_content(), 0)
+    assert not covered.evaluate("node => node.inert")
+    assert covered.evaluate("node => getComputedStyle(node).filter") == "none"
+    assert not page.get_by_text("Answer first").is_visible()
 
 
 # --- For every reader ----------------------------------------------------------------
@@ -590,6 +642,7 @@ MID = {
     "bucket-timeline": [],
     "sampler-view": ["Next epoch"],
     "speed-up": [],
+    "life-of-step": ["Next stop", "Next stop"],
     "match-box": ["Paste an example"],
 }
 

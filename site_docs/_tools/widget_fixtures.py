@@ -17,6 +17,7 @@ import threading
 from typing import Any
 from unittest import mock
 
+import step_recording
 import torch
 import troubleshooting_page
 import widget_costs
@@ -192,6 +193,7 @@ FILES = {
     "data/models.json": models_data,
     "data/measured.json": widget_costs.measured_data,
     "data/shuffles.json": shuffles_data,
+    "data/step.json": step_recording.step_data,
     "data/troubles.json": troubles_data,
     "fixtures/ring.json": ring_fixture,
     "fixtures/buckets.json": widget_costs.buckets_fixture,

@@ -138,8 +138,10 @@ def open_details(page: Any, *, num_sources: int = 2) -> None:
 
 
 def use_widgets(page: Any, *, num_sources: int = 2) -> None:
-    """Open what is folded, and press each widget's main button: it is in mid-run."""
+    """Open what is folded and veiled, press each widget's main button: in mid-run."""
     open_details(page, num_sources=num_sources)
+    for button in page.get_by_role("button", name="Show me").all():
+        button.click()
     for button in page.locator(".w-frame button.w-main:visible:enabled").all():
         button.click()
 
