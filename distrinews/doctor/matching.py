@@ -35,7 +35,8 @@ LIKELY = 60
 # How much of the text is shown as the reason.
 SHOWN_CHARACTERS = 120
 PASTE_ALL = (
-    "paste the whole traceback, from the first line of the rank that failed first."
+    "A whole traceback tells more than its last line: paste it from the first line of\n"
+    "the rank that failed first."
 )
 
 
@@ -161,14 +162,12 @@ def describe(
         found = [_as_dict(match) for match in matches]
         return json.dumps({"matches": found, "perhaps": nearest}, indent=1)
     if not matches:
-        if not perhaps:
-            return (
-                f"Nothing in the catalogue matches this text.\n{PASTE_ALL.capitalize()}"
-            )
-        lines = ["No rule matches this text. Perhaps, by its words:"]
+        lines = ["Nothing in the catalogue matches this text."]
+        if perhaps:
+            lines = ["No rule matches this text. Perhaps, by its words:"]
         for entry in perhaps:
             lines += [f"  {entry.title}", f"    {_page(entry)}"]
-        return "\n".join((*lines, f"To be sure, {PASTE_ALL}"))
+        return "\n".join((*lines, PASTE_ALL))
     best, *others = matches
     lines = [f"{best.entry.title}  ({best.sure}, {best.weight} of 100)"]
     parts = {"found": best.reason} | {

@@ -178,7 +178,7 @@ def _entry(trouble: Trouble) -> list[str]:
     """Symptom, cure, why, try it; then what was printed, folded, and the sources."""
     lines = [f"## {trouble.title} {{ #{trouble.slug} }}", ""]
     if MESSAGE.search(trouble.symptom):
-        lines += ["```text", trouble.symptom, "```", ""]
+        lines += ["``` { .text .t-symptom }", trouble.symptom, "```", ""]
     else:
         lines += [f"> {trouble.symptom}", ""]
     if trouble.also:
@@ -215,11 +215,13 @@ def _sources(trouble: Trouble) -> str:
 
 
 def _short(address: str) -> str:
-    """`owner/repository#number` for a thread, the host for anything else."""
-    thread = re.fullmatch(
-        r"https://github\.com/(.+?)/(?:issues|pull)/([0-9]+)", address
+    """`owner/repository#number` for a thread, the host for a page elsewhere."""
+    github = re.match(
+        r"https://github\.com/([^/]+/[^/]+)(?:/(?:issues|pull)/([0-9]+))?", address
     )
-    return f"{thread[1]}#{thread[2]}" if thread else address.split("/")[2]
+    if github is None:
+        return address.split("/")[2]
+    return f"{github[1]}#{github[2]}" if github[2] else github[1]
 
 
 def _concept(name: str) -> str:
@@ -248,8 +250,8 @@ def entry_list(data_text: str) -> str:
         '<div class="widget-place">',
         "<match-box>",
         "<p>With JavaScript, a box stands here that finds your entry while you type. "
-        "Without it, run <code>python -m distrinews doctor match my_traceback.txt</code>"
-        ", or look through the list.</p>",
+        "Without it, look through the list, or run <code>python -m distrinews doctor "
+        "match my_traceback.txt</code>.</p>",
         '<div class="t-list" data-search-exclude>',
     ]
     for family, title in _titles(catalogue).items():

@@ -45,12 +45,13 @@ class MatchBox extends Widget {
     });
     this.answers = el("div", { class: "t-answers" });
     this.clear = button("Clear", () => this.#clear());
+    this.clear.className = "t-chip t-clear";
     const families = [...this.list.querySelectorAll(".t-family")].map((family) => {
       const name = family.querySelector("h2").textContent.split(" ")[0].replace(":", "");
-      return ["family", family.dataset.family, name];
+      return this.#chip("family", family.dataset.family, name);
     });
-    const platforms = ["Windows", "Kaggle"].map((name) => ["platform", name, name]);
-    this.chips = [...families, ...platforms].map((one) => this.#chip(...one));
+    const platforms = ["Windows", "Kaggle"].map((one) => this.#chip("platform", one, one));
+    this.chips = [...families, ...platforms];
     return [
       head,
       el("label", { class: "t-label", for: id }, "What does your program say or do?"),
@@ -61,12 +62,8 @@ class MatchBox extends Widget {
         `Paste a whole traceback, or type a few words. They are compared with ${this.texts.length} ` +
           "entries in your browser; nothing is sent or stored.",
       ),
-      el(
-        "div",
-        { class: "t-chips", role: "group", "aria-label": "Show only" },
-        this.chips.map(({ node }) => node),
-        this.clear,
-      ),
+      group("Only this family", families),
+      group("Only this platform", platforms, this.clear),
       this.live,
       this.answers,
       this.list,
@@ -139,6 +136,7 @@ class MatchBox extends Widget {
       // What pressing the chip would show.
       const chosen = { ...this.chosen, [kind]: value };
       count.textContent = all.filter((row) => passes(row, chosen)).length;
+      node.classList.toggle("t-none", count.textContent === "0");
       node.setAttribute("aria-pressed", String(this.chosen[kind] === value));
     }
     const { family, platform } = this.chosen;
@@ -167,7 +165,8 @@ class MatchBox extends Widget {
       return `Nothing under this chip; ${entries(this.found.length)} without it.`;
     const [best, ...others] = this.shown;
     const more = others.length ? ` ${others.length} more below it.` : "";
-    if (best.how === "perhaps") return `Perhaps: ${best.entry.title}.${more}`;
+    if (best.how === "perhaps")
+      return `No rule matches. The nearest by its words: ${best.entry.title}.${more}`;
     if (!best.how) return `${entries(this.shown.length)} with these words.`;
     return `Found: ${best.entry.title} (${best.how}).${more}`;
   }
@@ -207,7 +206,7 @@ class MatchBox extends Widget {
     const lab = entry.lab && `python -m distrinews lab run ${entry.lab}`;
     const parts = [
       ["Symptom", coded(entry.symptom)],
-      ["Found by", reason && el("code", {}, cut(reason))],
+      ["Found by", reason && !entry.symptom.includes(reason) && el("code", {}, cut(reason))],
       ["Cure", coded(entry.cure)],
       ["Why", coded(entry.cause)],
       ["Next time", coded(entry.prevention)],
@@ -233,6 +232,13 @@ class MatchBox extends Widget {
   }
 }
 
+const group = (label, chips, ...others) =>
+  el(
+    "div",
+    { class: "t-chips", role: "group", "aria-label": label },
+    chips.map(({ node }) => node),
+    others,
+  );
 const badge = (how) => el("span", { class: "t-badge" }, how);
 const entries = (count) => (count === 1 ? "1 entry" : `${count} entries`);
 const cut = (reason) => (reason.length < SHOWN ? reason : `${reason} ...`);
