@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import json
 import os
 import pathlib
 import re
@@ -265,6 +266,82 @@ def test_an_open_search_and_an_open_menu_are_accessible(
     assert faults(chromium, origin, page, look, site_crawl.open_search) == ""
     if look.width < 1000:
         assert faults(chromium, origin, page, look, site_crawl.open_menu) == ""
+
+
+def test_an_old_address_of_an_entry_leads_on_to_it(
+    chromium: Any, origin: str, built: tuple[pathlib.Path, str, float]
+) -> None:
+    """Error messages name `troubleshooting/#anchor`, whichever page the entry is on."""
+    row = re.compile(r'<li class="t-row" id="([^"]+)"[^>]*><a href="([^"]+)#([^"]+)"')
+    first = built[0] / "troubleshooting"
+    rows = row.findall((first / "index.html").read_text(encoding="utf-8"))
+    assert len(rows) >= 99
+    for anchor, page, target in rows:
+        there = (first / page / "index.html").read_text(encoding="utf-8")
+        assert anchor == target
+        assert f'<h2 id="{target}">' in there, anchor
+    window = chromium.new_context()
+    page = window.new_page()
+    for anchor, family in (("uneven-batches", "hang"), ("batch-size", "library")):
+        page.goto(f"{origin}/troubleshooting/#{anchor}")
+        page.wait_for_url(f"{origin}/troubleshooting/{family}/#{anchor}")
+        assert page.locator(f"#{anchor}").is_visible()
+    # Negative control: an anchor that no entry has stays where it is.
+    page.goto(f"{origin}/troubleshooting/#no-such-entry")
+    page.wait_for_selector("match-box[ready]")
+    assert page.url == f"{origin}/troubleshooting/#no-such-entry"
+    window.close()
+    # Without JavaScript the entry's line is there, with a link.
+    window = chromium.new_context(java_script_enabled=False)
+    page = window.new_page()
+    page.goto(f"{origin}/troubleshooting/#uneven-batches")
+    page.locator("#uneven-batches a").click()
+    assert page.url == f"{origin}/troubleshooting/hang/#uneven-batches"
+    window.close()
+
+
+SHORT_INPUTS = json.loads(
+    (ROOT / "tests" / "data" / "short_inputs.json").read_text("utf-8")
+)
+
+
+def test_the_search_finds_the_entries_of_short_inputs_and_nonsense_nowhere(
+    chromium: Any, origin: str
+) -> None:
+    window = chromium.new_context(viewport={"width": 1280, "height": 900})
+    page = window.new_page()
+    page.goto(f"{origin}/understand/")
+    page.keyboard.press("/")
+    box = page.get_by_role("textbox", name="Search")
+    result = page.locator(".md-search-result__link")
+
+    def found(text: str) -> list[str]:
+        """Addresses in the order of the search, those folded under a page, too."""
+        box.fill("")
+        page.wait_for_function(
+            "() => !document.querySelector('.md-search-result__item')"
+        )
+        box.fill(text)
+        page.wait_for_function(
+            "() => /match|No/.test("
+            "document.querySelector('.md-search-result__meta').textContent)"
+        )
+        page.wait_for_timeout(300)
+        addresses = result.evaluate_all("all => all.map((one) => one.href)")
+        return [
+            address.partition("?")[0] + "#" + address.partition("#")[2]
+            for address in addresses
+        ]
+
+    lost = {}
+    for case in SHORT_INPUTS["ten"]:
+        first = found(case["text"])[:5]
+        if not any(address.endswith(f"#{case['expect']}") for address in first):
+            lost[case["text"]] = first
+    assert lost == {}
+    for text in SHORT_INPUTS["nonsense"][:3]:
+        assert found(text) == [], text
+    window.close()
 
 
 def test_a_page_that_is_not_there_leads_on(chromium: Any, origin: str) -> None:
