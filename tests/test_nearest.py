@@ -48,6 +48,15 @@ def test_nine_of_ten_other_short_inputs_find_theirs_among_the_first_three() -> N
     assert len(lost) <= 0.1 * len(cases), lost
 
 
+def test_the_pages_figures_are_these() -> None:
+    page = (ROOT / "site_docs" / "howto" / "doctor.md").read_text("utf-8")
+    cases = [*INPUTS["ten"], *INPUTS["held_out"]]
+    by_rules = [case for case in cases if match(case["text"])]
+    assert [c for c in cases if answers(c["text"])[:1] != [c["expect"]]] == []
+    says = f"{len(by_rules)} of them, words those of the other {len(cases) - len(by_rules)}"
+    assert says in " ".join(page.split())
+
+
 @pytest.mark.parametrize("text", INPUTS["nonsense"])
 def test_nonsense_finds_nothing(text: str) -> None:
     assert answers(text) == []
