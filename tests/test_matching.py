@@ -221,7 +221,7 @@ def test_the_command_prints_the_cure_or_says_that_nothing_matches() -> None:
     assert known.stderr == unknown.stderr == ""
     report = json.loads(call("Duplicate GPU detected", "--json").stdout)
     assert [each["slug"] for each in report["matches"]] == ["duplicate-gpu"]
-    nothing = json.loads(call("nothing", "--json").stdout)
+    nothing = json.loads(call("flurble wobble", "--json").stdout)
     assert nothing == {"matches": [], "perhaps": []}
 
 

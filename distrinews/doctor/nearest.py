@@ -59,7 +59,7 @@ def nearest(
         found = map(_stem, re.findall(r"[a-z0-9]+", text.lower()))
         return list(dict.fromkeys(same.get(s, s) for s in found if s not in ignored))
 
-    entries = [*catalogue.troubles, *catalogue.own]
+    entries: list[Trouble | OwnError] = [*catalogue.troubles, *catalogue.own]
     places = [
         {stem: place for place, part in _parts(entry) for stem in stems(part)}
         for entry in entries
