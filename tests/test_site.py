@@ -259,6 +259,18 @@ def test_the_other_two_looks_are_as_good(
 
 
 @pytest.mark.parametrize("look", site_crawl.LOOKS, ids=lambda look: look.name)
+def test_an_answer_of_the_troubleshooting_box_is_accessible(
+    look: Look, chromium: Any, origin: str
+) -> None:
+    def ask(page: Any) -> None:
+        page.wait_for_selector("match-box[ready]")
+        page.get_by_label("What does your program say or do?").fill("CUDA memory")
+        page.get_by_role("link", name="The whole entry").wait_for()
+
+    assert faults(chromium, origin, ["/troubleshooting/"], look, ask) == ""
+
+
+@pytest.mark.parametrize("look", site_crawl.LOOKS, ids=lambda look: look.name)
 def test_an_open_search_and_an_open_menu_are_accessible(
     look: Look, chromium: Any, origin: str
 ) -> None:
