@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import re
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -496,6 +497,21 @@ def test_docs_says_what_to_install(
     (checkout / "mkdocs.yml").unlink()
     with pytest.raises(SetupError, match="without its guide"):
         docs_site.build([])
+
+
+def test_a_browser_that_leaves_before_the_page_has_come_is_no_error(
+    tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An old address of an entry leads on at once, while its page still loads."""
+    (tmp_path / "index.html").write_bytes(bytes(20_000_000))
+    with docs_site.served(tmp_path) as address:
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as browser:
+            browser.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            browser.recv(100)
+        # Answered only after the server has noticed.
+        urllib.request.urlopen(f"{address}/index.html", timeout=30).read()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_taken_port_is_refused_before_anything_is_built(
