@@ -75,7 +75,7 @@ class Trouble(_Frozen):
 
     Attributes:
         slug: Its anchor in the troubleshooting page.
-        number: Its place in the catalogue.
+        number: Its number, which no other trouble has.
         title: A headline.
         group: Key of `Catalogue.groups`.
         silent: Nothing is raised: only a number, or the time, is wrong.
