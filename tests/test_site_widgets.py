@@ -25,7 +25,7 @@ from helpers import browsing, widget_site
 from distrinews.bench.costmodel import step_model
 from distrinews.bench.costmodel.calibration import ddp_buckets
 from distrinews.bench.costmodel.step_model import Compute, Link
-from distrinews.doctor import matching
+from distrinews.doctor import catalogue, matching
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -37,6 +37,10 @@ DRAWN = [
     *("ring-all-reduce", "bucket-timeline", "sampler-view", "speed-up"),
     "life-of-step",
 ]
+SHORT_INPUTS = json.loads(
+    (ROOT / "tests" / "data" / "short_inputs.json").read_text("utf-8")
+)
+known = catalogue.read()
 NAMES = [*DRAWN, "match-box"]
 
 
@@ -498,28 +502,49 @@ def test_the_code_beside_the_step_is_the_chapters_and_the_times_are_the_recordin
         recording.step_data()
 
 
-def test_the_matcher_answers_by_keyboard_as_the_command_does(visit: Any) -> None:
+BOX = "What does your program say or do?"
+
+
+def type_into_the_box(page: Any, text: str) -> None:
+    """Replace what the box holds, and wait for the answer."""
+    page.get_by_label(BOX).focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.press("Delete")
+    page.keyboard.insert_text(text)
+    page.wait_for_timeout(300)  # longer than the pause that the box waits for
+
+
+def listed(page: Any) -> list[str]:
+    """The entries that are shown, the first first."""
+    links = page.locator("match-box :is(.w-entry-title, .t-row) a:visible")
+    addresses = links.evaluate_all("all => all.map((one) => one.href)")
+    return [address.rpartition("#")[2] for address in addresses]
+
+
+def test_the_matcher_answers_while_one_types_as_the_command_does(visit: Any) -> None:
     page = visit("match-box")
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
-    from_the_top(page)
-    tab_to(page, "Paste a traceback")
     text = "RuntimeError: Distributed package doesn't have NCCL built in"
+    from_the_top(page)
+    tab_to(page, BOX)
     page.keyboard.type(text)
-    tab_to(page, "Find the trouble")
-    page.keyboard.press("Enter")
+    page.wait_for_timeout(300)
     best = matching.match(text)[0]
     assert announced(page) == f"Found: {best.entry.title} ({best.sure})."
-    link = page.get_by_role("link", name="the whole entry").get_attribute("href")
-    assert link.endswith(f"/troubleshooting/#{best.entry.slug}")
-    plain = best.entry.cure.replace("`", "")
-    assert plain in page.locator(".w-entry").text_content()
-    tab_to(page, "Reset")
+    link = page.get_by_role("link", name="The whole entry").get_attribute("href")
+    assert link.endswith(f"/launch/#{best.entry.slug}")
+    card = page.locator(".w-entry").text_content()
+    places = [card.find(part) for part in ("Symptom", "Cure", "Why", "Next time")]
+    assert sorted(places) == places
+    assert min(places) >= 0
+    assert best.entry.cure.replace("`", "") in card
+    tab_to(page, "Clear")
     page.keyboard.press("Enter")
-    page.keyboard.type("ZeroDivisionError: division by zero")  # the box has the focus
-    tab_to(page, "Find the trouble")
-    page.keyboard.press("Enter")
+    page.keyboard.type("flurble wobble")  # the box has the focus
+    page.wait_for_timeout(300)
     assert announced(page) == "Nothing in the catalogue matches this text."
+    assert listed(page) == []
     assert requests == [], "nothing that is pasted may leave the page"
 
 
@@ -541,6 +566,58 @@ def test_nothing_that_tells_the_answer_is_seen_or_reached_before_one(
     assert not covered.evaluate("node => node.inert")
     assert covered.evaluate("node => getComputedStyle(node).filter") == "none"
     assert not page.get_by_text("Answer first").is_visible()
+
+
+@pytest.mark.parametrize("case", SHORT_INPUTS["ten"], ids=lambda case: case["text"])
+def test_a_short_input_finds_its_entry_in_the_box(
+    case: dict[str, str], visit: Any
+) -> None:
+    page = visit("match-box")
+    type_into_the_box(page, case["text"])
+    assert listed(page)[0] == case["expect"]
+
+
+def test_the_beginning_of_a_word_filters_the_list(visit: Any) -> None:
+    page = visit("match-box")
+    assert len(listed(page)) == len(known.troubles) + len(known.own)
+    type_into_the_box(page, "tokeni")
+    assert "tokenizers-forked" in listed(page)
+    assert len(listed(page)) < 6
+    assert announced(page) == f"{len(listed(page))} entries with these words."
+
+
+def test_chips_show_a_family_or_a_platform_and_count_what_they_would_show(
+    visit: Any,
+) -> None:
+    page = visit("match-box")
+    hangs = [trouble.slug for trouble in known.troubles if trouble.group == "hang"]
+    from_the_top(page)
+    tab_to(page, "Hangs")
+    page.keyboard.press("Space")
+    assert listed(page) == hangs
+    assert announced(page) == f"{len(hangs)} entries shown."
+    pressed = page.locator("match-box [aria-pressed=true]")
+    assert pressed.all_text_contents() == [f"Hangs{len(hangs)}"]
+    tab_to(page, "Windows")
+    page.keyboard.press("Enter")
+    assert 0 < len(listed(page)) < len(hangs)
+    assert set(listed(page)) < set(hangs)
+    tab_to(page, "Clear")
+    page.keyboard.press("Enter")
+    assert len(listed(page)) == len(known.troubles) + len(known.own)
+    # With text in the box the chips filter what was found.
+    type_into_the_box(page, "CUDA out of memory")
+    found = listed(page)
+    tab_to(page, "Setup")
+    page.keyboard.press("Enter")
+    assert listed(page) == [
+        slug for slug in found if known.trouble(slug).group == "launch"
+    ]
+    tab_to(page, "Hangs")
+    page.keyboard.press("Enter")
+    assert (
+        announced(page) == f"Nothing under this chip; {len(found)} entries without it."
+    )
 
 
 # --- For every reader ----------------------------------------------------------------
@@ -616,7 +693,7 @@ def test_on_a_telephone_nothing_is_too_wide_or_too_small_to_touch(
         assert wide <= 360, state
         frame = page.locator(".w-frame").bounding_box()
         for control in page.locator(
-            f"{name} :is(button, select, input, summary)"
+            f"{name} :is(button, select, input, summary):visible"
         ).all():
             box = control.bounding_box()
             assert min(box["width"], box["height"]) >= 24, control.evaluate(
@@ -643,7 +720,7 @@ MID = {
     "sampler-view": ["Next epoch"],
     "speed-up": [],
     "life-of-step": ["Next stop", "Next stop"],
-    "match-box": ["Paste an example"],
+    "match-box": [],
 }
 
 
@@ -666,6 +743,8 @@ def test_axe_finds_nothing_in_any_state(name: str, scheme: str, visit: Any) -> N
     look("start")
     for button in MID[name]:
         page.get_by_role("button", name=button, exact=True).click()
+    if name == "match-box":
+        type_into_the_box(page, "CUDA out of memory")
     if name in DRAWN:
         page.get_by_role("button", name="Show me").click()
         page.locator(f"{name} summary").click()
@@ -675,8 +754,7 @@ def test_axe_finds_nothing_in_any_state(name: str, scheme: str, visit: Any) -> N
         for _ in range(4):
             page.get_by_role("button", name="Next step").click()
     elif name == "match-box":
-        page.get_by_role("button", name="Reset").click()
-        page.get_by_role("button", name="Find the trouble").click()
+        page.get_by_role("button", name="Kaggle").click()
     else:
         for control in page.locator(f"{name} select").all():
             control.evaluate(

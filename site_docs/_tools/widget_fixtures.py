@@ -177,12 +177,13 @@ def sampler_fixture() -> list[dict[str, Any]]:
 def troubles_data() -> dict[str, Any]:
     """The catalogue of troubles, without what the box does not show."""
     catalogue = json.loads(troubleshooting_page.data())
-    names = ("slug", "title", "cause", "cure", "prevention", "lab", "patterns")
+    names = ("slug", "title", "symptom", "cause", "cure", "prevention", "lab")
     return {
-        "tidy": catalogue["tidy"],
-        "own": catalogue["own"],
+        **{name: catalogue[name] for name in ("tidy", "words", "own")},
         "troubles": [
-            {name: trouble[name] for name in names} for trouble in catalogue["troubles"]
+            {name: trouble[name] for name in (*names, "patterns")}
+            | {"also": trouble.get("also", [])}
+            for trouble in catalogue["troubles"]
         ],
     }
 
