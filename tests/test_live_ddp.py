@@ -64,28 +64,10 @@ def chromium() -> Iterator[Any]:
 @pytest.fixture
 def visit(chromium: Any, address: str) -> Iterator[Any]:
     """Opens a page; at the end, nothing may have been complained about."""
-    complaints: list[str] = []
-    contexts = []
-
-    def go(path: str, *, width: int = 1280, **options: Any) -> Any:
-        context = chromium.new_context(
-            viewport={"width": width, "height": 1000}, **options
+    with widget_site.pages(chromium, timeout_ms=60_000) as go:
+        yield lambda path, *, width=1280, **options: go(
+            f"{address}/{path}", width=width, height=1000, **options
         )
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "console",
-            lambda message: message.type == "error" and complaints.append(message.text),
-        )
-        page.goto(f"{address}/{path}")
-        return page
-
-    yield go
-    for context in contexts:
-        context.close()
-    assert complaints == []
 
 
 # --- Reading the page ---------------------------------------------------------------

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
 
 import docs_site
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
-__all__ = ["served"]
+__all__ = ["pages", "served"]
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SITE = ROOT / "site_docs"
@@ -48,3 +49,32 @@ def served(folder: pathlib.Path, names: Sequence[str]) -> Generator[str, None, N
     assert any("widgets/widgets.js" in str(one) for one in real.extra_javascript)
     with docs_site.served(folder / "site") as where:
         yield where
+
+
+@contextlib.contextmanager
+def pages(
+    chromium: Any, *, timeout_ms: int
+) -> Generator[Callable[..., Any], None, None]:
+    """Yield what opens an address; at the end, no page may have complained."""
+    complaints: list[str] = []
+    contexts = []
+
+    def go(address: str, *, width: int, height: int, **options: Any) -> Any:
+        context = chromium.new_context(
+            viewport={"width": width, "height": height}, **options
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(timeout_ms)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "console",
+            lambda message: message.type == "error" and complaints.append(message.text),
+        )
+        page.goto(address)
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert complaints == []
