@@ -355,6 +355,32 @@ def test_an_error_with_a_stale_anchor_would_be_found() -> None:
     assert pages.named_anchors("E(page=a + b)") == {"a + b": 1}  # and so is no anchor
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "says"),
+    [
+        ("", "", ""),
+        (
+            'id="duplicate-gpu"><a href="launch/',
+            'id="duplicate-gpu"><a href="hang/',
+            "#duplicate-gpu leads to hang/#duplicate-gpu",
+        ),
+        ('id="duplicate-gpu"', 'id="x"', "duplicate-gpu is an entry or on the list"),
+        ("{ #duplicate-gpu }", "", "duplicate-gpu is an entry or a headline"),
+        ("**Cure.** Before `init", "**Cure.** After `init", "duplicate-gpu lacks"),
+    ],
+)
+def test_an_entry_that_is_lost_or_cut_is_found(
+    right: str, wrong: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative controls; the pages as they are find nothing."""
+    real = pages.words
+    if right:
+        monkeypatch.setattr(pages, "words", lambda p: real(p).replace(right, wrong))
+    found = [str(one) for one in pages.check_every_trouble_is_whole_on_its_page()]
+    assert bool(found) == bool(right), found
+    assert says in " ".join(found)
+
+
 def test_a_function_that_does_not_exist_would_be_seen() -> None:
     for text, missing in (
         ("call `sync.average_everything()`", {"sync.average_everything"}),

@@ -221,7 +221,21 @@ def test_the_command_prints_the_cure_or_says_that_nothing_matches() -> None:
     assert known.stderr == unknown.stderr == ""
     report = json.loads(call("Duplicate GPU detected", "--json").stdout)
     assert [each["slug"] for each in report["matches"]] == ["duplicate-gpu"]
-    assert json.loads(call("nothing", "--json").stdout) == {"matches": []}
+    nothing = json.loads(call("flurble wobble", "--json").stdout)
+    assert nothing == {"matches": [], "perhaps": []}
+
+
+def test_where_no_rule_matches_the_command_names_what_is_near_as_perhaps() -> None:
+    near = call("NCCL timeout")
+    assert near.returncode == 1  # a guess by words is no answer
+    assert near.stdout.startswith("No rule matches this text. Perhaps, by its words:\n")
+    assert "troubleshooting/#watchdog-timeout" in near.stdout
+    report = json.loads(call("NCCL timeout", "--json").stdout)
+    assert report["matches"] == []
+    assert report["perhaps"][0]["slug"] == "watchdog-timeout"
+    # Negative control: where a rule matches, nothing is guessed.
+    known = call("Duplicate GPU detected")
+    assert "Perhaps" not in known.stdout
 
 
 def test_the_text_may_be_a_file_and_a_missing_one_is_told(

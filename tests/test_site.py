@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import functools
 import gzip
+import json
 import os
 import pathlib
 import re
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -258,6 +260,18 @@ def test_the_other_two_looks_are_as_good(
 
 
 @pytest.mark.parametrize("look", site_crawl.LOOKS, ids=lambda look: look.name)
+def test_an_answer_of_the_troubleshooting_box_is_accessible(
+    look: Look, chromium: Any, origin: str
+) -> None:
+    def ask(page: Any) -> None:
+        page.wait_for_selector("match-box[ready]")
+        page.get_by_label("What does your program say or do?").fill("CUDA memory")
+        page.get_by_role("link", name="The whole entry").wait_for()
+
+    assert faults(chromium, origin, ["/troubleshooting/"], look, ask) == ""
+
+
+@pytest.mark.parametrize("look", site_crawl.LOOKS, ids=lambda look: look.name)
 def test_an_open_search_and_an_open_menu_are_accessible(
     look: Look, chromium: Any, origin: str
 ) -> None:
@@ -265,6 +279,79 @@ def test_an_open_search_and_an_open_menu_are_accessible(
     assert faults(chromium, origin, page, look, site_crawl.open_search) == ""
     if look.width < 1000:
         assert faults(chromium, origin, page, look, site_crawl.open_menu) == ""
+
+
+def test_an_old_address_of_an_entry_leads_on_to_it(
+    chromium: Any, origin: str, built: tuple[pathlib.Path, str, float]
+) -> None:
+    """Error messages name `troubleshooting/#anchor`, whichever page the entry is on."""
+    row = re.compile(r'<li class="t-row" id="([^"]+)"[^>]*><a href="([^"]+)#([^"]+)"')
+    first = built[0] / "troubleshooting"
+    rows = row.findall((first / "index.html").read_text(encoding="utf-8"))
+    assert len(rows) >= 99
+    for anchor, page, target in rows:
+        there = (first / page / "index.html").read_text(encoding="utf-8")
+        assert anchor == target
+        assert f'<h2 id="{target}">' in there, anchor
+    window = chromium.new_context()
+    page = window.new_page()
+    for anchor, family in (("uneven-batches", "hang"), ("batch-size", "library")):
+        page.goto(f"{origin}/troubleshooting/#{anchor}")
+        page.wait_for_url(f"{origin}/troubleshooting/{family}/#{anchor}")
+        assert page.locator(f"#{anchor}").is_visible()
+    # Negative control: an anchor that no entry has stays where it is.
+    page.goto(f"{origin}/troubleshooting/#no-such-entry")
+    page.wait_for_selector("match-box[ready]")
+    assert page.url == f"{origin}/troubleshooting/#no-such-entry"
+    window.close()
+    # Without JavaScript the entry's line is there, with a link.
+    window = chromium.new_context(java_script_enabled=False)
+    page = window.new_page()
+    page.goto(f"{origin}/troubleshooting/#uneven-batches")
+    page.locator("#uneven-batches a").click()
+    assert page.url == f"{origin}/troubleshooting/hang/#uneven-batches"
+    window.close()
+
+
+SHORT_INPUTS = json.loads(
+    (ROOT / "tests" / "data" / "short_inputs.json").read_text("utf-8")
+)
+
+
+def test_the_search_finds_the_entries_of_short_inputs_and_gibberish_nowhere(
+    chromium: Any, origin: str
+) -> None:
+    window = chromium.new_context(viewport={"width": 1280, "height": 900})
+    page = window.new_page()
+    page.goto(f"{origin}/understand/")
+    page.keyboard.press("/")
+    box = page.get_by_role("textbox", name="Search")
+    meta = page.locator(".md-search-result__meta")
+
+    def found(text: str) -> list[str]:
+        """The anchors of the results that are seen without unfolding any."""
+        box.fill("")
+        box.press("End")  # the theme listens for keys
+        meta.get_by_text("Type to start").wait_for()
+        box.fill(text)
+        box.press("End")
+        meta.get_by_text("matching document").wait_for()
+        links = page.locator(".md-search-result__link:visible")
+        addresses = links.evaluate_all("all => all.map((one) => one.href)")
+        return [address.rpartition("#")[2] for address in addresses]
+
+    first = {case["text"]: found(case["text"])[:3] for case in SHORT_INPUTS["ten"]}
+    lost = {
+        case["text"]: first[case["text"]]
+        for case in SHORT_INPUTS["ten"]
+        if case["expect"] not in first[case["text"]]
+    }
+    assert lost == {}
+    # Of a sentence the search shows whatever holds any of its words.
+    for text in ("flurble wobble", "asdf", "qwertz uiop", "1234567"):
+        assert text in SHORT_INPUTS["nonsense"]
+        assert found(text) == [], text
+    window.close()
 
 
 def test_a_page_that_is_not_there_leads_on(chromium: Any, origin: str) -> None:
@@ -410,6 +497,21 @@ def test_docs_says_what_to_install(
     (checkout / "mkdocs.yml").unlink()
     with pytest.raises(SetupError, match="without its guide"):
         docs_site.build([])
+
+
+def test_a_browser_that_leaves_before_the_page_has_come_is_no_error(
+    tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An old address of an entry leads on at once, while its page still loads."""
+    (tmp_path / "index.html").write_bytes(bytes(20_000_000))
+    with docs_site.served(tmp_path) as address:
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as browser:
+            browser.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            browser.recv(100)
+        # Answered only after the server has noticed.
+        urllib.request.urlopen(f"{address}/index.html", timeout=30).read()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_taken_port_is_refused_before_anything_is_built(

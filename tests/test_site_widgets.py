@@ -20,15 +20,12 @@ pytest.importorskip("playwright.sync_api")
 axe_playwright = pytest.importorskip("axe_playwright_python.sync_playwright")
 pytest.importorskip("material")  # mkdocs-material
 
-import docs_site
-from helpers import browsing
-from mkdocs.commands.build import build
-from mkdocs.config import load_config
+from helpers import browsing, widget_site
 
 from distrinews.bench.costmodel import step_model
 from distrinews.bench.costmodel.calibration import ddp_buckets
 from distrinews.bench.costmodel.step_model import Compute, Link
-from distrinews.doctor import matching
+from distrinews.doctor import catalogue, matching
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -36,12 +33,15 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 SITE = ROOT / "site_docs"
 WIDGETS = SITE / "assets" / "widgets"
 FIXTURES = WIDGETS / "fixtures"
-DRAWN = ["ring-all-reduce", "bucket-timeline", "sampler-view", "speed-up"]
-NAMES = [*DRAWN, "match-box"]
-PALETTE = [
-    {"media": "(prefers-color-scheme: light)", "scheme": "default"},
-    {"media": "(prefers-color-scheme: dark)", "scheme": "slate"},
+DRAWN = [
+    *("ring-all-reduce", "bucket-timeline", "sampler-view", "speed-up"),
+    "life-of-step",
 ]
+SHORT_INPUTS = json.loads(
+    (ROOT / "tests" / "data" / "short_inputs.json").read_text("utf-8")
+)
+known = catalogue.read()
+NAMES = [*DRAWN, "match-box"]
 
 
 @pytest.fixture(scope="module")
@@ -53,31 +53,7 @@ def tools() -> ModuleType:
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: Any) -> Iterator[str]:
     """A small site with the real theme, and a page a widget."""
-    folder = tmp_path_factory.mktemp("site")
-    docs = folder / "docs"
-    docs.mkdir()
-    (docs / "assets").symlink_to(SITE / "assets")
-    (docs / "index.md").write_text("# Home\n\nNo widget here.\n", encoding="utf-8")
-    for name in NAMES:
-        page = f'# A page\n\n## The idea\n\n--8<-- "widgets/{name}.html"\n\nText.\n'
-        (docs / f"{name}.md").write_text(page, encoding="utf-8")
-    real = load_config(str(ROOT / "mkdocs.yml"))
-    snippets = {"base_path": [str(ROOT), str(SITE)], "check_paths": True}
-    # WHY through a file: mkdocs looks for relative paths beside it.
-    (folder / "mkdocs.yml").write_text("site_name: Widgets\n", encoding="utf-8")
-    built = load_config(
-        str(folder / "mkdocs.yml"),
-        docs_dir=str(docs),
-        site_dir=str(folder / "site"),
-        theme={"name": "material", "font": False, "palette": PALETTE},
-        plugins=[],
-        markdown_extensions=["md_in_html", {"pymdownx.snippets": snippets}],
-        extra_css=real.extra_css,
-        extra_javascript=[{"path": "assets/widgets/widgets.js", "type": "module"}],
-    )
-    build(built)
-    assert any("widgets/widgets.js" in str(one) for one in real.extra_javascript)
-    with docs_site.served(folder / "site") as where:
+    with widget_site.served(tmp_path_factory.mktemp("site"), NAMES) as where:
         yield where
 
 
@@ -90,30 +66,20 @@ def chromium() -> Iterator[Any]:
 @pytest.fixture
 def visit(chromium: Any, address: str) -> Iterator[Any]:
     """Opens a widget's page; at the end, nothing may have been complained about."""
-    complaints: list[str] = []
-    contexts = []
+    with widget_site.pages(chromium, timeout_ms=10_000) as go:
 
-    def go(name: str, *, width: int = 1280, **options: Any) -> Any:
-        options = {"reduced_motion": "reduce"} | options
-        size = {"width": width, "height": 900}
-        context = chromium.new_context(viewport=size, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "console",
-            lambda message: message.type == "error" and complaints.append(message.text),
-        )
-        page.goto(f"{address}/{name}/")
-        if options.get("java_script_enabled", True) and name in NAMES:
-            page.wait_for_selector(f"{name}[ready]")
-        return page
+        def visit_one(
+            name: str, *, width: int = 1280, veiled: bool = False, **options: Any
+        ) -> Any:
+            options = {"reduced_motion": "reduce"} | options
+            page = go(f"{address}/{name}/", width=width, height=900, **options)
+            if options.get("java_script_enabled", True) and name in NAMES:
+                page.wait_for_selector(f"{name}[ready]")
+                if name in DRAWN and not veiled:
+                    page.get_by_role("button", name="Show me").click()
+            return page
 
-    yield go
-    for context in contexts:
-        context.close()
-    assert complaints == []
+        yield visit_one
 
 
 def fixture(name: str) -> list[dict[str, Any]]:
@@ -466,29 +432,178 @@ def test_the_calculator_is_moved_by_keyboard_and_shows_the_cost_models_numbers(
     assert shown() == column("t4", "weak", 400)
 
 
-def test_the_matcher_answers_by_keyboard_as_the_command_does(visit: Any) -> None:
+def test_the_step_is_walked_by_arrow_keys_and_says_what_was_recorded(
+    visit: Any,
+) -> None:
+    page = visit("life-of-step")
+    assert answer(page, "The forward", 1).startswith("Right.")
+    recorded = json.loads((WIDGETS / "data" / "step.json").read_text("utf-8"))
+    ready = [
+        next(event for event in events if event["name"] == "bucket 2")["start_ms"]
+        for events in recorded["ranks"]
+    ]
+    tab_to(page, "Next stop")
+    lit = []
+    for number, name in enumerate(recorded["lines"], start=1):
+        said = page.locator(".w-sentence").text_content()
+        assert said.startswith(f"Stop {number} of 7, {name}: ")
+        assert announced(page) == (said if number > 1 else "")  # silent at the start
+        assert page.locator(".s-stops [aria-current]").text_content() == name
+        lit.append(page.locator(".s-on").all_text_contents())
+        if name == "wait":
+            for ms in ready:
+                assert f"after {ms:.0f} ms" in announced(page)
+        page.keyboard.press("ArrowRight")
+    for lines, numbers in zip(lit, recorded["lines"].values(), strict=True):
+        code = [recorded["code"][number] for number in sorted(numbers)]
+        assert [line.rstrip("\n") for line in lines] == code
+    page.keyboard.press("ArrowRight")  # at the end a press does nothing
+    page.keyboard.press("ArrowLeft")
+    assert announced(page).startswith("Stop 6 of 7")
+    open_table(page)
+    assert len(rows(page)) == sum(len(events) for events in recorded["ranks"])
+
+
+def test_the_code_beside_the_step_is_the_chapters_and_the_times_are_the_recordings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recording = importlib.import_module("step_recording")
+    data = recording.step_data()
+    chapter = (ROOT / recording.CHAPTER).read_text("utf-8")
+    for line in data["code"]:
+        assert line.strip() in chapter
+    text = (SITE / "benchmarks" / "results" / "timeline.html").read_text("utf-8")
+    for rank, events in enumerate(data["ranks"]):
+        assert [event["name"] for event in events] == [
+            *("data", "forward", "backward"),
+            *("bucket 0", "bucket 1", "bucket 2", "optimizer"),
+        ]
+        for event in events:
+            took = event["end_ms"] - event["start_ms"]
+            told = re.findall(rf"rank {rank}: {event['name']}, ([\d.]+) ms", text)
+            assert min(abs(float(one) - took) for one in told) < 0.11  # ms, rounded
+    # Negative control: a line that has left the chapter.
+    monkeypatch.setitem(recording.LINES, "step", ("optimizer.leap()",))
+    with pytest.raises(SystemExit, match="0 lines begin with 'optimizer.leap"):
+        recording.step_data()
+
+
+BOX = "What does your program say or do?"
+
+
+def type_into_the_box(page: Any, text: str) -> None:
+    """Replace what the box holds, and wait for the answer."""
+    page.get_by_label(BOX).focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.press("Delete")
+    page.keyboard.insert_text(text)
+    page.wait_for_timeout(300)  # longer than the pause that the box waits for
+
+
+def listed(page: Any) -> list[str]:
+    """The entries that are shown, the first first."""
+    links = page.locator("match-box :is(.w-entry-title, .t-row) a:visible")
+    addresses = links.evaluate_all("all => all.map((one) => one.href)")
+    return [address.rpartition("#")[2] for address in addresses]
+
+
+def test_the_matcher_answers_while_one_types_as_the_command_does(visit: Any) -> None:
     page = visit("match-box")
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
-    from_the_top(page)
-    tab_to(page, "Paste a traceback")
     text = "RuntimeError: Distributed package doesn't have NCCL built in"
+    from_the_top(page)
+    tab_to(page, BOX)
     page.keyboard.type(text)
-    tab_to(page, "Find the trouble")
-    page.keyboard.press("Enter")
+    page.wait_for_timeout(300)
     best = matching.match(text)[0]
     assert announced(page) == f"Found: {best.entry.title} ({best.sure})."
-    link = page.get_by_role("link", name="the whole entry").get_attribute("href")
-    assert link.endswith(f"/troubleshooting/#{best.entry.slug}")
-    plain = best.entry.cure.replace("`", "")
-    assert plain in page.locator(".w-entry").text_content()
-    tab_to(page, "Reset")
+    link = page.get_by_role("link", name="The whole entry").get_attribute("href")
+    assert link.endswith(f"/launch/#{best.entry.slug}")
+    card = page.locator(".w-entry").text_content()
+    places = [card.find(part) for part in ("Symptom", "Cure", "Why", "Next time")]
+    assert sorted(places) == places
+    assert min(places) >= 0
+    assert best.entry.cure.replace("`", "") in card
+    tab_to(page, "Clear")
     page.keyboard.press("Enter")
-    page.keyboard.type("ZeroDivisionError: division by zero")  # the box has the focus
-    tab_to(page, "Find the trouble")
-    page.keyboard.press("Enter")
+    page.keyboard.type("flurble wobble")  # the box has the focus
+    page.wait_for_timeout(300)
     assert announced(page) == "Nothing in the catalogue matches this text."
+    assert listed(page) == []
     assert requests == [], "nothing that is pasted may leave the page"
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_nothing_that_tells_the_answer_is_seen_or_reached_before_one(
+    name: str, visit: Any
+) -> None:
+    page = visit(name, veiled=True)
+    covered = page.locator(".w-covered")
+    assert page.get_by_text("Answer first").is_visible()
+    assert covered.evaluate(
+        "node => node.inert && getComputedStyle(node).filter"
+    ).startswith("blur")
+    # Everything below the question is covered.
+    parts = ".w-figure, .w-sentence, .w-notice, .w-caption, .w-details, .w-controls"
+    assert page.locator(parts).count() == 6
+    assert covered.locator(parts).count() == 6
+    answer(page, page.locator(".w-option span").first.text_content(), 0)
+    assert not covered.evaluate("node => node.inert")
+    assert covered.evaluate("node => getComputedStyle(node).filter") == "none"
+    assert not page.get_by_text("Answer first").is_visible()
+
+
+@pytest.mark.parametrize("case", SHORT_INPUTS["ten"], ids=lambda case: case["text"])
+def test_a_short_input_finds_its_entry_in_the_box(
+    case: dict[str, str], visit: Any
+) -> None:
+    page = visit("match-box")
+    type_into_the_box(page, case["text"])
+    assert listed(page)[0] == case["expect"]
+
+
+def test_the_beginning_of_a_word_filters_the_list(visit: Any) -> None:
+    page = visit("match-box")
+    assert len(listed(page)) == len(known.troubles) + len(known.own)
+    type_into_the_box(page, "tokeni")
+    assert "tokenizers-forked" in listed(page)
+    assert len(listed(page)) < 6
+    assert announced(page) == f"{len(listed(page))} entries with these words."
+
+
+def test_chips_show_a_family_or_a_platform_and_count_what_they_would_show(
+    visit: Any,
+) -> None:
+    page = visit("match-box")
+    hangs = [trouble.slug for trouble in known.troubles if trouble.group == "hang"]
+    from_the_top(page)
+    tab_to(page, "Hangs")
+    page.keyboard.press("Space")
+    assert listed(page) == hangs
+    assert announced(page) == f"{len(hangs)} entries shown."
+    pressed = page.locator("match-box [aria-pressed=true]")
+    assert pressed.all_text_contents() == [f"Hangs{len(hangs)}"]
+    tab_to(page, "Windows")
+    page.keyboard.press("Enter")
+    assert 0 < len(listed(page)) < len(hangs)
+    assert set(listed(page)) < set(hangs)
+    tab_to(page, "Clear")
+    page.keyboard.press("Enter")
+    assert len(listed(page)) == len(known.troubles) + len(known.own)
+    # With text in the box the chips filter what was found.
+    type_into_the_box(page, "CUDA out of memory")
+    found = listed(page)
+    tab_to(page, "Setup")
+    page.keyboard.press("Enter")
+    assert listed(page) == [
+        slug for slug in found if known.trouble(slug).group == "launch"
+    ]
+    tab_to(page, "Hangs")
+    page.keyboard.press("Enter")
+    assert (
+        announced(page) == f"Nothing under this chip; {len(found)} entries without it."
+    )
 
 
 # --- For every reader ----------------------------------------------------------------
@@ -564,7 +679,7 @@ def test_on_a_telephone_nothing_is_too_wide_or_too_small_to_touch(
         assert wide <= 360, state
         frame = page.locator(".w-frame").bounding_box()
         for control in page.locator(
-            f"{name} :is(button, select, input, summary)"
+            f"{name} :is(button, select, input, summary):visible"
         ).all():
             box = control.bounding_box()
             assert min(box["width"], box["height"]) >= 24, control.evaluate(
@@ -590,7 +705,8 @@ MID = {
     "bucket-timeline": [],
     "sampler-view": ["Next epoch"],
     "speed-up": [],
-    "match-box": ["Paste an example"],
+    "life-of-step": ["Next stop", "Next stop"],
+    "match-box": [],
 }
 
 
@@ -613,6 +729,8 @@ def test_axe_finds_nothing_in_any_state(name: str, scheme: str, visit: Any) -> N
     look("start")
     for button in MID[name]:
         page.get_by_role("button", name=button, exact=True).click()
+    if name == "match-box":
+        type_into_the_box(page, "CUDA out of memory")
     if name in DRAWN:
         page.get_by_role("button", name="Show me").click()
         page.locator(f"{name} summary").click()
@@ -622,8 +740,7 @@ def test_axe_finds_nothing_in_any_state(name: str, scheme: str, visit: Any) -> N
         for _ in range(4):
             page.get_by_role("button", name="Next step").click()
     elif name == "match-box":
-        page.get_by_role("button", name="Reset").click()
-        page.get_by_role("button", name="Find the trouble").click()
+        page.get_by_role("button", name="Kaggle").click()
     else:
         for control in page.locator(f"{name} select").all():
             control.evaluate(

@@ -1,7 +1,8 @@
-"""Proofs for the troubleshooting page: made from the data, and never stale."""
+"""Proofs for the troubleshooting pages: made from the data, and never stale."""
 
 from __future__ import annotations
 
+import json
 import pathlib
 
 import make_pages
@@ -9,7 +10,8 @@ import pytest
 import troubleshooting_page
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PAGE = ROOT / "site_docs" / "troubleshooting.md"
+FAMILIES = ROOT / "site_docs" / "troubleshooting"
+LIBRARY = FAMILIES / "library.md"
 DATA = ROOT / "distrinews" / "doctor" / "troubles.json"
 
 
@@ -17,37 +19,56 @@ def renewed(page: str) -> str:
     return make_pages.render(page, troubleshooting_page.BLOCKS)
 
 
-def test_a_changed_cure_makes_the_page_stale() -> None:
+def entry(made: str, slug: str) -> str:
+    """An entry of a family's page."""
+    return made.partition(f"{{ #{slug} }}")[2].partition("\n## ")[0]
+
+
+def test_a_changed_cure_makes_its_page_stale() -> None:
     """Negative control."""
-    page, data = PAGE.read_text("utf-8"), DATA.read_text("utf-8")
-    assert troubleshooting_page.catalogue_block(data) in page
-    changed = data.replace("Print `sum(p.numel()", "Show `sum(p.numel()")
+    data = DATA.read_text("utf-8")
+    page = (FAMILIES / "slow.md").read_text("utf-8")
+    assert troubleshooting_page.family_block("slow", data) in page
+    changed = data.replace("takes the step apart", "takes each step apart")
     assert changed != data
-    assert troubleshooting_page.catalogue_block(changed) not in page
+    assert troubleshooting_page.family_block("slow", changed) not in page
 
 
 @pytest.mark.parametrize("place", ["## Settings", ""])
-def test_what_is_written_by_hand_stays_and_its_headlines_reach_the_data(
+def test_what_is_written_by_hand_stays_and_its_sections_reach_the_data(
     place: str,
 ) -> None:
-    """Also what a merge put behind the generated part."""
-    page, data = PAGE.read_text("utf-8"), DATA.read_text("utf-8")
-    section = "## Brand new { #brand-new }\n\nWritten by hand.\n\n"
-    longer = page.replace(place, section + place, 1) if place else page + section
-    assert '"slug": "brand-new"' in troubleshooting_page.renewed_data(data, longer)
+    """Also what a merge put at the end."""
+    page, data = LIBRARY.read_text("utf-8"), DATA.read_text("utf-8")
+    section = "## Brand new { #brand-new }\n\nIt has\na [page](x.md).\n\nMore.\n\n"
+    longer = page.replace(place, section + place, 1) if place else f"{page}\n{section}"
+    made = json.loads(troubleshooting_page.renewed_data(data, longer))
+    [new] = [own for own in made["own"] if own["slug"] == "brand-new"]
+    assert (new["title"], new["about"]) == ("Brand new", "It has a page.")
     assert renewed(longer) == longer
-    # Negative control: a headline of the generated part is no error of our own.
-    made = "## The classic troubles of DDP"
-    assert made in page
-    inside = page.replace(made, f"{section}{made}")
-    assert '"slug": "brand-new"' not in troubleshooting_page.renewed_data(data, inside)
+    # Negative control: without the section there is no such entry.
+    assert "brand-new" not in troubleshooting_page.renewed_data(data, page)
+
+
+def test_a_trouble_that_moves_to_another_family_keeps_its_address() -> None:
+    """An error message names the list's anchor; the list knows the page."""
+    before = DATA.read_text("utf-8")
+    moved = json.loads(before)
+    [trouble] = [t for t in moved["troubles"] if t["slug"] == "duplicate-gpu"]
+    assert trouble["group"] == "launch"
+    trouble["group"] = "error"
+    row = '<li class="t-row" id="duplicate-gpu"><a href="{}/#duplicate-gpu">'
+    there = troubleshooting_page.entry_list(json.dumps(moved))
+    assert row.format("error") in there
+    assert row.format("launch") not in there
+    assert row.format("launch") in troubleshooting_page.entry_list(before)
 
 
 @pytest.mark.parametrize("captured", [True, False])
 def test_real_output_is_shown_with_version_and_date_and_else_the_page_says_so(
     captured: bool, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    page, data = PAGE.read_text("utf-8"), DATA.read_text("utf-8")
+    page, data = LIBRARY.read_text("utf-8"), DATA.read_text("utf-8")
     labs = tmp_path / "labs"
     (labs / "captured").mkdir(parents=True)
     if captured:
@@ -55,11 +76,16 @@ def test_real_output_is_shown_with_version_and_date_and_else_the_page_says_so(
         text = "# torch 9.9.9, Linux, 2031-05-06\nDuplicate GPU detected, really\n"
         (labs / "captured" / "duplicate_gpu.txt").write_text(text, encoding="utf-8")
     monkeypatch.setattr(troubleshooting_page, "LABS", labs)
-    made = troubleshooting_page.catalogue_block(
-        troubleshooting_page.renewed_data(data, page)
+    made = entry(
+        troubleshooting_page.family_block(
+            "launch", troubleshooting_page.renewed_data(data, page)
+        ),
+        "duplicate-gpu",
     )
-    entry = made.partition("{ #duplicate-gpu }")[2].partition("\n#### ")[0]
-    assert ("Two on one.\n\nDuplicate GPU detected, really" in entry) is captured
-    assert ("2031-05-06, torch 9.9.9, Linux" in entry) is captured
-    assert ("lab run duplicate_gpu" in entry) is captured
-    assert ("Not reproduced (needs two GPUs), source: " in entry) is not captured
+    shown = "    Two on one.\n\n    Duplicate GPU detected, really"
+    assert (shown in made) is captured
+    # Folded, and below what to do about it.
+    folded = '??? quote "Our run, 2031-05-06, torch 9.9.9, Linux"'
+    assert (folded in made.partition("**Why.**")[2]) is captured
+    assert ("lab run duplicate_gpu" in made) is captured
+    assert ("Not reproduced (needs two GPUs). Sources: " in made) is not captured

@@ -178,9 +178,12 @@ def _doctor(args: argparse.Namespace) -> int:
     """The exit code: 0 if this machine is fit, or the pasted text is known."""
     if args.what == "match":
         from distrinews.doctor import matching
+        from distrinews.doctor.nearest import nearest
 
-        matches = matching.match(matching.read_text(args.path))
-        print(matching.describe(matches, as_json=args.json))
+        text = matching.read_text(args.path)
+        matches = matching.match(text)
+        perhaps = [] if matches else nearest(text)
+        print(matching.describe(matches, perhaps=perhaps, as_json=args.json))
         return int(not matches)
     from distrinews.doctor import examination
 

@@ -84,7 +84,7 @@ def launch(
     # WHY a fresh folder per run: a store file left by an earlier run still holds its
     # keys; the new ranks would connect to the old ranks' addresses and hang.
     # WHY the ranks make it, and not this process: killed by force before the first rank
-    # runs, it would leave a folder that nobody deletes.
+    # runs, it would leave a folder that no process deletes.
     folder = pathlib.Path(tempfile.gettempdir()) / f"distrinews-{uuid.uuid4().hex}"
     try:
         spawn.run_ranks(

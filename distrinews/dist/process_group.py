@@ -493,8 +493,8 @@ def _remove_store() -> None:
         return
     folder = _store_folder()
     deadline_s = time.monotonic() + REMOVE_WITHIN_S
-    # WHY again and again: a rank that still joins may write the store anew after it was
-    # deleted and before the folder is. Once the folder is gone, no rank can.
+    # WHY a loop: a rank that still joins may write the store again after it was deleted
+    # and before the folder is. Once the folder is gone, no rank can.
     while folder.exists() and time.monotonic() < deadline_s:
         shutil.rmtree(folder, ignore_errors=True)
 

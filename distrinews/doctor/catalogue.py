@@ -4,7 +4,8 @@ Promise: what `read` returns is complete. Every trouble has a symptom, a cause, 
 a way to prevent it, its sources, and rules by which a pasted text is recognised; a
 page and a matching program in another language can be made from the same file.
 
-Not here: recognising a text (`distrinews.doctor.matching`), looking at this machine
+Not here: recognising a text (`distrinews.doctor.matching`,
+`distrinews.doctor.nearest`), looking at this machine
 (`distrinews.doctor.examination`), the page
 (`site_docs/_tools/troubleshooting_page.py`).
 
@@ -19,7 +20,7 @@ import re
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["Captured", "Catalogue", "OwnError", "Rule", "Trouble", "read"]
+__all__ = ["Captured", "Catalogue", "OwnError", "Rule", "Trouble", "Words", "read"]
 
 FILE = "troubles.json"
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
@@ -74,11 +75,12 @@ class Trouble(_Frozen):
 
     Attributes:
         slug: Its anchor in the troubleshooting page.
-        number: Its place in the catalogue.
+        number: Its number, which no other trouble has.
         title: A headline.
         group: Key of `Catalogue.groups`.
         silent: Nothing is raised: only a number, or the time, is wrong.
         symptom: What people paste or say.
+        also: Other words that people type when they look for it.
         cause: Why it happens.
         cure: What to type or to change.
         prevention: How not to meet it again.
@@ -101,6 +103,7 @@ class Trouble(_Frozen):
     group: str
     silent: bool
     symptom: str = Field(min_length=1)
+    also: tuple[str, ...] = ()
     cause: str = Field(min_length=1)
     cure: str = Field(min_length=1)
     prevention: str = Field(min_length=1)
@@ -127,6 +130,7 @@ class OwnError(_Frozen):
         title: The section's headline.
         weight: How sure its message names the cause. Low where it only reports that
             some rank failed: what that rank said is worth more.
+        about: The first sentences below the headline, as plain text.
 
     Examples:
         >>> [error.weight for error in read().own if error.slug == "batch-size"]
@@ -136,6 +140,23 @@ class OwnError(_Frozen):
     slug: str = Field(pattern=SLUG)
     title: str = Field(min_length=1)
     weight: int = Field(95, gt=0, lt=100)
+    about: str = ""
+
+
+class Words(_Frozen):
+    """How words of people are compared with words of entries.
+
+    Attributes:
+        ignored: Words that say nothing about a trouble.
+        same: Word -> the word of the catalogue that means the same.
+
+    Examples:
+        >>> read().words.same["stuck"]
+        'hang'
+    """
+
+    ignored: tuple[str, ...] = ()
+    same: dict[str, str] = {}
 
 
 class Catalogue(_Frozen):
@@ -145,9 +166,10 @@ class Catalogue(_Frozen):
         version: The file's schema.
         tidy: Pairs (regular expression, replacement), applied in order to a text before
             any rule looks at it.
-        groups: Key -> headline.
+        words: How words are compared where no rule matches.
+        groups: Key -> headline; its first word names the group in short.
         own: The library's own errors.
-        troubles: The classic ones, by number.
+        troubles: The classic ones.
 
     Examples:
         >>> len(read().troubles) >= 68
@@ -156,6 +178,7 @@ class Catalogue(_Frozen):
 
     version: str = Field("distrinews/troubles/1", alias="schema")
     tidy: tuple[tuple[str, str], ...]
+    words: Words = Words()
     groups: dict[str, str]
     own: tuple[OwnError, ...]
     troubles: tuple[Trouble, ...]

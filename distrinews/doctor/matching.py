@@ -1,9 +1,11 @@
 """Find the trouble behind a pasted text, and say how sure that is.
 
 Promise: plain rules from `troubles.json` decide, so that a program in JavaScript gives
-the same answers. A text that no rule knows gets no answer, not the least bad one.
+the same answers. Where no rule matches, the entries with the nearest words are named
+as "perhaps" and not as an answer.
 
-Not here: the rules (`distrinews.doctor.catalogue`).
+Not here: the rules (`distrinews.doctor.catalogue`), the comparison of words
+(`distrinews.doctor.nearest`).
 
 Guide: troubleshooting.
 """
@@ -32,6 +34,10 @@ SURE = 85
 LIKELY = 60
 # How much of the text is shown as the reason.
 SHOWN_CHARACTERS = 120
+PASTE_ALL = (
+    "A whole traceback tells more than its last line: paste it from the first line of\n"
+    "the rank that failed first."
+)
 
 
 @dataclass(frozen=True)
@@ -129,29 +135,39 @@ def match(text: str, *, catalogue: Catalogue | None = None) -> list[Match]:
     return sorted(matches, key=lambda match: -match.weight)
 
 
-def describe(matches: Sequence[Match], *, as_json: bool = False) -> str:
+def describe(
+    matches: Sequence[Match],
+    *,
+    perhaps: Sequence[Trouble | OwnError] = (),
+    as_json: bool = False,
+) -> str:
     """Write the matches down, for a person or for a program.
 
     Args:
         matches: What `match` returned.
+        perhaps: What `distrinews.doctor.nearest.nearest` returned; only named if there
+            is no match.
         as_json: For a program.
 
     Returns:
         The text, without a final line end. Cause and cure of the best match, the names
-        of the others; if there is none, it says so.
+        of the others; if there is none, the entries with the nearest words.
 
     Examples:
         >>> print(describe([]).splitlines()[0])
         Nothing in the catalogue matches this text.
     """
     if as_json:
-        return json.dumps({"matches": [_as_dict(match) for match in matches]}, indent=1)
+        nearest = [] if matches else [_named(entry) for entry in perhaps]
+        found = [_as_dict(match) for match in matches]
+        return json.dumps({"matches": found, "perhaps": nearest}, indent=1)
     if not matches:
-        return (
-            "Nothing in the catalogue matches this text.\n"
-            "Paste the whole traceback, from the first line of the rank that failed "
-            "first.\nIf it was whole: this trouble is not a known one of DDP."
-        )
+        lines = ["Nothing in the catalogue matches this text."]
+        if perhaps:
+            lines = ["No rule matches this text. Perhaps, by its words:"]
+        for entry in perhaps:
+            lines += [f"  {entry.title}", f"    {_page(entry)}"]
+        return "\n".join((*lines, PASTE_ALL))
     best, *others = matches
     lines = [f"{best.entry.title}  ({best.sure}, {best.weight} of 100)"]
     parts = {"found": best.reason} | {
@@ -163,7 +179,7 @@ def describe(matches: Sequence[Match], *, as_json: bool = False) -> str:
     lab = getattr(best.entry, "lab", None)
     if lab:
         lines.append(f"  try it: python -m distrinews lab run {lab}")
-    lines.append(f"  more: troubleshooting/#{best.entry.slug}")
+    lines.append(f"  more: {_page(best.entry)}")
     if others:
         names = ", ".join(f"#{match.entry.slug} ({match.sure})" for match in others[:4])
         lines.append(f"  less likely: {names}")
@@ -172,15 +188,23 @@ def describe(matches: Sequence[Match], *, as_json: bool = False) -> str:
 
 def _as_dict(match: Match) -> dict[str, object]:
     record: dict[str, object] = {
-        "slug": match.entry.slug,
-        "title": match.entry.title,
         "sure": match.sure,
         "weight": match.weight,
         "found": match.reason,
-        "page": f"troubleshooting/#{match.entry.slug}",
     }
+    return _named(match.entry) | record
+
+
+def _named(entry: Trouble | OwnError) -> dict[str, object]:
+    """An entry for a program: where it stands and what it says."""
     names = ("cause", "cure", "prevention", "lab")
-    return record | {name: getattr(match.entry, name, None) for name in names}
+    record = {"slug": entry.slug, "title": entry.title, "page": _page(entry)}
+    return record | {name: getattr(entry, name, None) for name in names}
+
+
+def _page(entry: Trouble | OwnError) -> str:
+    """Its short address; the site leads on from there to the entry's own page."""
+    return f"troubleshooting/#{entry.slug}"
 
 
 def _match_troubles(text: str, troubles: Iterable[Trouble]) -> list[Match]:

@@ -154,6 +154,11 @@ class _FileHandler(http.server.SimpleHTTPRequestHandler):
         ".svg": "image/svg+xml",
     }
 
+    def handle(self) -> None:
+        """Answer, and leave a browser alone that has gone to another page."""
+        with contextlib.suppress(ConnectionError):
+            super().handle()
+
     def do_GET(self) -> None:
         """Answer with a file, packed if the browser can unpack it."""
         path = pathlib.Path(self.translate_path(self.path))

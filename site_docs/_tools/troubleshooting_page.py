@@ -1,14 +1,17 @@
-"""Write the catalogue of troubles into the troubleshooting page.
+"""Write the troubleshooting pages from the catalogue of troubles.
 
 `distrinews/doctor/troubles.json` holds the classic troubles. This tool folds what the
-labs printed (`chapters/labs/captured/NAME.txt`) and the headlines of the page's
-hand-written part (the library's own errors) into it, and writes the page's
-block `<!-- troubles -->`.
+labs printed (`chapters/labs/captured/NAME.txt`) and the sections of the hand-written
+page `troubleshooting/library.md` (the library's own errors) into it. From the data it
+makes a page for each family of troubles and the list that the box on the first page
+filters. Every entry stands in that list under its anchor, because error messages name
+`troubleshooting/#ANCHOR`: the list leads on to the entry, whichever page it is on.
 """
 
 from __future__ import annotations
 
 import ast
+import html
 import json
 import pathlib
 import re
@@ -16,15 +19,22 @@ from typing import Any
 
 from records import ROOT, SITE
 
-from distrinews.doctor.catalogue import Catalogue, Trouble
+from distrinews.doctor.catalogue import Catalogue, OwnError, Trouble
 
 DATA = ROOT / "distrinews" / "doctor" / "troubles.json"
-PAGE = SITE / "troubleshooting.md"
+FAMILIES = SITE / "troubleshooting"
+LIBRARY = FAMILIES / "library.md"
+LIBRARY_TITLE = "DistriNews: errors of this library"
+LIST = SITE / "widgets" / "match-box.html"
 LABS = ROOT / "chapters" / "labs"
 # Output of single commands, for troubles that need no lab; the command stands in it.
 COMMANDS = SITE / "_tools" / "captured"
-BLOCK = re.compile(r"^<!-- troubles -->\n.*?^<!-- end -->$", re.DOTALL | re.MULTILINE)
-OWN = re.compile(r"^## (.+?) \{ #([a-z0-9-]+) \}$", re.MULTILINE)
+OWN = re.compile(
+    r"^## (?P<title>.+?) \{ #(?P<slug>[a-z0-9-]+) \}\n(?P<body>.*?)(?=^## |\Z)",
+    re.MULTILINE | re.DOTALL,
+)
+# Chips beside those of the families: the words by which an entry belongs to one.
+PLATFORMS = {"Windows": r"\bWindows\b", "Kaggle": r"\bKaggle\b|\bT4\b"}
 # A captured file begins with what it was captured with: "# torch 2.13.0, ..., DATE".
 HEAD = re.compile(r"\A# (.+?),? *([0-9]{4}-[0-9]{2}-[0-9]{2})(?:, *(.+))?\n+")
 # What looks like a message of a program and not like a sentence of a person.
@@ -46,19 +56,24 @@ ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # torch prints some words in bold
 
 
 def renewed_data(before: str, page: str) -> str:
-    """Fold the labs' output and the page's hand-written headlines into the data.
+    """Fold the labs' output and the library's own errors into the data.
 
     Args:
         before: The data file as it is.
-        page: The page as it is.
+        page: The hand-written page of the library's own errors.
 
     Returns:
         The data file as it should be.
     """
     catalogue = json.loads(before)
     catalogue["own"] = [
-        {"slug": slug, "title": title, "weight": WEIGHTS.get(slug, 95)}
-        for title, slug in OWN.findall(BLOCK.sub("", page))
+        {
+            "slug": own["slug"],
+            "title": own["title"],
+            "weight": WEIGHTS.get(own["slug"], 95),
+            "about": _plain(own["body"].strip().partition("\n\n")[0]),
+        }
+        for own in OWN.finditer(page)
     ]
     for trouble in catalogue["troubles"]:
         name = trouble["slug"].replace("-", "_")
@@ -71,6 +86,11 @@ def renewed_data(before: str, page: str) -> str:
         )
         trouble["reproduced"] = trouble["captured"] is not None
     return json.dumps(catalogue, indent=1) + "\n"
+
+
+def _plain(markdown: str) -> str:
+    """A paragraph on one line, and of a link its words only."""
+    return " ".join(re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", markdown).split())
 
 
 def _headline(lab: pathlib.Path) -> str:
@@ -94,117 +114,213 @@ def _captured(path: pathlib.Path, *, headline: str) -> dict[str, Any] | None:
 
 def data() -> str:
     """The data file as it should be."""
-    return renewed_data(DATA.read_text("utf-8"), PAGE.read_text("utf-8"))
+    return renewed_data(DATA.read_text("utf-8"), LIBRARY.read_text("utf-8"))
 
 
-def catalogue_block(data_text: str) -> str:
-    """Write the catalogue.
+def _catalogue(data_text: str) -> Catalogue:
+    return Catalogue.model_validate_json(data_text)
+
+
+def _titles(catalogue: Catalogue) -> dict[str, str]:
+    """Page of a family -> its title; the first word is its short name."""
+    return {**catalogue.groups, LIBRARY.stem: LIBRARY_TITLE}
+
+
+def _short_name(title: str) -> str:
+    return title.split()[0].rstrip(":")
+
+
+# --- A family's page ------------------------------------------------------------------
+
+
+def family_block(family: str, data_text: str) -> str:
+    """Write a family's entries.
 
     Args:
+        family: Key of the catalogue's groups.
         data_text: The data file.
 
     Returns:
         The Markdown of the page's block.
     """
-    catalogue = Catalogue.model_validate_json(data_text)
-    parts = [*_intro(catalogue)]
-    for key, headline in catalogue.groups.items():
-        parts += ["", f"### {headline}"]
-        for trouble in catalogue.troubles:
-            if trouble.group == key:
-                parts += ["", *_entry(trouble)]
+    catalogue = _catalogue(data_text)
+    parts = [families_block(family, data_text)]
+    for trouble in catalogue.troubles:
+        if trouble.group == family:
+            parts += ["", *_entry(trouble)]
     return "\n".join(parts)
 
 
-def _intro(catalogue: Catalogue) -> list[str]:
-    labs = sum(trouble.lab is not None for trouble in catalogue.troubles)
-    silent = sum(trouble.silent for trouble in catalogue.troubles)
-    lines = [
-        "## The classic troubles of DDP",
-        "",
-        f"{len(catalogue.troubles)} troubles that people really had; {silent} of them "
-        "raise nothing at all.",
-        "Search this page for a piece of your message, or let a program search:",
-        "`python -m distrinews doctor match my_traceback.txt`. Where it says",
-        f"*our run* the output is real; {labs} troubles are broken on purpose in "
-        "`chapters/labs`.",
-        "The others say what a run would need, and where they were reported.",
-        "",
-        "| what you see | entry |",
-        "|---|---|",
-    ]
-    for trouble in catalogue.troubles:
-        symptom = trouble.symptom.split("\n")[0].replace("|", "\\|")
-        # WHY at a space: half a word is none, for a reader or for codespell.
-        short = (
-            symptom
-            if len(symptom) <= 110
-            else symptom[:107].rpartition(" ")[0] + " ..."
+def families_block(here: str, data_text: str) -> str:
+    """Write the links to the families, as the chips on the first page look.
+
+    Args:
+        here: The family whose page it is.
+        data_text: The data file.
+
+    Returns:
+        The HTML.
+    """
+    links = ['<a class="t-chip" href="../">Search all</a>']
+    for family, title in _titles(_catalogue(data_text)).items():
+        current = ' aria-current="page"' if family == here else ""
+        links.append(
+            f'<a class="t-chip" href="../{family}/"{current}>{_short_name(title)}</a>'
         )
-        lines.append(f"| {_quoted(short)} | [{trouble.title}](#{trouble.slug}) |")
-    return lines
-
-
-def _quoted(text: str) -> str:
-    """As code if it is a message, as prose if it is a sentence about one."""
-    if MESSAGE.search(text) is None:
-        return text
-    return f"`` {text} ``" if "`" in text else f"`{text}`"
+    return "\n".join((
+        '<nav class="t-chips" aria-label="Families of troubles" data-search-exclude>',
+        *links,
+        "</nav>",
+    ))
 
 
 def _entry(trouble: Trouble) -> list[str]:
-    lines = [f"#### {trouble.title} {{ #{trouble.slug} }}", ""]
-    if trouble.silent:
-        lines += ["*Silent: nothing is raised.*", ""]
-    lines += ["```text", trouble.symptom, "```", ""]
-    if trouble.captured is not None:
-        captured = trouble.captured
-        lines_shown = captured.text.splitlines()
-        if len(lines_shown) > MAX_CAPTURED_LINES:
-            cut = len(lines_shown) - MAX_CAPTURED_LINES
-            lines_shown = [*lines_shown[:MAX_CAPTURED_LINES], f"[{cut} more lines]"]
-        lines += [f"Our run, {captured.date}, {captured.origin}:", ""]
-        lines += ["```text", *lines_shown, "```", ""]
+    """Symptom, cure, why, try it; then what was printed, folded, and the sources."""
+    lines = [f"## {trouble.title} {{ #{trouble.slug} }}", ""]
+    if MESSAGE.search(trouble.symptom):
+        lines += ["``` { .text .t-symptom }", trouble.symptom, "```", ""]
+    else:
+        lines += [f"> {trouble.symptom}", ""]
+    if trouble.also:
+        lines += [f"Also described as: {'; '.join(trouble.also)}.", "{ .t-small }", ""]
     lines += [
-        f"**Cause.** {trouble.cause}",
-        "",
-        f"**Cure.** {trouble.cure}",
-        "",
-        f"**Prevention.** {trouble.prevention}",
-        "",
+        *(f"**Cure.** {trouble.cure}", "{ .t-cure }", ""),
+        *(f"**Why.** {trouble.cause}", ""),
+        *(f"**Next time.** {trouble.prevention}", ""),
     ]
     if trouble.lab:
         lines += [f"**Try it.** `python -m distrinews lab run {trouble.lab}`", ""]
+    if trouble.captured is not None:
+        captured = trouble.captured
+        shown = captured.text.splitlines()
+        if len(shown) > MAX_CAPTURED_LINES:
+            cut = len(shown) - MAX_CAPTURED_LINES
+            shown = [*shown[:MAX_CAPTURED_LINES], f"[{cut} more lines]"]
+        lines += [
+            f'??? quote "Our run, {captured.date}, {captured.origin}"',
+            "",
+            *(f"    {line}".rstrip() for line in ("```text", *shown, "```")),
+            "",
+        ]
+    return [*lines, _sources(trouble), "{ .t-small }"]
+
+
+def _sources(trouble: Trouble) -> str:
     sources = ", ".join(
         f"[{_short(address)}]({address})" for address in trouble.sources
     )
-    if trouble.captured is None:
-        reason = (
-            f" ({trouble.why_not_reproduced})" if trouble.why_not_reproduced else ""
-        )
-        lines += [f"Not reproduced{reason}, source: {sources}.", ""]
-    else:
-        lines += [f"Sources: {sources}.", ""]
-    return [*lines, f"Read on: {_concept(trouble.concept)}."]
+    reason = f" ({trouble.why_not_reproduced})" if trouble.why_not_reproduced else ""
+    run = "" if trouble.captured else f"Not reproduced{reason}. "
+    return f"{run}Sources: {sources}. Read on: {_concept(trouble.concept)}."
 
 
 def _short(address: str) -> str:
-    """`owner/repository#number` for a thread, the host for anything else."""
-    thread = re.fullmatch(
-        r"https://github\.com/(.+?)/(?:issues|pull)/([0-9]+)", address
+    """`owner/repository#number` for a thread, the host for a page elsewhere."""
+    github = re.match(
+        r"https://github\.com/([^/]+/[^/]+)(?:/(?:issues|pull)/([0-9]+))?", address
     )
-    return f"{thread[1]}#{thread[2]}" if thread else address.split("/")[2]
+    if github is None:
+        return address.split("/")[2]
+    return f"{github[1]}#{github[2]}" if github[2] else github[1]
 
 
 def _concept(name: str) -> str:
-    # WHY only if it is there: a strict build refuses a link to a page to come.
-    exists = (PAGE.parent / f"{name}.md").is_file()
-    return f"[{name}]({name}.md)" if exists else name
+    # Only if it is there: a strict build refuses a link to a page to come.
+    exists = (SITE / f"{name}.md").is_file()
+    return f"[{name}](../{name}.md)" if exists else name
+
+
+# --- The first page -------------------------------------------------------------------
+
+
+def entry_list(data_text: str) -> str:
+    """Write every entry on a line, under its anchor, by family: what the box filters.
+
+    Args:
+        data_text: The data file.
+
+    Returns:
+        The HTML of the box and its list, as it stands without JavaScript.
+    """
+    catalogue = _catalogue(data_text)
+    bodies = {
+        own["slug"]: own["body"] for own in OWN.finditer(LIBRARY.read_text("utf-8"))
+    }
+    lines = [
+        '<div class="widget-place">',
+        "<match-box>",
+        "<p>With JavaScript, a box stands here that finds your entry while you type. "
+        "Without it, look through the list, or run <code>python -m distrinews doctor "
+        "match my_traceback.txt</code>.</p>",
+        '<div class="t-list" data-search-exclude>',
+    ]
+    for family, title in _titles(catalogue).items():
+        own = family == LIBRARY.stem
+        entries = catalogue.own if own else catalogue.troubles
+        rows = [
+            _row(entry, family, text=bodies.get(entry.slug, ""))
+            for entry in entries
+            if own or getattr(entry, "group", "") == family
+        ]
+        lines += [
+            f'<div class="t-family" data-family="{family}">',
+            f'<h2><a href="{family}/">{html.escape(title)}</a></h2>',
+            "<ul>",
+            *rows,
+            "</ul>",
+            "</div>",
+        ]
+    return "\n".join((*lines, "</div>", "</match-box>", "</div>", LEAD_ON, ""))
+
+
+# WHY in the page and not in the widget: an error message leads here, and its reader
+# would see the list for a moment before the entry.
+LEAD_ON = """<script>
+(() => {
+  const leadOn = () => {
+    const row = document.getElementById(location.hash.slice(1));
+    if (row && row.matches(".t-row")) location.replace(row.querySelector("a").href);
+  };
+  addEventListener("hashchange", leadOn);
+  leadOn();
+})();
+</script>"""
+
+
+def _row(entry: Trouble | OwnError, family: str, *, text: str) -> str:
+    """An entry on one line: headline and symptom."""
+    if isinstance(entry, Trouble):
+        names = ("title", "symptom", "cause", "cure", "prevention", "also")
+        text = " ".join(str(getattr(entry, name)) for name in names)
+        says = _shortened(entry.symptom.split("\n")[0])
+        code = "code" if MESSAGE.search(says) else "span"
+    else:
+        says, code = _shortened(entry.about.replace("`", "")), "span"
+    there = [name for name, words in PLATFORMS.items() if re.search(words, text)]
+    platforms = f' data-platforms="{" ".join(there)}"' if there else ""
+    return (
+        f'<li class="t-row" id="{entry.slug}"{platforms}>'
+        f'<a href="{family}/#{entry.slug}">{_inline(entry.title)}</a> '
+        f'<{code} class="t-says">{html.escape(says)}</{code}></li>'
+    )
+
+
+def _inline(title: str) -> str:
+    return re.sub("`(.+?)`", r"<code>\1</code>", html.escape(title))
+
+
+def _shortened(text: str) -> str:
+    """The beginning of a line, cut at a space: half a word is no word."""
+    return text if len(text) <= 110 else text[:107].rpartition(" ")[0] + " ..."
 
 
 def files() -> dict[pathlib.Path, str]:
-    """The data file."""
-    return {DATA: data()}
+    """The data file, and the list of the first page."""
+    renewed = data()
+    return {DATA: renewed, LIST: entry_list(renewed)}
 
 
-BLOCKS = {"troubles": lambda _: catalogue_block(data())}
+BLOCKS = {
+    "troubles": lambda family: family_block(family, data()),
+    "families": lambda family: families_block(family, data()),
+}

@@ -17,6 +17,7 @@ import threading
 from typing import Any
 from unittest import mock
 
+import step_recording
 import torch
 import troubleshooting_page
 import widget_costs
@@ -176,12 +177,13 @@ def sampler_fixture() -> list[dict[str, Any]]:
 def troubles_data() -> dict[str, Any]:
     """The catalogue of troubles, without what the box does not show."""
     catalogue = json.loads(troubleshooting_page.data())
-    names = ("slug", "title", "cause", "cure", "prevention", "lab", "patterns")
+    names = ("slug", "title", "symptom", "cause", "cure", "prevention", "lab")
     return {
-        "tidy": catalogue["tidy"],
-        "own": catalogue["own"],
+        **{name: catalogue[name] for name in ("tidy", "words", "own")},
         "troubles": [
-            {name: trouble[name] for name in names} for trouble in catalogue["troubles"]
+            {name: trouble[name] for name in (*names, "patterns")}
+            | {"also": trouble.get("also", [])}
+            for trouble in catalogue["troubles"]
         ],
     }
 
@@ -192,6 +194,7 @@ FILES = {
     "data/models.json": models_data,
     "data/measured.json": widget_costs.measured_data,
     "data/shuffles.json": shuffles_data,
+    "data/step.json": step_recording.step_data,
     "data/troubles.json": troubles_data,
     "fixtures/ring.json": ring_fixture,
     "fixtures/buckets.json": widget_costs.buckets_fixture,

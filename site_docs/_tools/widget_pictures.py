@@ -20,6 +20,8 @@ from records import SITE
 ASSETS = SITE / "assets"
 PICTURES = SITE / "diagrams"
 WIDTH = 560
+# Where the element draws on canvases, another module draws the picture.
+MODULES = {"live-ddp": "ddp.picture"}
 # What a picture is called, and what it shows, for those who do not see it.
 DESCRIPTIONS = {
     "ring-all-reduce": (
@@ -32,6 +34,20 @@ DESCRIPTIONS = {
         "Buckets of 25 MiB on a network of 5 Gbit/s",
         "Backward fills three buckets in order. The first two travel while backward "
         "goes on. The third is full when it is over: all of its way is exposed.",
+    ),
+    "life-of-step": (
+        "One recorded step of two ranks",
+        "Rank 0 computes above, rank 1 below; between them their three buckets. Rank 1 "
+        "is earlier with each bucket, which waits, dashed, for rank 0's. Two buckets "
+        "travel while backward goes on. For the last one both ranks wait at the end of "
+        "backward. Then both take the optimizer step.",
+    ),
+    "live-ddp": (
+        "Four ranks train one model: at the start, after 60 and after 300 steps",
+        "What each of four replicas answers for every point of a square: three areas, "
+        "which become three spiral arms. At every moment the four pictures are equal. "
+        "Below them: the loss of the global batch, and the largest differences between "
+        "ranks and to one process.",
     ),
     "sampler-view": (
         "Eleven rows dealt to three ranks",
@@ -67,14 +83,15 @@ def pictures() -> dict[str, str]:
 def _drawn(page: Any, address: str, name: str) -> str:
     svg = page.evaluate(
         """async ([module, name, width]) => {
-          await import(module);
+          const drawn = await import(module);
+          if (name === "live-ddp") return (await drawn.picture(width)).outerHTML;
           const element = document.createElement(name);
           element.name = `picture-${name}`;
           await element.prepare();
           element.controls();
           return element.picture(width).outerHTML;
         }""",
-        [f"{address}/widgets/{name}.js", name, WIDTH],
+        [f"{address}/widgets/{MODULES.get(name, name)}.js", name, WIDTH],
     )
     title, words = DESCRIPTIONS[name]
     # WHY inside the picture: without JavaScript nobody loads the widgets' style sheets.

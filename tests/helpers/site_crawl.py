@@ -66,6 +66,11 @@ DETAILS = """(keep) => {
   document.querySelectorAll("details").forEach(details => { details.open = true });
 }"""
 
+WIDGETS_ARE_READY = """() => [...document.querySelectorAll(
+  "bucket-timeline, life-of-step, live-ddp, match-box, " +
+  "ring-all-reduce, sampler-view, speed-up"
+)].every(widget => widget.hasAttribute("ready") || widget.hasAttribute("blocked"))"""
+
 
 def axe_script() -> str:
     """The text of axe-core, or a skipped test where it is not installed."""
@@ -138,8 +143,12 @@ def open_details(page: Any, *, num_sources: int = 2) -> None:
 
 
 def use_widgets(page: Any, *, num_sources: int = 2) -> None:
-    """Open what is folded, and press each widget's main button: it is in mid-run."""
+    """Open what is folded and veiled, press each widget's main button: in mid-run."""
     open_details(page, num_sources=num_sources)
+    # WHY: a widget that still loads has no button yet, and is veiled a moment later.
+    page.wait_for_function(WIDGETS_ARE_READY)
+    for button in page.get_by_role("button", name="Show me").all():
+        button.click()
     for button in page.locator(".w-frame button.w-main:visible:enabled").all():
         button.click()
 

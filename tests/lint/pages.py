@@ -375,8 +375,12 @@ def check_what_pages_say_of_resuming_and_dropout() -> Iterator[Finding]:
 
 # --- Errors and troubles ------------------------------------------------------------
 
-TROUBLES = SITE / "troubleshooting.md"
+FAMILIES = SITE / "troubleshooting"
+# Every anchor that an error may name, each with the address that it leads on to.
+TROUBLES = SITE / "widgets" / "match-box.html"
+ROW = re.compile(r'<li class="t-row" id="([\w-]+)"[^>]*><a href="([\w-]+)/#([\w-]+)">')
 DATA = ROOT / "distrinews" / "doctor" / "troubles.json"
+HEADLINE = re.compile(r"^## .+\{ #([\w-]+) \}\s*$", re.MULTILINE)
 # `module.name` or `torch.a.b`, as the texts write them in backticks.
 CODE = re.compile(r"`([^`]+)`")
 OURS = re.compile(r"(?<![.\w])([a-z_]+)\.([A-Za-z_]+)\b")
@@ -416,8 +420,7 @@ def named_anchors(source: str) -> dict[str, int]:
 
 
 def check_every_error_names_a_page_that_exists() -> Iterator[Finding]:
-    page = words(TROUBLES)
-    there = set(re.findall(r"^#+ .+\{ ?#([\w-]+) ?\}\s*$", page, re.MULTILINE))
+    there = {anchor for anchor, _, _ in ROW.findall(words(TROUBLES))}
     named: set[str] = set()
     # The last holds commands that only a checkout has, such as `distrinews docs`.
     for folder in ("distrinews", "chapters", "apps", "site_docs/_tools"):
@@ -429,40 +432,55 @@ def check_every_error_names_a_page_that_exists() -> Iterator[Finding]:
                     name = path.relative_to(ROOT).as_posix()
                     yield Finding(name, line, f"troubleshooting has no #{anchor}")
     yield from expect(TROUBLES, (("bad-data" in named, "no errors were found"),))
-    # Behind it stands the catalogue, whose troubles are torch's errors.
-    by_hand = page.partition("<!-- troubles -->")[0]
-    for anchor in re.findall(r"^#+ .+\{ ?#([\w-]+) ?\}\s*$", by_hand, re.MULTILINE):
+    # The other pages hold the catalogue, whose troubles are torch's errors.
+    library = FAMILIES / "library.md"
+    for anchor in HEADLINE.findall(words(library)):
         if anchor not in named:
-            yield at(TROUBLES, f"no error leads to #{anchor}", near=f"#{anchor}")
+            yield at(library, f"no error leads to #{anchor}", near=f"#{anchor}")
 
 
-def check_every_trouble_is_whole_on_the_page() -> Iterator[Finding]:
+def check_every_trouble_is_whole_on_its_page() -> Iterator[Finding]:
     known = catalogue.read()
-    page = words(TROUBLES)
-    numbers = [trouble.number for trouble in known.troubles]
+    pages = {path.stem: words(path) for path in sorted(FAMILIES.glob("*.md"))}
+    numbers = {trouble.number for trouble in known.troubles}
     num_silent = sum(trouble.silent for trouble in known.troubles)
-    in_headlines = set(re.findall(r"\{ #([a-z0-9-]+) \}", page))
-    entries = {entry.slug for entry in (*known.own, *known.troubles)}
     yield from expect(
         DATA,
         (
-            (numbers == list(range(1, 70)), "not 69 troubles, once each"),
+            (len(numbers) == len(known.troubles), "a number that stands twice"),
+            (len(numbers) >= 69, "few troubles"),
             ({t.group for t in known.troubles} == set(known.groups), "an empty group"),
+            (set(known.groups) | {"library"} == set(pages), "pages are not families"),
             (num_silent >= 14, "few silent troubles"),
         ),
     )
-    for slug in entries ^ in_headlines:
-        yield at(TROUBLES, f"{slug} is an entry or a headline, and not both")
+    entries = {entry.slug for entry in (*known.own, *known.troubles)}
+    in_headlines = {
+        (family, anchor)
+        for family, page in pages.items()
+        for anchor in HEADLINE.findall(page)
+    }
+    for slug in entries ^ {anchor for _, anchor in in_headlines}:
+        yield at(FAMILIES, f"{slug} is an entry or a headline, and not both")
+    rows = ROW.findall(words(TROUBLES))
+    for anchor, family, target in rows:
+        if anchor != target or (family, target) not in in_headlines:
+            yield at(TROUBLES, f"#{anchor} leads to {family}/#{target}", near=anchor)
+    for slug in entries ^ {anchor for anchor, _, _ in rows}:
+        yield at(TROUBLES, f"{slug} is an entry or on the list, and not both")
     for trouble in known.troubles:
-        entry = page.partition(f"{{ #{trouble.slug} }}")[2].partition("\n#### ")[0]
-        parts = (trouble.symptom, trouble.cause, trouble.cure, trouble.prevention)
+        page = pages.get(trouble.group, "")
         headline = f"{{ #{trouble.slug} }}"
+        entry = page.partition(headline)[2].partition("\n## ")[0]
+        # In the order in which a reader with an error needs them.
+        parts = (trouble.symptom, trouble.cure, trouble.cause, trouble.prevention)
+        place = FAMILIES / f"{trouble.group}.md"
         for part in (*parts, *trouble.sources):
             if part not in entry:
-                what = f"{trouble.slug} lacks {part[:40]!r}"
-                yield at(TROUBLES, what, near=headline)
-        if f"](#{trouble.slug}) |" not in page:
-            yield at(TROUBLES, "not in the table of symptoms", near=headline)
+                yield at(place, f"{trouble.slug} lacks {part[:40]!r}", near=headline)
+        starts = [entry.find(part) for part in parts]
+        if starts != sorted(starts):
+            yield at(place, f"{trouble.slug}: not symptom, cure, why", near=headline)
         for source in trouble.sources:
             if not re.fullmatch(r"https://[^\s]+[^.,\s]", source):
                 yield at(DATA, f"no address: {source}", near=source)

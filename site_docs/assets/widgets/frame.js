@@ -87,7 +87,23 @@ export class Widget extends HTMLElement {
 
   // Everything in the frame, in order.
   frame(head) {
-    const { heading, question, caption, notice } = this.story;
+    const { question, caption, notice } = this.story;
+    const details = this.parts();
+    const controls = { class: "w-controls", role: "group", "aria-label": "Controls" };
+    const cover = veil(
+      el("div", controls, this.controls()),
+      this.seen,
+      this.figure,
+      el("p", { class: "w-caption" }, caption),
+      this.#notice(notice),
+      details,
+    );
+    cover.set(true);
+    return [head, quiz(question, () => cover.set(false)), this.live, cover.node];
+  }
+
+  // Makes what `show` fills: figure, sentences, and the table, whose details it returns.
+  parts() {
     this.figure = el("div", { class: "w-figure" });
     this.seen = el("p", { class: "w-sentence", "aria-hidden": "true" });
     // WHY two: during play the picture's sentence changes, a screen reader's does not.
@@ -96,7 +112,7 @@ export class Widget extends HTMLElement {
       class: "w-scroll",
       tabindex: 0,
       role: "region",
-      "aria-label": `${heading}: table`,
+      "aria-label": `${this.story.heading}: table`,
     });
     const details = el(
       "details",
@@ -107,18 +123,7 @@ export class Widget extends HTMLElement {
     details.addEventListener("toggle", () => {
       if (details.open) this.tablePlace.replaceChildren(this.words());
     });
-    const controls = { class: "w-controls", role: "group", "aria-label": "Controls" };
-    return [
-      head,
-      this.#quiz(question),
-      el("div", controls, this.controls()),
-      this.seen,
-      this.live,
-      this.figure,
-      el("p", { class: "w-caption" }, caption),
-      this.#notice(notice),
-      details,
-    ];
+    return details;
   }
 
   // WHY from the page: a heading must not skip a level, wherever the widget stands.
@@ -139,56 +144,6 @@ export class Widget extends HTMLElement {
     return el("div", { class: "w-notice" }, head, el("ul", {}, items));
   }
 
-  #quiz({ ask, options, right, answer }) {
-    const group = `${this.name}-answer`;
-    const told = el("p", { class: "w-answer", role: "status", "aria-live": "polite" });
-    const reveal = (opening) => {
-      const words = typeof answer === "function" ? answer.call(this) : answer;
-      told.replaceChildren(el("strong", {}, opening), ` ${words}`);
-      form.classList.add("w-revealed");
-    };
-    const check = () => {
-      const chosen = form.querySelector("input:checked");
-      if (!chosen) told.textContent = "Choose an answer, or let it be shown.";
-      else reveal(Number(chosen.value) === right ? "Right." : "Not quite.");
-    };
-    const form = el(
-      "form",
-      {
-        class: "w-quiz",
-        onsubmit: (event) => {
-          event.preventDefault();
-          check();
-        },
-      },
-      el(
-        "fieldset",
-        {},
-        el("legend", {}, el("strong", {}, "Predict first. "), ask),
-        el(
-          "div",
-          { class: "w-options" },
-          options.map((words, value) =>
-            el(
-              "label",
-              { class: "w-option" },
-              el("input", { type: "radio", name: group, value }),
-              el("span", {}, words),
-            ),
-          ),
-        ),
-      ),
-      el(
-        "div",
-        { class: "w-buttons" },
-        el("button", { type: "submit", class: "w-button" }, "Check my answer"),
-        button("Show me", () => reveal("Answer.")),
-      ),
-      told,
-    );
-    return form;
-  }
-
   #watch() {
     const measure = () => Math.max(240, Math.floor(this.figure.clientWidth));
     this.width = measure();
@@ -199,4 +154,71 @@ export class Widget extends HTMLElement {
       this.redraw();
     }).observe(this.figure);
   }
+}
+
+// A question to answer first: told(words) says what came of it, reveal() lifts a veil.
+export function quiz({ ask, options, right, answer }, onreveal) {
+  const told = el("p", { class: "w-answer", role: "status", "aria-live": "polite" });
+  const reveal = (opening) => {
+    told.replaceChildren(el("strong", {}, opening), ` ${answer}`);
+    onreveal();
+  };
+  const check = () => {
+    const chosen = form.querySelector("input:checked");
+    if (!chosen) told.textContent = "Choose an answer, or let it be shown.";
+    else reveal(Number(chosen.value) === right ? "Right." : "Not quite.");
+  };
+  const group = fresh();
+  const form = el(
+    "form",
+    {
+      class: "w-quiz",
+      onsubmit: (event) => {
+        event.preventDefault();
+        check();
+      },
+    },
+    el(
+      "fieldset",
+      {},
+      el("legend", {}, el("strong", {}, "Predict first. "), ask),
+      el(
+        "div",
+        { class: "w-options" },
+        options.map((words, value) =>
+          el(
+            "label",
+            { class: "w-option" },
+            el("input", { type: "radio", name: group, value }),
+            el("span", {}, words),
+          ),
+        ),
+      ),
+    ),
+    el(
+      "div",
+      { class: "w-buttons" },
+      el("button", { type: "submit", class: "w-button" }, "Check my answer"),
+      button("Show me", () => reveal("Answer.")),
+    ),
+    told,
+  );
+  return form;
+}
+
+// What may be seen only after an answer: it keeps its place, but nobody can read or reach it.
+export function veil(...covered) {
+  const words = "Answer first: the figure shows what happens, and would tell you.";
+  const inside = el("div", { class: "w-covered" }, covered);
+  const node = el(
+    "div",
+    { class: "w-cover" },
+    el("p", { class: "w-cover-note" }, words),
+    inside,
+  );
+  const set = (isVeiled) => {
+    node.classList.toggle("w-veiled", isVeiled);
+    inside.inert = isVeiled;
+  };
+  return { node, set };
 }

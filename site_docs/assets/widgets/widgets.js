@@ -2,6 +2,8 @@
 // any other page pays for these lines only.
 const NAMES = [
   "bucket-timeline",
+  "life-of-step",
+  "live-ddp",
   "match-box",
   "ring-all-reduce",
   "sampler-view",
@@ -10,7 +12,9 @@ const NAMES = [
 const found = NAMES.filter((name) => document.querySelector(name));
 
 if (found.length > 0) {
-  for (const name of ["figures.css", "widgets.css"]) {
+  const sheets = ["figures.css", "widgets.css"];
+  if (found.includes("live-ddp")) sheets.push("live-ddp.css");
+  for (const name of sheets) {
     const sheet = document.createElement("link");
     sheet.rel = "stylesheet";
     sheet.href = new URL(name, import.meta.url).href;
