@@ -84,7 +84,8 @@ class _Form:
 
     @property
     def description(self) -> str:
-        kind = "AG News' form" if self.is_news else self.columns.description
+        news = "AG News' form, classes 1 to 4 (on the Hub 0 to 3)"
+        kind = news if self.is_news else self.columns.description
         return f"CSV with {SEPARATORS.get(self.separator, self.separator)}; {kind}"
 
 

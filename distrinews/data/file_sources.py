@@ -393,6 +393,11 @@ class HubSource(FileSource):
         """The same for a model card."""
         return self.description
 
+    @property
+    def form(self) -> str:
+        """Nothing to say: there is one form."""
+        return ""
+
     def check(self) -> None:
         """Make sure there is a copy here or a Hub that answers.
 

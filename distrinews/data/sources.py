@@ -45,6 +45,7 @@ class Source(Protocol):
         card_description: The same for a model card, which others will read: no path.
         licence: What a model made from the rows may be given on under; None where
             nobody here can know.
+        form: How a file was read: format and columns; empty for news.
         class_names: What the classes are called, in the order of their numbers. Rows
             from a file may have to be read for it; of these, `check` reports faults.
     """
@@ -60,6 +61,9 @@ class Source(Protocol):
 
     @property
     def licence(self) -> str | None: ...  # noqa: D102 - see Attributes
+
+    @property
+    def form(self) -> str: ...  # noqa: D102 - see Attributes
 
     @property
     def class_names(self) -> tuple[str, ...]: ...  # noqa: D102 - see Attributes
@@ -175,6 +179,7 @@ class NewswireSource:
         f"{newswire.GENERATOR_VERSION}); MIT"
     )
     licence: str | None = "mit"
+    form: str = ""
     class_names: tuple[str, ...] = LABEL_NAMES
 
     @property
