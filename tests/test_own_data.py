@@ -15,6 +15,7 @@ import pyarrow
 import pytest
 from helpers import chapters
 from helpers.chapters import CHAPTER_05
+from helpers.running import Program, wait_until
 from pyarrow import parquet
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
@@ -27,6 +28,7 @@ from distrinews.errors import SettingsError
 from distrinews.inference.classifier import Classifier
 from distrinews.training import corpus, report, resume
 
+APPS = Path(__file__).parents[1] / "apps"
 REVIEWS = ("bad", "fair", "good")
 SPAM = ("ham", "spam")
 TOPICS = tuple(f"topic.{chr(97 + k)}" for k in range(20))
@@ -322,3 +324,35 @@ def test_an_export_without_its_run_is_judged_by_news_only_if_it_learned_news(
     else:
         with pytest.raises(SettingsError, match="author's own"):
             judging_rows.follow_run(args, export)
+
+
+# --- Served -------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_api_answers_with_the_runs_own_names(tmp_path: Path) -> None:
+    httpx = pytest.importorskip("httpx")
+    pytest.importorskip("fastapi")
+    from helpers.served import free_port
+
+    port = free_port()
+    words = (APPS / "api.py", "--model", trained("topics").run_folder, "--port", port)
+    program = Program(words, folder=tmp_path, env=chapters.environment())
+    url = f"http://127.0.0.1:{port}"
+
+    def is_ready() -> bool:
+        assert program.process.poll() is None, program.err
+        try:
+            return bool(httpx.get(f"{url}/readyz", timeout=5).status_code == 200)
+        except httpx.HTTPError:
+            return False
+
+    try:
+        wait_until(is_ready, timeout_s=120, what="a server that is ready")
+        text = {"text": "Number 7 is about topic.c"}
+        answer = httpx.post(f"{url}/predict", json=text, timeout=30).json()
+        assert tuple(answer["scores"]) == TOPICS
+        assert answer["label"] in TOPICS
+        assert sum(answer["scores"].values()) == pytest.approx(1, abs=1e-4)
+    finally:
+        program.kill_everything()

@@ -111,7 +111,9 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.add_argument(
         "--test-rows", type=int, help="rows [default: the run's; of other data all]"
     )
-    evaluate.add_argument("--seed", type=int, help="chooses the rows [the run's, or 0]")
+    evaluate.add_argument(
+        "--seed", type=int, help="chooses the rows [default: the run's, or 0]"
+    )
     evaluate.add_argument("--num-ranks", type=int, default=1, help="processes")
     evaluate.add_argument(
         "--raw", action="store_true", help="leave AG News' broken characters as is"
@@ -138,7 +140,9 @@ def _add_export(commands: Any) -> None:
     )
     export.add_argument("--data", help=f"compare on its test rows {FROM_RUN}")
     _add_columns(export)
-    export.add_argument("--test-rows", type=int, help="rows [1000; all of a file]")
+    export.add_argument(
+        "--test-rows", type=int, help="rows [default: 1000; of a file all]"
+    )
     export.add_argument("--report", type=pathlib.Path, help="also write it as JSON")
 
 

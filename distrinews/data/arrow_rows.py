@@ -14,7 +14,7 @@ Guide: reference/data.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -111,7 +111,7 @@ def read_saved(paths: list[Path], *, split: str, wanted: ColumnsWanted) -> FileR
 def _opened(
     paths: list[Path],
     schema: pyarrow.Schema,
-    read: object,
+    read: Callable[[list[Path], Columns, str], Records],
     name: str,
     split: str,
     wanted: ColumnsWanted | None,
@@ -122,7 +122,7 @@ def _opened(
     if columns is None:
         refuse(schema.names, wanted, what=f"no text and label are recognised in {name}")
     class_names = _class_names(schema, columns.label)
-    records = read(paths, columns, f"the parquet files of split {split!r} in {name}")  # type: ignore[operator]
+    records = read(paths, columns, f"the parquet files of split {split!r} in {name}")
     form = f"{len(paths)} Arrow or parquet file(s); {columns.description}"
     rows = _rows(records, class_names, f"of {split!r} in {name}")
     return FileRows(rows, class_names, form)

@@ -64,20 +64,23 @@ def read_json_lines(path: Path, *, wanted: ColumnsWanted) -> FileRows:
 
 def _rows(path: Path, columns: Columns) -> Iterator[FileRow]:
     for location, record in _objects(path):
-        texts = [record.get(name) for name in columns.texts]
-        for name, text in zip(columns.texts, texts, strict=True):
-            if not isinstance(text, str):
-                reject(
-                    f"{location} has no text in {name!r} but {short_repr(text)}.",
-                    why="there is nothing to read.",
-                    fix="write a string there, or delete the row.",
-                )
+        texts = [_text(record.get(name), name, location) for name in columns.texts]
         label = label_name(record.get(columns.label))
         if label is None:
             reject_label(location, record.get(columns.label))
         text = " ".join(texts)
         check_controls(text, location)
         yield FileRow(checked_text(text, location=location), label, location)
+
+
+def _text(value: object, name: str, location: str) -> str:
+    if not isinstance(value, str):
+        reject(
+            f"{location} has no text in {name!r} but {short_repr(value)}.",
+            why="there is nothing to read.",
+            fix="write a string there, or delete the row.",
+        )
+    return value
 
 
 def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -91,7 +91,7 @@ def _summary_of_own_rows(splits: Splits) -> str:
         *([f"  ... {n} more" for n in [len(names) - MAX_LISTED_CLASSES] if n > 0]),
         f"{train.num_cut} of {len(train)} rows are longer than --max-length and are "
         "cut",
-        f"first text as the model reads it: {text[:200]!r}",
+        f"first text as the model reads it: {text[:100]!r}",
     ]
     return textwrap.indent("\n".join(lines), " " * 7) + "\n"
 

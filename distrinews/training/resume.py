@@ -155,9 +155,7 @@ def _check_same_settings(folder: pathlib.Path, settings: TrainSettings) -> None:
         may_change |= {"data"}
     differing = [
         f"{name} was {saved[name]}, now {current[name]}"
-        for name in sorted(
-            saved.keys() & current.keys() - may_change
-        )
+        for name in sorted(saved.keys() & current.keys() - may_change)
         if saved[name] != current[name]
     ]
     if differing:
