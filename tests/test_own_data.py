@@ -207,6 +207,20 @@ def test_the_summary_says_how_the_file_was_read(settings: DistributedSettings) -
     assert report._summary_of_own_rows(corpus.load(news)) == ""
 
 
+@pytest.mark.usefixtures("own_cache")
+def test_three_hundred_classes_keep_their_numbers(tmp_path: Path) -> None:
+    """One byte, as four classes need, would hold 127."""
+    rows = [(f"{k:03}", f"text {n} of {k}") for n in range(3) for k in range(300)]
+    data = write_csv(tmp_path / "many.csv", [(f"c{k}", text) for k, text in rows])
+    splits = corpus.load(DistributedSettings(preset="tiny", data=str(data)))
+    assert splits.class_names == tuple(f"c{k:03}" for k in range(300))
+    for table in (splits.train, splits.test):
+        texts = [splits.tokenizer.decode(table.ids(n)) for n in range(len(table))]
+        classes = [int(text.split()[-2]) for text in texts]  # the last one is [SEP]
+        assert classes == table.labels.tolist()
+    assert set(splits.test.labels.tolist()) == set(range(300))
+
+
 def test_the_head_has_one_output_for_each_class() -> None:
     net = model.build("tiny", dropout=0.0, vocabulary_size=50, class_names=TOPICS)
     assert net.config.num_labels == net.classifier.out_features == 20

@@ -128,6 +128,7 @@ def export(args: argparse.Namespace) -> None:
             page="engines",
         )
     model_bundle = bundle.open_bundle(args.model)
+    asked_rows = args.test_rows
     if args.engine:
         judging_rows.follow_run(args, model_bundle)
         args.model_classes = model_bundle.labels
@@ -136,7 +137,7 @@ def export(args: argparse.Namespace) -> None:
         source = judging_rows.open_source(args)
         source.check()
         if args.data in sources.SOURCE_NAMES:
-            args.test_rows = args.test_rows or NEWSWIRE_ROWS["test"]
+            args.test_rows = asked_rows or NEWSWIRE_ROWS["test"]
         rows = list(source.rows("test", num_rows=args.test_rows, seed=args.seed))
         classifier = Classifier(
             model_bundle, engine=name, num_threads=machine.num_cores()

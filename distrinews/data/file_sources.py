@@ -193,7 +193,8 @@ class FileSource:
         cleaning = CLEANING_VERSION if self.repaired else None
         # WHY the training rows, too: they say which classes there are, and how the
         # labels of the test rows are numbered.
-        content = [self._content(name) for name in {"train": 0, split: 0}]
+        splits = [split] if self._is_single_file else {"train": 0, split: 0}
+        content = [self._content(name) for name in splits]
         choice = [self.wanted.text, self.wanted.label, self.model_classes]
         return digest(
             content, choice, cleaning, _SAMPLING_VERSION, split, num_rows, used_seed
