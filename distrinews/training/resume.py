@@ -148,10 +148,10 @@ def _check_same_settings(folder: pathlib.Path, settings: TrainSettings) -> None:
         return  # killed before its first file: nothing to differ from
     current = settings.model_dump()
     may_change = settings.may_change_on_resume
-    if (folder / DATA_FILE).is_file():
+    has_data = (folder / DATA_FILE).is_file()
+    if has_data:
         # WHY not the path: the same bytes in another place are the same data, and
         # other bytes in the same place are not.
-        _check_same_data(folder, settings)
         may_change |= {"data"}
     differing = [
         f"{name} was {saved[name]}, now {current[name]}"
@@ -165,3 +165,5 @@ def _check_same_settings(folder: pathlib.Path, settings: TrainSettings) -> None:
             fix="repeat that run's flags, or start a new --run-name.",
             page="resume",
         )
+    if has_data:
+        _check_same_data(folder, settings)
