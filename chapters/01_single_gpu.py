@@ -44,6 +44,7 @@ def train(ranks: dist.Ranks, settings: TrainSettings) -> None:
             settings.preset,
             dropout=settings.dropout,
             vocabulary_size=len(splits.tokenizer),
+            class_names=splits.class_names,
         ).to(ranks.device)
         training.seed_dropout(settings.seed, ranks=ranks)
     report.print_summary(run, net=net, splits=splits)

@@ -39,9 +39,11 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
         splits = corpus.load(settings)  # rank 0 tokenises, all ranks map the result
     with run.phase("model"):
         training.seed_weights(settings.seed)  # equal weights on every rank ...
-        size = len(splits.tokenizer)
         net = model.build(
-            settings.preset, dropout=settings.dropout, vocabulary_size=size
+            settings.preset,
+            dropout=settings.dropout,
+            vocabulary_size=len(splits.tokenizer),
+            class_names=splits.class_names,  # one output each: news, or your labels
         ).to(ranks.device)
         training.seed_dropout(settings.seed, ranks=ranks)  # ... and different dropout
         replica = net

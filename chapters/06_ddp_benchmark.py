@@ -41,7 +41,10 @@ def measure(ranks: dist.Ranks, settings: BenchmarkSettings) -> None:
     splits = corpus.load(settings)
     training.seed_weights(settings.seed)
     net = model.build(
-        settings.preset, dropout=settings.dropout, vocabulary_size=len(splits.tokenizer)
+        settings.preset,
+        dropout=settings.dropout,
+        vocabulary_size=len(splits.tokenizer),
+        class_names=splits.class_names,
     ).to(ranks.device)
 
     # 2. Taking turns ----------------------------------------------------------------

@@ -165,8 +165,11 @@ def test_the_first_rows_are_a_table_that_needs_no_memory(
 
 
 def write(path: Path, rows: list[list[int]], schema: pa.Schema) -> Path:
+    schema = schema.with_metadata(
+        {"class_names": "[]", "form": ""} | (schema.metadata or {})
+    )
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        columns = [rows, [0] * len(rows)]
+        columns = [rows, [0] * len(rows), [False] * len(rows)]
         writer.write_batch(pa.record_batch(columns, schema=schema))
     return path
 
@@ -271,6 +274,8 @@ from distrinews.data import tokenised
 from distrinews.data.sources import Row
 
 class Endless:
+    class_names, form = ("a", "b", "c", "d"), ""
+
     def fingerprint(self, split, *, num_rows, seed):
         return "endless"
     def rows(self, split, *, num_rows, seed):

@@ -67,12 +67,16 @@ def test_every_setting_can_be_given_as_a_flag() -> None:
         *("--resume", "--num-ranks", "4", "--learning-rate-rule", "sqrt"),
         *("--deterministic", "--tensorboard", "--batches", "shuffled"),
         *("--accumulation-steps", "2", "--save-every-steps", "7", "--patience", "3"),
+        *("--text-columns", "title,body", "--label-column", "topic"),
+        *("--averaging", "shared"),
     )
     values = settings.model_dump()
     assert values.keys() == DistributedSettings.model_fields.keys()
     assert values == {
         "preset": "tiny",
         "data": "news.csv",
+        "text_columns": "title,body",
+        "label_column": "topic",
         "train_rows": 100,
         "validation_rows": 10,
         "test_rows": 20,
@@ -96,6 +100,7 @@ def test_every_setting_can_be_given_as_a_flag() -> None:
         "tensorboard": True,
         "batches": "shuffled",
         "accumulation_steps": 2,
+        "averaging": "shared",
         "save_every_steps": 7,
         "patience": 3,
     }
@@ -249,3 +254,10 @@ def test_a_mistyped_flag_ends_the_program_with_code_2(
         read("--epoch-count", "3")
     assert ended.value.code == 2
     assert "--epoch-count" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("data", ["newswire", "ag_news"])
+def test_columns_are_for_files_only(data: str) -> None:
+    with pytest.raises(SettingsError, match="not for --data " + data):
+        read("--data", data, "--label-column", "topic")
+    assert read("--data", "mine.csv", "--label-column", "topic").label_column == "topic"

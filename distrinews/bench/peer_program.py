@@ -67,6 +67,7 @@ def train(ranks: dist.Ranks, settings: PeerProgramSettings) -> None:
         settings.preset,
         dropout=settings.dropout,
         vocabulary_size=len(splits.tokenizer),
+        class_names=splits.class_names,
         whole_last_layer=True,
     ).to(ranks.device)
     job = peer_job.build(net, splits, settings, ranks)

@@ -45,8 +45,12 @@ def build_net(
         ModelError: The preset's weights are missing. On this rank only.
     """
     training.seed_weights(settings.seed)
-    size = len(splits.tokenizer)
-    net = model.build(settings.preset, dropout=settings.dropout, vocabulary_size=size)
+    net = model.build(
+        settings.preset,
+        dropout=settings.dropout,
+        vocabulary_size=len(splits.tokenizer),
+        class_names=splits.class_names,
+    )
     return net.to(ranks.device)
 
 

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 
 from distrinews import dist
 from distrinews.bench import results
+from distrinews.cli import judging_rows
 from distrinews.config.settings import NEWSWIRE_ROWS
 from distrinews.data import sources, tokenised
 from distrinews.dist import Ranks
@@ -65,14 +66,18 @@ def evaluate(args: argparse.Namespace) -> None:
     """Print a model's exact figures on test rows, as JSON.
 
     Args:
-        args: `model`, `data`, `test_rows`, `seed`, `num_ranks`, `raw`, `json`.
+        args: `model`, `data`, `text_columns`, `label_column`, `test_rows`, `seed`,
+            `num_ranks`, `raw`, `json`. What is None follows the run.
 
     Raises:
         DistriNewsError: Model or data are missing or malformed.
     """
+    model_bundle = bundle.open_bundle(args.model)
+    judging_rows.follow_run(args, model_bundle)
+    args.model_classes = model_bundle.labels
     if args.data == "newswire" and args.test_rows is None:
         args.test_rows = NEWSWIRE_ROWS["test"]
-    sources.open_source(args.data, repaired=not args.raw).check()
+    judging_rows.open_source(args).check()
     dist.launch(_evaluate_rank, args, num_ranks=args.num_ranks)
 
 
@@ -80,8 +85,9 @@ def _evaluate_rank(ranks: Ranks, args: argparse.Namespace) -> None:
     """One rank's part; the counts are added up, so any number of ranks agrees."""
     with dist.raise_together():
         classifier = Classifier(args.model)
+    source = judging_rows.open_source(args)
     table = tokenised.tokenise(
-        sources.open_source(args.data, repaired=not args.raw),
+        source,
         "test",
         tokenizer=classifier.tokenizer,
         num_rows=args.test_rows,
@@ -89,19 +95,26 @@ def _evaluate_rank(ranks: Ranks, args: argparse.Namespace) -> None:
     )
     net = classifier.net.to(ranks.device)
     metrics = evaluate_table(net, table, ranks, title="evaluate")
+    figures = metrics.as_dict() | {
+        "data": source.description,
+        "data_fingerprint": source.fingerprint(
+            "test", num_rows=args.test_rows, seed=args.seed
+        ),
+    }
     with dist.raise_together():
         if ranks.is_main and args.json:
-            files.write_json(args.json, metrics.as_dict())
+            files.write_json(args.json, figures)
     if ranks.is_main:
-        print(json.dumps(metrics.as_dict(), indent=1))
+        print(json.dumps(figures, indent=1))
 
 
 def export(args: argparse.Namespace) -> None:
     """Make a model for other engines, compare them, write a model repository's folder.
 
     Args:
-        args: `model`, `engine` (a list or None), `out`, `hub`, `data`, `test_rows`,
-            `report`.
+        args: `model`, `engine` (a list or None), `out`, `hub`, `data`, `text_columns`,
+            `label_column`, `test_rows`, `report`. Which rows follows the run where it
+            is not said.
 
     Raises:
         SettingsError: Neither engine nor folder is given. Other kinds of
@@ -114,12 +127,18 @@ def export(args: argparse.Namespace) -> None:
             fix="--engine onnx-int8, or --hub FOLDER.",
             page="engines",
         )
-    source = sources.open_source(args.data)
     model_bundle = bundle.open_bundle(args.model)
+    asked_rows = args.test_rows
+    if args.engine:
+        judging_rows.follow_run(args, model_bundle)
+        args.model_classes = model_bundle.labels
     parities = []
     for name in args.engine or ():
+        source = judging_rows.open_source(args)
         source.check()
-        rows = list(source.rows("test", num_rows=args.test_rows, seed=0))
+        if args.data in sources.SOURCE_NAMES:
+            args.test_rows = asked_rows or NEWSWIRE_ROWS["test"]
+        rows = list(source.rows("test", num_rows=args.test_rows, seed=args.seed))
         classifier = Classifier(
             model_bundle, engine=name, num_threads=machine.num_cores()
         )
@@ -131,7 +150,7 @@ def export(args: argparse.Namespace) -> None:
                 shutil.copyfile(onnx_file, draft)
     if args.report:
         figures = {result.engine: result.as_dict() for result in parities}
-        settings = {"data": source.description, "model": model_bundle.identity.id}
+        settings = {"data": source.card_description, "model": model_bundle.identity.id}
         record = results.build_record(
             "parity", figures=figures, settings=settings, num_ranks=1
         )

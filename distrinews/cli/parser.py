@@ -27,6 +27,7 @@ from distrinews.system import checkout
 __all__ = ["MEASUREMENTS", "parser", "run"]
 
 MODEL = "a run folder (runs/NAME) or an export"
+FROM_RUN = "[default: as in the run that made the model]"
 MEASUREMENTS = (
     *("averaging", "balance", "calibrate", "data", "limit", "peers", "predict"),
     "trace",
@@ -95,14 +96,24 @@ def _add_predict(commands: Any) -> None:
     )
 
 
+def _add_columns(command: Any) -> None:
+    for flag in ("--text-columns", "--label-column"):
+        command.add_argument(flag, help=f"as in chapter 05 {FROM_RUN}")
+
+
 def _add_evaluate(commands: Any) -> None:
     about = "exact accuracy of a model on test rows, over N ranks"
     evaluate = commands.add_parser("evaluate", help=about)
     evaluate.set_defaults(handler=lambda args: _load("model").evaluate(args))
     evaluate.add_argument("--model", required=True, help=MODEL)
-    evaluate.add_argument("--data", default="newswire", help="as in chapter 05")
-    evaluate.add_argument("--test-rows", type=int, help="rows [default: all]")
-    evaluate.add_argument("--seed", type=int, default=0, help="chooses the rows")
+    evaluate.add_argument("--data", help=f"as in chapter 05 {FROM_RUN}")
+    _add_columns(evaluate)
+    evaluate.add_argument(
+        "--test-rows", type=int, help="rows [default: the run's; of other data all]"
+    )
+    evaluate.add_argument(
+        "--seed", type=int, help="chooses the rows [default: the run's, or 0]"
+    )
     evaluate.add_argument("--num-ranks", type=int, default=1, help="processes")
     evaluate.add_argument(
         "--raw", action="store_true", help="leave AG News' broken characters as is"
@@ -127,9 +138,10 @@ def _add_export(commands: Any) -> None:
     export.add_argument(
         "--hub", type=pathlib.Path, help="write the folder of a model repository here"
     )
-    export.add_argument("--data", default="newswire", help="compare on its test rows")
+    export.add_argument("--data", help=f"compare on its test rows {FROM_RUN}")
+    _add_columns(export)
     export.add_argument(
-        "--test-rows", type=int, default=1000, help="rows [%(default)s]"
+        "--test-rows", type=int, help="rows [default: 1000; of a file all]"
     )
     export.add_argument("--report", type=pathlib.Path, help="also write it as JSON")
 

@@ -40,6 +40,7 @@ PresetName = Literal["tiny", "minilm", "distilbert"]
 # not.
 LEARNING_RATES = {"tiny": 3e-3, "minilm": 2e-4, "distilbert": 5e-5}
 BASE_GLOBAL_BATCH_SIZE = 32  # rows; what those rates are for
+NEWS = ("newswire", "ag_news")  # values of --data that are no path
 # Rows of the generated newswire, which has no end of its own.
 NEWSWIRE_ROWS = {"train": 2560, "test": 1000}
 
@@ -86,8 +87,22 @@ class TrainSettings(CommandSettings):
     )
     data: str = Field(
         "newswire",
-        description="the news: newswire (generated, needs no download), ag_news (from "
-        "the Hub), or a path to a CSV file or a folder with train and test files",
+        description="the rows: newswire (generated, needs no download), ag_news (from "
+        "the Hub), or a path: a CSV, JSON lines or parquet file, or a folder with "
+        "train and test files or saved by datasets",
+    )
+    text_columns: str | None = Field(
+        None,
+        min_length=1,
+        description="columns of your file whose texts are read, joined with a blank, "
+        "such as title,body; in a CSV file without a header their places, such as 2,3 "
+        "[default: those with a usual name, such as text]",
+    )
+    label_column: str | None = Field(
+        None,
+        min_length=1,
+        description="the column of your file with the class, by name or number "
+        "[default: the one with a usual name, such as label]",
     )
     train_rows: int | None = Field(
         None,
@@ -219,6 +234,12 @@ class TrainSettings(CommandSettings):
             raise ValueError(
                 f"validation_rows ({validation_rows}) must be below train_rows "
                 f"({self.train_rows}): they are cut from them"
+            )
+        is_news = self.data in NEWS
+        if is_news and (self.text_columns or self.label_column):
+            raise ValueError(
+                "--text-columns and --label-column are for a file of your own, not for "
+                f"--data {self.data}"
             )
         if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
             raise ValueError(

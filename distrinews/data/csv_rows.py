@@ -4,12 +4,14 @@ Promise: a file is read once from front to back in flat memory, and whatever is 
 with it ends in one `DataError` that names file, line and cure. Neither `csv.Error`
 nor `UnicodeDecodeError` gets out.
 
-The form is AG News' own: `class,title,description` with classes 1 to 4.
+The form is AG News' own, `class,title,description` with classes 1 to 4, or a header
+that names text and label.
 
 WHY no library: of 12 spoilt files, `datasets` read 8 without an error and named the
 line of 1 (datasets 5.2); `pyarrow.csv` read 9 and named no line (pyarrow 26).
 
-Not here: the Hub's form (`distrinews.data.parquet`), which rows are taken
+Not here: other formats (`distrinews.data.json_rows`, `distrinews.data.arrow_rows`),
+the names of columns (`distrinews.data.columns`), which rows are taken
 (`distrinews.data.file_sources`), repairs (`distrinews.data.cleaning`).
 Guide: reference/data.
 """
@@ -19,22 +21,37 @@ from __future__ import annotations
 import contextlib
 import csv
 import gzip
+import re
 import zlib
 from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import IO, NoReturn, cast
 
 from distrinews.data.cleaning import repair
-from distrinews.data.labels import LABEL_NAMES, Row
+from distrinews.data.columns import (
+    Columns,
+    ColumnsWanted,
+    FileRow,
+    FileRows,
+    choose,
+    refuse,
+)
+from distrinews.data.labels import LABEL_NAMES, label_name
 from distrinews.errors import DataError
 
 __all__ = [
     "MAX_TEXT_LENGTH",
     "checked_text",
+    "check_controls",
+    "lines",
+    "open_bytes",
     "read_csv",
-    "translate_read_errors",
     "reject",
+    "reject_label",
     "short_repr",
+    "translate_read_errors",
 ]
 
 # WHY 20,000 characters: the longest of 54,000 real rows has 1,009, and a model reads
@@ -44,52 +61,204 @@ MAX_TEXT_LENGTH = 20_000
 # WHY: without a bound, a file with no line end at all is one line as large as itself.
 _MAX_LINE_BYTES = 1_000_000
 
-_CLASS_TO_LABEL = {str(k + 1): k for k in range(len(LABEL_NAMES))}
-_HEADER_NAMES = {"class index", "class_index", "class", "label"}
-_CLASSES = ", ".join(f"{k + 1} {name}" for k, name in enumerate(LABEL_NAMES))
-_FORMAT = f"class,title,description with class one of {_CLASSES}"
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
+# Lines that are read to recognise the form.
+HEAD_LINES = 50
+
+_NEWS_CLASSES = {str(k + 1): name for k, name in enumerate(LABEL_NAMES)}
+_NEWS_HEADERS = {"class index", "class_index", "class", "label"}
+_NEWS_COLUMNS = Columns(("title", "description"), "class", (1, 2), 0)
+_CLASSES = ", ".join(f"{k} {name}" for k, name in _NEWS_CLASSES.items())
 
 
-def read_csv(path: Path) -> Iterator[Row]:
-    """Stream the rows of a CSV file in the official form of AG News.
+@dataclass(frozen=True)
+class _Form:
+    """How a CSV file is written."""
+
+    separator: str = ","
+    columns: Columns = _NEWS_COLUMNS
+    num_columns: int = 3
+    is_news: bool = True
+    num_skipped: int = 0  # lines above the first record: Excel's `sep=;`
+    has_header: bool = False
+
+    @property
+    def description(self) -> str:
+        news = "AG News' form, classes 1 to 4 (on the Hub 0 to 3)"
+        kind = news if self.is_news else self.columns.description
+        return f"CSV with {SEPARATORS.get(self.separator, self.separator)}; {kind}"
+
+
+def read_csv(path: Path, *, wanted: ColumnsWanted | None = None) -> FileRows:
+    """Open a CSV file, recognise its form and stream its rows.
 
     Args:
-        path: A UTF-8 file with the columns class (1 to 4), title, description; packed
-            with gzip if its name ends in `.gz`. A header line is recognised and
-            skipped, empty lines are skipped.
+        path: A UTF-8 file, packed with gzip if its name ends in `.gz`. Fields are
+            separated by commas, semicolons, tabs or pipes, or as its first line
+            `sep=...` says. It has a header that names text and label, or AG News' own
+            form: class (1 to 4), title, description. Empty lines are skipped.
+        wanted: Which columns to read; None: find them.
 
-    Yields:
-        One row for each record: `title + " " + description` as it stands in the file,
-        and the label 0 to 3.
+    Returns:
+        The rows, read one by one: the texts as they stand in the file, joined with a
+        blank. In AG News' form labels are named by the four classes.
 
     Raises:
-        DataError: Unreadable, damaged, wrong encoding, not CSV, or a row that breaks
-            the form. On this rank only.
+        DataError: Unreadable, damaged, wrong encoding, a form that is not recognised;
+            while rows are taken: not CSV, or a row that breaks the form. On this rank
+            only.
 
     Note:
         Cost: about 5 microseconds a row and one row of memory.
     """
-    with translate_read_errors(path), _open(path) as file:
-        for line, fields in _records(_lines(file, path), path):
-            if not fields or (line == 1 and fields[0].strip().lower() in _HEADER_NAMES):
+    wanted = wanted or ColumnsWanted()
+    with translate_read_errors(path), open_bytes(path) as file:
+        form = _recognise(list(islice(lines(file, path), HEAD_LINES)), path, wanted)
+    class_names = LABEL_NAMES if form.is_news else None
+    return FileRows(_rows(path, form), class_names, form.description)
+
+
+def _rows(path: Path, form: _Form) -> Iterator[FileRow]:
+    places, label_place = form.columns.text_places, form.columns.label_place
+    is_header = form.has_header
+    with translate_read_errors(path), open_bytes(path) as file:
+        for line, fields in _records(lines(file, path), path, form):
+            if not fields:
+                continue
+            if is_header:
+                is_header = False
                 continue
             location = f"line {line} of {path}"
-            if len(fields) != 3:
+            if len(fields) != form.num_columns:
                 reject(
-                    f"{location} has {len(fields)} column(s), expected 3.",
-                    why="title and description could not be told apart.",
-                    fix=f'write {_FORMAT}; quote a text that holds a comma: "a, b".',
+                    f"{location} has {len(fields)} column(s), expected "
+                    f"{form.num_columns}.",
+                    why="its text and its label could not be told apart.",
+                    fix=f"write {_expected(form)}; quote a text that holds "
+                    f'{form.separator!r}: "a{form.separator} b".',
                 )
-            label = _CLASS_TO_LABEL.get(fields[0].strip())
+            label = label_name(fields[label_place])
+            if form.is_news:
+                label = _NEWS_CLASSES.get(label or "")
             if label is None:
-                reject(
-                    f"{location} has class {short_repr(fields[0])}, expected 1 to 4.",
-                    why="a label that no class has cannot be learned or scored.",
-                    fix=f"use {_CLASSES}.",
-                )
-            yield Row(
-                checked_text(f"{fields[1]} {fields[2]}", location=location), label
-            )
+                _reject_label(location, fields[label_place], form)
+            text = " ".join([fields[place] for place in places])
+            check_controls(text, location)
+            yield FileRow(checked_text(text, location=location), label, location)
+
+
+def _expected(form: _Form) -> str:
+    if form.is_news:
+        return f"class,title,description with class one of {_CLASSES}"
+    return f"{form.num_columns} columns in each row, as in the first one"
+
+
+def _reject_label(location: str, value: str, form: _Form) -> NoReturn:
+    if not form.is_news:
+        reject_label(location, value)
+    reject(
+        f"{location} has class {short_repr(value)}, expected 1 to 4.",
+        why="the rows before it are in AG News' form, whose classes are these four.",
+        fix=f"use {_CLASSES}; for classes of your own say where they stand: "
+        "--label-column 1 --text-columns 2,3 (names, if the file has a header).",
+    )
+
+
+def reject_label(location: str, value: object) -> NoReturn:
+    """Raise a DataError about a label that names no class.
+
+    Args:
+        location: File and line, for the message.
+        value: What stands there.
+
+    Raises:
+        DataError: Always.
+    """
+    reject(
+        f"{location} has label {short_repr(value)}, expected a name or a whole number.",
+        why="a row without a class cannot be learned or scored.",
+        fix="fill in the label, or delete the row.",
+    )
+
+
+# --- Which form is it? ----------------------------------------------------------------
+
+
+def _recognise(head: list[str], path: Path, wanted: ColumnsWanted) -> _Form:
+    """Find separator and columns, or raise a DataError that shows what was found."""
+    sep = re.fullmatch(r"sep=(.)[\r\n]*", head[0]) if head else None
+    num_skipped, separators = 0, list(SEPARATORS)
+    if sep:  # Excel's own way to say it
+        num_skipped, separators, head = 1, [sep[1]], head[1:]
+    if not any(line.strip() for line in head):
+        return _Form()  # no rows; whoever counts them says so
+    if re.match(r'\s*[\[{]\s*["{]', head[0]):
+        reject(
+            f"{path} holds JSON, its name says CSV.",
+            why="its rows would be cut at their commas.",
+            fix="end its name in .jsonl (one object per line).",
+        )
+    first_records = {}
+    for separator in separators:
+        records = _head_records(head, separator)
+        form = _form(records, separator, wanted)
+        if form is not None:
+            return replace(form, num_skipped=num_skipped)
+        first_records[separator] = records[0] if records else []
+    if not first_records[separators[0]]:
+        return _Form(separators[0], num_skipped=num_skipped)  # reading says why
+    header = max(first_records.values(), key=len)
+    refuse(
+        header,
+        wanted,
+        what=f"{path}: the first line is no header that names a text and a label, and "
+        "no row of AG News' form",
+    )
+
+
+def _head_records(head: list[str], separator: str) -> list[list[str]]:
+    """The records of the first lines, up to one that is none."""
+    records: list[list[str]] = []
+    reader = csv.reader(head, delimiter=separator, strict=True, skipinitialspace=True)
+    with contextlib.suppress(csv.Error):
+        records.extend(record for record in reader if record)
+    return records
+
+
+def _form(
+    records: list[list[str]], separator: str, wanted: ColumnsWanted
+) -> _Form | None:
+    """The form of records that were cut at a separator; None if it is none we know."""
+    if not records or len(records[0]) < 2:
+        return None
+    first = records[0]
+    if wanted.are_places:
+        return _form_without_header(records, separator, wanted)
+    asked = wanted.text is not None or wanted.label is not None
+    names = [name.strip().lower() for name in first]
+    is_news_header = names[0] in _NEWS_HEADERS and names[1:] == ["title", "description"]
+    first_row = first if not is_news_header else (records[1:] or [["1"]])[0]
+    is_news = len(first) == 3 and first_row[0].strip() in _NEWS_CLASSES
+    if is_news and not asked:
+        return _Form(separator, has_header=is_news_header)
+    columns = choose(first, wanted)
+    if columns is None:
+        return None
+    return _Form(separator, columns, len(first), is_news=False, has_header=True)
+
+
+def _form_without_header(
+    records: list[list[str]], separator: str, wanted: ColumnsWanted
+) -> _Form | None:
+    texts = [int(name) - 1 for name in wanted.texts]
+    label = int(wanted.label or 0) - 1
+    num_columns = len(records[0])
+    is_even = all(len(record) == num_columns for record in records)
+    if not is_even or not all(0 <= k < num_columns for k in (*texts, label)):
+        return None
+    names = tuple(f"column {k + 1}" for k in texts)
+    columns = Columns(names, f"column {label + 1}", tuple(texts), label)
+    return _Form(separator, columns, num_columns, is_news=False)
 
 
 @contextlib.contextmanager
@@ -187,14 +356,34 @@ def short_repr(value: object) -> str:
 # --- CSV: bytes -> lines -> records ------------------------------------------------
 
 
-def _open(path: Path) -> IO[bytes]:
+def open_bytes(path: Path) -> IO[bytes]:
+    """Open a file, unpacked if its name ends in `.gz`.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its bytes.
+    """
     # WHY bytes: a text file's decoder does not say on which line it failed.
     if path.suffix == ".gz":
         return cast("IO[bytes]", gzip.open(path, "rb"))
     return open(path, "rb")
 
 
-def _lines(file: IO[bytes], path: Path) -> Iterator[str]:
+def lines(file: IO[bytes], path: Path) -> Iterator[str]:
+    """Decode a file line by line.
+
+    Args:
+        file: Its bytes, at the beginning.
+        path: The file, for messages.
+
+    Yields:
+        Each line with its end.
+
+    Raises:
+        DataError: Not UTF-8, packed, binary, or a line of a million bytes.
+    """
     number = 0
     while raw := file.readline(_MAX_LINE_BYTES):
         number += 1
@@ -222,23 +411,31 @@ def _lines(file: IO[bytes], path: Path) -> Iterator[str]:
             )
 
 
-def _records(lines: Iterable[str], path: Path) -> Iterator[tuple[int, list[str]]]:
+def _records(
+    all_lines: Iterable[str], path: Path, form: _Form
+) -> Iterator[tuple[int, list[str]]]:
     """Yield each record with the line it begins on."""
+    record_lines = islice(all_lines, form.num_skipped, None)
     # WHY strict: the lax reader takes a quote that is never closed, or an inner quote
     # that is not doubled, and returns a plausible row with the wrong text.
-    reader = csv.reader(lines, strict=True)
+    # WHY skip blanks: people write `"1", "Talks, then war"`, and with the blank before
+    # it a quote would be an ordinary character.
+    reader = csv.reader(
+        record_lines, delimiter=form.separator, strict=True, skipinitialspace=True
+    )
     while True:
-        line = reader.line_num + 1
+        line = form.num_skipped + reader.line_num + 1
         try:
             fields = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
             location = f"the record from line {line} of {path}"
+            last_line = form.num_skipped + reader.line_num
             if "field limit" in str(error):  # 131,072 characters, csv's own limit
                 _reject_length(location, str(error))
             reject(
-                f"{location} to line {reader.line_num} is not CSV: {error}.",
+                f"{location} to line {last_line} is not CSV: {error}.",
                 why="a quote that is never closed swallows the rows after it.",
                 fix='close each quote, and double a quote inside a text: "say ""hi""".',
             )
@@ -249,9 +446,39 @@ def _reject_encoding(what: str) -> NoReturn:
     reject(
         what,
         why="its characters would be read as other characters.",
-        fix='save it as "CSV UTF-8", or: iconv -f LATIN1 -t UTF-8 old.csv > new.csv '
+        # WHY not LATIN1: it has the same letters, but reads the bytes 0x80 to 0x9f,
+        # Windows' quotes and dashes, as control characters.
+        fix='save it as "CSV UTF-8", or: iconv -f CP1252 -t UTF-8 old.csv > new.csv '
         "(-f UTF-16 for a UTF-16 file).",
     )
+
+
+_CONTROLS = re.compile("[\x80-\x9f]")
+
+
+def check_controls(text: str, location: str) -> None:
+    """Refuse what a Windows file becomes when it is converted as Latin-1.
+
+    Args:
+        text: One row's text.
+        location: File and line, for the message.
+
+    Raises:
+        DataError: It holds a control character from U+0080 to U+009F.
+
+    Examples:
+        >>> check_controls("caf\u00e9 \u201copen\u201d", "line 1")
+    """
+    if text.isascii():
+        return
+    if found := _CONTROLS.search(text):
+        reject(
+            f"{location} holds the control character U+{ord(found[0]):04X}.",
+            why="no text has it: a Windows file (CP1252) was converted as if it were "
+            "Latin-1, and its quotes and dashes were lost.",
+            fix="convert the old file again: iconv -f CP1252 -t UTF-8 old.csv > "
+            "new.csv.",
+        )
 
 
 def _reject_length(location: str, size: str) -> NoReturn:

@@ -1,7 +1,9 @@
-"""The four classes of AG News, in the order of their class numbers, and a labelled row.
+"""What classes are called and how they are numbered: one place for all.
 
-Promise: one place defines the names, so data, model, metrics and the served answer
-can never disagree about what class 2 is.
+The names of a data set start here and travel with the data: the reader finds the labels
+(`distrinews.data.file_sources`), the token table carries their names, and from there
+they reach the model's head, the metrics, the export and every served answer. Nobody
+else numbers classes, so nobody can disagree about what class 2 is.
 
 Not here: anything that needs torch. Every module may import this one.
 
@@ -10,18 +12,104 @@ Guide: reference/data.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from typing import NamedTuple
 
-__all__ = ["LABEL_NAMES", "Row"]
+__all__ = [
+    "LABEL_NAMES",
+    "MAX_CLASSES",
+    "Row",
+    "describe_numbering",
+    "label_name",
+    "number_classes",
+]
 
 # WHY a tuple in this order: AG News numbers its classes 1 to 4 in its files and 0 to 3
 # on the Hub. Index k here is the Hub's label k; another order would still train, and
 # every printed name would be wrong.
 LABEL_NAMES = ("World", "Sports", "Business", "Sci/Tech")
 
+# A column with more different values is rarely one of labels: an id, or the text.
+MAX_CLASSES = 1000
+
+_WHOLE_NUMBER = re.compile(r"[+-]?\d{1,9}(?:\.0+)?")
+
 
 class Row(NamedTuple):
-    """One row: the text and its label, an index into `LABEL_NAMES`."""
+    """One row: the text and its label, an index into the source's class names."""
 
     text: str
     label: int
+
+
+def label_name(value: object) -> str | None:
+    """Say what a label that stands in a file is called.
+
+    Args:
+        value: A string, a number or a truth value.
+
+    Returns:
+        The name, without blanks around it; of a whole number its digits, also where a
+        spreadsheet wrote `2.0`. None if the value names no class: empty, missing, a
+        fraction, a list.
+
+    Examples:
+        >>> [label_name(value) for value in (" spam", 3, 2.0, "2.0", True, "", 0.5)]
+        ['spam', '3', '2', '2', 'True', None, None]
+    """
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else None
+    if isinstance(value, int):
+        return str(value)
+    if not isinstance(value, str):
+        return None
+    text = value.strip()
+    if _WHOLE_NUMBER.fullmatch(text):
+        return str(int(float(text)))
+    return text or None
+
+
+def number_classes(found: Collection[str]) -> tuple[str, ...]:
+    """Give each label of a data set its number: its place in the result.
+
+    Args:
+        found: The names that `label_name` gave, each once.
+
+    Returns:
+        Numbers in their order, from the smallest; else names in the order of the
+        alphabet. The order of the rows plays no part.
+
+    Examples:
+        >>> number_classes({"10", "9"}), number_classes({"spam", "ham"})
+        (('9', '10'), ('ham', 'spam'))
+    """
+    if all(map(_WHOLE_NUMBER.fullmatch, found)):
+        return tuple(sorted(found, key=int))
+    return tuple(sorted(found))
+
+
+def describe_numbering(class_names: Collection[str]) -> str:
+    """Say how labels were read: as names, or as numbers from 0 or 1.
+
+    Args:
+        class_names: Of a data set.
+
+    Returns:
+        Half a sentence for the summary before training.
+
+    Examples:
+        >>> describe_numbering(("1", "2", "3"))
+        'numbered from 1 in the file'
+        >>> describe_numbering(("ham", "spam"))
+        'by name'
+    """
+    names = list(class_names)
+    if not all(map(_WHOLE_NUMBER.fullmatch, names)):
+        return "by name"
+    for first in (0, 1):
+        if names == [str(first + k) for k in range(len(names))]:
+            return f"numbered from {first} in the file"
+    return "numbers with gaps in the file"

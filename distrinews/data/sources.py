@@ -14,14 +14,15 @@ Guide: reference/data.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from distrinews.data import newswire
+from distrinews.data.columns import ColumnsWanted
 from distrinews.data.file_sources import FileSource, HubSource, check_request, digest
-from distrinews.data.labels import Row
+from distrinews.data.labels import LABEL_NAMES, Row
 from distrinews.errors import DataError
 
 __all__ = [
@@ -41,6 +42,12 @@ class Source(Protocol):
     Attributes:
         name: `"newswire"`, `"ag_news"`, or the path as given.
         description: One line for the log and the saved run: what, origin, licence.
+        card_description: The same for a model card, which others will read: no path.
+        licence: What a model made from the rows may be given on under; None where
+            nobody here can know.
+        form: How a file was read: format and columns; empty for news.
+        class_names: What the classes are called, in the order of their numbers. Rows
+            from a file may have to be read for it; of these, `check` reports faults.
     """
 
     @property
@@ -48,6 +55,18 @@ class Source(Protocol):
 
     @property
     def description(self) -> str: ...  # noqa: D102 - see Attributes
+
+    @property
+    def card_description(self) -> str: ...  # noqa: D102 - see Attributes
+
+    @property
+    def licence(self) -> str | None: ...  # noqa: D102 - see Attributes
+
+    @property
+    def form(self) -> str: ...  # noqa: D102 - see Attributes
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...  # noqa: D102 - see Attributes
 
     def check(self) -> None:
         """Find out before any process starts whether rows can be had.
@@ -86,30 +105,41 @@ class Source(Protocol):
         """
 
 
-def open_source(data: str, *, repaired: bool = True) -> Source:
+def open_source(
+    data: str,
+    *,
+    repaired: bool = True,
+    wanted: ColumnsWanted | None = None,
+    model_classes: Sequence[str] | None = None,
+) -> Source:
     """Turn the value of `--data` into a source of rows.
 
     Args:
-        data: `"newswire"`, `"ag_news"`, a CSV file (plain or `.gz`), or a folder with
-            `train.csv` and `test.csv` (plain or `.gz`) or with parquet files as on
-            the Hub. A single file serves both splits; see `FileSource`.
+        data: `"newswire"`, `"ag_news"`, a file (CSV, JSON lines, parquet), or a folder
+            with one for each split or saved by `datasets`. A single file serves both
+            splits; see `FileSource`.
         repaired: Pass texts through `cleaning.repair`. False shows them as they are.
+        wanted: Which columns of a file to read; None: find them by their names.
+        model_classes: Number the labels as a model does; None: by the data alone.
 
     Returns:
         The source. Nothing is read yet: call its `check`.
 
     Raises:
-        DataError: Neither a known name nor an existing path.
+        DataError: Neither a known name nor an existing path, or known classes that the
+            model does not have.
 
     Examples:
         >>> source = open_source("newswire")
         >>> len(list(source.rows("test", num_rows=8, seed=0)))
         8
     """
-    if data == "newswire":
-        return NewswireSource()
-    if data == "ag_news":
-        return HubSource("ag_news", repaired=repaired)
+    classes = None if model_classes is None else tuple(model_classes)
+    if data in SOURCE_NAMES:
+        _check_news(data, classes)
+        if data == "newswire":
+            return NewswireSource()
+        return HubSource("ag_news", repaired, model_classes=classes or LABEL_NAMES)
     # WHY os-level errors count as "no": a name with a NUL or 5,000 characters is none.
     try:
         exists = bool(data) and Path(data).exists()
@@ -123,7 +153,20 @@ def open_source(data: str, *, repaired: bool = True) -> Source:
             f"{Path.cwd()}.",
             page="bad-data",
         )
-    return FileSource(data, repaired=repaired)
+    return FileSource(data, repaired, wanted or ColumnsWanted(), classes)
+
+
+def _check_news(data: str, model_classes: tuple[str, ...] | None) -> None:
+    """Refuse to judge a model of other classes by news."""
+    if model_classes is None or model_classes == LABEL_NAMES:
+        return
+    raise DataError(
+        f"the classes of {data} are {', '.join(LABEL_NAMES)}; the model's are "
+        f"{', '.join(model_classes):.200}.",
+        why="every answer would count as wrong.",
+        fix="--data with rows of the model's classes.",
+        page="bad-data",
+    )
 
 
 @dataclass(frozen=True)
@@ -135,6 +178,14 @@ class NewswireSource:
         "newswire: invented news, written by this library (generator version "
         f"{newswire.GENERATOR_VERSION}); MIT"
     )
+    licence: str | None = "mit"
+    form: str = ""
+    class_names: tuple[str, ...] = LABEL_NAMES
+
+    @property
+    def card_description(self) -> str:
+        """The same for a model card."""
+        return self.description
 
     def check(self) -> None:
         """Nothing can be missing."""

@@ -15,14 +15,13 @@ Guide: benchmarks/data-path.
 from __future__ import annotations
 
 import copy
+import json
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 import torch
-
-from distrinews.data.labels import LABEL_NAMES
 
 __all__ = ["TokenTable", "to_device"]
 
@@ -39,19 +38,22 @@ class TokenTable:
 
     Attributes:
         class_names: What the classes are called, in the order of their numbers.
-        labels: int8 [N], class of each row.
+        form: How the rows' file was read, in words; empty for news.
+        num_cut: How many of the file's rows are longer than the model reads.
+        labels: int16 [N], class of each row.
         lengths: int16 [N], tokens of each row. Turn them into int before adding up.
 
     Note:
         Cost: 8 bytes a row, and the file's pages, which all ranks share.
     """
 
-    class_names = LABEL_NAMES
-
     def __init__(self, path: pathlib.Path, *, pad_id: int) -> None:
         self.path, self.pad_id = path, pad_id
         mapped = pa.memory_map(str(path)).read_buffer()  # nothing is copied
         file = pa.ipc.open_file(pa.BufferReader(mapped))
+        metadata = file.schema.metadata
+        self.class_names: tuple[str, ...] = tuple(json.loads(metadata[b"class_names"]))
+        self.form, self.num_cut = metadata[b"form"].decode(), 0
         batch_numbers = range(file.num_record_batches)
         # WHY the whole file as if it were tokens: a row's position is then a single
         # number, and no batch has to ask in which record batch a row is.
@@ -71,6 +73,7 @@ class TokenTable:
             chunk["length"] = np.diff(ends)
             chunk["label"] = batch.column(1).to_numpy()
             num_done += len(batch)
+            self.num_cut += batch.column(2).true_count
         self._set_rows(rows)
 
     def _set_rows(self, rows: np.ndarray) -> None:
@@ -213,5 +216,5 @@ def _row_type(num_slots: int) -> np.dtype:
     """Start, length and label of a row, side by side: one memory access reads all."""
     # 4 bytes for the position of its first token; 8 if the file is too large for that.
     start_type = np.promote_types(np.uint32, np.min_scalar_type(num_slots))
-    fields = [("start", start_type), ("length", np.int16), ("label", np.int8)]
+    fields = [("start", start_type), ("length", np.int16), ("label", np.int16)]
     return np.dtype(fields, align=True)

@@ -96,8 +96,14 @@ def tokenise(
     with dist.rank0_first():
         if not path.exists():
             rows = source.rows(split, num_rows=num_rows, seed=seed)
+            facts = {"class_names": json.dumps(source.class_names), "form": source.form}
             with files.atomic_file(path) as draft:
-                _write(draft, rows, tokenizer, schema)
+                _write(
+                    draft,
+                    rows,
+                    tokenizer,
+                    schema.with_metadata({**schema.metadata, **facts}),
+                )
     return TokenTable(path, pad_id=tokenizer.pad_token_id)
 
 
@@ -172,7 +178,11 @@ def _schema(tokenizer: PreTrainedTokenizerFast) -> pa.Schema:
     # longest one has, and must not look beyond the file. Arrow repeats this text at
     # the file's end.
     padding = " " * (_max_length(tokenizer) * token_type.bit_width // 8)
-    columns = [("input_ids", pa.list_(token_type)), ("label", pa.int8())]
+    columns = [
+        ("input_ids", pa.list_(token_type)),
+        ("label", pa.int16()),
+        ("is_cut", pa.bool_()),
+    ]
     return pa.schema(columns, metadata={"room": padding})
 
 
@@ -186,13 +196,15 @@ def _write(
     with path.open("wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         while batch := list(itertools.islice(rows, ROWS_PER_BATCH)):
             ids: list[list[int]] = []
+            is_cut: list[bool] = []
             for start in range(0, len(batch), ROWS_PER_CALL):
                 texts = [row.text for row in batch[start : start + ROWS_PER_CALL]]
                 encoded = tokenizer(
                     texts, truncation=True, max_length=_max_length(tokenizer)
                 )
                 ids += encoded["input_ids"]
-            columns = [ids, [row.label for row in batch]]
+                is_cut += [bool(text.overflowing) for text in encoded.encodings]
+            columns = [ids, [row.label for row in batch], is_cut]
             writer.write_batch(pa.record_batch(columns, schema=schema))
     # WHY: Arrow would keep some MiB to write more, and nothing more is written.
     pa.default_memory_pool().release_unused()

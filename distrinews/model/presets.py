@@ -1,4 +1,4 @@
-"""The news classifier: DistilBERT with four outputs, in three sizes.
+"""The classifier: DistilBERT with one output for each class, in three sizes.
 
 Promise: every preset is a `transformers.DistilBertForSequenceClassification` with its
 tokenizer, its weights under their own names, so what is trained here opens anywhere
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import pathlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +111,7 @@ def build(
     *,
     dropout: float,
     vocabulary_size: int,
+    class_names: Sequence[str] = LABEL_NAMES,
     whole_last_layer: bool = False,
 ) -> DistilBertForSequenceClassification:
     """Build the classifier of a preset, on the CPU, with its pretrained weights.
@@ -122,6 +123,7 @@ def build(
         preset: A name in `PRESETS`.
         dropout: Probability of dropping an activation, in every place that drops.
         vocabulary_size: Pieces of the tokenizer; used by tiny, given by the others.
+        class_names: One output for each [C], saved with the model under these names.
         whole_last_layer: Whether the last layer computes all tokens, as in
             transformers. Else only the first, which the classifier reads
             (`distrinews.model.cls_token`): the same logits, a seventh less work.
@@ -138,22 +140,27 @@ def build(
         >>> net(torch.ones(2, 5, dtype=torch.long)).logits.shape
         torch.Size([2, 4])
     """
-    net = _with_weights(preset, dropout=dropout, vocabulary_size=vocabulary_size)
+    net = _with_weights(
+        preset,
+        dropout=dropout,
+        vocabulary_size=vocabulary_size,
+        class_names=class_names,
+    )
     if not whole_last_layer:
         cls_token.compute_cls_token_only(net)
     return net
 
 
 def _with_weights(
-    preset: str, *, dropout: float, vocabulary_size: int
+    preset: str, *, dropout: float, vocabulary_size: int, class_names: Sequence[str]
 ) -> DistilBertForSequenceClassification:
     """Transformers' own model, with pretrained weights or new ones."""
     from transformers import DistilBertForSequenceClassification
 
     disable_progress_bars()
     options: dict[str, Any] = {
-        "id2label": dict(enumerate(LABEL_NAMES)),
-        "label2id": {name: index for index, name in enumerate(LABEL_NAMES)},
+        "id2label": dict(enumerate(class_names)),
+        "label2id": {name: index for index, name in enumerate(class_names)},
         "dropout": dropout,
         "attention_dropout": dropout,
         "seq_classif_dropout": dropout,

@@ -24,13 +24,14 @@ import torch
 from distrinews import dist, model, sharding
 from distrinews.config.settings import DistributedSettings, TrainSettings
 from distrinews.data import sources, tokenised
+from distrinews.data.columns import ColumnsWanted
 from distrinews.errors import DataError, SettingsError
 from distrinews.system import files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-__all__ = ["Splits", "check", "load"]
+__all__ = ["Splits", "check", "load", "open_source"]
 
 # Texts that tiny learns its vocabulary from: enough for 4,000 pieces, read in a second.
 VOCABULARY_TEXTS = 5000
@@ -44,6 +45,8 @@ class Splits:
 
     Attributes:
         description: The source in one line.
+        card_description: The same for a model card: no path.
+        licence: What a model made from the rows may be given on under; None: unknown.
         tokenizer: As the texts were tokenised with.
         train: All rows taken from the training split; those to train on come first.
         train_rows: Rows of `train` to train on [N], from 0. The setting `train_rows`
@@ -53,11 +56,18 @@ class Splits:
     """
 
     description: str
+    card_description: str
+    licence: str | None
     tokenizer: PreTrainedTokenizerFast
     train: tokenised.TokenTable
     train_rows: range
     validation_rows: list[int]
     test: tokenised.TokenTable
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, in the order of their numbers [C]."""
+        return self.train.class_names
 
     @functools.cached_property
     def train_subset(self) -> tokenised.TokenTable:
@@ -109,11 +119,31 @@ def check(settings: TrainSettings, *, world_size: int) -> None:
     if settings.train_rows is not None:
         _check_enough(settings.train_rows, settings)
     model.check(settings.preset)
-    sources.open_source(settings.data).check()
+    open_source(settings).check()
+
+
+def open_source(settings: TrainSettings) -> sources.Source:
+    """Open what `--data` names, with the columns that were asked for.
+
+    Args:
+        settings: Source and columns.
+
+    Returns:
+        The source; nothing is read yet.
+
+    Raises:
+        DataError: The name is unknown.
+
+    Examples:
+        >>> open_source(TrainSettings()).name
+        'newswire'
+    """
+    wanted = ColumnsWanted(settings.text_columns, settings.label_column)
+    return sources.open_source(settings.data, wanted=wanted)
 
 
 def load(settings: TrainSettings) -> Splits:
-    """Tokenise the news, or find them ready.
+    """Tokenise the rows, or find them ready.
 
     Collective: every rank must call it. Rank 0 does the work while the others wait.
 
@@ -127,7 +157,7 @@ def load(settings: TrainSettings) -> Splits:
         DataError: Rows are malformed, too few or of one class. On every rank.
         SettingsError: Fewer rows than one batch. On every rank.
     """
-    source = sources.open_source(settings.data)
+    source = open_source(settings)
     tokenizer = _tokenizer(source, settings)
     train, test = (
         tokenised.tokenise(
@@ -154,7 +184,14 @@ def load(settings: TrainSettings) -> Splits:
     train_range = range(len(train_rows))
     validation_range = list(range(len(train_rows), len(train)))
     return Splits(
-        source.description, tokenizer, train, train_range, validation_range, test
+        source.description,
+        source.card_description,
+        source.licence,
+        tokenizer,
+        train,
+        train_range,
+        validation_range,
+        test,
     )
 
 

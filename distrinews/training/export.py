@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from distrinews import checkpoint, model
+from distrinews.data.labels import LABEL_NAMES
 from distrinews.errors import OutputError
 from distrinews.inference import bundle, engines, golden, onnx_export
 from distrinews.inference.bundle import Bundle
@@ -31,12 +32,13 @@ __all__ = ["publish", "write"]
 
 CARD_FILE = "README.md"
 
+EXAMPLE = "Oil prices rise as storm nears the coast"
+MAX_LISTED_CLASSES = 50  # in a card
 CARD = """---
-license: {licence}
-library_name: transformers
+{licence_line}library_name: transformers
 pipeline_tag: text-classification
 ---
-# News classifier from run {run_id}
+# {kind} classifier from run {run_id}
 
 Made with DistriNews: {preset}, {summary}, trained on {data}.
 
@@ -48,14 +50,14 @@ Made with DistriNews: {preset}, {summary}, trained on {data}.
 | training rows | {fitted_rows} |
 | ranks | {num_ranks} |
 
-Classes: World, Sports, Business, Sci/Tech. Texts are cut at {max_length} tokens.
-Start weights: {origin}.
+Classes: {class_list}. Texts are cut at {max_length} tokens.
+Start weights: {origin}.{licence_note}
 
 ```python
 from transformers import pipeline
 
 classify = pipeline("text-classification", model="PATH OF THIS FOLDER", top_k=None)
-classify("Oil prices rise as storm nears the coast", truncation=True)
+classify("{example}", truncation=True)
 ```
 """
 ENGINE_CARD = """
@@ -85,12 +87,13 @@ def write(
         tokenizer: As used in training; it carries the maximum length.
         facts: What the model card states: `licence`, `run_id`, `preset`, `summary`,
             `data`, `rows`, `accuracy`, `macro_f1`, `fitted_rows`, `num_ranks`,
-            `max_length`, `origin`.
+            `max_length`, `origin`; and `classes` where they are not the four of news.
+            Without a `licence` the card names none.
 
     Raises:
         OutputError: It could not be written. On this rank only.
     """
-    card = CARD.format(**facts)
+    card = CARD.format(**facts, **_card_parts(facts))
     model.disable_progress_bars()
     with files.atomic_folder(folder) as draft:
         net.save_pretrained(draft)
@@ -99,6 +102,24 @@ def write(
         files.write_json(draft / "distrinews.json", facts)
         checkpoint.write_manifest(draft)
         _record_golden(draft)
+
+
+def _card_parts(facts: dict[str, Any]) -> dict[str, str]:
+    """What the card says by class names and licence."""
+    classes = tuple(facts.get("classes", LABEL_NAMES))
+    is_news = classes == LABEL_NAMES
+    listed = ", ".join(classes[:MAX_LISTED_CLASSES])
+    if len(classes) > MAX_LISTED_CLASSES:
+        listed += f" and {len(classes) - MAX_LISTED_CLASSES} more (see config.json)"
+    licence = facts["licence"]
+    note = " No licence is named here: nobody told this program that of the rows."
+    return {
+        "licence_line": f"license: {licence}\n" if licence else "",
+        "licence_note": "" if licence else note,
+        "kind": "News" if is_news else "Text",
+        "class_list": listed,
+        "example": EXAMPLE if is_news else "A text like those it was trained on",
+    }
 
 
 def _record_golden(folder: pathlib.Path) -> None:

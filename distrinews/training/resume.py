@@ -10,14 +10,20 @@ Guide: understand/checkpoint.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pathlib
+from typing import Any
 
 from distrinews.config.settings import TrainSettings
+from distrinews.data import csv_rows
 from distrinews.errors import SettingsError
 from distrinews.system import files
+from distrinews.training import corpus
 
-__all__ = ["check", "is_resuming"]
+__all__ = ["DATA_FILE", "check", "describe_data", "is_resuming"]
+
+DATA_FILE = "data.json"
 
 
 def check(settings: TrainSettings) -> None:
@@ -28,7 +34,7 @@ def check(settings: TrainSettings) -> None:
 
     Raises:
         SettingsError: The run exists and is not to be resumed; or it is to be resumed
-            and does not exist, or was made with other settings.
+            and does not exist, or was made with other settings or of other rows.
         OutputError: The folder for runs cannot be written.
     """
     folder = pathlib.Path(settings.runs_dir) / settings.run_name
@@ -71,6 +77,69 @@ def is_resuming(settings: TrainSettings) -> bool:
     return settings.resume or restarts not in ("", "0")
 
 
+def describe_data(settings: TrainSettings) -> dict[str, Any]:
+    """Name the rows of a run by their content, to be compared when it goes on.
+
+    Args:
+        settings: Data, columns, rows and seed.
+
+    Returns:
+        What `data.json` holds: a fingerprint for each split; of a single file also its
+        size and SHA-256. Empty for the Hub's news, which a resume does not compare.
+
+    Raises:
+        DataError: The files cannot be read.
+
+    Note:
+        Cost: the files are read once or twice, without looking at their rows.
+    """
+    if settings.data == "ag_news":
+        return {}
+    source, path = corpus.open_source(settings), pathlib.Path(settings.data)
+    facts: dict[str, Any] = {
+        split: source.fingerprint(split, num_rows=num_rows, seed=settings.seed)
+        for split, num_rows in (
+            ("train", settings.train_rows),
+            ("test", settings.test_rows),
+        )
+    }
+    if path.is_file():
+        size = path.stat().st_size
+        facts |= {"bytes": size, "sha256": _sha256(path, num_bytes=size)}
+    return facts
+
+
+def _check_same_data(folder: pathlib.Path, settings: TrainSettings) -> None:
+    """Raise SettingsError where the rows are others than those the run began with."""
+    saved, current = files.read_json(folder / DATA_FILE), describe_data(settings)
+    if all(saved.get(split) == current.get(split) for split in ("train", "test")):
+        return
+    path, num_bytes = pathlib.Path(settings.data), int(saved.get("bytes", 0))
+    fix = "bring back the old data (--data with its path), or start a new --run-name."
+    what = "has other rows"
+    has_grown = path.is_file() and current["bytes"] > num_bytes > 0
+    if has_grown and _sha256(path, num_bytes=num_bytes) == saved["sha256"]:
+        what = f"has grown by {current['bytes'] - num_bytes:,} bytes"
+        fix = f"head -c {num_bytes} {path} > old{path.suffix}, then --resume --data "
+        fix += f"old{path.suffix}; or start a new --run-name to train on all rows."
+    raise SettingsError(
+        f"{settings.data} {what} since the run {folder} began.",
+        why="checkpoint and log would belong to rows that are not there any more.",
+        fix=fix,
+        page="resume",
+    )
+
+
+def _sha256(path: pathlib.Path, *, num_bytes: int) -> str:
+    """The SHA-256 of a file's first bytes."""
+    digest = hashlib.sha256()
+    with csv_rows.translate_read_errors(path), open(path, "rb") as file:
+        while num_bytes > 0 and (part := file.read(min(num_bytes, 2**20))):
+            digest.update(part)
+            num_bytes -= len(part)
+    return digest.hexdigest()
+
+
 def _check_same_settings(folder: pathlib.Path, settings: TrainSettings) -> None:
     """Raise SettingsError where a setting differs that a resume must not change."""
     try:
@@ -78,11 +147,15 @@ def _check_same_settings(folder: pathlib.Path, settings: TrainSettings) -> None:
     except (OSError, ValueError):
         return  # killed before its first file: nothing to differ from
     current = settings.model_dump()
+    may_change = settings.may_change_on_resume
+    has_data = (folder / DATA_FILE).is_file()
+    if has_data:
+        # WHY not the path: the same bytes in another place are the same data, and
+        # other bytes in the same place are not.
+        may_change |= {"data"}
     differing = [
         f"{name} was {saved[name]}, now {current[name]}"
-        for name in sorted(
-            saved.keys() & current.keys() - settings.may_change_on_resume
-        )
+        for name in sorted(saved.keys() & current.keys() - may_change)
         if saved[name] != current[name]
     ]
     if differing:
@@ -92,3 +165,5 @@ def _check_same_settings(folder: pathlib.Path, settings: TrainSettings) -> None:
             fix="repeat that run's flags, or start a new --run-name.",
             page="resume",
         )
+    if has_data:
+        _check_same_data(folder, settings)

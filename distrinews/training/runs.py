@@ -54,6 +54,7 @@ def begin(settings: TrainSettings, *, ranks: Ranks) -> Run:
 
     Raises:
         OutputError: The folder cannot be made. On every rank.
+        DataError: The data cannot be read. On every rank.
     """
     # WHY share the name: it may come from the clock, and under torchrun every rank
     # read the clock for itself.
@@ -68,6 +69,9 @@ def begin(settings: TrainSettings, *, ranks: Ranks) -> Run:
                 folder.mkdir(parents=True, exist_ok=resume.is_resuming(settings))
             if not (folder / "settings.json").exists():
                 files.write_json(folder / "settings.json", settings.model_dump())
+            if not (folder / resume.DATA_FILE).exists():
+                data = resume.describe_data(settings)
+                files.write_json(folder / resume.DATA_FILE, data)
             files.write_json(folder / "environment.json", environment)
     run = Run(folder, settings, ranks)
     run.seconds["start"] = time.time() - machine.program_start_s()
