@@ -53,21 +53,18 @@ def train(ranks: dist.Ranks, settings: TrainSettings) -> None:
     plan = training.plan(settings, num_rows=len(splits.train_rows))
     optimizer = training.build_optimizer(net, settings=settings)
     scheduler = training.build_scheduler(optimizer, settings=settings, plan=plan)
-    state = TrainingState(net, optimizer, scheduler)  # all that decides the next step
-    run.restore(state)  # with --resume
+    state = TrainingState(net, optimizer, scheduler)  # what a checkpoint holds
 
     # --8<-- [start:loop]
     # 2. The loop ----------------------------------------------------------------
-    while run.step < plan.last_step:
-        epoch, done = divmod(run.step, plan.steps_per_epoch)
+    size = settings.global_batch_size
+    for epoch in range(settings.epochs):
         # WHY a new order each epoch: with one fixed order the model would meet the
         # same neighbours in every batch.
         generator = torch.Generator().manual_seed(settings.seed + epoch)
         order = torch.randperm(len(splits.train_rows), generator=generator).tolist()
-        size = settings.global_batch_size
-        starts = range(done * size, plan.steps_per_epoch * size, size)
-        batches = [order[start : start + size] for start in starts]
-        for rows in run.steps(batches, plan=plan):  # draws the progress bar
+        batches = [order[step * size :][:size] for step in range(plan.steps_per_epoch)]
+        for rows in run.progress_bar(batches, total=plan.num_steps):
             inputs, labels = splits.batch(rows, device=ranks.device)
             loss = F.cross_entropy(net(**inputs).logits, labels)  # mean over 32 rows
             optimizer.zero_grad()  # else gradients of earlier steps add up
@@ -85,8 +82,11 @@ def train(ranks: dist.Ranks, settings: TrainSettings) -> None:
             run.save(state)
     # --8<-- [end:loop]
 
-    # 3. Test once on the best epoch, export, classify three headlines ------------
-    report.finish(run, state=state, splits=splits)
+    # 3. Test once, on the best epoch; export, and classify three headlines ------
+    run.load_best(net)
+    with run.phase("test"):
+        test = training.evaluate_table(net, splits.test, ranks, title="test")
+    report.finish(run, state=state, splits=splits, test=test)
 
 
 def main() -> None:

@@ -75,13 +75,16 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
         # --8<-- [start:one-gradient]
         # 3. One gradient --------------------------------------------------------
         sampler.start_at_step(run.step)  # each epoch has its own order
-        work = training.by_step(sampler, accumulation_steps=settings.accumulation_steps)
-        for micro_batches in run.steps(work, plan=plan):  # up to the next pause
+        micro_batches = iter(sampler)  # this rank's part of each global batch
+        pause = plan.next_pause(run.step)  # the epoch ends, or a checkpoint is due
+        for _ in run.progress_bar(range(run.step, pause), total=plan.last_step):
             optimizer.zero_grad()
-            for rows in micro_batches:
+            for micro_step in range(settings.accumulation_steps):
+                is_last = micro_step == settings.accumulation_steps - 1
+                rows = next(micro_batches)
                 # Only the last micro-batch synchronises; before, gradients accumulate.
                 # WHY around forward, too: there DDP decides what backward will do.
-                with sync.no_sync_unless(rows is micro_batches[-1], replica=replica):
+                with sync.no_sync_unless(is_last, replica=replica):
                     inputs, labels = splits.batch(rows, device=ranks.device)
                     loss = F.cross_entropy(replica(**inputs).logits, labels)
                     # WHY this line is where ranks meet: DDP hangs a hook on every
@@ -104,8 +107,11 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
         with run.phase("checkpoint"):
             run.save(state)
 
-    # 5. Test once on the best epoch, export, classify three headlines ------------
-    report.finish(run, state=state, splits=splits)
+    # 5. Test once, on the best epoch; export, and classify three headlines -------
+    run.load_best(net)
+    with run.phase("test"):
+        test = training.evaluate_table(net, splits.test, ranks, title="test")
+    report.finish(run, state=state, splits=splits, test=test)
 
 
 def main() -> None:

@@ -20,14 +20,43 @@ from distrinews.system import console
 
 console.quiet_interrupts()  # before the slow imports: Ctrl-C ends them quietly
 
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
-from distrinews import dist, model, training
-from distrinews.bench import plots, preflight, results, scaling, trace_overhead
+from distrinews import dist, model, sync, training
+from distrinews.bench import plots, preflight, results, scaling, timing, trace_overhead
 from distrinews.config.flags import parse
 from distrinews.config.settings import BenchmarkSettings
 from distrinews.system import files, machine
 from distrinews.training import corpus, runs
+
+
+# 1. The step that is timed ------------------------------------------------------------
+def timed_step(
+    replica: nn.Module,
+    batch: tuple[dict[str, torch.Tensor], torch.Tensor],
+    *,
+    optimizer: torch.optim.Optimizer,
+    settings: BenchmarkSettings,
+    timer: timing.PhaseTimer,
+    synchronise: bool = True,
+) -> None:
+    """Take chapter 05's step, with a clock around each part."""
+    inputs, labels = batch
+    optimizer.zero_grad()
+    # WHY also without: backward within no_sync computes as much and sends nothing. The
+    # difference is the communication that computing does not hide.
+    with sync.no_sync_unless(synchronise, replica=replica):
+        with timer.phase("forward"):
+            loss = F.cross_entropy(replica(**inputs).logits, labels)
+        with timer.phase("backward"):
+            loss.backward()
+    with timer.phase("optimizer"):
+        clip_grad_norm_(replica.parameters(), settings.max_gradient_norm)
+        optimizer.step()
 
 
 def measure(ranks: dist.Ranks, settings: BenchmarkSettings) -> None:
@@ -37,7 +66,7 @@ def measure(ranks: dist.Ranks, settings: BenchmarkSettings) -> None:
     bar = tqdm(total=num_steps, desc="load", disable=not ranks.is_main)
 
     # --8<-- [start:measure]
-    # 1. The same model, the same rows ---------------------------------------------
+    # 2. The same model, the same rows ---------------------------------------------
     splits = corpus.load(settings)
     training.seed_weights(settings.seed)
     net = model.build(
@@ -47,16 +76,18 @@ def measure(ranks: dist.Ranks, settings: BenchmarkSettings) -> None:
         class_names=splits.class_names,
     ).to(ranks.device)
 
-    # 2. Taking turns ----------------------------------------------------------------
+    # 3. Taking turns ----------------------------------------------------------------
     # WHY in turn, within one run: a machine that grows warm, or a neighbour that gets
     # busy, then slows all of them alike.
     bar.unpause()  # the time left is judged by steps, not by loading
     bar.set_description("time steps")
-    times = scaling.measure(net, splits, ranks, settings=settings, title=bar)
+    times = scaling.measure(
+        net, splits, ranks, settings=settings, take_step=timed_step, title=bar
+    )
     workload = scaling.workload(net, splits, ranks, settings=settings)
     # --8<-- [end:measure]
 
-    # 3. Record a timeline -------------------------------------------------------------
+    # 4. Record a timeline -------------------------------------------------------------
     # WHY after the timing: recorded steps are a little slower.
     bar.set_description("record steps")
     trace_overhead.record(net, splits, ranks, settings=settings, folder=run.folder)
@@ -65,25 +96,22 @@ def measure(ranks: dist.Ranks, settings: BenchmarkSettings) -> None:
     if not ranks.is_main:
         return  # no collective below this line
 
-    # 4. What it means -----------------------------------------------------------------
+    # 5. What it means -----------------------------------------------------------------
     figures = scaling.figures(times, workload=workload)
     table = scaling.table(figures, world_size=ranks.world_size)
     explanation = scaling.explain(figures, world_size=ranks.world_size)
     print(f"{table}\n\n{explanation}\n")
 
-    # 5. Save numbers, picture and report ----------------------------------------------
+    # 6. Save numbers, picture and report ----------------------------------------------
     path = run.folder / "scaling.json"
     results.save(settings, "scaling", figures=figures, ranks=ranks, always=path)
-    title = (
-        f"{settings.preset}, {settings.global_batch_size} rows a step, "
-        f"{machine.describe()['cpu']}, {ranks.device.type}"
-    )
+    cpu, size = machine.describe()["cpu"], settings.global_batch_size
+    title = f"{settings.preset}, {size} rows a step, {cpu}, {ranks.device.type}"
     plots.draw_steps(figures, run.folder, world_size=ranks.world_size, title=title)
     report = run.folder / "report.md"
     text = (
         f"# {title}\n\n{table}\n\n{explanation}\n\n![steps](steps.svg)\n\n"
-        "[What every rank did when](timeline.html); `timeline.perfetto.json` opens in "
-        "https://ui.perfetto.dev\n"
+        "[Timeline](timeline.html); `timeline.perfetto.json` opens in ui.perfetto.dev\n"
     )
     with files.atomic_file(report) as draft:
         draft.write_text(text, encoding="utf-8")

@@ -6,6 +6,7 @@ noise differs by rank on purpose, see the last two proofs.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -75,9 +76,7 @@ def train(
     scheduler = training.build_scheduler(optimizer, settings=chosen, plan=plan)
     for step in range(num_steps):
         sampler.start_at_step(step)
-        micro_batches = next(
-            training.by_step(sampler, accumulation_steps=accumulation_steps)
-        )
+        micro_batches = list(itertools.islice(sampler, accumulation_steps))
         optimizer.zero_grad()
         for batch in micro_batches:
             if variant == "uneven":

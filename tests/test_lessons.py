@@ -132,7 +132,7 @@ def test_chapter_02_shows_what_each_rank_held_before_and_after() -> None:
     at = words.index(["all_reduce", "(sum)", "before", "after"])
     shown = [" ".join(line) for line in words[at + 1 : at + 3]]
     assert shown == ["rank 0 [1, 2] [11, 22]", "rank 1 [10, 20] [11, 22]"]
-    assert "each rank sent 2 times 1/2" in lesson("02").out
+    assert "each rank sent 2 (W - 1) = 2 chunks of W" in lesson("02").out
 
 
 def test_chapter_03_measures_and_writes_what_balance_gains() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import os
 import pathlib
@@ -84,8 +83,9 @@ def test_the_work_handed_out_ends_at_the_next_pause(tmp_path: pathlib.Path) -> N
     optimizer = SGD(nn.Linear(1, 1).parameters(), lr=0.5)
     scheduler = LambdaLR(optimizer, lambda step: 1.0)
     seen = []
-    for rows in run.steps([[number] for number in range(6, 20)], plan=plan):
-        seen += rows
+    pause = plan.next_pause(run.step)
+    for number in run.progress_bar(range(run.step, pause), total=plan.last_step):
+        seen.append(number)
         run.end_step(scheduler)
     assert seen == [6, 7]
     assert run.step == 8
@@ -105,11 +105,8 @@ def on_screen(written: str) -> list[str]:
 def print_during_training(folder: pathlib.Path) -> None:
     """Say something while the bar of a run stands at the fourth of its eight steps."""
     run = begin(folder)
-    plan = Plan(steps_per_epoch=8, num_steps=8, last_step=8, save_every_steps=8)
     scheduler = LambdaLR(SGD(nn.Linear(1, 1).parameters(), lr=0.5), lambda step: 1.0)
-    for number in itertools.chain.from_iterable(
-        run.steps([[number] for number in range(8)], plan=plan)
-    ):
+    for number in run.progress_bar(range(8), total=8):
         run.end_step(scheduler)
         if number == 3:
             run.print_main("half of it is done")

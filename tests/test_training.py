@@ -30,7 +30,7 @@ from distrinews.training import Plan
 def test_a_plan_counts_whole_global_batches(
     num_rows: int, batch: int, epochs: int, max_steps: int | None, want: Plan
 ) -> None:
-    settings = TrainSettings(
+    settings = DistributedSettings(
         global_batch_size=batch, epochs=epochs, max_steps=max_steps
     )
     assert training.plan(settings, num_rows=num_rows) == want
@@ -54,17 +54,8 @@ def test_a_run_pauses_where_an_epoch_ends_a_checkpoint_is_due_or_all_is_done() -
 def test_only_chapter_05_has_a_flag_to_save_more_often() -> None:
     often = DistributedSettings(save_every_steps=3)
     assert training.plan(often, num_rows=320).save_every_steps == 3
-    assert training.plan(TrainSettings(), num_rows=320).save_every_steps is None
-
-
-def test_micro_batches_are_put_together_step_by_step() -> None:
-    micro = [[0, 1], [2, 3], [4, 5], [6, 7]]
-    for size, want in ((1, 4), (2, 2), (4, 1)):
-        steps = list(training.by_step(micro, accumulation_steps=size))
-        assert len(steps) == want
-        assert [rows for step in steps for rows in step] == micro
-        assert {len(step) for step in steps} == {size}
-    assert list(training.by_step([], accumulation_steps=2)) == []
+    whole = training.plan(TrainSettings(epochs=2), num_rows=320)
+    assert (whole.last_step, whole.save_every_steps) == (20, None)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])
@@ -86,8 +77,12 @@ def test_each_step_has_the_same_rows_whoever_computes_it(
         ranks = Ranks(rank, rank, size, torch.device("cpu"))
         sampler = training.build_sampler(lengths, ranks, settings=chosen)
         sampler.set_epoch(1)
-        whole = training.by_step(sampler, accumulation_steps=chosen.accumulation_steps)
-        return [{row for rows in step for row in rows} for step in whole]
+        pending, size = list(sampler), chosen.accumulation_steps
+        assert len(pending) % size == 0
+        return [
+            {row for rows in pending[start : start + size] for row in rows}
+            for start in range(0, len(pending), size)
+        ]
 
     want = steps(alone, 0, 1)
     assert len(want) == 12
@@ -144,7 +139,7 @@ def test_without_warm_up_the_first_step_is_at_the_peak() -> None:
 
 
 def test_the_rate_follows_the_whole_plan_also_when_stopped_early() -> None:
-    settings = TrainSettings(epochs=1, max_steps=2, warmup_fraction=0.5)
+    settings = DistributedSettings(epochs=1, max_steps=2, warmup_fraction=0.5)
     plan = training.plan(settings, num_rows=32 * 8)
     optimizer = SGD(nn.Linear(1, 1).parameters(), lr=1.0)
     training.build_scheduler(optimizer, settings=settings, plan=plan)

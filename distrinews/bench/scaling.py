@@ -19,6 +19,7 @@ Guide: understand/performance.
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -63,6 +64,7 @@ def measure(
     ranks: Ranks,
     *,
     settings: BenchmarkSettings,
+    take_step: Callable[..., None] = steps.take_step,
     title: str | tqdm[NoReturn] | None = "time steps",
 ) -> dict[str, list[dict[str, float]]]:
     """Time a step of one process and of all ranks, in turn.
@@ -74,6 +76,7 @@ def measure(
         splits: Rows to train on; at least W * G.
         ranks: Who this process is.
         settings: The global batch size G, the optimizer, how often each is timed.
+        take_step: What is timed; takes what `steps.take_step` takes.
         title: As in `timing.interleave`.
 
     Returns:
@@ -99,7 +102,10 @@ def measure(
 
     # WHY one for all variants: AdamW keeps twice the size of the model.
     optimizer = training.build_optimizer(replica, settings=settings)
-    alone = make_step("one_process", single_net, splits, ranks, settings=settings)
+    make = functools.partial(
+        make_step, splits=splits, ranks=ranks, settings=settings, take_step=take_step
+    )
+    alone = make("one_process", single_net)
 
     def one_process(timer: PhaseTimer) -> None:
         if ranks.is_main:
@@ -113,9 +119,7 @@ def measure(
 
     variants: dict[str, timing.Variant] = {"one_process": one_process}
     for name in VARIANTS[1:]:
-        variants[name] = make_step(
-            name, replica, splits, ranks, settings=settings, optimizer=optimizer
-        )
+        variants[name] = make(name, replica, optimizer=optimizer)
     return timing.interleave(
         variants, ranks, num_rounds=settings.num_rounds, title=title
     )
@@ -145,6 +149,7 @@ def make_step(
     *,
     settings: BenchmarkSettings,
     optimizer: Optimizer | None = None,
+    take_step: Callable[..., None] = steps.take_step,
 ) -> Callable[[Any], None]:
     """Make a function that takes a step of one variant, always with the same rows.
 
@@ -155,6 +160,7 @@ def make_step(
         ranks: Who this process is.
         settings: The global batch size G and the optimizer.
         optimizer: To share with another variant of this replica; None for a new one.
+        take_step: As in `measure`.
 
     Returns:
         Called with a timer that has `phase(name)`: a `PhaseTimer` or a `Recorder`.
@@ -167,7 +173,7 @@ def make_step(
     def step(timer: Any) -> None:
         with timer.phase("data"):
             batch = splits.batch(rows, device=ranks.device)
-        steps.take_step(
+        take_step(
             replica,
             batch,
             optimizer=optimizer,

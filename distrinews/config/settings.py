@@ -129,12 +129,6 @@ class TrainSettings(CommandSettings):
         32, gt=0, description="rows per optimizer step, over all ranks [rows]"
     )
     epochs: int = Field(1, gt=0, description="passes over the training rows [epochs]")
-    max_steps: int | None = Field(
-        None,
-        gt=0,
-        description="stop after so many optimizer steps; the learning rate still "
-        "follows the whole plan of --epochs [steps]",
-    )
     optimizer: Literal["adamw", "sgd"] = Field(
         "adamw", description="adamw, or plain sgd for exact comparisons"
     )
@@ -186,10 +180,6 @@ class TrainSettings(CommandSettings):
         description="the folder below --runs-dir [default: unique by time]",
     )
     runs_dir: str = Field("runs", min_length=1, description="where runs are kept")
-    resume: CliImplicitFlag[bool] = Field(
-        False,
-        description="go on from the newest intact checkpoint of --run-name",
-    )
 
     @model_validator(mode="before")
     @classmethod
@@ -245,8 +235,6 @@ class TrainSettings(CommandSettings):
             raise ValueError(
                 "--tensorboard needs an optional package: pip install tensorboard"
             )
-        if self.resume and "run_name" not in self.model_fields_set:
-            raise ValueError("--resume needs the --run-name of the run to go on with")
         return self
 
 
@@ -282,6 +270,12 @@ class DistributedSettings(TrainSettings):
         "micro-batches, one after the other: less memory, the same step "
         "[micro-batches]",
     )
+    max_steps: int | None = Field(
+        None,
+        gt=0,
+        description="stop after so many optimizer steps; the learning rate still "
+        "follows the whole plan of --epochs [steps]",
+    )
     save_every_steps: int | None = Field(
         None,
         gt=0,
@@ -294,6 +288,16 @@ class DistributedSettings(TrainSettings):
         description="stop when so many epochs in a row brought no better accuracy on "
         "the validation rows [epochs]",
     )
+    resume: CliImplicitFlag[bool] = Field(
+        False,
+        description="go on from the newest intact checkpoint of --run-name",
+    )
+
+    @model_validator(mode="after")
+    def _check_resume(self) -> Self:
+        if self.resume and "run_name" not in self.model_fields_set:
+            raise ValueError("--resume needs the --run-name of the run to go on with")
+        return self
 
 
 class BenchmarkSettings(DistributedSettings):

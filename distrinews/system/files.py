@@ -68,7 +68,7 @@ def translate_write_errors(path: pathlib.Path) -> Generator[None, None, None]:
         ...
         distrinews.errors.OutputError: runs could not be written: No space left ...
           why:  what had been saved before is intact; this write was undone.
-          fix:  free some space, or choose another folder with --runs-dir.
+          fix:  free some space, or write to another folder (a chapter: --runs-dir).
           more: troubleshooting/#output
     """
     try:

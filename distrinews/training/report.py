@@ -26,7 +26,6 @@ from distrinews.metrics import ClassificationMetrics
 from distrinews.system import files, machine
 from distrinews.training import corpus
 from distrinews.training.corpus import Splits
-from distrinews.training.evaluation import evaluate_table
 from distrinews.training.runs import Run
 
 if TYPE_CHECKING:
@@ -64,7 +63,8 @@ def print_summary(run: Run, *, net: PreTrainedModel, splits: Splits) -> None:
         f"{len(splits.validation_rows)} to validate, {len(splits.test)} to test\n"
         f"{_summary_of_own_rows(splits)}"
         f"ranks  {ranks.world_size} on {ranks.device.type}, "
-        f"{settings.global_batch_size} rows per step over all ranks"
+        f"{settings.global_batch_size} rows per step"
+        f"{' over all ranks' if ranks.world_size > 1 else ''}"
     )
 
 
@@ -96,8 +96,10 @@ def _summary_of_own_rows(splits: Splits) -> str:
     return textwrap.indent("\n".join(lines), " " * 7) + "\n"
 
 
-def finish(run: Run, *, state: TrainingState, splits: Splits) -> None:
-    """Test the best epoch once, export it, let it answer, and write the result.
+def finish(
+    run: Run, *, state: TrainingState, splits: Splits, test: ClassificationMetrics
+) -> None:
+    """Export the tested model, let it answer, and write the result.
 
     Collective: every rank must call it.
 
@@ -105,6 +107,7 @@ def finish(run: Run, *, state: TrainingState, splits: Splits) -> None:
         run: The run, trained.
         state: What was trained. Its optimizer is emptied: no step follows.
         splits: The data.
+        test: What the model answered on the test rows, over all ranks.
 
     Raises:
         OutputError: Export or result could not be written. On every rank.
@@ -115,9 +118,6 @@ def finish(run: Run, *, state: TrainingState, splits: Splits) -> None:
     state.optimizer.state.clear()
     machine.return_freed_memory()
     net: Any = state.model
-    run.load_best(net)
-    with run.phase("test"):
-        test_metrics = evaluate_table(net, splits.test, run.ranks, title="test")
     rows_trained = (run.step - run.first_step) * run.settings.global_batch_size
     seconds = run.seconds["train"]
     figures: dict[str, Any] = {
@@ -128,20 +128,18 @@ def finish(run: Run, *, state: TrainingState, splits: Splits) -> None:
         "steps": run.step,
         "best_step": run.progress["best_step"],
         "samples_per_s": round(rows_trained / seconds, 3) if seconds else None,
-        "test_rows": test_metrics.num_rows,
+        "test_rows": test.num_rows,
         "validation_accuracy": run.progress["best_accuracy"],
         "model": model.describe(run.settings.preset, net=net),
         "data": splits.description,
         "classes": list(splits.class_names),
-    } | {
-        name: value for name, value in test_metrics.as_dict().items() if name != "rows"
-    }
+    } | {name: value for name, value in test.as_dict().items() if name != "rows"}
     with run.phase("export"):
         _export(run, net, splits, figures)
     with run.phase("predict"):
         figures["headlines"] = _classify_headlines(run, splits)
     path = _write_result(run, figures)
-    run.print_main(_result_table(run, test_metrics, figures))
+    run.print_main(_result_table(run, test, figures))
     run.print_main(str(path))
 
 
@@ -241,11 +239,12 @@ def _result_table(
     names = metrics.class_names
     width = max(len(name) for name in names)
     cell = max(10, width + 2)
+    world_size = run.ranks.world_size
+    over_ranks = f" over {world_size} ranks" if world_size > 1 else ""
     lines = [
         "",
         f"accuracy {metrics.accuracy:.4f}, macro F1 {metrics.macro_f1:.4f} on "
-        f"{metrics.num_rows} test rows, each counted once over {run.ranks.world_size} "
-        "rank(s)",
+        f"{metrics.num_rows} test rows, each counted once{over_ranks}",
         f"{figures['samples_per_s']} samples/s while training; "
         + ", ".join(f"{name} {value:.1f} s" for name, value in run.seconds.items()),
         "",

@@ -15,7 +15,7 @@ import os
 import pathlib
 from typing import Any
 
-from distrinews.config.settings import TrainSettings
+from distrinews.config.settings import DistributedSettings, TrainSettings
 from distrinews.data import csv_rows
 from distrinews.errors import SettingsError
 from distrinews.system import files
@@ -40,7 +40,7 @@ def check(settings: TrainSettings) -> None:
     folder = pathlib.Path(settings.runs_dir) / settings.run_name
     if is_resuming(settings) and folder.exists():
         _check_same_settings(folder, settings)
-    elif settings.resume:
+    elif isinstance(settings, DistributedSettings) and settings.resume:
         raise SettingsError(
             f"there is no run {folder} to go on with.",
             why="a mistyped name would silently start from the beginning.",
@@ -51,7 +51,7 @@ def check(settings: TrainSettings) -> None:
         raise SettingsError(
             f"the run {folder} exists already.",
             why="a second run in the same folder would overwrite its results.",
-            fix="another --run-name, or --resume to go on with it.",
+            fix="another --run-name, or (chapter 05) --resume to go on with it.",
             page="resume",
         )
     probe = pathlib.Path(settings.runs_dir) / ".probe"
@@ -74,7 +74,9 @@ def is_resuming(settings: TrainSettings) -> bool:
         False
     """
     restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return settings.resume or restarts not in ("", "0")
+    if restarts not in ("", "0"):
+        return True
+    return isinstance(settings, DistributedSettings) and settings.resume
 
 
 def describe_data(settings: TrainSettings) -> dict[str, Any]:

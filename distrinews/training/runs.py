@@ -12,7 +12,6 @@ Guide: reference/run-folder.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import pathlib
 import sys
 import time
@@ -162,29 +161,28 @@ class Run:
         self.log.truncate_after(self.step)
         self.print_main(f"resuming {self.folder} after step {self.step}")
 
-    def steps(
-        self, work: Iterable[Work], *, plan: setup.Plan
+    def progress_bar(
+        self, work: Iterable[Work], *, total: int
     ) -> Generator[Work, None, None]:
-        """Hand out the work of each step, up to the next pause.
+        """Hand on each item, show how far the run is, and time the phase "train".
 
         Args:
-            work: What is left of an epoch: for each step its batch or micro-batches.
-            plan: Says where to pause.
+            work: An item for each optimizer step.
+            total: Steps of the whole run, those before a resume included.
 
         Yields:
-            The work of the next step. A progress bar on rank 0 shows step, speed and
-            time left.
+            The items of `work`. A bar on rank 0 shows step, speed and time left.
         """
         if self._bar is None:
             self._bar = tqdm(
-                total=plan.last_step,
+                total=total,
                 initial=self.step,
                 desc="train",
                 disable=not self.ranks.is_main,
             )
         with self.phase("train"):
-            yield from itertools.islice(work, plan.next_pause(self.step) - self.step)
-        if self.step == plan.last_step:
+            yield from work
+        if self.step == total:
             self._bar.close()
 
     def log_loss(self, loss: torch.Tensor, *, num_rows: int) -> None:
@@ -240,6 +238,7 @@ class Run:
             OutputError: The log could not be written. On every rank.
         """
         step, accuracy = self.step, validation.accuracy
+        whose = " (all ranks)" if self.ranks.world_size > 1 else ""
         if accuracy > self.progress["best_accuracy"]:
             self.progress |= {"best_step": step, "best_accuracy": accuracy}
             self.progress["epochs_without_gain"] = 0
@@ -252,7 +251,7 @@ class Run:
         self.log.write({"step": step, "validation": validation.as_dict()})
         self.print_main(
             f"step {step}: accuracy {accuracy:.4f}, loss {validation.loss:.4f} on "
-            f"{validation.num_rows} validation rows (all ranks)"
+            f"{validation.num_rows} validation rows{whose}"
         )
         if self.stopped_early:
             if self._bar is not None:

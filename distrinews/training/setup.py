@@ -11,10 +11,9 @@ Guide: learn/single-gpu.
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +32,6 @@ __all__ = [
     "build_optimizer",
     "build_sampler",
     "build_scheduler",
-    "by_step",
     "plan",
     "seed_dropout",
     "seed_weights",
@@ -109,16 +107,15 @@ def plan(settings: TrainSettings, *, num_rows: int) -> Plan:
         left out, other ones each epoch.
 
     Examples:
-        >>> plan(TrainSettings(epochs=2, max_steps=5), num_rows=100)
+        >>> plan(DistributedSettings(epochs=2, max_steps=5), num_rows=100)
         Plan(steps_per_epoch=3, num_steps=6, last_step=5, save_every_steps=None)
     """
     steps_per_epoch = num_rows // settings.global_batch_size
     num_steps = settings.epochs * steps_per_epoch
+    if not isinstance(settings, DistributedSettings):
+        return Plan(steps_per_epoch, num_steps, num_steps)  # chapter 01: whole epochs
     last_step = min(num_steps, settings.max_steps or num_steps)
-    every = None  # chapter 01 pauses at the ends of epochs only
-    if isinstance(settings, DistributedSettings):
-        every = settings.save_every_steps
-    return Plan(steps_per_epoch, num_steps, last_step, every)
+    return Plan(steps_per_epoch, num_steps, last_step, settings.save_every_steps)
 
 
 def build_sampler(
@@ -156,27 +153,6 @@ def build_sampler(
         seed=settings.seed,
         accumulation_steps=settings.accumulation_steps,
     )
-
-
-def by_step(
-    micro_batches: Iterable[list[int]], *, accumulation_steps: int
-) -> Iterator[list[list[int]]]:
-    """Put together the micro-batches of each optimizer step.
-
-    Args:
-        micro_batches: What a sampler hands out.
-        accumulation_steps: How many make a step.
-
-    Yields:
-        Lists of `accumulation_steps` micro-batches.
-
-    Examples:
-        >>> list(by_step([[0], [1], [2], [3]], accumulation_steps=2))
-        [[[0], [1]], [[2], [3]]]
-    """
-    pending = iter(micro_batches)
-    while step := list(itertools.islice(pending, accumulation_steps)):
-        yield step
 
 
 def be_deterministic() -> None:

@@ -26,7 +26,7 @@ BAR = re.compile(
 TICK = re.compile(r'<text x="([\d.]+)" [^>]*class="tick">(\d+) ms<')
 # Stop -> how its lines begin.
 LINES = {
-    "rows": ("for rows in micro_batches", "inputs, labels ="),
+    "rows": ("rows = next(micro_batches)", "inputs, labels ="),
     "forward": ("loss = F.cross_entropy",),
     "backward": ("(loss / settings",),
     "full": ("(loss / settings", "# WHY this line", "# parameter; in backward()"),

@@ -134,7 +134,7 @@ def gpu_compute(model: str, tokens: float, figures: Mapping[str, float]) -> Comp
         ...           "backward_share": 0.65, "memory_gb_per_s": 320.0}
         >>> compute = gpu_compute("distilbert", 64, chosen)
         >>> round(1000 * compute.forward_backward_s(32, 64))
-        132
+        114
         >>> round(1000 * compute.optimizer_s, 1)
         8.4
     """
