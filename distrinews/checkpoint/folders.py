@@ -17,7 +17,7 @@ import logging
 import pathlib
 from typing import Any, NoReturn
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 FORMAT = 2
 # What reading somebody's file as tensors and tables may raise.
 MALFORMED = (SafetensorError, LookupError, TypeError, ValueError, AttributeError)
+BYTES_READ_AT_ONCE = 8 * 2**20
 # The same on every rank, so rank 0 saves them for all.
 SHARED_SECTIONS = ("weights", "optimizer", "scheduler", "sampler", "extra", "fits")
 
@@ -113,7 +114,7 @@ def save(
                     path = folder / f"{name}.safetensors"
                     save_file(encoding.on_cpu(tensors), path)
             files.write_json(folder / "state.json", record)
-            _prove(folder, sections)
+            _prove(folder, sections, {name: own[1] for name, own in trees.items()})
             write_manifest(folder)
         newest = _folders(root)[:keep]
         for folder in _folders(root)[keep:]:
@@ -243,13 +244,21 @@ def _section(folder: pathlib.Path, record: dict[str, Any], name: str) -> Any:
     return encoding.decode(record[name], tensors)
 
 
-def _prove(folder: pathlib.Path, sections: dict[str, Any]) -> None:
+def _prove(
+    folder: pathlib.Path,
+    sections: dict[str, Any],
+    tensors: dict[str, encoding.Tensors],
+) -> None:
     """Raise CheckpointError unless what was written reads back equal."""
     record = files.read_json(folder / "state.json")
     for name, wanted in sections.items():
         try:
-            found = _section(folder, record, name)
-            differs = encoding.difference(wanted, found, name=name)
+            differs = _differing_tensor(folder, tensors[name], name=name)
+            if differs is None:
+                # WHY from the tensors in memory: those of the file are equal, byte by
+                # byte, and a second copy of all of them would be the peak of a run.
+                found = encoding.decode(record[name], tensors[name])
+                differs = encoding.difference(wanted, found, name=name)
         except MALFORMED as error:
             differs = f"{name} cannot be read: {error}"
         if differs:
@@ -260,6 +269,29 @@ def _prove(folder: pathlib.Path, sections: dict[str, Any]) -> None:
                 "please report it: checkpoint.save should have refused it by name.",
                 page="checkpoint",
             )
+
+
+def _differing_tensor(
+    folder: pathlib.Path, wanted: encoding.Tensors, *, name: str
+) -> str | None:
+    """Name the first tensor of a section that is not in its file as it is here."""
+    path = folder / f"{name}.safetensors"
+    keys = sorted(wanted, reverse=True)
+    while keys:
+        # WHY opened again and again: pages of the file that were looked at count as
+        # this process's memory until it is closed.
+        with safe_open(path, framework="pt") as file:
+            if len(file.keys()) != len(wanted):
+                return f"{name} had {len(wanted)} tensors, has {len(file.keys())}"
+            num_bytes = 0
+            while keys and num_bytes < BYTES_READ_AT_ONCE:
+                key = keys.pop()
+                found = file.get_tensor(key)
+                num_bytes += found.nbytes
+                differs = encoding.difference(wanted[key], found, name=f"{name}.{key}")
+                if differs:
+                    return differs
+    return None
 
 
 def _check_same_on_all_ranks(by_rank: list[dict[str, str]]) -> None:
