@@ -25,8 +25,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from distrinews import dist
-from distrinews.sync import average, replicas
+from distrinews.sync.average import no_sync_unless
 from distrinews.sync.overlap import Overlapped
+from distrinews.sync.replicas import max_parameter_gap
 from distrinews.sync.wrappers import HookedModule
 
 __all__ = [
@@ -151,10 +152,10 @@ def drifts(
         else:
             for number, batch in enumerate(micro_batches, start=1):
                 is_last = number == len(micro_batches)
-                with average.no_sync_unless(is_last, replica=replica):
+                with no_sync_unless(is_last, replica=replica):
                     (loss_of(replica, batch) / len(micro_batches)).backward()
         optimizer.step()
-        gaps[name] = replicas.max_parameter_gap(replica)
+        gaps[name] = max_parameter_gap(replica)
     return gaps
 
 

@@ -23,6 +23,7 @@ VARIANTS = {
     "naive": "`average_gradients`: one all-reduce per tensor",
     "flat": "`average_gradients_flat`: one for all",
     "bucketed": "`average_gradients_in_buckets`: one per bucket, after backward",
+    "hooks": "chapter 04's hook: one per tensor, during backward",
     "overlapped": "`Overlapped`: one per bucket, during backward",
     "torch_ddp": "torch's DDP",
     "torch_ddp_views": "torch's DDP, `gradient_as_bucket_view=True`",
