@@ -2,6 +2,7 @@
 
 Run       python chapters/own_task.py               two processes; again: it resumes
           torchrun --nproc_per_node=2 chapters/own_task.py    Linux, Kaggle
+Again     When all epochs are trained, nothing is left to do: delete runs/digits.
 """
 
 import torch
