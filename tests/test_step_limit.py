@@ -25,12 +25,13 @@ def test_the_parts_of_a_step_add_up_to_it_and_waiting_is_not_a_product() -> None
 
     def multiply_and_wait() -> None:
         multiply()
-        time.sleep(0.02)
+        # WHY so long: what the profiler itself costs, and a busy machine, are some ms.
+        time.sleep(0.1)
 
-    # Negative control: 20 ms that no operator takes.
+    # Negative control: 100 ms that no operator takes.
     waits = step_limit.measure_step(multiply_and_wait, num_rounds=5)
-    assert waits["parts_ms"][step_limit.REST] > 15
-    assert waits["parts_ms"][step_limit.MATRICES] < 10
+    assert waits["parts_ms"][step_limit.REST] > 75
+    assert waits["parts_ms"][step_limit.MATRICES] < 25
     assert sum(waits["parts_ms"].values()) == pytest.approx(waits["step_ms"])
 
 
