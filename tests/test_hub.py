@@ -20,7 +20,6 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from distrinews.errors import HubUnreachableError
 from distrinews.system import hub
 
 COMMIT = "eb185aade064a813bc0b7f42de02595523103ca4"
@@ -32,7 +31,6 @@ DATASET, MODEL = "fancyzhx/ag_news", "distilbert/distilbert-base-uncased"
 CHECK = """
 import json, sys, time
 from distrinews.system import hub
-from distrinews.errors import HubUnreachableError
 start, error = time.perf_counter(), ""
 try:
     getattr(hub, sys.argv[1])(sys.argv[2], repo_type=sys.argv[3],
@@ -218,11 +216,13 @@ def test_an_answer_that_is_no_hub_is_an_error_that_says_what_came(
 class Limited(http_server.BaseHTTPRequestHandler):
     """A Hub that answers those who send this token; others get 429 or 401."""
 
-    def do_GET(self) -> None:
+    def status(self) -> int:
         sent = self.headers.get("Authorization")
-        status = {None: 429, "Bearer hf_good": 200}.get(sent, 401)
+        return {None: 429, "Bearer hf_good": 200}.get(sent, 401)
+
+    def do_GET(self) -> None:
         body = b'{"id": "x"}'
-        self.send_response(status)
+        self.send_response(self.status())
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -231,56 +231,66 @@ class Limited(http_server.BaseHTTPRequestHandler):
         """Nothing is printed."""
 
 
-@pytest.fixture
-def limited() -> Generator[str, None, None]:
-    with http_server.ThreadingHTTPServer(("127.0.0.1", 0), Limited) as hub_server:
-        threading.Thread(target=hub_server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{hub_server.server_address[1]}"
-        hub_server.shutdown()
+class LimitedAfterOne(Limited):
+    """A Hub whose limit is reached with the first request."""
+
+    def status(self) -> int:
+        self.server.num_requests = getattr(self.server, "num_requests", 0) + 1  # type: ignore[attr-defined]
+        return 200 if self.server.num_requests == 1 else 429  # type: ignore[attr-defined]
 
 
-def test_the_probe_sends_the_token_that_the_download_will_send(
-    tmp_path: Path, limited: str
-) -> None:
-    check = functools.partial(ask, tmp_path, limited, function="check_reachable")
-    assert check(HF_TOKEN="hf_good")[1] == ""
-    (tmp_path / "token").write_text("hf_good", encoding="utf-8")  # hf auth login
-    assert check()[1] == ""
-    # Negative control: the token is there, and is not to be sent.
-    assert "429 Too Many" in check(HF_HUB_DISABLE_IMPLICIT_TOKEN="1")[1]
+@contextlib.contextmanager
+def served(handler: type[Limited] = Limited) -> Generator[str, None, None]:
+    with http_server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as listener:
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.server_address[1]}"
+        listener.shutdown()
+
+
+def test_the_probe_sends_the_token_that_the_download_will_send(tmp_path: Path) -> None:
+    with served() as endpoint:
+        check = functools.partial(ask, tmp_path, endpoint, function="check_reachable")
+        assert check(HF_TOKEN="hf_good")[1] == ""
+        (tmp_path / "token").write_text("hf_good", encoding="utf-8")  # hf auth login
+        assert check()[1] == ""
+        # Negative control: the token is there, and is not to be sent.
+        assert "429 Too Many" in check(HF_HUB_DISABLE_IMPLICIT_TOKEN="1")[1]
 
 
 @pytest.mark.parametrize(
-    ("token", "says"),
+    ("variables", "handler", "says"),
     [
-        (None, r"429 Too Many Requests(?s:.*)fix:  set HF_TOKEN to a token of yours"),
+        ({}, Limited, "429 Too Many Requests(?s:.*)fix:  set HF_TOKEN to a token of"),
         (
-            "hf_old",
-            r"401 Unauthorized(?s:.*)fix:  the token that was sent .*is refused",
+            {"HF_TOKEN": "hf_old"},
+            Limited,
+            "401 Unauthorized(?s:.*)fix:  the token .*refus",
+        ),
+        (
+            {},
+            LimitedAfterOne,
+            "download broke off: the Hub answered 429 (?s:.*)fix:  set HF_TOKEN",
+        ),
+        (
+            {"HF_TOKEN": "hf_good"},
+            LimitedAfterOne,
+            "download broke off: the Hub answered 429 (?s:.*)fix:  wait some minutes",
         ),
     ],
+    ids=[
+        "no token",
+        "an old token",
+        "in the download",
+        "in the download, with a token",
+    ],
 )
-@pytest.mark.parametrize("function", ["check_reachable", "snapshot"])
 def test_a_refusal_that_a_token_would_change_names_the_token(
-    tmp_path: Path, limited: str, token: str | None, says: str, function: str
+    tmp_path: Path, variables: dict[str, str], handler: type[Limited], says: str
 ) -> None:
-    variables = {} if token is None else {"HF_TOKEN": token}
-    _, error = ask(tmp_path, limited, function=function, **variables)
+    with served(handler) as endpoint:
+        _, error = ask(tmp_path, endpoint, **variables)
     assert re.search(says, error), error
     assert "--data newswire" in error
-
-
-def test_a_download_that_is_refused_names_the_token(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limited: str
-) -> None:
-    """The limit may be reached after the probe, in the middle of the files."""
-    monkeypatch.setattr(constants, "ENDPOINT", limited)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
-    monkeypatch.setattr(hub, "check_reachable", lambda *_, **__: None)
-    message = r"broke off: the Hub answered 429 (?s:.*)fix:  set HF_TOKEN"
-    with pytest.raises(HubUnreachableError, match=message):
-        hub.snapshot(DATASET, repo_type="dataset")
 
 
 def test_a_hub_that_answers_passes_the_check(tmp_path: Path) -> None:
