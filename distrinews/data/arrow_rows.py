@@ -194,7 +194,8 @@ def _batch_records(batch: pyarrow.RecordBatch, keys: list[str]) -> Records:
 def _rows(
     records: Records, class_names: tuple[str, ...] | None, where: str
 ) -> Iterator[FileRow]:
-    first, num_spoilt = None, 0
+    first: tuple[str, str, str, str] | None = None
+    num_spoilt = 0
     for number, (*texts, value) in enumerate(records, start=1):
         location = f"row {number} {where}"
         for text in texts:

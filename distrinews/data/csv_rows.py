@@ -121,7 +121,8 @@ def read_csv(path: Path, *, wanted: ColumnsWanted | None = None) -> FileRows:
         path: A UTF-8 file, packed with gzip if its name ends in `.gz`. Fields are
             separated by commas, semicolons, tabs or pipes, or as its first line
             `sep=...` says. It has a header that names text and label, or AG News' own
-            form: class (1 to 4), title, description. Empty lines are skipped.
+            form: class (1 to 4), title, description. Empty lines and lines of empty
+            fields are skipped; empty fields behind the last column are dropped.
         wanted: Which columns to read; None: find them.
 
     Returns:
@@ -222,7 +223,8 @@ def _recognise(head: list[str], path: Path, wanted: ColumnsWanted) -> _Form:
             why="its rows would be cut at their commas.",
             fix="end its name in .jsonl (one object per line).",
         )
-    first_records, forms = {}, {}
+    first_records: dict[str, list[str]] = {}
+    forms: dict[float, _Form] = {}
     for separator in separators:
         records = _head_records(head, separator)
         form = _form(records, separator, wanted)

@@ -104,7 +104,8 @@ def digest(*parts: object) -> str:
 class FileSource:
     """Rows from files on this disk.
 
-    A single file serves both splits: of each class, the tenth (`TEST_SHARE`, at least
+    A single file, or a folder of parquet files that are not divided into splits, serves
+    both splits: of each class, the tenth (`TEST_SHARE`, at least
     one row) whose texts have the smallest seeded checksum are the test split, the
     others the train split. A checksum of the text and not of the row number, because
     feeds repeat themselves: equal texts always fall on the same side.

@@ -158,7 +158,7 @@ def _probe(
     # requests refuses what it would give.
     from huggingface_hub import HfApi
 
-    outcome: list[tuple[str, Exception] | None] = []
+    outcome: list[tuple[str, Exception | None] | None] = []
 
     def request() -> None:
         try:
@@ -179,8 +179,9 @@ def _probe(
     thread = threading.Thread(target=request, daemon=True)
     thread.start()
     thread.join(_ANSWER_DEADLINE_S)
-    late = f"no answer within {_ANSWER_DEADLINE_S:.0f} s", None
-    return outcome[0] if outcome else late
+    if not outcome:
+        return f"no answer within {_ANSWER_DEADLINE_S:.0f} s", None
+    return outcome[0]
 
 
 def _status(error: BaseException | None) -> int | None:
