@@ -223,6 +223,11 @@ REFUSED_CSV: dict[str, Refused] = {
         r"line 1 .*not CSV: a carriage return(?s:.*)old Mac",
         LONG,
     ),
+    "a carriage return in an unquoted text": (
+        "label,text\na,one\rtwo\nb,three\na,four\nb,five\n",
+        r"line 2 .*not CSV: a carriage return(?s:.*)text that holds it is not quoted",
+        [("a", "one two"), ("b", "three"), ("a", "four"), ("b", "five")],
+    ),
     "quotes escaped by backslashes": (
         backslashed(PLAIN),
         r"line 3 .*not CSV(?s:.*)a backslash stands before its inner quotes",
@@ -280,6 +285,29 @@ REFUSED_CSV: dict[str, Refused] = {
         [*PLAIN, ("müßig", "ab")],
     ),
 }
+
+
+# Negative control: each of these rows looks like a fault of the table above.
+LOOK_ALIKE: Rows = [
+    ("nan", "the code of a language"),
+    ("None", "a class of no feeling"),
+    ("label", "a row that begins like the header"),
+    ("nan", 'a backslash and a quote \\" in a text'),
+    ("None", "a carriage return\rin quotes"),
+    ("label", "<!DOCTYPE html> and [{ and version https://git-lfs"),
+    ("nan", "caf\xe9\xa0„so“ – 5 €"),
+    ("None", 'a quote, a blank and a comma: " ,'),
+]
+
+
+def test_rows_that_look_like_faults_are_read(tmp_path: Path) -> None:
+    rows = [(label, f"{words} {n}") for n in range(2) for label, words in LOOK_ALIKE]
+    for separator in (",", "\t"):
+        path = tmp_path / "a.csv"
+        head, quotes = f"label{separator}text\n", csv.QUOTE_ALL
+        content = text(rows, head, delimiter=separator, quoting=quotes)
+        path.write_text(content, encoding="utf-8", newline="")
+        assert read(path) == sorted(rows)
 
 
 def raw_of(content: str | bytes) -> bytes:

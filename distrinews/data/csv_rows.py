@@ -496,7 +496,7 @@ def _reject_record(
     if "field limit" in problem:  # 131,072 characters, csv's own limit
         _reject_length(location, problem)
     if "new-line character" in problem:
-        _reject_carriage_return(location)
+        _reject_carriage_return(location, is_old_mac="\n" not in record_lines[-1])
     why, fix = _quote_fault(record_lines, form) or (
         "a quote that is never closed swallows the rows after it.",
         'close each quote, and double a quote inside a text: "say ""hi""".',
@@ -607,17 +607,20 @@ def _reject_long_line(raw: bytes, location: str) -> NoReturn:
             fix=f"{ARRAY_FIX}.",
         )
     if raw.count(b"\r") > 1:
-        _reject_carriage_return(location)
+        _reject_carriage_return(location, is_old_mac=True)
     _reject_length(location, f"more than {_MAX_LINE_BYTES:,} bytes")
 
 
-def _reject_carriage_return(location: str) -> NoReturn:
-    reject(
-        f"{location} is not CSV: a carriage return stands outside quotes.",
-        why="old Mac programs end lines with it, and then the file is one line; or a "
-        "text with a line break is not quoted.",
-        fix="tr '\\r' '\\n' < old.csv > new.csv; quote texts with line breaks.",
-    )
+def _reject_carriage_return(location: str, *, is_old_mac: bool) -> NoReturn:
+    if is_old_mac:
+        why = "lines end with it, as in old Mac programs; here they are one line."
+        fix = "tr '\\r' '\\n' < old.csv > new.csv"
+    else:
+        # Python's own csv (3.11, tried) writes it so where lines end in "\n".
+        why = "a text that holds it is not quoted: does its row end there?"
+        fix = "tr '\\r' ' ' < old.csv > new.csv"
+    what = f"{location} is not CSV: a carriage return stands outside quotes."
+    reject(what, why=why, fix=f"{fix}.")
 
 
 _CONTROLS = re.compile("[\x80-\x9f]")
