@@ -31,6 +31,7 @@ DATASET, MODEL = "fancyzhx/ag_news", "distilbert/distilbert-base-uncased"
 CHECK = """
 import json, sys, time
 from distrinews.system import hub
+from distrinews.errors import HubUnreachableError
 start, error = time.perf_counter(), ""
 try:
     getattr(hub, sys.argv[1])(sys.argv[2], repo_type=sys.argv[3],

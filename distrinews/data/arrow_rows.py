@@ -139,7 +139,9 @@ def _opened(
     class_names = _class_names(schema, columns.label)
     records = read(paths, columns)
     form = f"{len(paths)} Arrow or parquet file(s); {columns.description}"
-    rows = _rows(records, class_names, f"of {split!r} in {name}")
+    # WHY without the split where there is one file: it may serve both.
+    where = f"of {name}" if len(paths) == 1 else f"of {split!r} in {name}"
+    rows = _rows(records, class_names, where)
     return FileRows(rows, class_names, form)
 
 
