@@ -38,7 +38,7 @@ ROWS: Rows = [
     (label, f"{text} {number}")
     for number in range(3)
     for label, text in (
-        ("sehr gut", "Schöne Aussicht, kurze Wege"),
+        ("sehr gut", "Schöne Aussicht, kurze Strecken"),
         ("müßig", 'Er sagte "nein", dann'),
         ("sehr gut", "zwei\nZeilen"),
         ("müßig", "Preis: 3;50 | netto"),

@@ -206,9 +206,9 @@ def _token_advice(status: int | None) -> str:
     """What a token could change about a refusal."""
     if status not in (401, 403, 429):
         return ""
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub import constants, get_token
 
-    if "authorization" not in build_hf_headers():
+    if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN or get_token() is None:
         return (
             "set HF_TOKEN to a token of yours (huggingface.co/settings/tokens), or: hf "
             "auth login. Without one the Hub allows fewer requests. Or: "
