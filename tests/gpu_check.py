@@ -210,7 +210,7 @@ def resume_and_export(scale: Scale) -> dict[str, Any]:
     """Chapter 05 on the GPU: stopped and resumed, the same bits; the export answers."""
     from distrinews.inference.classifier import Classifier
 
-    words = ["--preset", "tiny", "--train-rows", "640", "--validation-rows", "64"]
+    words = ["--preset", "tiny", "--train-rows", "2560", "--validation-rows", "64"]
     words += ["--test-rows", "128", "--num-ranks", "1", "--deterministic"]
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)

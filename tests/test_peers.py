@@ -55,9 +55,11 @@ def test_all_libraries_do_the_same_work_and_ours_counts_every_row_once(
     counted = {name: row["evaluated_rows"] for name, row in figures.items()}
     assert counted["ours"] == counted["ours_shared"] == NUM_EVALUATED
     assert counted["fabric"] == 204
-    # The parts change the time, not the training.
-    for same in ("ours_shared", "whole_layer"):
-        assert figures[same]["loss"] == pytest.approx(figures["ours"]["loss"], abs=2e-3)
+    # The parts change the time, not the training: shared memory not a bit of it, the
+    # whole last layer its rounding, which three hundred steps of AdamW enlarge.
+    assert figures["ours_shared"]["loss"] == figures["ours"]["loss"]
+    whole = figures["whole_layer"]["loss"]
+    assert whole == pytest.approx(figures["ours"]["loss"], abs=0.03)
     # What differs by design differs in the batches that were really read.
     shares = {name: row["padding_share"] for name, row in figures.items()}
     assert shares["ours"] < shares["trainer_grouped"] < shares["trainer"]
