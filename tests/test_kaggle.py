@@ -529,7 +529,14 @@ def test_the_first_cell_clones_the_repository_or_asks_for_its_address(
     assert (tmp_path / "distrinews" / ".git").is_dir()  # chapter 06 names the commit
 
 
-@pytest.mark.parametrize("mount", ["datasets/somebody/distrinews-pack", "any-name"])
+@pytest.mark.parametrize(
+    "mount",
+    [
+        "datasets/somebody/distrinews-pack",
+        "any-name",
+        "datasets/somebody/zipped/kaggle",
+    ],
+)
 def test_the_first_cell_finds_the_data_set_in_both_of_kaggles_mounts(
     mount: str, tmp_path: pathlib.Path
 ) -> None:
@@ -661,6 +668,17 @@ def test_the_packed_data_set_installs_without_a_network(
             check=False,
         )
 
+    # A notebook of one's own needs one line, and gets no other torch.
+    pip = ("-m", "pip", "install", "--dry-run", "--no-index", "--find-links", str(pack))
+    planned = subprocess.run(
+        (str(python), *pip, "distrinews"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout.partition("Would install")[2]
+    assert "pydantic-settings" in planned.replace("_", "-")
+    assert "torch" not in planned
     # Negative control: without the data set there is nothing to install from.
     without = install("")
     assert "attach the data set" in without.stderr

@@ -47,9 +47,14 @@ WORK = pathlib.Path(os.environ.get("DISTRINEWS_WORK", "/kaggle/working"))
 CHECKOUT = pathlib.Path(os.environ.get("DISTRINEWS_CHECKOUT", WORK / "distrinews"))
 INPUT = pathlib.Path(os.environ.get("DISTRINEWS_INPUT", "/kaggle/input"))
 
-# Data sets lie in input/datasets/OWNER/NAME since 2026, in input/NAME before.
-places = ("datasets/*/*/distrinews.bundle", "*/distrinews.bundle")
-bundles = [path for place in places for path in sorted(INPUT.glob(place))]
+# Data sets lie in input/datasets/OWNER/NAME since 2026, in input/NAME before. One that
+# was uploaded as a .zip may lie a folder deeper.
+places = ("datasets/*/*", "*", "datasets/*/*/*", "*/*")
+bundles = [
+    path
+    for place in places
+    for path in sorted(INPUT.glob(f"{place}/distrinews.bundle"))
+]
 if not CHECKOUT.exists():
     if not bundles and ADDRESS == "ADDRESS":
         raise RuntimeError(
