@@ -534,7 +534,7 @@ def test_the_first_cell_clones_the_repository_or_asks_for_its_address(
     [
         "datasets/somebody/distrinews-pack",
         "any-name",
-        "datasets/somebody/zipped/kaggle",
+        "datasets/me/zipped/kaggle",
     ],
 )
 def test_the_first_cell_finds_the_data_set_in_both_of_kaggles_mounts(
