@@ -430,11 +430,15 @@ def test_a_quiet_command_is_shown_only_where_it_fails(
     assert "why it failed\n" in capsys.readouterr().out
 
 
-def test_commands_see_the_data_sets_that_are_attached(commands: Any) -> None:
+def test_commands_see_the_data_sets_that_are_attached(
+    commands: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     code = (
         "import os; print([os.environ.get(name) for name in "
         "('PIP_FIND_LINKS', 'PIP_NO_INDEX', 'DISTRINEWS_DISTILBERT')])"
     )
+    for name in ("PIP_FIND_LINKS", "PIP_NO_INDEX", "DISTRINEWS_DISTILBERT"):
+        monkeypatch.delenv(name, raising=False)
     attached = dataclasses.replace(
         commands, pack=pathlib.Path("/in/pack"), weights=pathlib.Path("/in/weights")
     )
@@ -656,7 +660,8 @@ def test_the_packed_data_set_installs_without_a_network(
 
     def install(data_set: pathlib.Path | str) -> subprocess.CompletedProcess[str]:
         words = (python, "-c", INSTALL, KAGGLE, work, ROOT, data_set)
-        env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        hidden = ("PYTHONPATH", "PIP_")
+        env = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
         env |= {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0"}
         return subprocess.run(
             list(map(str, words)),
