@@ -8,6 +8,10 @@ told. Each has its control: the version that looks right and is not.
 from __future__ import annotations
 
 import copy
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +31,7 @@ from distrinews.errors import RankFailedError, ReplicasDifferError
 
 Test = Callable[..., None]
 Results = dict[str, Any]
+ROOT = Path(__file__).resolve().parents[1]
 LEARNING_RATE = 0.5
 
 
@@ -612,3 +617,39 @@ def test_every_ranks_own_average_of_the_model_is_the_same_bits(
     assert torch.equal(first["everywhere"], first["on rank 0"])
     # Negative control: an average that rank 0 alone updates.
     assert not torch.equal(first["on rank 0"], second["on rank 0"])
+
+
+# --- The script to copy -------------------------------------------------------------
+
+
+def run_plain_script(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    copied = folder / "plain_ddp.py"
+    copied.write_text(script, encoding="utf-8")
+    return subprocess.run(
+        [sys.executable, str(copied)],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@slow
+def test_the_plain_script_trains_two_equal_replicas_without_this_library(
+    tmp_path: Path,
+) -> None:
+    script = (ROOT / "chapters" / "plain_ddp.py").read_text("utf-8")
+    assert "distrinews" not in script
+    done = run_plain_script(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    losses = [float(loss) for loss in re.findall(r"loss (\S+) over 256", done.stdout)]
+    assert len(losses) == 3
+    assert losses[0] > 5 * losses[2]
+    assert "equal on both ranks: True" in done.stdout
+    # Negative control: trained past the wrapper, nothing is averaged.
+    done = run_plain_script(
+        script.replace("replica(rows)", "replica.module(rows)"), tmp_path
+    )
+    assert "equal on both ranks: False" in done.stdout
