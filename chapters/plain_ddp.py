@@ -1,4 +1,4 @@
-"""Plain PyTorch DDP on Windows, macOS and Linux: one file to copy, without this library.
+"""Plain PyTorch DDP on Windows, macOS and Linux: a file to copy, without this library.
 
 Run       python plain_ddp.py
 Expect    A falling loss, and the same weight on both ranks.
@@ -18,8 +18,8 @@ WORLD_SIZE = 2
 
 
 def train(rank: int, path: str) -> None:
-    # A file instead of a port: nothing can be in use, no firewall asks, and the official
-    # Windows wheels cannot open torchrun's store.
+    # A file instead of a port: no port can be in use, no firewall asks, and the
+    # official Windows wheels cannot open torchrun's store.
     store = torch_dist.FileStore(path, WORLD_SIZE)
     torch_dist.init_process_group(
         "gloo",
@@ -28,8 +28,8 @@ def train(rank: int, path: str) -> None:
         world_size=WORLD_SIZE,
         timeout=timedelta(seconds=60),
     )
-    generator = torch.Generator().manual_seed(0)  # equal data on both ranks
-    inputs = torch.randn(256, 4, generator=generator)
+    torch.manual_seed(0)  # equal data and weights on both ranks
+    inputs = torch.randn(256, 4)
     data = TensorDataset(inputs, inputs.sum(dim=1, keepdim=True))
     sampler = DistributedSampler(data, seed=0)  # each rank its half
     loader = DataLoader(data, batch_size=16, sampler=sampler)
@@ -46,9 +46,8 @@ def train(rank: int, path: str) -> None:
             total += torch.tensor([loss.item() * len(rows), len(rows)])
         torch_dist.all_reduce(total)  # every rank calls it
         if rank == 0:  # only printing stands behind the `if`
-            print(
-                f"epoch {epoch}: loss {total[0] / total[1]:.6f} over {total[1]:.0f} rows"
-            )
+            mean, num_rows = total[0] / total[1], int(total[1])
+            print(f"epoch {epoch}: loss {mean:.6f} over {num_rows} rows")
     weights = [torch.empty(1, 4) for _ in range(WORLD_SIZE)]
     torch_dist.all_gather(weights, replica.module.weight.detach())
     if rank == 0:
