@@ -13,6 +13,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +22,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as torch_dist
+from helpers.served import free_port
 from torch import nn
 from torch.distributed.nn import functional as differentiable
 from torch.nn import functional as F
@@ -653,3 +656,28 @@ def test_the_plain_script_trains_two_equal_replicas_without_this_library(
         script.replace("replica(rows)", "replica.module(rows)"), tmp_path
     )
     assert "equal on both ranks: False" in done.stdout
+
+
+# --- The store ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("agent_hosts", [False, True])
+def test_rank_0_hosts_the_store_unless_an_agent_does(
+    monkeypatch: pytest.MonkeyPatch, agent_hosts: bool
+) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", str(agent_hosts))
+
+    def meet(rank: int, timeout_s: float) -> Any:
+        timeout = timedelta(seconds=timeout_s)
+        return next(torch_dist.rendezvous("env://", rank, 2, timeout=timeout))[0]
+
+    if agent_hosts:  # here is no agent, and rank 0 does not take its place
+        with pytest.raises(torch_dist.DistError):
+            meet(0, 0.5)
+        return
+    with ThreadPoolExecutor(2) as pool:
+        host, guest = pool.map(meet, (0, 1), (20, 20))
+    host.set("address of rank 0", "127.0.0.1:4711")
+    assert guest.get("address of rank 0") == b"127.0.0.1:4711"
