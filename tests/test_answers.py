@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,7 +23,6 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as torch_dist
-from helpers.served import free_port
 from torch import nn
 from torch.distributed.nn import functional as differentiable
 from torch.nn import functional as F
@@ -666,7 +666,9 @@ def test_rank_0_hosts_the_store_unless_an_agent_does(
     monkeypatch: pytest.MonkeyPatch, agent_hosts: bool
 ) -> None:
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MASTER_PORT", str(probe.getsockname()[1]))
     monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", str(agent_hosts))
 
     def meet(rank: int, timeout_s: float) -> Any:
