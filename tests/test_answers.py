@@ -172,10 +172,24 @@ def unused_heads(ranks: dist.Ranks) -> Results:
             for name, part in parts.items()
         }
 
+    def train_in_turn() -> list[float]:
+        """Trunk and heads wrapped apart: in each step all ranks use one head."""
+        parts = Heads()
+        trunk, *heads = map(
+            DistributedDataParallel, (parts.trunk, parts.first, parts.second)
+        )
+        gradients = []
+        for head in heads:
+            parts.zero_grad()
+            head(trunk(rows * (1 + ranks.rank))).sum().backward()
+            gradients += [weight_gradient(trunk), weight_gradient(head)]
+        return gradients
+
     by_rank = ("first", "second")[ranks.rank]
     return {
         "flag": train(by_rank, find_unused_parameters=True),
         "times zero": train("times zero"),
+        "wrapped apart": train_in_turn(),
         "tuple": train("tuple"),
         "tuple, flag": train("tuple", find_unused_parameters=True),
         "bag, flag": train("bag", find_unused_parameters=True),
@@ -325,8 +339,8 @@ def averaged_models(ranks: dist.Ranks) -> Results:
         if ranks.is_main:
             on_rank_0.update_parameters(replica.module)
     return {
-        "everywhere": nn.utils.parameters_to_vector(everywhere.parameters()),
-        "on rank 0": nn.utils.parameters_to_vector(on_rank_0.parameters()),
+        "everywhere": nn.utils.parameters_to_vector(everywhere.parameters()).detach(),
+        "on rank 0": nn.utils.parameters_to_vector(on_rank_0.parameters()).detach(),
     }
 
 
@@ -475,6 +489,8 @@ def test_a_head_that_one_rank_uses_is_averaged_over_all_and_nobodys_stays_none(
     assert first["flag"] == {"trunk": 4.0, "first": 2.0, "second": 2.0, "nobodys": None}
     zeros = {"trunk": 4.0, "first": 4.0, "second": 0.0, "nobodys": 0.0}
     assert first["times zero"] == second["times zero"] == zeros
+    # Rows of 4 and 8: their mean, in each of the four gradients.
+    assert first["wrapped apart"] == second["wrapped apart"] == [6.0] * 4
 
 
 @slow
