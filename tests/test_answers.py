@@ -204,9 +204,7 @@ def not_a_number(ranks: dist.Ranks) -> Results:
     loss = replica(torch.tensor([[float("nan") if ranks.rank else 1.0]])).sum()
     try:  # before backward only one rank knows
         dist.vote_then_raise(
-            None
-            if loss.isfinite()
-            else FloatingPointError(f"rank {ranks.rank}: the loss is {loss.item()}")
+            None if loss.isfinite() else FloatingPointError(f"loss {loss.item()}")
         )
     except RankFailedError as error:
         results["vote"] = str(error)
@@ -540,7 +538,7 @@ def test_one_ranks_nan_is_in_every_gradient_and_no_check_of_replicas_sees_it(
         assert results["weight"] != results["weight"]
         assert results["replicas"] == "equal"
         assert "non-finite" in results["clipping"]  # on both at the same line
-        assert "rank 1: the loss is nan" in results["vote"]  # names the culprit
+        assert "rank 1 raised FloatingPointError: loss nan" in results["vote"]
 
 
 # --- Gathering, several backwards, stepping early -----------------------------------
