@@ -652,12 +652,13 @@ def run_plain_script(script: str, folder: Path) -> subprocess.CompletedProcess[s
         | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=180,
         check=False,
     )
 
 
-@slow
+@pytest.mark.slow
+@pytest.mark.timeout(400)  # it starts six processes that import torch
 def test_the_plain_script_trains_two_equal_replicas_without_this_library(
     tmp_path: Path,
 ) -> None:
