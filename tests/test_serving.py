@@ -241,6 +241,26 @@ def test_of_several_texts_the_wrong_one_is_named() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("odd", "pointers"),
+    [("a\0b", []), ("x" * 101, ["/texts/30"]), ("\ud800", ["/texts/30"])],
+    ids=["NUL", "too long", "half a character"],
+)
+def test_a_nul_among_thirty_texts_is_answered_and_a_text_that_is_too_long_is_named(
+    odd: str, pointers: list[str]
+) -> None:
+    body = json.dumps({"texts": ["a"] * 30 + [odd]})
+    headers = {"Content-Type": "application/json"}
+    answer = run(
+        make_app(max_characters=100),
+        lambda c: c.post("/predict/batch", content=body, headers=headers),
+    )
+    assert answer.status_code == (422 if pointers else 200)
+    got = answer.json()
+    assert [fault["pointer"] for fault in got.get("errors", [])] == pointers
+    assert len(got.get("results", [])) == (0 if pointers else 31)
+
+
 @pytest.mark.parametrize("num_texts", [32, 33])
 def test_the_limit_of_texts_lies_where_it_is_said(num_texts: int) -> None:
     body = {"texts": ["a"] * num_texts}

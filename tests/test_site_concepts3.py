@@ -135,3 +135,20 @@ def test_sharding_stages_send_and_hold_what_the_paper_counts() -> None:
         for line in numbers_concepts3.stage_traffic().splitlines()[2:]
     ]
     assert units == [2, 2, 3]
+
+
+def test_a_forgotten_no_sync_costs_three_more_meetings_in_a_step_of_four_pieces() -> (
+    None
+):
+    rows = [
+        line.strip("| ").split(" | ")
+        for line in numbers_concepts3.small_batches().splitlines()[2:]
+    ]
+    [meeting] = [row[2] for row in rows if row[0].strip() == "4"]
+    one_ms = float(meeting.split(" ms")[0])
+    ours = numbers_concepts3.forgotten_no_sync().splitlines()[2].strip("| ").split("|")
+    extra_ms = float(ours[1].replace(" ms", ""))
+    assert extra_ms == pytest.approx(3 * one_ms, abs=2)  # both are rounded
+    assert float(ours[2].replace(" min", "")) == pytest.approx(
+        3750 * extra_ms / 60_000, abs=0.1
+    )

@@ -44,8 +44,10 @@ class Done:
     """How a command ended, and everything that it printed."""
 
     code: int
-    # WHY not in repr: Jupyter shows what a cell's last line returns.
     text: str = field(repr=False)
+
+    def _ipython_display_(self) -> None:
+        """Show nothing: Jupyter would print what a cell's last line returns."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,16 @@ class Commands:
         work: Kaggle shows what is in it under Output.
         checkout: The repository.
         python: The interpreter that runs commands.
+        pack: The data set of `python -m distrinews kaggle pack`, or None: packages come
+            from the network.
+        weights: A folder with distilbert-base-uncased, or None: they are the Hub's.
     """
 
     work: pathlib.Path
     checkout: pathlib.Path
     python: str = field(default=sys.executable)
+    pack: pathlib.Path | None = None
+    weights: pathlib.Path | None = None
 
     def resume(self, run_name: str) -> tuple[str, ...]:
         """Say whether a run goes on: a cell may be run twice, a session may end.
@@ -93,6 +100,7 @@ class Commands:
         self,
         *words: object,
         check: bool = True,
+        quiet: bool = False,
         until: Callable[[], bool] | None = None,
     ) -> Done:
         """Run a command, show what it prints as it comes, and wait for its end.
@@ -100,6 +108,7 @@ class Commands:
         Args:
             *words: The command. "python" is this interpreter.
             check: Fail if the command does.
+            quiet: Show what it prints only if it fails and `check` is set.
             until: Break the command off as soon as this is true.
 
         Returns:
@@ -123,11 +132,13 @@ class Commands:
             stderr=subprocess.STDOUT,
         )
         try:
-            text = _follow(process, until)
+            text = _follow(process, until, quiet=quiet)
             code = process.wait()
         finally:
             _terminate(process)
         if check and code != 0:
+            if quiet:
+                print(text)
             raise RuntimeError(f"the command above failed with exit code {code}.")
         return Done(code, text)
 
@@ -147,6 +158,12 @@ class Commands:
 
     def _environment(self) -> dict[str, str]:
         """What commands see: this interpreter and this checkout before all others."""
+        chosen = {"PYTHONUNBUFFERED": "1"}
+        if self.pack is not None:
+            # pip builds a wheel, too, when the folder of the Space is made.
+            chosen |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.pack)}
+        if self.weights is not None:
+            chosen["DISTRINEWS_DISTILBERT"] = str(self.weights)
         paths = {
             "PATH": str(pathlib.Path(self.python).parent),
             "PYTHONPATH": str(self.checkout),
@@ -154,18 +171,18 @@ class Commands:
         for name, first in paths.items():
             existing = os.environ.get(name)
             paths[name] = os.pathsep.join([first, existing] if existing else [first])
-        return {**os.environ, **paths, "PYTHONUNBUFFERED": "1"}
+        return {**os.environ, **paths, **chosen}
 
 
 class _OutputPrinter:
     """Prints a command's output as it comes, of progress bars only some states."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, silent: bool = False) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._chunks: list[str] = []
         self._rest = ""
         self._last_bar_s = -PROGRESS_BAR_EVERY_S
-        self.silent = False
+        self.silent = silent
 
     @property
     def text(self) -> str:
@@ -194,13 +211,19 @@ class _OutputPrinter:
         return True
 
 
-def _follow(process: subprocess.Popen[bytes], until: Callable[[], bool] | None) -> str:
+def _follow(
+    process: subprocess.Popen[bytes],
+    until: Callable[[], bool] | None,
+    *,
+    quiet: bool,
+) -> str:
     """Print a command's output until it ends, or is to be broken off; return it."""
     if process.stdout is None:
         raise ValueError("the command was started without a pipe.")
     pipe = process.stdout.fileno()
     os.set_blocking(pipe, False)
-    printer = _OutputPrinter()
+    printer = _OutputPrinter(silent=quiet)
+    broken_off = False
     while True:
         ended = process.poll() is not None
         with contextlib.suppress(BlockingIOError):
@@ -209,10 +232,10 @@ def _follow(process: subprocess.Popen[bytes], until: Callable[[], bool] | None) 
         if ended:
             printer.feed(b"", last=True)
             return printer.text
-        if until is not None and not printer.silent and until():
+        if until is not None and not broken_off and until():
             # WHY silent from here on: what torchrun says of the signal that we send is
             # a page of traceback.
-            printer.silent = True
+            broken_off = printer.silent = True
             process.terminate()
         time.sleep(0.02)
 

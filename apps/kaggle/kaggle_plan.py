@@ -1,7 +1,7 @@
-"""Fit the notebook to the machine: two GPUs, one, or none.
+"""Fit the notebook to the machine: two GPUs, one, or none; the Hub, or no network.
 
-Promise: with fewer than two GPUs the notebook goes to its end, too, and says what its
-numbers do not mean.
+Promise: with fewer than two GPUs, or without a network, the notebook goes to its end,
+too, and says what its numbers do not mean.
 
 Not here: how long it takes (`site_docs/_tools/numbers_kaggle.py`).
 
@@ -10,15 +10,25 @@ Guide: howto/kaggle.
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-__all__ = ["FULL", "SMALL", "Plan", "choose"]
+__all__ = ["FULL", "OFFLINE", "SMALL", "Plan", "choose", "has_hub"]
+
+HUB = ("huggingface.co", 443)
+HUB_TIMEOUT_S = 5.0
 
 ROUNDS = 20  # of chapter 06: a file of fewer than five is not published
 FULL = (
     *("--preset", "distilbert", "--data", "ag_news"),
     *("--save-every-steps", "500"),
+)
+# Without the Hub: rows that are generated, and weights that come as a package.
+OFFLINE = (
+    *("--preset", "minilm", "--data", "newswire", "--train-rows", "32000"),
+    *("--save-every-steps", "100"),
 )
 # WHY four epochs of few rows: on a CPU they last some seconds, long enough to be broken
 # off in their middle.
@@ -59,6 +69,11 @@ class Plan:
         return _flag(self.pair, "--test-rows")
 
     @property
+    def rows(self) -> tuple[str, ...]:
+        """The flag that names what the run with two ranks was trained on."""
+        return _flag(self.pair, "--data")
+
+    @property
     def comparable(self) -> bool:
         """Whether one rank and two train the same thing."""
         return self.alone == self.pair
@@ -72,8 +87,40 @@ def _flag(flags: tuple[str, ...], name: str) -> tuple[str, ...]:
     return flags[index : index + 2]
 
 
+def has_hub() -> bool:
+    """Say whether models and rows of the Hub can be had.
+
+    Returns:
+        Whether it answers, or `HF_HUB_OFFLINE` says that its files are here already.
+    """
+    if os.environ.get("HF_HUB_OFFLINE"):
+        return True
+    try:
+        socket.create_connection(HUB, HUB_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def _settings(*, hub: bool, weights: bool, rows: str | None) -> tuple[str, ...]:
+    """The flags of a full run with what can be had: the Hub's, or yours, or ours."""
+    flags = list(FULL if hub or rows else OFFLINE)
+    if not hub:
+        preset = "distilbert" if weights else "minilm"
+        flags[flags.index("--preset") + 1] = preset
+    if rows:
+        flags[flags.index("--data") + 1] = rows
+    return tuple(flags)
+
+
 def choose(
-    gpus: Sequence[str], *, refused: Sequence[str] = (), wanted: str = "full"
+    gpus: Sequence[str],
+    *,
+    refused: Sequence[str] = (),
+    wanted: str = "full",
+    hub: bool = True,
+    weights: bool = False,
+    rows: str | None = None,
 ) -> Plan:
     """Fit the notebook to the machine.
 
@@ -81,6 +128,10 @@ def choose(
         gpus: What `Commands.gpus` returned: the names of the usable ones.
         refused: Why others are not usable, such as a P100.
         wanted: "full", or "small": quick on any machine.
+        hub: Whether the Hub can be had. Without it the rows are newswire's, and the
+            model minilm unless there are weights of DistilBERT.
+        weights: Whether a data set with DistilBERT's weights is attached.
+        rows: Rows of yours, as `--data` takes them; None: AG News.
 
     Returns:
         The plan. With two GPUs or more everything; with one, only the run with one
@@ -91,12 +142,18 @@ def choose(
     """
     if wanted not in ("full", "small"):
         raise ValueError(f"DISTRINEWS_NOTEBOOK is {wanted!r}: full or small.")
+    full = _settings(hub=hub, weights=weights, rows=rows)
+    few = list(SMALL)
+    few[few.index("--data") + 1] = rows or ("ag_news" if hub else "newswire")
     on_cpu = ("--device", "cpu", "--num-rounds", "2")
-    small = Plan("", SMALL, SMALL, (*SMALL, *on_cpu), "cpu_scaling.json")
+    small = Plan("", tuple(few), tuple(few), (*few, *on_cpu), "cpu_scaling.json")
     available = f"{len(gpus)} GPU(s): {', '.join(gpus)}." if gpus else "No GPU."
     if refused:
         none = "" if gpus else " that torch can compute on"
         available = f"{available[:-1]}{none}. Not usable: {'; '.join(refused)}."
+    if not hub:
+        (_, preset), (_, data) = (_flag(full, name) for name in ("--preset", "--data"))
+        available += f" No Hub: the rows are {data}, and {preset} is the full model."
     if wanted == "small":
         return replace(small, message=f"{available} Small settings, as asked for.")
     if not gpus:
@@ -109,12 +166,13 @@ def choose(
     if len(gpus) == 1:
         return replace(
             small,
-            alone=FULL,
+            alone=full,
             message=f"{available} One rank trains in full; two ranks need two GPUs, so "
             "they train with small settings on the CPU. For both: Settings, "
             "Accelerator, GPU T4 x2, and start again.",
         )
-    name = "t4_scaling.json" if all("T4" in gpu for gpu in gpus) else "gpu_scaling.json"
-    measure = (*FULL, "--device", "cuda", "--num-rounds", str(ROUNDS))
+    is_t4 = all("T4" in gpu for gpu in gpus) and full == FULL
+    name = "t4_scaling.json" if is_t4 else "gpu_scaling.json"
+    measure = (*full, "--device", "cuda", "--num-rounds", str(ROUNDS))
     message = f"{available} Full settings: one rank, then two."
-    return Plan(message, FULL, FULL, measure, name)
+    return Plan(message, full, full, measure, name)

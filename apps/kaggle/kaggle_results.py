@@ -2,7 +2,7 @@
 
 Promise: a picture shows numbers of one record; what was predicted is drawn as such.
 
-Not here: measuring (chapter 06).
+Not here: measuring (chapter 06), drawing (`kaggle_draw`).
 
 Guide: howto/kaggle.
 """
@@ -12,13 +12,12 @@ from __future__ import annotations
 import json
 import pathlib
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable
 
-from kaggle_commands import Commands
+from kaggle_commands import Commands, Done
 from kaggle_plan import Plan
 
-__all__ = ["compare", "draw_speed_up", "pack"]
+__all__ = ["compare", "draw_speed_up", "pack", "verdict"]
 
 
 def compare(commands: Commands, *, lines: int = 8) -> str:
@@ -58,49 +57,33 @@ def draw_speed_up(commands: Commands, plan: Plan) -> pathlib.Path:
 
     Returns:
         The picture, a PNG; an SVG lies beside it.
+
+    Raises:
+        RuntimeError: The program that draws failed.
     """
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    record = json.loads((commands.work / plan.record).read_text(encoding="utf-8"))
-    variants = {"strong": "same rows a step", "weak": "same rows a rank"}
-    figure, axes = pyplot.subplots(figsize=(7.2, 3.6), layout="constrained")
-    measured = [record["figures"][variant]["speedup"] for variant in variants]
-    bars = axes.bar(
-        list(variants.values()), measured, 0.5, color="#0072B2", label="measured"
-    )
-    axes.bar_label(bars, fmt="%.2fx", padding=3)
-    num_ranks = record["environment"]["num_ranks"]
-    axes.axhline(num_ranks, color="#999999", ls="--", label=f"{num_ranks}x: the ideal")
-    axes.axhline(1, color="#999999", label="1x: one process")
+    words: list[object] = [pathlib.Path(__file__).with_name("kaggle_draw.py")]
+    words.append(commands.work / plan.record)
     if plan.record == "t4_scaling.json":
-        for index, (low, high) in enumerate(_predicted(commands)):
-            label = "predicted" if index == 0 else None
-            axes.plot(
-                [index + 0.32] * 2, [low, high], "_-", color="#D55E00", label=label
-            )
-    axes.set_ylabel("times one process")
-    axes.set_ylim(0, 1.2 * max(num_ranks, *measured))
-    hardware = record["environment"]
-    names = " + ".join(hardware["gpus"]) if hardware["device"] == "cuda" else "CPU"
-    axes.set_title(f"{record['settings']['preset']} on {names}", fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
-    for kind in ("svg", "png"):
-        figure.savefig(commands.work / f"speed_up.{kind}", dpi=150)
-    pyplot.close(figure)
+        results = commands.checkout / "site_docs" / "benchmarks" / "results"
+        words.append(results / "prediction.json")
+    commands.run("python", *words)
     return commands.work / "speed_up.png"
 
 
-def _predicted(commands: Commands) -> list[Sequence[float]]:
-    """The committed prediction: [lowest, highest] speed-up of both variants."""
-    results = commands.checkout / "site_docs" / "benchmarks" / "results"
-    path = results / "prediction.json"
-    record: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    prediction = record["figures"]["t4"]["distilbert"]
-    return [prediction[variant]["speedup"] for variant in ("two", "two_weak")]
+def verdict(done: Done) -> str:
+    """Say whether a measurement could stand on the site.
+
+    Args:
+        done: How `benchmark check` ended.
+
+    Returns:
+        One sentence. That a small plan's file is refused is no error.
+    """
+    if done.code == 0:
+        return "This file could stand on the site: send it."
+    said = [line for line in done.text.splitlines() if line.startswith("Error: ")]
+    reason = said[0].removeprefix("Error: ") if said else done.text.strip()
+    return f"This file could not stand on the site. {reason}"
 
 
 def pack(commands: Commands, names: Iterable[str]) -> pathlib.Path:

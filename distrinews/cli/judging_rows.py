@@ -11,6 +11,8 @@ Guide: reference/command-line.
 from __future__ import annotations
 
 import argparse
+import hashlib
+from pathlib import Path
 from typing import Any
 
 from distrinews.data import sources
@@ -19,6 +21,7 @@ from distrinews.data.labels import LABEL_NAMES
 from distrinews.errors import SettingsError
 from distrinews.inference.bundle import Bundle
 from distrinews.system import files
+from distrinews.training import resume
 
 __all__ = ["follow_run", "open_source"]
 
@@ -32,7 +35,8 @@ def follow_run(args: argparse.Namespace, model: Bundle) -> None:
         model: An export; its run is the folder around it.
 
     Raises:
-        SettingsError: No data are named, and the model's run is not here to say which.
+        SettingsError: No data are named, and the model's run is not here to say which,
+            or its file has changed.
     """
     run = _run_settings(model)
     # WHY the run's seed also with other data: the data may be the same file, and the
@@ -44,6 +48,7 @@ def follow_run(args: argparse.Namespace, model: Bundle) -> None:
             if getattr(args, name) is None:
                 setattr(args, name, run.get(name))
         args.data = run["data"]
+        _check_same_file(model.folder.parent, Path(args.data))
     elif args.data is None:
         named = model.facts.get("data_name")
         is_news = model.labels == LABEL_NAMES
@@ -81,11 +86,32 @@ def open_source(args: argparse.Namespace) -> sources.Source:
 
 def _run_settings(model: Bundle) -> dict[str, Any]:
     """The settings of the run, if the export lies in its folder."""
-    path = model.folder.parent / "settings.json"
-    if model.folder.name != "export" or not path.is_file():
+    if model.folder.name != "export":
         return {}
+    return _saved(model.folder.parent / "settings.json")
+
+
+def _saved(path: Path) -> dict[str, Any]:
+    """What a file of a run holds; nothing, if it is not there."""
     try:
         saved = files.read_json(path)
     except (OSError, ValueError):
         return {}
     return saved if isinstance(saved, dict) else {}
+
+
+def _check_same_file(run_folder: Path, path: Path) -> None:
+    """Raise SettingsError where a run's file is not the one it was trained on."""
+    expected = _saved(run_folder / resume.DATA_FILE).get("sha256")
+    if expected is None or not path.is_file():
+        return
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() == expected:
+            return
+    raise SettingsError(
+        f"{path} has changed since {run_folder} was trained on it.",
+        why="its test rows are chosen by their texts: other ones, which may have been "
+        "trained on, would be among them.",
+        fix="bring back the old file, or --data with rows that were not trained on.",
+        page="predict",
+    )

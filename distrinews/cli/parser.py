@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", required=True)
     for add_command in (
-        *(_add_predict, _add_evaluate, _add_export, _add_space),
+        *(_add_predict, _add_evaluate, _add_export, _add_space, _add_kaggle),
         *(_add_doctor, _add_lab, _add_exercise, _add_interview),
         *(_add_benchmark, _add_docs),
     ):
@@ -163,6 +163,24 @@ def _add_space(commands: Any) -> None:
     build.add_argument("--out", required=True, type=pathlib.Path, help="a new folder")
     build.add_argument(
         "--hardware", required=True, choices=("cpu", "zerogpu"), help="of the Space"
+    )
+
+
+def _add_kaggle(commands: Any) -> None:
+    kaggle = commands.add_parser("kaggle", help="train on Kaggle's GPUs")
+    pack = kaggle.add_subparsers(dest="what", required=True).add_parser(
+        "pack", help="make the data set that its notebook installs from, without a net"
+    )
+    pack.set_defaults(
+        handler=lambda args: checkout.load("apps/kaggle/kaggle_wheelhouse.py").make(
+            args
+        )
+    )
+    pack.add_argument(
+        "--out",
+        type=pathlib.Path,
+        default=pathlib.Path("dist/kaggle"),
+        help="a new folder [default: dist/kaggle]",
     )
 
 

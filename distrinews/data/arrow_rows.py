@@ -13,7 +13,9 @@ Guide: reference/data.
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -29,13 +31,23 @@ from distrinews.data.columns import (
     choose,
     refuse,
 )
-from distrinews.data.csv_rows import checked_text, reject, reject_label, short_repr
+from distrinews.data.csv_rows import (
+    check_kind,
+    checked_text,
+    control_cause,
+    reject,
+    reject_label,
+    short_repr,
+    translate_read_errors,
+)
 from distrinews.data.labels import label_name
 from distrinews.errors import DataError
 
 __all__ = ["read_parquet", "read_saved", "saved_files"]
 
 Records = Iterator[tuple[object, ...]]  # texts, then the label
+
+log = logging.getLogger(__name__)
 
 
 def read_parquet(
@@ -52,18 +64,22 @@ def read_parquet(
         The rows, read one by one, as they stand in the files.
 
     Raises:
-        DataError: Damaged, no text or label among the columns; while rows are taken:
-            a row without text or label. On this rank only.
+        DataError: Damaged, another kind of file, no text or label among the columns;
+            while rows are taken: a row without text or label. On this rank only.
 
     Note:
         Cost: about 2 microseconds a row and one batch of 1,000 rows of memory.
     """
-    name = str(paths[0].parent)
+    for path in paths:
+        with translate_read_errors(path), path.open("rb") as file:
+            head = file.read(24)
+        if not head.startswith(b"PAR1"):
+            check_kind(head, path, expected="parquet")
     try:
         schema = parquet.read_schema(paths[0])
     except (OSError, pyarrow.ArrowException) as error:
-        _cannot_read(f"the parquet files of split {split!r} in {name}", error)
-    return _opened(paths, schema, _parquet_records, name, split, wanted)
+        _cannot_read(str(paths[0]), error)
+    return _opened(paths, schema, _parquet_records, split, wanted)
 
 
 def saved_files(folder: Path) -> list[Path]:
@@ -99,61 +115,76 @@ def read_saved(paths: list[Path], *, split: str, wanted: ColumnsWanted) -> FileR
     Raises:
         DataError: As `read_parquet`.
     """
-    name = str(paths[0].parent)
     try:
         with pyarrow.memory_map(str(paths[0])) as file:
             schema = pyarrow.ipc.open_stream(file).schema
     except (OSError, pyarrow.ArrowException) as error:
-        _cannot_read(f"{name}, a data set saved by datasets", error)
-    return _opened(paths, schema, _saved_records, name, split, wanted)
+        _cannot_read(f"{paths[0]}, a data set saved by datasets", error)
+    return _opened(paths, schema, _saved_records, split, wanted)
 
 
 def _opened(
     paths: list[Path],
     schema: pyarrow.Schema,
-    read: Callable[[list[Path], Columns, str], Records],
-    name: str,
+    read: Callable[[list[Path], Columns], Records],
     split: str,
     wanted: ColumnsWanted | None,
 ) -> FileRows:
     """Choose the columns, and prepare to read."""
+    name = str(paths[0] if len(paths) == 1 else paths[0].parent)
     wanted = wanted or ColumnsWanted()
     columns = choose(schema.names, wanted)
     if columns is None:
         refuse(schema.names, wanted, what=f"no text and label are recognised in {name}")
     class_names = _class_names(schema, columns.label)
-    records = read(paths, columns, f"the parquet files of split {split!r} in {name}")
+    records = read(paths, columns)
     form = f"{len(paths)} Arrow or parquet file(s); {columns.description}"
-    rows = _rows(records, class_names, f"of {split!r} in {name}")
+    # WHY without the split where there is one file: it may serve both.
+    where = f"of {name}" if len(paths) == 1 else f"of {split!r} in {name}"
+    rows = _rows(records, class_names, where)
     return FileRows(rows, class_names, form)
 
 
-def _parquet_records(paths: list[Path], columns: Columns, name: str) -> Records:
+def _parquet_records(paths: list[Path], columns: Columns) -> Records:
     """The texts and the label of each record, unchecked."""
     # WHY pyarrow and not `datasets`, which reads with it: `datasets` first copies all
     # rows to HF_HOME, takes 1 s to import, and its streaming mode left threads behind
     # that aborted the program at its end (datasets issue #7566).
     keys = [*columns.texts, columns.label]
-    try:
-        for path in paths:
+    for path in paths:
+        try:
             # WHY: both defaults read whole columns of a row group, often of all rows.
             with parquet.ParquetFile(path, buffer_size=2**18, pre_buffer=False) as file:
+                _check_columns(file.schema_arrow, keys, path)
                 for batch in file.iter_batches(1000, columns=keys, use_threads=False):
                     yield from _batch_records(batch, keys)
-    except (OSError, KeyError, pyarrow.ArrowException) as error:
-        _cannot_read(name, error)
+        except (OSError, pyarrow.ArrowException) as error:
+            _cannot_read(str(path), error)
 
 
-def _saved_records(paths: list[Path], columns: Columns, name: str) -> Records:
+def _saved_records(paths: list[Path], columns: Columns) -> Records:
     """The same from Arrow's stream format, which `datasets` maps into memory."""
     keys = [*columns.texts, columns.label]
-    try:
-        for path in paths:
+    for path in paths:
+        try:
             with pyarrow.memory_map(str(path)) as file:
-                for batch in pyarrow.ipc.open_stream(file):
+                stream = pyarrow.ipc.open_stream(file)
+                _check_columns(stream.schema, keys, path)
+                for batch in stream:
                     yield from _batch_records(batch, keys)
-    except (OSError, KeyError, pyarrow.ArrowException) as error:
-        _cannot_read(name, error)
+        except (OSError, pyarrow.ArrowException) as error:
+            _cannot_read(str(path), error)
+
+
+def _check_columns(schema: pyarrow.Schema, keys: list[str], path: Path) -> None:
+    """Refuse a file without the columns that the first one of its split has."""
+    if missing := [key for key in keys if key not in schema.names]:
+        reject(
+            f"{path} has no column {', '.join(map(repr, missing))}; its columns are "
+            f"{', '.join(map(repr, schema.names[:20]))}.",
+            why="the first file of the split has it, and all are read alike.",
+            fix="write the files of a split with the same columns.",
+        )
 
 
 def _batch_records(batch: pyarrow.RecordBatch, keys: list[str]) -> Records:
@@ -165,6 +196,8 @@ def _batch_records(batch: pyarrow.RecordBatch, keys: list[str]) -> Records:
 def _rows(
     records: Records, class_names: tuple[str, ...] | None, where: str
 ) -> Iterator[FileRow]:
+    first: tuple[str, str, str, str] | None = None
+    num_spoilt = 0
     for number, (*texts, value) in enumerate(records, start=1):
         location = f"row {number} {where}"
         for text in texts:
@@ -180,7 +213,24 @@ def _rows(
         if label is None:
             reject_label(location, value)
         text = checked_text(" ".join(map(str, texts)), location=location)
+        if cause := control_cause(text) or control_cause(label):
+            first = first or (location, *cause)
+            num_spoilt += 1
         yield FileRow(text, label, location)
+    # WHY no error, as in a file of text: no command converts parquet back, and the rest
+    # of the text can be read.
+    if first is not None:
+        _warn_once(
+            f"{first[0]} holds the control character {first[1]}, and so do "
+            f"{num_spoilt} row(s) in all: {first[2]}, and its quotes and dashes were "
+            "lost."
+        )
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    """Log a warning the first time only: rows are read several times."""
+    log.warning(message)
 
 
 def _named(value: object, class_names: tuple[str, ...], location: str) -> str:
@@ -190,8 +240,10 @@ def _named(value: object, class_names: tuple[str, ...], location: str) -> str:
         reject(
             f"{location} has label {short_repr(value)}, expected 0 to "
             f"{len(class_names) - 1}.",
-            why="the file names its classes, and this is none of them.",
-            fix=f"use the numbers of {', '.join(class_names)[:200]}.",
+            why="the file names its classes, and this is none of them; -1 and None "
+            "mark rows without a label.",
+            fix="delete the row, or use the numbers of "
+            f"{', '.join(class_names)[:200]}.",
         )
     return class_names[value]
 

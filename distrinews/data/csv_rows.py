@@ -27,7 +27,7 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import IO, NoReturn, cast
+from typing import IO, TYPE_CHECKING, NoReturn, cast
 
 from distrinews.data.cleaning import repair
 from distrinews.data.columns import (
@@ -41,10 +41,16 @@ from distrinews.data.columns import (
 from distrinews.data.labels import LABEL_NAMES, label_name
 from distrinews.errors import DataError
 
+if TYPE_CHECKING:
+    from _csv import Reader
+
 __all__ = [
+    "ARRAY_FIX",
     "MAX_TEXT_LENGTH",
     "checked_text",
     "check_controls",
+    "check_kind",
+    "control_cause",
     "lines",
     "open_bytes",
     "read_csv",
@@ -64,6 +70,25 @@ _MAX_LINE_BYTES = 1_000_000
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
 # Lines that are read to recognise the form.
 HEAD_LINES = 50
+
+_SAVE_AS_CSV = 'save the sheet as "CSV UTF-8"'
+# What a file is in truth, by its first bytes, and the cure.
+_KINDS = (
+    (b"\x1f\x8b", "gzip", "gunzip it; or end its name in .gz if it holds CSV or JSON"),
+    (b"PK\x03\x04", "a zip file or an Excel workbook", f"unzip it; or {_SAVE_AS_CSV}"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook", _SAVE_AS_CSV),
+    (b"PAR1", "parquet", "end its name in .parquet"),
+    (b"ARROW1\0\0", "an Arrow or Feather file", "save the table as parquet"),
+    (b"\x80\x04\x95", "a pickle", "save the table as parquet"),
+    (b"\x80\x05\x95", "a pickle", "save the table as parquet"),
+    (b"BZh91AY&SY", "packed with bzip2", "bunzip2 it"),
+    (b"\xfd7zXZ", "packed with xz", "unxz it"),
+    (b"\x28\xb5\x2f\xfd", "packed with zstd", "unzstd it"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the data", "git lfs pull"),
+    (b"<!doctype html", "a web page", "download the file itself (its raw form)"),
+    (b"<!DOCTYPE html", "a web page", "download the file itself (its raw form)"),
+)
+ARRAY_FIX = "one object per line: jq -c '.[]' old.json > new.jsonl"
 
 _NEWS_CLASSES = {str(k + 1): name for k, name in enumerate(LABEL_NAMES)}
 _NEWS_HEADERS = {"class index", "class_index", "class", "label"}
@@ -96,7 +121,8 @@ def read_csv(path: Path, *, wanted: ColumnsWanted | None = None) -> FileRows:
         path: A UTF-8 file, packed with gzip if its name ends in `.gz`. Fields are
             separated by commas, semicolons, tabs or pipes, or as its first line
             `sep=...` says. It has a header that names text and label, or AG News' own
-            form: class (1 to 4), title, description. Empty lines are skipped.
+            form: class (1 to 4), title, description. Empty lines and lines of empty
+            fields are skipped; empty fields behind the last column are dropped.
         wanted: Which columns to read; None: find them.
 
     Returns:
@@ -120,22 +146,19 @@ def read_csv(path: Path, *, wanted: ColumnsWanted | None = None) -> FileRows:
 
 def _rows(path: Path, form: _Form) -> Iterator[FileRow]:
     places, label_place = form.columns.text_places, form.columns.label_place
-    is_header = form.has_header
+    header: list[str] | None = None
     with translate_read_errors(path), open_bytes(path) as file:
         for line, fields in _records(lines(file, path), path, form):
-            if not fields:
-                continue
-            if is_header:
-                is_header = False
+            if form.has_header and header is None:
+                header = fields
                 continue
             location = f"line {line} of {path}"
-            if len(fields) != form.num_columns:
+            if fields == header:
                 reject(
-                    f"{location} has {len(fields)} column(s), expected "
-                    f"{form.num_columns}.",
-                    why="its text and its label could not be told apart.",
-                    fix=f"write {_expected(form)}; quote a text that holds "
-                    f'{form.separator!r}: "a{form.separator} b".',
+                    f"{location} repeats the header.",
+                    why="its words would pass for a text and a class: two files were "
+                    "put together with their headers.",
+                    fix="delete the line.",
                 )
             label = label_name(fields[label_place])
             if form.is_news:
@@ -143,6 +166,7 @@ def _rows(path: Path, form: _Form) -> Iterator[FileRow]:
             if label is None:
                 _reject_label(location, fields[label_place], form)
             text = " ".join([fields[place] for place in places])
+            check_controls(label, location)
             check_controls(text, location)
             yield FileRow(checked_text(text, location=location), label, location)
 
@@ -156,10 +180,11 @@ def _expected(form: _Form) -> str:
 def _reject_label(location: str, value: str, form: _Form) -> NoReturn:
     if not form.is_news:
         reject_label(location, value)
+    hub = "the Hub counts from 0: add 1 to each class; " if value == "0" else ""
     reject(
         f"{location} has class {short_repr(value)}, expected 1 to 4.",
         why="the rows before it are in AG News' form, whose classes are these four.",
-        fix=f"use {_CLASSES}; for classes of your own say where they stand: "
+        fix=f"{hub}use {_CLASSES}; for classes of your own say where they stand: "
         "--label-column 1 --text-columns 2,3 (names, if the file has a header).",
     )
 
@@ -192,19 +217,22 @@ def _recognise(head: list[str], path: Path, wanted: ColumnsWanted) -> _Form:
         num_skipped, separators, head = 1, [sep[1]], head[1:]
     if not any(line.strip() for line in head):
         return _Form()  # no rows; whoever counts them says so
-    if re.match(r'\s*[\[{]\s*["{]', head[0]):
+    if re.match(r'\s*[\[{]\s*["{]', "".join(head[:2])):
         reject(
             f"{path} holds JSON, its name says CSV.",
             why="its rows would be cut at their commas.",
             fix="end its name in .jsonl (one object per line).",
         )
-    first_records = {}
+    first_records: dict[str, list[str]] = {}
+    forms: dict[float, _Form] = {}
     for separator in separators:
         records = _head_records(head, separator)
         form = _form(records, separator, wanted)
         if form is not None:
-            return replace(form, num_skipped=num_skipped)
+            forms.setdefault(_share_of_labels(records, form), form)
         first_records[separator] = records[0] if records else []
+    if forms:
+        return replace(forms[min(forms)], num_skipped=num_skipped)
     if not first_records[separators[0]]:
         return _Form(separators[0], num_skipped=num_skipped)  # reading says why
     header = max(first_records.values(), key=len)
@@ -217,11 +245,12 @@ def _recognise(head: list[str], path: Path, wanted: ColumnsWanted) -> _Form:
 
 
 def _head_records(head: list[str], separator: str) -> list[list[str]]:
-    """The records of the first lines, up to one that is none."""
+    """The records of the first lines that hold something, up to one that is none."""
     records: list[list[str]] = []
-    reader = csv.reader(head, delimiter=separator, strict=True, skipinitialspace=True)
     with contextlib.suppress(csv.Error):
-        records.extend(record for record in reader if record)
+        for record in _reader(head, separator):
+            if any(map(str.strip, record)):
+                records.append(record)
     return records
 
 
@@ -259,6 +288,15 @@ def _form_without_header(
     names = tuple(f"column {k + 1}" for k in texts)
     columns = Columns(names, f"column {label + 1}", tuple(texts), label)
     return _Form(separator, columns, num_columns, is_news=False)
+
+
+def _share_of_labels(records: list[list[str]], form: _Form) -> float:
+    """How many different labels stand in the first records, per record."""
+    # WHY: without a header, `ham<tab>yes, now` can be cut at its comma, too. Then each
+    # record has a label of its own.
+    place = form.columns.label_place
+    labels = [record[place] for record in records if len(record) > place]
+    return len(set(labels)) / len(labels)
 
 
 @contextlib.contextmanager
@@ -366,7 +404,7 @@ def open_bytes(path: Path) -> IO[bytes]:
         Its bytes.
     """
     # WHY bytes: a text file's decoder does not say on which line it failed.
-    if path.suffix == ".gz":
+    if path.suffix.lower() == ".gz":
         return cast("IO[bytes]", gzip.open(path, "rb"))
     return open(path, "rb")
 
@@ -382,85 +420,245 @@ def lines(file: IO[bytes], path: Path) -> Iterator[str]:
         Each line with its end.
 
     Raises:
-        DataError: Not UTF-8, packed, binary, or a line of a million bytes.
+        DataError: Not UTF-8, another kind of file, or a line of a million bytes.
     """
     number = 0
     while raw := file.readline(_MAX_LINE_BYTES):
         number += 1
         location = f"line {number} of {path}"
-        if number == 1 and raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-            _reject_encoding(f"{path} is UTF-16, expected UTF-8.")
-        if number == 1 and raw.startswith((b"\x1f\x8b", b"PK\x03\x04", b"PAR1")):
-            reject(
-                f"{path} is a packed or binary file, expected CSV.",
-                why="its bytes are no text.",
-                fix="unpack it; or end its name in .gz if gzip packed it.",
-            )
+        if number == 1:
+            if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+                _reject_encoding(f"{path} is UTF-16, expected UTF-8.", "UTF-16", path)
+            check_kind(raw, path, expected="text")
         if b"\0" in raw:
-            _reject_encoding(
-                f"{location} holds a NUL byte; is the file UTF-16 or binary?"
-            )
+            _reject_nul(raw, location, path)
         if len(raw) == _MAX_LINE_BYTES:
-            _reject_length(location, f"more than {_MAX_LINE_BYTES:,} bytes")
+            _reject_long_line(raw, location)
         try:
-            # WHY -sig on line 1: spreadsheets put an invisible mark in front of UTF-8.
-            yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            # WHY: spreadsheets put an invisible mark in front of UTF-8. In a file made
+            # of several, a mark in the middle would make a class of its own.
+            yield raw.decode().removeprefix("\ufeff")
         except UnicodeDecodeError as error:
+            near = raw[max(0, error.start - 12) : error.start + 16]
             _reject_encoding(
-                f"{location} is not UTF-8 (byte 0x{raw[error.start]:02x})."
+                f"{location} is not UTF-8 (byte 0x{raw[error.start]:02x}; as CP1252 it "
+                f"reads {near.decode('cp1252', 'replace').strip()!r}).",
+                "CP1252",
+                path,
             )
 
 
 def _records(
     all_lines: Iterable[str], path: Path, form: _Form
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield each record with the line it begins on."""
-    record_lines = islice(all_lines, form.num_skipped, None)
-    # WHY strict: the lax reader takes a quote that is never closed, or an inner quote
-    # that is not doubled, and returns a plausible row with the wrong text.
-    # WHY skip blanks: people write `"1", "Talks, then war"`, and with the blank before
-    # it a quote would be an ordinary character.
-    reader = csv.reader(
-        record_lines, delimiter=form.separator, strict=True, skipinitialspace=True
-    )
+    """Each record that holds something, with the line it begins on."""
+    record_lines: list[str] = []
+
+    def remembered() -> Iterator[str]:
+        for line in islice(all_lines, form.num_skipped, None):
+            record_lines.append(line)
+            yield line
+
+    reader = _reader(remembered(), form.separator)
     while True:
+        record_lines.clear()
         line = form.num_skipped + reader.line_num + 1
         try:
             fields = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            location = f"the record from line {line} of {path}"
             last_line = form.num_skipped + reader.line_num
-            if "field limit" in str(error):  # 131,072 characters, csv's own limit
-                _reject_length(location, str(error))
+            location = f"the record from line {line} of {path} to line {last_line}"
+            _reject_record(location, str(error), record_lines, form)
+        if not any(map(str.strip, fields)):
+            continue  # also `;;;`, which spreadsheets write for rows of empty cells
+        if not any(map(str.strip, fields[form.num_columns :])):
+            del fields[form.num_columns :]  # likewise for empty columns
+        if len(fields) != form.num_columns:
+            why, fix = _quote_fault(record_lines, form) or (
+                "its text and its label could not be told apart.",
+                f"write {_expected(form)}; quote a text that holds "
+                f'{form.separator!r}: "a{form.separator} b".',
+            )
             reject(
-                f"{location} to line {last_line} is not CSV: {error}.",
-                why="a quote that is never closed swallows the rows after it.",
-                fix='close each quote, and double a quote inside a text: "say ""hi""".',
+                f"line {line} of {path} has {len(fields)} column(s), expected "
+                f"{form.num_columns}.",
+                why=why,
+                fix=fix,
             )
         yield line, fields
 
 
-def _reject_encoding(what: str) -> NoReturn:
+def _reject_record(
+    location: str, problem: str, record_lines: list[str], form: _Form
+) -> NoReturn:
+    if "field limit" in problem:  # 131,072 characters, csv's own limit
+        _reject_length(location, problem)
+    if "new-line character" in problem:
+        _reject_carriage_return(location, is_old_mac="\n" not in record_lines[-1])
+    why, fix = _quote_fault(record_lines, form) or (
+        "a quote that is never closed swallows the rows after it.",
+        'close each quote, and double a quote inside a text: "say ""hi""".',
+    )
+    reject(f"{location} is not CSV: {problem}.", why=why, fix=fix)
+
+
+def _reader(record_lines: Iterable[str], separator: str) -> Reader:
+    # WHY strict: the lax reader takes a quote that is never closed, or an inner quote
+    # that is not doubled, and returns a plausible row with the wrong text.
+    # WHY skip blanks: people write `"1", "Talks, then war"`, and with the blank before
+    # it a quote would be an ordinary character.
+    return csv.reader(
+        record_lines, delimiter=separator, strict=True, skipinitialspace=True
+    )
+
+
+def _quote_fault(record_lines: list[str], form: _Form) -> tuple[str, str] | None:
+    """Why a record cannot be cut, and the cure, if the cure works on this record."""
+    separator = form.separator.replace("\t", r"\t")
+    faults = (
+        (
+            r'\\"',
+            '""',
+            "a backslash stands before its inner quotes; CSV doubles them.",
+            r"""sed 's/\\"/""/g' old.csv > new.csv""",
+        ),
+        (
+            rf'" +(?=[{re.escape(form.separator)}\r\n]|$)',
+            '"',
+            "a blank stands between a closing quote and what follows.",
+            rf"""sed -E 's/" +([{separator}]|$)/"\1/g' old.csv > new.csv""",
+        ),
+    )
+    for pattern, mended, why, fix in faults:
+        lines_mended = [re.sub(pattern, mended, line) for line in record_lines]
+        if lines_mended == record_lines:
+            continue
+        with contextlib.suppress(csv.Error):
+            records = list(_reader(lines_mended, form.separator))
+            if all(len(record) == form.num_columns for record in records):
+                return why, fix
+    num_tabs = form.num_columns - 1
+    if form.separator == "\t" and all(n.count("\t") == num_tabs for n in record_lines):
+        return (
+            "tab-separated files often have quotes as part of a text; here they are "
+            "read as CSV's.",
+            r"""sed 's/"/""/g; s/\t/"\t"/g; s/^/"/; s/$/"/' old.tsv > new.tsv""",
+        )
+    return None
+
+
+def check_kind(head: bytes, path: Path, *, expected: str) -> None:
+    """Refuse a file that is of another kind than its name says.
+
+    Args:
+        head: Its first bytes, 24 or more.
+        path: The file.
+        expected: What its name says, for the message.
+
+    Raises:
+        DataError: It is of a kind that is known by its first bytes.
+
+    Examples:
+        >>> check_kind(b"label,text", Path("a.csv"), expected="text")
+    """
+    for start, kind, fix in _KINDS:
+        if head.startswith(start):
+            reject(
+                f"{path} is {kind}, expected {expected}.",
+                why="its rows cannot be read in this form.",
+                fix=f"{fix}.",
+            )
+
+
+def _reject_encoding(what: str, encoding: str, path: Path) -> NoReturn:
+    # WHY not LATIN1: it has the same letters as CP1252, but reads the bytes 0x80 to
+    # 0x9f, Windows' quotes and dashes, as control characters.
+    doubt = " If that reads wrong, put the right encoding after -f."
+    ending = Path(path.name.lower().removesuffix(".gz")).suffix
     reject(
         what,
         why="its characters would be read as other characters.",
-        # WHY not LATIN1: it has the same letters, but reads the bytes 0x80 to 0x9f,
-        # Windows' quotes and dashes, as control characters.
-        fix='save it as "CSV UTF-8", or: iconv -f CP1252 -t UTF-8 old.csv > new.csv '
-        "(-f UTF-16 for a UTF-16 file).",
+        fix=f'save it as UTF-8 (Excel: "CSV UTF-8"), or: iconv -f {encoding} -t UTF-8 '
+        f"old{ending} > new{ending}.{doubt if encoding == 'CP1252' else ''}",
     )
+
+
+def _reject_nul(raw: bytes, location: str, path: Path) -> NoReturn:
+    """Raise for UTF-16 without a mark (every other byte is 0), or for damage."""
+    if raw.count(0) * 3 > len(raw):
+        encoding = "UTF-16BE" if raw[0] == 0 else "UTF-16LE"
+        what = f"{location} holds NUL bytes; it is {encoding}."
+        _reject_encoding(what, encoding, path)
+    reject(
+        f"{location} holds a NUL byte.",
+        why="no text has one: the file is binary, or was damaged.",
+        fix="write it again; or leave them out: tr -d '\\000' < old.csv > new.csv.",
+    )
+
+
+def _reject_long_line(raw: bytes, location: str) -> NoReturn:
+    """Raise for a line of a million bytes: a whole file without line ends?"""
+    if raw.lstrip().startswith(b"["):
+        reject(
+            f"{location} is a JSON array of more than {_MAX_LINE_BYTES:,} bytes.",
+            why="each line must be one object, so that rows can be read one by one.",
+            fix=f"{ARRAY_FIX}.",
+        )
+    if raw.count(b"\r") > 1:
+        _reject_carriage_return(location, is_old_mac=True)
+    _reject_length(location, f"more than {_MAX_LINE_BYTES:,} bytes")
+
+
+def _reject_carriage_return(location: str, *, is_old_mac: bool) -> NoReturn:
+    if is_old_mac:
+        why = "lines end with it, as in old Mac programs; here they are one line."
+        fix = "tr '\\r' '\\n' < old.csv > new.csv"
+    else:
+        # Python's own csv (3.11, tried) writes it so where lines end in "\n".
+        why = "a text that holds it is not quoted: does its row end there?"
+        fix = "tr '\\r' ' ' < old.csv > new.csv"
+    what = f"{location} is not CSV: a carriage return stands outside quotes."
+    reject(what, why=why, fix=f"{fix}.")
 
 
 _CONTROLS = re.compile("[\x80-\x9f]")
 
 
-def check_controls(text: str, location: str) -> None:
-    """Refuse what a Windows file becomes when it is converted as Latin-1.
+def control_cause(text: str) -> tuple[str, str, str] | None:
+    r"""Find what a wrong conversion left in a text.
 
     Args:
-        text: One row's text.
+        text: One row's text or label.
+
+    Returns:
+        The control character (U+0080 to U+009F), where it comes from, and the command
+        that undoes it for a file of text; None if there is none.
+
+    Examples:
+        >>> control_cause("caf\u00e9 \u201copen\u201d") is None
+        True
+        >>> control_cause("don\x92t")[0]
+        'U+0092'
+    """
+    if text.isascii() or not (found := _CONTROLS.search(text)):
+        return None
+    back = "iconv -f UTF-8 -t LATIN1 old.csv"
+    try:
+        text.encode("latin-1").decode()
+        cause, fix = "UTF-8 was read", f"{back} > new.csv"
+    except UnicodeError:
+        cause = "a Windows file (CP1252) was read"
+        fix = f"{back} | iconv -f CP1252 -t UTF-8 > new.csv"
+    return f"U+{ord(found[0]):04X}", f"{cause} as if it were Latin-1", fix
+
+
+def check_controls(text: str, location: str) -> None:
+    """Refuse what a wrong conversion left in a text.
+
+    Args:
+        text: One row's text or label.
         location: File and line, for the message.
 
     Raises:
@@ -469,15 +667,12 @@ def check_controls(text: str, location: str) -> None:
     Examples:
         >>> check_controls("caf\u00e9 \u201copen\u201d", "line 1")
     """
-    if text.isascii():
-        return
-    if found := _CONTROLS.search(text):
+    if cause := control_cause(text):
+        character, origin, fix = cause
         reject(
-            f"{location} holds the control character U+{ord(found[0]):04X}.",
-            why="no text has it: a Windows file (CP1252) was converted as if it were "
-            "Latin-1, and its quotes and dashes were lost.",
-            fix="convert the old file again: iconv -f CP1252 -t UTF-8 old.csv > "
-            "new.csv.",
+            f"{location} holds the control character {character}.",
+            why=f"no text has it: {origin}, and its quotes and dashes were lost.",
+            fix=f"convert the old file again, or undo it: {fix}.",
         )
 
 

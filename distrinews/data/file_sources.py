@@ -31,6 +31,7 @@ from distrinews.data.labels import (
     LABEL_NAMES,
     MAX_CLASSES,
     Row,
+    missing_label,
     number_classes,
 )
 from distrinews.errors import DataError
@@ -103,7 +104,8 @@ def digest(*parts: object) -> str:
 class FileSource:
     """Rows from files on this disk.
 
-    A single file serves both splits: of each class, the tenth (`TEST_SHARE`, at least
+    A single file, or a folder of parquet files that are not divided into splits, serves
+    both splits: of each class, the tenth (`TEST_SHARE`, at least
     one row) whose texts have the smallest seeded checksum are the test split, the
     others the train split. A checksum of the text and not of the row number, because
     feeds repeat themselves: equal texts always fall on the same side.
@@ -146,16 +148,17 @@ class FileSource:
         """The classes in the order of their numbers; may read all training rows.
 
         Raises:
-            DataError: A fault in a row, or more than 1,000 different labels.
+            DataError: A fault in a row, a missing label, or more than 1,000 different
+                ones.
         """
         if self.model_classes is not None:
             return self.model_classes
         opened = self._open("train")
         if opened.class_names is not None:
             return opened.class_names
-        found: set[str] = set()
+        found: dict[str, str] = {}
         for row in opened.rows:
-            found.add(row.label)
+            found.setdefault(row.label, row.location)
             if len(found) > MAX_CLASSES:
                 csv_rows.reject(
                     f"{row.location}: more than {MAX_CLASSES:,} different labels up to "
@@ -163,6 +166,13 @@ class FileSource:
                     why="a column with so many values is rarely one of labels.",
                     fix="--label-column with the name of the right one.",
                 )
+        if missing := missing_label(found):
+            csv_rows.reject(
+                f"{found[missing]} has label {missing!r}; all others are whole "
+                "numbers.",
+                why="a missing value that was written as text would be a class.",
+                fix="fill in the label, or delete the row.",
+            )
         return number_classes(found)
 
     def check(self) -> None:
@@ -234,7 +244,15 @@ class FileSource:
     @property
     def _is_single_file(self) -> bool:
         path = Path(self.name)
-        return path.is_file() or (path / "state.json").is_file()
+        is_one = path.is_file() or (path / "state.json").is_file()
+        return is_one or bool(self._shards)
+
+    @property
+    def _shards(self) -> list[Path]:
+        """The parquet files of a folder without splits, as Spark and dask write it."""
+        if any(map(self._split_files, SPLITS)):
+            return []
+        return sorted(Path(self.name).glob("*.parquet"))
 
     def _repaired(self, rows: Iterator[Row]) -> Iterator[Row]:
         for row in rows:
@@ -287,7 +305,7 @@ class FileSource:
 
     def _open(self, split: str) -> FileRows:
         files = self._files(split)
-        name = files[0].name.removesuffix(".gz")
+        name = files[0].name.lower().removesuffix(".gz")
         # WHY here: every run imports this module, and few read these formats.
         if name.endswith(".parquet"):
             from distrinews.data.arrow_rows import read_parquet
@@ -304,6 +322,20 @@ class FileSource:
         return csv_rows.read_csv(files[0], wanted=self.wanted)
 
     def _files(self, split: str) -> list[Path]:
+        if files := self._split_files(split) or self._shards:
+            return files
+        folder = Path(self.name)
+        raise DataError(
+            f"{folder} holds no rows for split {split!r}.",
+            why="training needs a train split and a test split.",
+            fix=f"put {split}.csv or {split}.csv.gz, {split}.jsonl or "
+            f"data/{split}-00000-of-00001.parquet into it; or name one file, of which "
+            "a tenth becomes the test split.",
+            page="bad-data",
+        )
+
+    def _split_files(self, split: str) -> list[Path]:
+        """The file itself, or what a folder holds for a split: nothing, one, shards."""
         folder = Path(self.name)
         if folder.is_file():
             return [folder]
@@ -315,17 +347,11 @@ class FileSource:
         for ending in _ENDINGS:
             if (path := folder / f"{split}{ending}").exists():
                 return [path]
-        for pattern in (f"data/{split}-*.parquet", f"{split}*.parquet"):
-            if files := sorted(folder.glob(pattern)):
+        shards = ("data/{}-*.parquet", "{}*.parquet", "{}/*.parquet")
+        for pattern in shards:
+            if files := sorted(folder.glob(pattern.format(split))):
                 return files
-        raise DataError(
-            f"{folder} holds no rows for split {split!r}.",
-            why="training needs a train split and a test split.",
-            fix=f"put {split}.csv or {split}.csv.gz, {split}.jsonl or "
-            f"data/{split}-00000-of-00001.parquet into it; or name one file, of which "
-            "a tenth becomes the test split.",
-            page="bad-data",
-        )
+        return []
 
     def _content(self, split: str) -> str:
         digests = []

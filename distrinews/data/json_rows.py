@@ -22,6 +22,7 @@ from distrinews.data.columns import (
     refuse,
 )
 from distrinews.data.csv_rows import (
+    ARRAY_FIX,
     check_controls,
     checked_text,
     lines,
@@ -69,6 +70,7 @@ def _rows(path: Path, columns: Columns) -> Iterator[FileRow]:
         if label is None:
             reject_label(location, record.get(columns.label))
         text = " ".join(texts)
+        check_controls(label, location)
         check_controls(text, location)
         yield FileRow(checked_text(text, location=location), label, location)
 
@@ -78,7 +80,9 @@ def _text(value: object, name: str, location: str) -> str:
         reject(
             f"{location} has no text in {name!r} but {short_repr(value)}.",
             why="there is nothing to read.",
-            fix="write a string there, or delete the row.",
+            fix=_TABLE_FIX
+            if isinstance(value, dict)
+            else "write a string there, or delete the row.",
         )
     return value
 
@@ -93,20 +97,29 @@ def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             try:
                 record = json.loads(line)
             except (ValueError, RecursionError) as error:
-                is_array = number == 1 and line.lstrip().startswith("[")
                 reject(
                     f"{location} is no JSON object: {error}.",
                     why="each line must be one object, complete in itself.",
-                    fix=_ARRAY_FIX if is_array else "repair or delete the line.",
+                    fix=_fix(line, is_first=number == 1),
                 )
             if not isinstance(record, dict):
-                is_array = isinstance(record, list)
                 reject(
                     f"{location} is no JSON object but {short_repr(record)}.",
                     why="each line must be one object with a text and a label.",
-                    fix=_ARRAY_FIX if is_array else "repair or delete the line.",
+                    fix=_fix(line, is_first=isinstance(record, list)),
                 )
             yield location, record
 
 
-_ARRAY_FIX = "one object per line: jq -c '.[]' old.json > new.jsonl"
+_TABLE_FIX = (
+    'one object per row; in pandas: df.to_json(path, orient="records", lines=True).'
+)
+
+
+def _fix(line: str, *, is_first: bool) -> str:
+    """The cure of a line that is no object; the first one shows a whole file's form."""
+    if is_first and line.lstrip().startswith("["):
+        return f"{ARRAY_FIX}."
+    if is_first and line.strip() == "{":
+        return "one object per line: jq -c . old.json > new.jsonl."
+    return "repair or delete the line."

@@ -13,7 +13,9 @@ Guide: reference/data.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection
+from decimal import Decimal
 from typing import NamedTuple
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "Row",
     "describe_numbering",
     "label_name",
+    "missing_label",
     "number_classes",
 ]
 
@@ -32,6 +35,10 @@ LABEL_NAMES = ("World", "Sports", "Business", "Sci/Tech")
 
 # A column with more different values is rarely one of labels: an id, or the text.
 MAX_CLASSES = 1000
+
+# How programs write a missing label as text. WHY not "None" or "NA": these are names of
+# classes, too. WHY only among numbers: `nan` is also the code of a language.
+_MISSING = {"nan", "<na>", "null", "n/a"}
 
 _WHOLE_NUMBER = re.compile(r"[+-]?\d{1,9}(?:\.0+)?")
 
@@ -50,9 +57,9 @@ def label_name(value: object) -> str | None:
         value: A string, a number or a truth value.
 
     Returns:
-        The name, without blanks around it; of a whole number its digits, also where a
-        spreadsheet wrote `2.0`. None if the value names no class: empty, missing, a
-        fraction, a list.
+        The name, without blanks around it, its accents composed (NFC); of a whole
+        number its digits, also where a spreadsheet wrote `2.0`. None if the value names
+        no class: empty, missing, a fraction, a list.
 
     Examples:
         >>> [label_name(value) for value in (" spam", 3, 2.0, "2.0", True, "", 0.5)]
@@ -60,16 +67,41 @@ def label_name(value: object) -> str | None:
     """
     if isinstance(value, bool):
         return str(value)
+    if isinstance(value, Decimal):  # what databases export
+        value = float(value)
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else None
     if isinstance(value, int):
         return str(value)
     if not isinstance(value, str):
         return None
-    text = value.strip()
+    # WHY: an accent can be written in two ways that look alike: as part of its letter,
+    # or after it, as macOS does. One class would become two.
+    text = unicodedata.normalize("NFC", value).strip()
     if _WHOLE_NUMBER.fullmatch(text):
         return str(int(float(text)))
     return text or None
+
+
+def missing_label(found: Collection[str]) -> str | None:
+    """Find a label that is no class but a missing value, written as text.
+
+    Args:
+        found: The names that `label_name` gave, each once.
+
+    Returns:
+        Such a name, if all others are whole numbers; else None.
+
+    Examples:
+        >>> missing_label({"0", "1", "NaN"})
+        'NaN'
+        >>> missing_label({"deu", "eng", "nan"}) is None
+        True
+    """
+    missing = [name for name in found if name.lower() in _MISSING]
+    others = set(found).difference(missing)
+    is_numbers = others and all(map(_WHOLE_NUMBER.fullmatch, others))
+    return missing[0] if missing and is_numbers else None
 
 
 def number_classes(found: Collection[str]) -> tuple[str, ...]:

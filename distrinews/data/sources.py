@@ -116,8 +116,8 @@ def open_source(
 
     Args:
         data: `"newswire"`, `"ag_news"`, a file (CSV, JSON lines, parquet), or a folder
-            with one for each split or saved by `datasets`. A single file serves both
-            splits; see `FileSource`.
+            with one for each split, with parquet files, or saved by `datasets`. A
+            single file serves both splits; see `FileSource`.
         repaired: Pass texts through `cleaning.repair`. False shows them as they are.
         wanted: Which columns of a file to read; None: find them by their names.
         model_classes: Number the labels as a model does; None: by the data alone.

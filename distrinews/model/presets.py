@@ -14,6 +14,8 @@ Guide: learn/single-gpu.
 
 from __future__ import annotations
 
+import json
+import os
 import pathlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from distrinews.data.labels import LABEL_NAMES
+from distrinews.errors import ModelError
 from distrinews.model import cls_token, minilm, sizes
 from distrinews.system import hub
 
@@ -47,6 +50,14 @@ __all__ = [
 HUB_MODEL = "distilbert/distilbert-base-uncased"
 # WHY not all files: the repository also holds the weights in four other formats.
 HUB_FILES = ["*.json", "*.txt", "model.safetensors"]
+# Names a folder with these files, for a machine that the Hub does not reach.
+FOLDER_VARIABLE = "DISTRINEWS_DISTILBERT"
+# One name of each line has to be in such a folder.
+FOLDER_FILES = (
+    ("config.json",),
+    ("model.safetensors", "pytorch_model.bin"),
+    ("tokenizer.json", "vocab.txt"),
+)
 TINY_VOCABULARY = 4000
 MAX_ALPHABET = 1000  # rarer letters are unknown; an alphabet seldom has 100
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -94,7 +105,8 @@ def check(preset: str) -> None:
         preset: A name in `PRESETS`.
 
     Raises:
-        ModelError: The package with its weights is not installed.
+        ModelError: The package with its weights is not installed, or the folder that
+            `DISTRINEWS_DISTILBERT` names does not hold DistilBERT.
         HubUnreachableError: Its weights are neither cached nor within reach.
 
     Examples:
@@ -102,7 +114,7 @@ def check(preset: str) -> None:
     """
     if preset == "minilm":
         minilm.folder()
-    if preset == "distilbert":
+    if preset == "distilbert" and _named_folder() is None:
         hub.check_reachable(HUB_MODEL, repo_type="model", allow_patterns=HUB_FILES)
 
 
@@ -168,7 +180,7 @@ def _with_weights(
     if preset == "distilbert":
         pretrained: DistilBertForSequenceClassification = (
             DistilBertForSequenceClassification.from_pretrained(
-                _hub_folder(), **options
+                _distilbert_folder(), **options
             )
         )
         return pretrained.float()
@@ -220,7 +232,7 @@ def load_tokenizer(
         return _train_vocabulary(
             texts, model_max_length=max_length, model_input_names=input_names
         )
-    folder = minilm.folder() if preset == "minilm" else _hub_folder()
+    folder = minilm.folder() if preset == "minilm" else _distilbert_folder()
     tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(
         folder, model_max_length=max_length, model_input_names=input_names
     )
@@ -242,11 +254,54 @@ def describe(preset: str, *, net: torch.nn.Module) -> dict[str, object]:
         3
     """
     size = sum(parameter.numel() for parameter in net.parameters())
-    return asdict(PRESETS[preset]) | {"num_parameters": size}
+    chosen = PRESETS[preset]
+    if preset == "distilbert" and os.environ.get(FOLDER_VARIABLE):
+        # WHY not the folder's name: this goes into the card of a model to be published.
+        origin = f"a folder of the trainer's, as {HUB_MODEL}"
+        chosen = replace(chosen, origin=origin, licence="unknown")
+    return asdict(chosen) | {"num_parameters": size}
 
 
-def _hub_folder() -> pathlib.Path:
-    return hub.snapshot(HUB_MODEL, repo_type="model", allow_patterns=HUB_FILES)
+def _distilbert_folder() -> pathlib.Path:
+    """Where DistilBERT's files are: a folder that the reader named, or the Hub's."""
+    return _named_folder() or hub.snapshot(
+        HUB_MODEL, repo_type="model", allow_patterns=HUB_FILES
+    )
+
+
+def _named_folder() -> pathlib.Path | None:
+    """The folder that the environment names, if it does; checked."""
+    name = os.environ.get(FOLDER_VARIABLE)
+    if not name:
+        return None
+    folder = pathlib.Path(name)
+    found = {path.name for path in folder.glob("*")}
+    lacks = [" or ".join(names) for names in FOLDER_FILES if not found & set(names)]
+    what = f"{FOLDER_VARIABLE}={name}: "
+    if lacks:
+        what += f"no {', no '.join(lacks)} in it; "
+        what += f"it holds {', '.join(sorted(found)[:8])}." if found else "it is empty."
+    else:
+        kind = _model_type(folder / "config.json")
+        if kind == "distilbert":
+            return folder
+        what += f"its config.json says model_type {kind!r}, not 'distilbert'."
+    raise ModelError(
+        what,
+        why="weights of another shape would be left out, and noise be trained.",
+        fix=f"name the folder with {HUB_MODEL}'s files, or unset {FOLDER_VARIABLE}: "
+        "then they come from the Hub.",
+        page="preset",
+    )
+
+
+def _model_type(config: pathlib.Path) -> object:
+    """What a config.json says its model is; None if it says nothing."""
+    try:
+        values = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return values.get("model_type") if isinstance(values, dict) else None
 
 
 def _train_vocabulary(texts: Iterable[str], **options: Any) -> PreTrainedTokenizerFast:

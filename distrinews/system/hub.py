@@ -2,8 +2,8 @@
 
 Promise: a copy that is already here is used without a single network request; where
 there is none and the Hub does not answer, you learn it within 10 seconds, together
-with the ways to go on offline. `HF_ENDPOINT`, `HF_HOME` and `HF_HUB_OFFLINE` mean
-what they mean to `huggingface_hub`.
+with the ways to go on offline. `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN` and
+`HF_HUB_OFFLINE` mean what they mean to `huggingface_hub`.
 
 Not here: what the files hold (`distrinews.data.sources`, `distrinews.model`).
 Guide: troubleshooting/#hub-unreachable.
@@ -11,10 +11,9 @@ Guide: troubleshooting/#hub-unreachable.
 
 from __future__ import annotations
 
+import http.client
 import json
 import threading
-import urllib.error
-import urllib.request
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NoReturn
@@ -75,7 +74,7 @@ def snapshot(
         # WHY every kind: what arrives here depends on the HTTP library below
         # huggingface_hub (requests, httpx, httpx2 so far), and each has its own tree of
         # errors. None of them is a mistake of this program's.
-        reason = f"the download broke off: {type(error).__name__}: {error}"
+        reason = f"the download broke off: {_describe(error)}"
         _raise_unreachable(repo_id, repo_type, reason, error)
     return Path(folder)
 
@@ -142,54 +141,93 @@ def check_reachable(
     if constants.HF_HUB_OFFLINE:
         reason = "HF_HUB_OFFLINE is set, and this disk holds no complete copy"
         _raise_unreachable(repo_id, repo_type, reason)
-    # WHY ask ourselves first: huggingface_hub's own first request has no timeout (seen
-    # in 2.4), so a Hub that accepts and never answers would hold it for ever.
-    url = f"{constants.ENDPOINT}/api/{repo_type}s/{repo_id}"
-    if revision is not None:
-        url += f"/revision/{revision}"
-    problem = _probe(url)
+    # WHY ask once more: the download's own first request has no timeout (seen in
+    # huggingface_hub 2.4); a Hub that accepts and never answers would hold it forever.
+    problem = _probe(repo_id, repo_type, revision)
     if problem is not None:
-        _raise_unreachable(repo_id, repo_type, f"{url}: {problem}")
+        reason, error = problem
+        _raise_unreachable(repo_id, repo_type, f"{constants.ENDPOINT}: {reason}", error)
 
 
-def _probe(url: str) -> str | None:
-    """Ask for one small document; say what went wrong, or None."""
-    outcome: list[str | None] = []
+def _probe(
+    repo_id: str, repo_type: str, revision: str | None
+) -> tuple[str, Exception | None] | None:
+    """Ask what the repository holds; say what went wrong, or None."""
+    # WHY by huggingface_hub: it sends the user's token and takes the proxies and
+    # certificates that the download will take. Without a token a Hub that limits
+    # requests refuses what it would give.
+    from huggingface_hub import HfApi
+
+    outcome: list[tuple[str, Exception | None] | None] = []
 
     def request() -> None:
         try:
-            with urllib.request.urlopen(url, timeout=PROBE_TIMEOUT_S) as response:
-                # WHY read it: the log-in page of a hotel network also says 200 OK.
-                json.load(response)
-        except urllib.error.HTTPError as error:
-            outcome.append(f"the Hub answered {error.code} {error.reason}")
-        except urllib.error.URLError as error:
-            outcome.append(f"{error.reason}")
-        except ValueError:
-            outcome.append("what answered is not the Hub (a log-in page?)")
-        except Exception as error:  # OSError, http.client.HTTPException, ...
-            outcome.append(f"{type(error).__name__}: {error}")
+            HfApi().repo_info(
+                repo_id, repo_type=repo_type, revision=revision, timeout=PROBE_TIMEOUT_S
+            )
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            # The log-in page of a hotel network also says 200 OK.
+            outcome.append(("what answered is not the Hub (a log-in page?)", error))
+        except Exception as error:  # of httpx, httpx2, requests, ...
+            outcome.append((_describe(error), error))
         else:
             outcome.append(None)
 
-    # WHY a thread and not urlopen's timeout alone: that one bounds each single wait. A
-    # dead name server or a server that sends a byte now and then would hold us longer.
+    # WHY a thread and not the timeout alone: that one bounds each single wait. A dead
+    # name server or a server that sends a byte now and then would hold us longer.
     # WHY a daemon: one that still waits must not keep the program from ending.
     thread = threading.Thread(target=request, daemon=True)
     thread.start()
     thread.join(_ANSWER_DEADLINE_S)
-    return outcome[0] if outcome else f"no answer within {_ANSWER_DEADLINE_S:.0f} s"
+    if not outcome:
+        return f"no answer within {_ANSWER_DEADLINE_S:.0f} s", None
+    return outcome[0]
+
+
+def _status(error: BaseException | None) -> int | None:
+    """The status of the answer that led to an error; None if there was no answer."""
+    while error is not None:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if isinstance(status, int):
+            return status
+        error = error.__cause__
+    return None
+
+
+def _describe(error: Exception) -> str:
+    """What happened, in a line; huggingface_hub's own texts have many."""
+    status = _status(error)
+    if status is None:
+        return f"{type(error).__name__}: {error}"
+    return f"the Hub answered {status} {http.client.responses.get(status, '')}".strip()
+
+
+def _token_advice(status: int | None) -> str:
+    """What a token could change about a refusal."""
+    if status not in (401, 403, 429):
+        return ""
+    from huggingface_hub import constants, get_token
+
+    if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN or get_token() is None:
+        return (
+            "set HF_TOKEN to a token of yours (huggingface.co/settings/tokens), or: hf "
+            "auth login. Without one the Hub allows fewer requests. Or: "
+        )
+    if status == 429:
+        return "wait some minutes: your token's requests are used up. Or: "
+    return "the token that was sent (HF_TOKEN, or hf auth login) is refused: renew it. "
 
 
 def _raise_unreachable(
     repo_id: str, repo_type: str, reason: str, cause: Exception | None = None
 ) -> NoReturn:
+    advice = _token_advice(_status(cause))
     alternative = "--data newswire" if repo_type == "dataset" else "--preset minilm"
     flag = " --repo-type dataset" if repo_type == "dataset" else ""
     raise HubUnreachableError(
         f"cannot get {repo_type} {repo_id!r} from the Hugging Face Hub ({reason}).",
         why="nothing is cached on this machine, so there is nothing to train with.",
-        fix=f"{alternative} needs no Hub. Or, on a machine with internet: "
+        fix=f"{advice}{alternative} needs no Hub. Or, on a machine with internet: "
         f"hf download {repo_id}{flag}; copy its ~/.cache/huggingface here, then set "
         "HF_HOME to that folder and HF_HUB_OFFLINE=1.",
         page="hub-unreachable",

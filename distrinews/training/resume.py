@@ -122,8 +122,14 @@ def _check_same_data(folder: pathlib.Path, settings: TrainSettings) -> None:
     has_grown = path.is_file() and current["bytes"] > num_bytes > 0
     if has_grown and _sha256(path, num_bytes=num_bytes) == saved["sha256"]:
         what = f"has grown by {current['bytes'] - num_bytes:,} bytes"
-        fix = f"head -c {num_bytes} {path} > old{path.suffix}, then --resume --data "
-        fix += f"old{path.suffix}; or start a new --run-name to train on all rows."
+        old = "old" + "".join(path.suffixes)
+        # WHY Python and not `head -c`, which Windows lacks.
+        cut = f"p.Path(r'{path}').read_bytes()[:{num_bytes}]"
+        fix = (
+            f"python -c \"import pathlib as p; p.Path('{old}').write_bytes({cut})\", "
+            f"then --resume --data {old}; or start a new --run-name to train on all "
+            "rows."
+        )
     raise SettingsError(
         f"{settings.data} {what} since the run {folder} began.",
         why="checkpoint and log would belong to rows that are not there any more.",

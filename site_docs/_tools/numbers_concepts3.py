@@ -16,7 +16,13 @@ from records import figures
 from torch.distributed.constants import default_pg_timeout
 
 from distrinews.bench import averaging
-from distrinews.bench.costmodel import many_ranks, predictions, step_model
+from distrinews.bench.costmodel import (
+    calibration,
+    many_ranks,
+    predictions,
+    published,
+    step_model,
+)
 from distrinews.bench.costmodel.step_model import Compute, Link
 from distrinews.checkpoint import encoding
 from distrinews.checkpoint.state import random_states
@@ -185,6 +191,57 @@ def small_batches() -> Iterator[list[str]]:
             f"{sync_s * 1000:.0f} ms ({sync_s / step.step_s:.0%})",
             f"{step.optimizer_s / step.step_s:.0%}",
         ]
+
+
+PIECES = 4  # micro-batches of the table below
+
+
+def _extra_meetings_s(compute: Compute, link: Link, *, model: str) -> float:
+    """Seconds that a step of four pieces takes longer if each of them meets."""
+    rows = DistributedSettings().global_batch_size // (2 * PIECES)
+    step = step_model.predict(
+        compute,
+        link,
+        buckets=calibration.ddp_buckets(model, calibration.DEFAULT_BUCKET_MIB),
+        world_size=2,
+        rows=rows,
+        tokens=53,
+    )
+    return (PIECES - 1) * (step.exposed_s + step.contention_s + step.meeting_s)
+
+
+@table("two ranks | a step is longer by | an epoch of AG News, 3,750 steps, by")
+def forgotten_no_sync() -> Iterator[list[str]]:
+    """Predict what four pieces of 4 rows cost if every one of them meets."""
+    num_steps = 120_000 // DistributedSettings().global_batch_size
+    by_place = {
+        "our two cores, `minilm`": [
+            _extra_meetings_s(
+                Compute(**_fitted("computes", model="minilm", world_size=2)),
+                Link(**_fitted("links", world_size=2)),
+                model="minilm",
+            )
+        ]
+    }
+    for model in MODELS:
+        by_place[f"two T4, `{model}`"] = [
+            _extra_meetings_s(
+                predictions.gpu_compute(model, 53, chosen),
+                Link(
+                    chosen["message_s"],
+                    chosen["link_gb_per_s"] * 1e9,
+                    chosen["contention"],
+                ),
+                model=model,
+            )
+            for chosen in predictions.low_high_combinations(published.T4_PAIR)
+        ]
+    for place, extra_s in by_place.items():
+        ms = between((1000 * s for s in extra_s), unit=" ms")
+        minutes = between((num_steps * s / 60 for s in extra_s), ".1f", " min")
+        if len(extra_s) == 1:
+            ms, minutes = (text.partition(" to ")[2] for text in (ms, minutes))
+        yield [place, ms, minutes]
 
 
 @table("two machines like ours reach | need at least")
