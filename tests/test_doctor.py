@@ -79,6 +79,7 @@ def test_a_cure_can_be_typed_into_powershell_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nonsense")
+    monkeypatch.setattr(sys, "platform", "linux")
     assert check("interface")[0].cure == "unset GLOO_SOCKET_IFNAME"
     monkeypatch.setattr(sys, "platform", "win32")
     assert check("interface")[0].cure == "Remove-Item Env:GLOO_SOCKET_IFNAME"
@@ -99,7 +100,7 @@ def test_an_interface_that_does_not_exist_is_a_problem(
 ) -> None:
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nonsense")
     [finding] = check("interface")
-    assert (finding.level, finding.cure) == ("problem", "unset GLOO_SOCKET_IFNAME")
+    assert (finding.level, "nonsense" in finding.text) == ("problem", True)
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", socket.if_nameindex()[0][1])
     assert levels(check("interface")) == ["ok"]
 

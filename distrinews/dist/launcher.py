@@ -13,7 +13,6 @@ import contextlib
 import os
 import pathlib
 import shutil
-import tempfile
 from collections.abc import Callable, Generator
 from datetime import timedelta
 from typing import Any
@@ -24,7 +23,7 @@ from distrinews.dist import spawn
 from distrinews.dist.collectives import vote_then_raise
 from distrinews.dist.process_group import STORE_VARIABLE, TIMEOUT_S, setup
 from distrinews.errors import SetupError
-from distrinews.system import machine
+from distrinews.system import machine, narrow_path
 
 __all__ = ["launch", "rank0_first"]
 
@@ -49,7 +48,7 @@ def launch(
         timeout_s: How long a collective may wait for the other ranks.
 
     Raises:
-        SetupError: `num_ranks` is below 1.
+        SetupError: `num_ranks` is below 1, or there is no folder to meet in.
         DistriNewsError: A rank raised one. Raised once, here.
         RankFailedError: A rank failed otherwise; says which one, where and how.
         KeyboardInterrupt: Ctrl-C; every rank has ended.
@@ -75,7 +74,7 @@ def launch(
         return
     # WHY a fresh folder per run: a store file left by an earlier run still holds its
     # keys; the new ranks would connect to the old ranks' addresses and hang.
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="distrinews-"))
+    folder = narrow_path.make_folder("distrinews-")
     try:
         spawn.run_ranks(
             _run_rank,
