@@ -8,6 +8,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
+import types
 
 import psutil
 import pytest
@@ -108,12 +109,25 @@ def test_the_description_is_json_and_true() -> None:
 
 def test_the_loopback_exists_and_carries_the_loopback_address() -> None:
     name = machine.loopback_interface()
-    if sys.platform == "win32":
-        assert name is None
-        return
     assert name is not None
     addresses = [address.address for address in psutil.net_if_addrs()[name]]
     assert "127.0.0.1" in addresses
+
+
+def test_an_adapter_of_windows_is_named_and_one_that_gloo_cannot_read_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def address(number: str) -> types.SimpleNamespace:
+        return types.SimpleNamespace(address=number)
+
+    adapters = {
+        "WLAN": [address("192.168.178.20"), address("fe80::1")],
+        "Loopback Pseudo-Interface 1": [address("::1"), address("127.0.0.1")],
+    }
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: adapters)
+    assert machine.loopback_interface() == "Loopback Pseudo-Interface 1"
+    adapters["Kehrschleife ö"] = adapters.pop("Loopback Pseudo-Interface 1")
+    assert machine.loopback_interface() is None
 
 
 # --- When the program began -----------------------------------------------------

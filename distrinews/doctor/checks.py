@@ -3,7 +3,8 @@
 Promise: every finding that is not "ok" carries a cure that can be typed and the anchor
 of its troubleshooting entry. A check changes nothing on the machine.
 
-Not here: running them all within a time limit (`distrinews.doctor.examination`), asking
+Not here: what only Windows and macOS have (`distrinews.doctor.system_checks`), running
+them all within a time limit (`distrinews.doctor.examination`), asking
 torch (`distrinews.doctor.probe`). This module loads neither torch nor anything else
 heavy.
 
@@ -24,6 +25,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable
 
+from distrinews.doctor import system_checks
 from distrinews.doctor.findings import INSTALL, Finding, Level
 from distrinews.system import checkout
 
@@ -137,11 +139,13 @@ def _launcher() -> list[Finding]:
 
 
 def _host_name() -> list[Finding]:
+    from distrinews.system import machine
+
     name = socket.gethostname()
     page = "unsupported-gloo-device"
     cure = f"add the line '127.0.0.1 {name or 'localhost'}' to the hosts file"
-    if sys.platform != "win32":  # there gloo finds the loopback by address
-        loopback = "lo0" if sys.platform == "darwin" else "lo"
+    loopback = machine.loopback_interface()
+    if loopback is not None:
         cure += f", or: {_set_command('GLOO_SOCKET_IFNAME', loopback)}"
     if not name or not name.isascii():
         text = f"{name!r} is no name that gloo can look up"
@@ -161,10 +165,13 @@ def _host_name() -> list[Finding]:
 
 
 def _interface() -> list[Finding]:
+    import psutil
+
     wanted = os.environ.get("GLOO_SOCKET_IFNAME")
     if wanted is None:
         return []
-    names = {name for _, name in socket.if_nameindex()}
+    # WHY not socket.if_nameindex: on Windows it gives names that gloo does not know.
+    names = psutil.net_if_addrs().keys()
     missing = [name for name in wanted.split(",") if name not in names]
     if not missing:
         return [Finding("network", "ok", f"GLOO_SOCKET_IFNAME={wanted} exists")]
@@ -280,6 +287,8 @@ def _folder(name: str, folder: pathlib.Path, *, cure: str) -> Finding:
 
 CHECKS: tuple[Callable[[], list[Finding]], ...] = (
     _python,
+    system_checks.architecture,
+    system_checks.checkout_folder,
     _packages,
     _notebook,
     _launcher,
@@ -289,4 +298,5 @@ CHECKS: tuple[Callable[[], list[Finding]], ...] = (
     _threads,
     _shared_memory,
     _folders,
+    system_checks.meeting_folder,
 )

@@ -16,7 +16,6 @@ import multiprocessing
 import os
 import pathlib
 import platform
-import socket
 import sys
 import threading
 from collections.abc import Generator
@@ -111,22 +110,30 @@ def cache_folder() -> pathlib.Path:
 
 
 def loopback_interface() -> str | None:
-    """Name this machine's loopback network interface, or None where it has no name.
+    """Name this machine's loopback network interface.
 
     Why: gloo looks up the machine's own host name to find its network. On laptops that
-    lookup fails or leads to a VPN; ranks on one machine need only the loopback.
+    lookup fails or leads to a VPN, and on Windows it leads to the Wi-Fi, where the
+    firewall asks; ranks on one machine need only the loopback.
 
     Returns:
-        "lo" on Linux, "lo0" on macOS, None on Windows.
+        "lo" on Linux, "lo0" on macOS, on Windows the adapter's name (not run there; in
+        English "Loopback Pseudo-Interface 1"). None if there is none, or if its name
+        has letters that not every code page has: gloo then looks up the host name.
+
+    Source: gloo's `transport/uv/device.cc` compares with libuv's names, which are those
+        of Windows' own settings, as psutil's are.
 
     Examples:
-        >>> loopback_interface() in ("lo", "lo0", None)
+        >>> import sys
+        >>> names = {"linux": "lo", "darwin": "lo0"}
+        >>> loopback_interface() == names.get(sys.platform, loopback_interface())
         True
     """
-    if sys.platform == "win32":
-        return None  # gloo finds the loopback by address there
-    names = [name for _, name in socket.if_nameindex()]
-    return next((name for name in ("lo", "lo0") if name in names), None)
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(each.address == "127.0.0.1" for each in addresses) and name.isascii():
+            return name
+    return None
 
 
 def peak_memory_bytes(device: torch.device | None = None) -> int:
