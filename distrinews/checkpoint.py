@@ -307,7 +307,9 @@ def _join_optimizer_state(
     }
     for key, tensor in tensors.items():
         index, _, name = key.partition(".")
-        by_index.setdefault(int(index), {})[name] = tensor
+        # WHY a copy: these tensors map the file, torch's optimizer keeps what it is
+        # given, and Windows removes no file that is mapped: old checkpoints would stay.
+        by_index.setdefault(int(index), {})[name] = tensor.clone()
     return {"state": by_index, "param_groups": plain_values["param_groups"]}
 
 

@@ -6,12 +6,14 @@ import dataclasses
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers.like_windows import sitecustomize as windows
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
@@ -175,6 +177,23 @@ def trainer() -> Trainer:
 
 def names(root: Path) -> list[int]:
     return sorted(int(path.name.removeprefix("step-")) for path in root.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the rule is imitated on Linux")
+def test_after_a_resume_windows_could_remove_the_checkpoint(tmp_path: Path) -> None:
+    alone = dist.current()
+    trainer = Trainer(alone)
+    trainer.train(range(1))
+    trainer.save(tmp_path, step=1)
+    [folder] = tmp_path.glob("step-*")
+    resumed = Trainer(alone)
+    checkpoint.load_training(folder, resumed.training_state())
+    in_use = {file.name for file in folder.iterdir() if windows.is_in_use(file)}
+    assert in_use == set()
+    # Negative control: as safetensors gives them, the moments map the file.
+    moments = load_file(folder / "optimizer.safetensors")
+    assert moments
+    assert windows.is_in_use(folder / "optimizer.safetensors")
 
 
 def test_there_is_no_pickle_in_a_checkpoint_and_no_wrapper_in_its_names(

@@ -245,6 +245,23 @@ def test_a_line_of_a_log_waits_for_a_scanner_too(
     assert (old / "log").read_text("utf-8") == '{"step": 1}\n'
 
 
+@pytest.mark.parametrize("keep_existing", [True, False])
+def test_a_cache_that_another_run_made_and_uses_is_kept(
+    keep_existing: bool, old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two first runs at once: on Windows what the other one maps cannot be replaced."""
+    pauses_s = hold(100, monkeypatch)
+    write = files.atomic_file(old / "file", keep_existing=keep_existing)
+    if keep_existing:
+        with write as draft:
+            draft.write_text("the same content", "utf-8")
+    else:  # negative control
+        with pytest.raises(OutputError, match="OneDrive"), write as draft:
+            draft.write_text("the same content", "utf-8")
+    assert bool(pauses_s) != keep_existing
+    assert_old(old)
+
+
 @pytest.mark.parametrize("is_known", [True, False])
 def test_on_macos_a_file_is_flushed_out_of_the_drives_memory(
     is_known: bool, old: Path, monkeypatch: pytest.MonkeyPatch

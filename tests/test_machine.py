@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -105,6 +106,28 @@ def test_the_description_is_json_and_true() -> None:
     assert description["num_cores"] == machine.num_cores()
     assert description["memory_bytes"] == psutil.virtual_memory().total
     assert description["cpu"]
+
+
+def test_on_windows_a_processor_has_the_name_that_it_is_sold_under(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registry = types.ModuleType("winreg")
+    asked = []
+
+    def open_key(root: int, folder: str) -> contextlib.AbstractContextManager[str]:
+        asked.append((root, folder))
+        return contextlib.nullcontext("key")
+
+    names = {
+        "HKEY_LOCAL_MACHINE": 2,
+        "OpenKey": open_key,
+        "QueryValueEx": lambda key, name: ("AMD Ryzen 7 7840U ", 1),
+    }
+    registry.__dict__.update(names)
+    monkeypatch.setattr("pathlib.Path.read_text", lambda *_, **__: "")  # no /proc
+    monkeypatch.setitem(sys.modules, "winreg", registry)
+    assert machine._cpu_name() == "AMD Ryzen 7 7840U"
+    assert asked == [(2, r"HARDWARE\DESCRIPTION\System\CentralProcessor\0")]
 
 
 def test_the_loopback_exists_and_carries_the_loopback_address() -> None:

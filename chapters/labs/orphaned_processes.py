@@ -27,8 +27,10 @@ from distrinews import dist
 from distrinews.course import labs
 
 STARTER = """
-import subprocess, sys
-subprocess.run([sys.executable, "-c", sys.argv[1]])
+import multiprocessing, sys
+rank = multiprocessing.get_context("spawn").Process(target=exec, args=sys.argv[1:])
+rank.start()
+rank.join()
 """
 TRAIN = """
 import os, time

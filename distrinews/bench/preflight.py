@@ -65,7 +65,8 @@ def check_device(device: str, *, world_size: int) -> str:
     """
     if device == "cpu":
         # WHY the variable: ranks inherit it, and no CUDA context takes their memory.
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        # WHY -1 and not nothing: on Windows an empty value deletes the variable.
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         return "cpu"
     num_local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
     num_gpus = len(gpus.usable())

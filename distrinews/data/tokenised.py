@@ -96,7 +96,7 @@ def tokenise(
     with dist.rank0_first():
         if not path.exists():
             rows = source.rows(split, num_rows=num_rows, seed=seed)
-            with files.atomic_file(path) as draft:
+            with files.atomic_file(path, keep_existing=True) as draft:
                 _write(draft, rows, tokenizer, schema)
     return TokenTable(path, pad_id=tokenizer.pad_token_id)
 

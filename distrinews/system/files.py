@@ -123,11 +123,16 @@ def _raise_output_error(path: pathlib.Path, reason: str) -> NoReturn:
 
 
 @contextlib.contextmanager
-def atomic_file(path: pathlib.Path) -> Generator[pathlib.Path, None, None]:
+def atomic_file(
+    path: pathlib.Path, *, keep_existing: bool = False
+) -> Generator[pathlib.Path, None, None]:
     """Write a file under another name and give it its own when it is complete.
 
     Args:
         path: Where the file shall be. Its folder is made if missing.
+        keep_existing: If another program has written the file meanwhile, keep its
+            file. For a cache whose name says what is in it: that program may use the
+            file already, and Windows replaces no file that is in use.
 
     Yields:
         The path to write to.
@@ -138,7 +143,8 @@ def atomic_file(path: pathlib.Path) -> Generator[pathlib.Path, None, None]:
         try:
             yield draft
             _fsync(draft)
-            _rename(draft, path)
+            if not (keep_existing and path.exists()):
+                _rename(draft, path)
             _fsync(path.parent)
         finally:
             with contextlib.suppress(OSError):  # the first error is the one to tell

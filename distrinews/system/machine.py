@@ -16,10 +16,11 @@ import multiprocessing
 import os
 import pathlib
 import platform
+import subprocess
 import sys
 import threading
 from collections.abc import Generator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -248,6 +249,21 @@ def _cpu_name() -> str:
         for line in info.splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
+    with contextlib.suppress(ImportError, OSError):
+        import winreg
+
+        # mypy: on Linux this module has no names. Windows' platform.processor() says
+        # "Intel64 Family 6 Model 186", which nobody can compare.
+        names: Any = winreg
+        folder = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
+        with names.OpenKey(names.HKEY_LOCAL_MACHINE, folder) as key:
+            return str(names.QueryValueEx(key, "ProcessorNameString")[0]).strip()
+    if sys.platform == "darwin":
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            # platform.processor() says "arm", or "i386".
+            command = ("/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string")
+            output = subprocess.run(command, capture_output=True, timeout=5, check=True)
+            return output.stdout.decode().strip()
     return platform.processor() or platform.machine()
 
 
