@@ -86,7 +86,10 @@ def test_a_cure_can_be_typed_into_powershell_too(
     assert check("interface")[0].cure == "unset GLOO_SOCKET_IFNAME"
     monkeypatch.setattr(sys, "platform", "win32")
     assert check("interface")[0].cure == "Remove-Item Env:GLOO_SOCKET_IFNAME"
-    assert checks._set_command("A", "b") == '$env:A = "b"'
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    [finding] = check("launcher")
+    assert finding.cure == "Remove-Item Env:RANK, Env:WORLD_SIZE"
 
 
 def test_a_host_name_of_another_machine_is_seen(

@@ -11,6 +11,7 @@ import sys
 import types
 
 import conftest
+import docs_site
 import pytest
 from helpers.running import like_windows
 
@@ -83,3 +84,16 @@ def test_where_nothing_can_end_one_test_alone_it_may_take_longer(
     monkeypatch.delattr(signal, "SIGALRM", raising=False)
     assert limit_s(None) == conftest.TIMEOUT_WITHOUT_ALARM_S
     assert limit_s(5) == 5  # what somebody asks for counts
+
+
+def test_the_guides_builder_reads_what_a_child_with_a_code_page_writes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
+    code = "print('Jörg')"
+    # Negative control: left alone, a child writes bytes that are no UTF-8.
+    alone = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True
+    )
+    assert alone.stdout.split() == ["Jörg".encode("cp1252")]
+    assert docs_site._run("-c", code).stdout == "Jörg\n"

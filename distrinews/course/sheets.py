@@ -267,7 +267,7 @@ def _raise_not_here(kind: str) -> NoReturn:
         f"the {kind}s are not here.",
         why="they are files to edit, and come with the repository, not with the "
         "installed package.",
-        fix="clone the repository, then in it: pip install -e . and "
+        fix="clone the repository, then in it: pip install -c constraints.txt -e . and "
         f"python -m distrinews {kind} list",
         page=f"{kind}s",
     )

@@ -33,7 +33,7 @@ import torch.distributed as torch_dist
 
 from distrinews.dist import spawn
 from distrinews.errors import SetupError
-from distrinews.system import console, gpus, narrow_path
+from distrinews.system import console, gpus, narrow_path, shell
 
 __all__ = [
     "STORE_VARIABLE",
@@ -410,8 +410,8 @@ def _ranks_from_environment() -> tuple[int, int, int, int]:
         raise SetupError(
             f"the launcher's variables do not fit together: {values}.",
             why="a rank that miscounts the others waits for one that does not exist.",
-            fix="unset RANK LOCAL_RANK WORLD_SIZE, or start with torchrun, which sets "
-            "them all.",
+            fix=f"{shell.unset_variables(*names[:3])}, or start with torchrun, which "
+            "sets them all.",
             page="setup",
         ) from None
     return rank, local_rank, world_size, local_world_size

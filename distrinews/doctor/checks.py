@@ -27,7 +27,7 @@ from collections.abc import Callable
 
 from distrinews.doctor import system_checks
 from distrinews.doctor.findings import INSTALL, Finding, Level
-from distrinews.system import checkout
+from distrinews.system import checkout, shell
 
 __all__ = ["CHECKS"]
 
@@ -45,17 +45,6 @@ TORCHRUN_PORT = 29500
 # Set in notebooks by Jupyter, Kaggle and Colab.
 NOTEBOOK_VARIABLES = ("JPY_PARENT_PID", "KAGGLE_KERNEL_RUN_TYPE", "COLAB_RELEASE_TAG")
 LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
-
-
-def _set_command(name: str, value: str) -> str:
-    """What to type to set a variable: PowerShell and the others disagree."""
-    windows = sys.platform == "win32"
-    return f'$env:{name} = "{value}"' if windows else f"export {name}={value}"
-
-
-def _unset_command(name: str) -> str:
-    windows = sys.platform == "win32"
-    return f"Remove-Item Env:{name}" if windows else f"unset {name}"
 
 
 def _python() -> list[Finding]:
@@ -134,7 +123,7 @@ def _launcher() -> list[Finding]:
         return [Finding("launcher", "ok", "no variables of a launcher are set")]
     names = " ".join(variables)
     text = f"{names} set: every program takes itself for a rank and waits for others"
-    cure = "; ".join(_unset_command(name) for name in variables)
+    cure = shell.unset_variables(*variables)
     return [Finding("launcher", "problem", text, cure, "setup")]
 
 
@@ -146,7 +135,7 @@ def _host_name() -> list[Finding]:
     cure = f"add the line '127.0.0.1 {name or 'localhost'}' to the hosts file"
     loopback = machine.loopback_interface()
     if loopback is not None:
-        cure += f", or: {_set_command('GLOO_SOCKET_IFNAME', loopback)}"
+        cure += f", or: {shell.set_variable('GLOO_SOCKET_IFNAME', loopback)}"
     if not name or not name.isascii():
         text = f"{name!r} is no name that gloo can look up"
         return [Finding("host name", "warning", text, cure, page)]
@@ -176,7 +165,7 @@ def _interface() -> list[Finding]:
     if not missing:
         return [Finding("network", "ok", f"GLOO_SOCKET_IFNAME={wanted} exists")]
     text = f"GLOO_SOCKET_IFNAME={wanted}, but there is only {', '.join(sorted(names))}"
-    cure = _unset_command("GLOO_SOCKET_IFNAME")
+    cure = shell.unset_variables("GLOO_SOCKET_IFNAME")
     return [Finding("network", "problem", text, cure, "unsupported-gloo-device")]
 
 
@@ -211,7 +200,7 @@ def _threads() -> list[Finding]:
         text = f"{cores} cores, {logical} hardware threads; ranks share them equally"
         return [Finding("cores", "ok", text)]
     cure = (
-        _unset_command("OMP_NUM_THREADS")
+        shell.unset_variables("OMP_NUM_THREADS")
         + "  (each rank then gets its share of the cores)"
     )
     if not threads.isascii() or not threads.isdigit() or int(threads) < 1:
@@ -250,8 +239,8 @@ def _folders() -> list[Finding]:
     folders = {"here": pathlib.Path(), "cache": pathlib.Path(cache).expanduser()}
     cures = {
         "here": "cd to a folder of your own, or: --runs-dir FOLDER",
-        "cache": _set_command("DISTRINEWS_CACHE", "FOLDER"),
-        "temporary": _set_command(
+        "cache": shell.set_variable("DISTRINEWS_CACHE", "FOLDER"),
+        "temporary": shell.set_variable(
             "TEMP" if sys.platform == "win32" else "TMPDIR", "FOLDER"
         ),
     }

@@ -204,7 +204,8 @@ def _check_setup() -> None:
             f"{ROOT} holds no mkdocs.yml: distrinews is installed here without its "
             "guide.",
             why="the guide's pages are not part of the package.",
-            fix='get the repository; in it: pip install -c constraints.txt -e ".[docs]"',
+            fix="get the repository; in it: "
+            'pip install -c constraints.txt -e ".[docs]"',
             page="site",
         )
     missing = [
