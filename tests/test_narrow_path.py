@@ -80,6 +80,13 @@ def test_letters_that_the_code_page_lacks_lead_to_a_shared_folder(
         narrow_path.make_folder("distrinews-")
 
 
+def test_torchs_store_takes_bytes(tmp_path: pathlib.Path) -> None:
+    path: Any = str(tmp_path / "Jörg").encode()
+    store = torch_dist.FileStore(path, 1)  # type: ignore[attr-defined]
+    assert [file.name for file in tmp_path.iterdir()] == ["Jörg"]
+    del store
+
+
 def test_without_windows_codec_every_folder_will_do(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,13 +29,11 @@ from distrinews.course import labs
 STARTER = """
 import multiprocessing, sys
 rank = multiprocessing.get_context("spawn").Process(target=exec, args=sys.argv[1:])
-rank.start()
-rank.join()
+rank.start(), rank.join()
 """
 TRAIN = """
 import os, time
-print(os.getpid(), flush=True)  # from now on it trains
-time.sleep(60)
+print(os.getpid(), flush=True), time.sleep(60)  # it trains
 """
 
 

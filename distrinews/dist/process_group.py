@@ -345,7 +345,8 @@ def _rendezvous_store(rank: int, world_size: int, timeout: timedelta) -> Any:
     if store_file:
         # WHY a file and not a port: a port chosen now may be taken a moment later, and
         # TCP stores on Windows need a libuv that the official wheels do not have.
-        path = narrow_path.encode(store_file)
+        # mypy: torch's stub knows no bytes; its C++ takes both.
+        path: Any = narrow_path.encode(store_file)
         store = torch_dist.FileStore(path, world_size)  # type: ignore[attr-defined]
         store.set_timeout(timeout)  # its own would be 300 s
     else:  # torchrun's own, from its environment variables

@@ -367,9 +367,10 @@ def _flush(handle: int) -> None:
     with contextlib.suppress(ImportError, AttributeError, OSError):
         import fcntl  # exists on POSIX only
 
+        names: Any = fcntl  # mypy: F_FULLFSYNC exists on macOS only
         # WHY: macOS' fsync leaves bytes in the drive's own memory (its manual says so).
         # A network drive may not know the request; then fsync is what there is.
-        fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
+        names.fcntl(handle, names.F_FULLFSYNC)
         return
     os.fsync(handle)
 
