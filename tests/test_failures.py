@@ -14,6 +14,7 @@ from distrinews.dist.failures import (
 from distrinews.errors import DataError, RankFailedError
 
 TIMED_OUT = "RuntimeError: Timed out waiting 5000ms for recv operation (agreement.py:9)"
+SIGKILL = _exit_code_in_words(-9)  # "SIGKILL" where there is one
 CLOSED = "RuntimeError: Connection closed by peer [127.0.0.1]:4242 (agreement.py:9)"
 BAD_ROW = "ValueError: bad row (data.py:3)"
 
@@ -58,7 +59,7 @@ def test_a_timeout_after_another_failure_is_not_the_cause() -> None:
 
 
 def test_a_silent_death_comes_before_every_report() -> None:
-    with pytest.raises(RankFailedError, match="rank 1 was killed by SIGKILL"):
+    with pytest.raises(RankFailedError, match=f"rank 1 was killed by {SIGKILL}"):
         raise_root_cause(
             [report(0, 1.0, CLOSED)],
             {0: 1, 1: -9},
@@ -229,7 +230,7 @@ def test_only_a_rank_that_did_not_begin_ended_before_its_function() -> None:
     assert "0xC0000135 (a DLL was not found) before it reached its function" in dll
     # Negative control: it had begun; and a signal is a signal, begun or not.
     assert "before it reached" not in died({1: 1}, began=(0, 1)).what
-    assert died({1: -9}, began=()).what.startswith("rank 1 was killed by SIGKILL")
+    assert died({1: -9}, began=()).what.startswith(f"rank 1 was killed by {SIGKILL}")
 
 
 def test_a_small_number_is_no_windows_code() -> None:

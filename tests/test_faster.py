@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as torch_dist
+from helpers.like_windows import sitecustomize as windows
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -372,6 +374,27 @@ def test_without_room_all_ranks_say_so_and_leave_no_file(tmp_path: Path) -> None
     for rank in range(2):
         text = (tmp_path / f"{rank}.txt").read_text(encoding="utf-8")
         assert "No space left" in text
+    assert left_files() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the rule is imitated on Linux")
+def test_without_room_the_file_is_closed_before_it_is_removed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Windows removes no open file; so its rule is imitated here."""
+    refusing = windows.refuse(os.unlink)
+    monkeypatch.setattr(os, "unlink", refusing)
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        with pytest.raises(PermissionError, match="imitated"):  # negative control
+            os.unlink(file.name)
+    os.unlink(file.name)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        shared_memory._create_file(10)
     assert left_files() == []
 
 

@@ -16,7 +16,13 @@ import types
 from collections.abc import Callable
 
 import pytest
-from helpers.running import HELPERS, Program, is_running, wait_until
+from helpers.running import (
+    HELPERS,
+    Program,
+    is_running,
+    like_windows,
+    wait_until,
+)
 
 from distrinews.dist import spawn
 from distrinews.errors import SetupError
@@ -27,14 +33,12 @@ StartRanks = Callable[..., Program]
 posix_only = pytest.mark.skipif(
     sys.platform == "win32", reason="POSIX signals do not exist on Windows"
 )
-# A run either has POSIX's signal masks or, as on Windows, has not.
+# A run has POSIX's signal masks, or it meets Windows' rules and has none.
 both_systems = pytest.mark.parametrize(
     "env",
     [
         pytest.param({}, id="posix"),
-        pytest.param(
-            {"RANK_LIKE_WINDOWS": "1"}, id="like_windows", marks=pytest.mark.slow
-        ),
+        pytest.param(like_windows(), id="like_windows", marks=pytest.mark.slow),
     ],
 )
 INTERRUPTED = "Interrupted. What had been saved before is intact."

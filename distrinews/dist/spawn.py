@@ -26,6 +26,8 @@ from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+import psutil
+
 from distrinews.dist import failures, stacks
 from distrinews.errors import DistriNewsError, SetupError
 from distrinews.system import console
@@ -434,12 +436,15 @@ def exit_when_orphaned(on_exit: Callable[[], None]) -> None:
     """
     parent = multiprocessing.parent_process()
     parent_pid = os.getppid()
+    starter = psutil.Process(parent_pid) if psutil.pid_exists(parent_pid) else None
 
     def is_orphaned() -> bool:
         if parent is not None:  # started by run_ranks, on any system
             return bool(connection.wait([parent.sentinel], timeout=POLL_S))
-        time.sleep(POLL_S)  # started by torchrun, POSIX: orphans get a new parent
-        return os.getppid() != parent_pid
+        time.sleep(POLL_S)  # started by torchrun, or by a program of the user's
+        # WHY both: POSIX gives orphans a new parent; Windows keeps the old number.
+        has_new_parent = os.getppid() != parent_pid
+        return has_new_parent or starter is None or not starter.is_running()
 
     def watch() -> None:
         while not is_orphaned():

@@ -341,9 +341,9 @@ def _create_file(num_bytes: int) -> str:
                 os.truncate(descriptor, num_bytes)
         except OSError as error:
             problem = error
-            os.unlink(path)
-            continue
+        else:
+            return path
         finally:
             os.close(descriptor)
-        return path
+        os.unlink(path)  # only now: Windows removes no open file
     raise problem
