@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as torch_dist
+from helpers import running
 from helpers.like_windows import sitecustomize as windows
 from torch import nn
 from torch.nn import functional as F
@@ -416,4 +418,50 @@ def die_at_work(ranks: dist.Ranks) -> None:
 def test_a_killed_rank_leaves_no_file() -> None:
     with pytest.raises(Exception, match="rank 1"):
         dist.launch(die_at_work, num_ranks=2, timeout_s=60)
+    assert left_files() == []
+
+
+SHARES = """
+import os, pathlib, torch
+from distrinews import dist, sync
+
+def average(ranks):
+    net = sync.ddp_in_shared_memory(torch.nn.Linear(3, 1, bias=False))
+    net(torch.full((1, 3), float(ranks.rank))).sum().backward()
+    print(net.module.weight.grad.tolist(), flush=True)
+    store = pathlib.Path(os.environ["DISTRINEWS_STORE"])
+    if ranks.is_main:
+        print([path.name[:17] for path in store.parent.iterdir() if path != store])
+
+if __name__ == "__main__":
+    dist.launch(average, num_ranks=2, timeout_s=60)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the rules are imitated on Linux")
+@pytest.mark.parametrize("has_windows_rules", [True, False])
+def test_what_windows_cannot_remove_goes_with_the_launchers_folder(
+    has_windows_rules: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "share.py").write_text(SHARES, encoding="utf-8")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    rules = running.like_windows() if has_windows_rules else {}
+    done = subprocess.run(
+        [sys.executable, "share.py"],
+        cwd=tmp_path,
+        env={**os.environ, **rules, "TMPDIR": str(temporary)},
+        capture_output=True,
+        timeout=100,
+        check=False,
+    )
+    lines = done.stdout.decode().split()
+    assert done.returncode == 0, done.stderr
+    assert sorted(lines) == sorted(
+        [*["[[0.5,", "0.5,", "0.5]]"] * 2]
+        # Negative control: without Windows' rules the memory has no name any more.
+        + (["['distrinews-memory']"] if has_windows_rules else ["[]"])
+    )
+    assert [path for path in temporary.rglob("*") if path.is_file()] == []
     assert left_files() == []

@@ -413,3 +413,30 @@ def test_a_rank_whose_parents_number_never_changes_ends_with_it_too(
     program.process.kill()
     program.process.wait()
     program.seconds_until_nothing_is_left(timeout_s=10)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX gives orphans a parent")
+@pytest.mark.parametrize(
+    ("parent", "ends"),
+    [
+        ("os.getppid = lambda: 0", False),  # first in a container
+        ("psutil.Process = hidden", False),  # of another user, on some clusters
+        # Negative control: another parent, as POSIX gives it to an orphan.
+        ("os.getppid = iter([*[os.getppid()] * 2, 1, 1, 1]).__next__", True),
+    ],
+)
+def test_a_rank_whose_parent_is_out_of_sight_goes_on(parent: str, ends: bool) -> None:
+    rank = (
+        "import os, psutil, time\n"
+        "from distrinews.dist import spawn\n"
+        "def hidden(pid): raise psutil.NoSuchProcess(pid)\n"
+        f"{parent}\n"
+        "spawn.exit_when_orphaned(lambda: None)\n"
+        "time.sleep(4 * spawn.POLL_S)\n"
+        "print('went on')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", rank], capture_output=True, text=True, timeout=60
+    )
+    assert ("went on" in done.stdout) != ends, done.stderr
+    assert "Error" not in done.stderr

@@ -436,7 +436,14 @@ def exit_when_orphaned(on_exit: Callable[[], None]) -> None:
     """
     parent = multiprocessing.parent_process()
     parent_pid = os.getppid()
-    starter = psutil.Process(parent_pid) if psutil.pid_exists(parent_pid) else None
+    starter: psutil.Process | None = None
+    was_gone = False
+    try:
+        starter = psutil.Process(parent_pid)
+    except psutil.NoSuchProcess:
+        # WHY not elsewhere: a parent can be out of sight. The first process of a
+        # container has parent 0; some clusters hide the processes of other users.
+        was_gone = sys.platform == "win32"
 
     def is_orphaned() -> bool:
         if parent is not None:  # started by run_ranks, on any system
@@ -444,7 +451,8 @@ def exit_when_orphaned(on_exit: Callable[[], None]) -> None:
         time.sleep(POLL_S)  # started by torchrun, or by a program of the user's
         # WHY both: POSIX gives orphans a new parent; Windows keeps the old number.
         has_new_parent = os.getppid() != parent_pid
-        return has_new_parent or starter is None or not starter.is_running()
+        has_ended = was_gone or (starter is not None and not starter.is_running())
+        return has_new_parent or has_ended
 
     def watch() -> None:
         while not is_orphaned():
