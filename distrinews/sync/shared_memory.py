@@ -324,10 +324,9 @@ def _shared_tensor(num_elements: int, dtype: torch.dtype) -> torch.Tensor:
 
 def _create_file(num_bytes: int) -> str:
     """Make a file of that size whose room is really there."""
-    can_reserve = hasattr(os, "posix_fallocate")  # on Linux
     store = os.environ.get(process_group.STORE_VARIABLE)
     folders = [pathlib.Path("/dev/shm"), pathlib.Path(tempfile.gettempdir())]
-    if store and not can_reserve:
+    if store and not hasattr(os, "posix_fallocate"):  # on Windows and macOS
         folders = [pathlib.Path(store).parent]
     problem = OSError("no folder for it")
     for folder in folders:
@@ -337,7 +336,7 @@ def _create_file(num_bytes: int) -> str:
             problem = error
             continue
         try:
-            if can_reserve:
+            if hasattr(os, "posix_fallocate"):
                 # WHY: a file may claim a size that the disk does not have, and the
                 # process would die by SIGBUS when it writes there.
                 os.posix_fallocate(descriptor, 0, num_bytes)

@@ -288,7 +288,7 @@ def write_json(path: pathlib.Path, value: Any) -> None:
     """
     with atomic_file(path) as draft:
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-        draft.write_text(text + "\n", encoding="utf-8")
+        draft.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def append_line(path: pathlib.Path, value: Any) -> None:

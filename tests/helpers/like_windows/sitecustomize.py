@@ -83,14 +83,22 @@ _open = io.open
 
 
 @functools.wraps(_open)
-def open_as_windows(file: Any, mode: str = "r", *rest: Any, **options: Any) -> Any:
+def open_as_windows(
+    file: Any,
+    mode: str = "r",
+    buffering: int = -1,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+    *rest: Any,
+    **options: Any,
+) -> Any:
     """`open`, with the code page and CRLF where a program leaves the choice."""
-    if "b" not in mode and len(rest) < 2:
-        if options.get("encoding") in (None, "locale"):
-            options["encoding"] = CODE_PAGE
-        if len(rest) < 4 and options.get("newline") is None and "r" not in mode:
-            options["newline"] = "\r\n"
-    return _open(file, mode, *rest, **options)
+    if "b" not in mode and encoding in (None, "locale"):
+        encoding = CODE_PAGE
+    if "b" not in mode and newline is None and "r" not in mode:
+        newline = "\r\n"
+    return _open(file, mode, buffering, encoding, errors, newline, *rest, **options)
 
 
 def code_page(name: str) -> codecs.CodecInfo | None:
