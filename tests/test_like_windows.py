@@ -97,3 +97,36 @@ def test_the_guides_builder_reads_what_a_child_with_a_code_page_writes(
     )
     assert alone.stdout.split() == ["Jörg".encode("cp1252")]
     assert docs_site._run("-c", code).stdout == "Jörg\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("lacks", "call", "guard"),
+    [
+        ("win32", "os.killpg(1, 9)", 'sys.platform != "win32"'),
+        ("darwin", "os.sched_getaffinity(0)", 'sys.platform == "linux"'),
+        ("win32", "os.posix_fallocate(1, 0, 1)", 'hasattr(os, "posix_fallocate")'),
+    ],
+)
+def test_mypy_finds_a_call_that_another_system_lacks(
+    lacks: str, call: str, guard: str, tmp_path: pathlib.Path
+) -> None:
+    """Negative control to the two runs of mypy for other platforms in .ci/run."""
+    program = tmp_path / "program.py"
+
+    def findings(code: str, platform: str) -> str:
+        program.write_text(f"import os, sys\n{code}\n", encoding="utf-8")
+        done = subprocess.run(
+            [*(sys.executable, "-m", "mypy", "--config-file", os.devnull)]
+            + ["--platform", platform, "--cache-dir", str(tmp_path), str(program)],
+            capture_output=True,
+            encoding="utf-8",
+            timeout=120,
+            check=False,
+        )
+        return done.stdout
+
+    name = call[3 : call.index("(")]
+    assert f'Module has no attribute "{name}"' in findings(call, lacks)
+    assert "Success" in findings(call, "linux")
+    assert "Success" in findings(f"if {guard}: {call}", lacks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import pathlib
@@ -317,3 +318,22 @@ def test_a_rank_reuses_the_memory_that_it_freed() -> None:
     pages_of_the_tensors = 2 * 40_000_000 // os.sysconf("SC_PAGE_SIZE")
     assert before > pages_of_the_tensors / 2
     assert after < before / 100
+
+
+@pytest.mark.parametrize("system", ["win32", "darwin"])
+def test_elsewhere_than_on_linux_nothing_is_asked_of_its_c_library(
+    system: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str | None) -> None:
+        raise TypeError(f"imitated: Windows' ctypes loads no {name}")
+
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    monkeypatch.delattr(os, "getpriority", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    for function in (machine.keep_freed_memory, machine.lower_thread_priority):
+        with pytest.raises((TypeError, AttributeError)):  # negative control
+            function()
+    monkeypatch.setattr(sys, "platform", system)
+    assert machine.keep_freed_memory() is False
+    machine.return_freed_memory()
+    machine.lower_thread_priority()
