@@ -538,6 +538,8 @@ def test_after_a_resume_windows_could_remove_the_checkpoint(tmp_path: Path) -> N
     trainer.train(range(1))
     checkpoint.save(tmp_path, trainer.state(average={"mean": torch.ones(3)}), step=1)
     [new] = tmp_path.glob("step-*")
+    # `save` read it back, and then renamed its folder.
+    assert [path for path in new.iterdir() if windows.is_in_use(path)] == []
     resumed = Trainer("AdamW").state(average={})  # keeps the tensor that it is given
     assert checkpoint.load_training(new, resumed) == 1
     old = tmp_path / "old"
