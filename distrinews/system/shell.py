@@ -5,9 +5,29 @@ Guide: troubleshooting/#setup.
 
 from __future__ import annotations
 
+import pathlib
 import sys
 
-__all__ = ["set_variable", "unset_variables"]
+__all__ = ["copy_beginning", "set_variable", "unset_variables"]
+
+
+def copy_beginning(source: pathlib.Path, target: str, *, num_bytes: int) -> str:
+    """Write the command that copies a file's first bytes, for any shell with Python.
+
+    Args:
+        source: The file; without quotes in its path.
+        target: Its copy.
+        num_bytes: How many.
+
+    Returns:
+        The command.
+
+    Examples:
+        >>> print(copy_beginning(pathlib.Path("news.csv"), "old.csv", num_bytes=9))
+        python -c "open('old.csv', 'wb').write(open('news.csv', 'rb').read(9))"
+    """
+    copy = f"open('{target}', 'wb').write(open('{source.as_posix()}', 'rb').read("
+    return f'python -c "{copy}{num_bytes}))"'
 
 
 def set_variable(name: str, value: str) -> str:
