@@ -101,7 +101,8 @@ def run_ranks(
         try:
             with _environment(env), defer_signals():
                 for rank in range(num_ranks):
-                    receiver, sender = spawn.Pipe()
+                    ends: tuple[Any, Any] = spawn.Pipe()  # Windows' class is another
+                    receiver, sender = ends
                     process = spawn.Process(
                         target=_run_worker,
                         args=(sender, rank, start_method, target, args),
@@ -131,7 +132,8 @@ def _run_worker(
     # WHY ignore Ctrl-C here: the terminal sends it to every process at once. The
     # starter decides; ranks that also reacted would print a traceback each.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
+    # WHY both: mypy asks for the system, and proofs take the function away.
+    if sys.platform != "win32" and hasattr(signal, "pthread_sigmask"):
         # Undo what `defer_signals` let this process inherit: SIGTERM must end it.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     parent_connection = stacks.ParentConnection(sender)
