@@ -63,7 +63,8 @@ except ModuleNotFoundError as error:
         raise
     print(
         f"The server needs a package that is not here: {error.name}.\n"
-        '  fix:  pip install -e ".[quickstart,serve]"   in the project\'s folder',
+        '  fix:  pip install -c constraints.txt -e ".[quickstart,serve]"'
+        "   in the project's folder",
         file=sys.stderr,
     )
     sys.exit(2)

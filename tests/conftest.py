@@ -30,6 +30,18 @@ LAUNCHER_VARIABLES = (
 )
 
 
+# Seconds a test may take where no alarm can end it alone.
+TIMEOUT_WITHOUT_ALARM_S = 900
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    # WHY so long: without SIGALRM, as on Windows, pytest-timeout can only end the whole
+    # session. A test that is merely slow would take all others' results with it.
+    if not hasattr(signal, "SIGALRM") and config.option.timeout is None:
+        config.option.timeout = TIMEOUT_WITHOUT_ALARM_S
+
+
 @pytest.fixture(autouse=True)
 def _no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     # WHY: a developer who runs pytest inside a job has some of these set, and every

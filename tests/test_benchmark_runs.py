@@ -185,7 +185,7 @@ def test_what_cannot_be_measured_is_refused_and_nothing_is_overwritten(
         *("-m", "distrinews", "benchmark", *named),
         folder=tmp_path,
         expect=2,
-        more={"CUDA_VISIBLE_DEVICES": ""},
+        more={"CUDA_VISIBLE_DEVICES": "-1"},
     )
     assert says in done.stderr
     assert "Traceback" not in done.stderr

@@ -15,7 +15,7 @@ import pytest
 import torch
 from helpers import chapters
 from helpers.chapters import CHAPTER_01, CHAPTER_05, LONG, ROOT, SMALL, TORCHRUN, Done
-from helpers.running import Program
+from helpers.running import Program, like_windows
 
 from distrinews import checkpoint
 from distrinews.config.settings import DistributedSettings
@@ -27,15 +27,8 @@ torchrun_only = pytest.mark.skipif(
     sys.platform != "linux", reason="torchrun is this course's launcher on Linux only"
 )
 PLAIN_SGD = ("--optimizer", "sgd", "--learning-rate", "0.5", "--dropout", "0")
-# Conditions of a Windows machine that Linux can imitate: no libuv, code page
-# 1252, no MASTER_*; the test adds blanks and umlauts in the working folder.
-WINDOWS = {
-    "USE_LIBUV": "0",
-    "PYTHONIOENCODING": "cp1252",
-    "PYTHONUTF8": "0",
-    "MASTER_ADDR": None,
-    "MASTER_PORT": None,
-}
+# What Linux can imitate of Windows; the test adds umlauts, blanks and a long path.
+WINDOWS = {**like_windows(), "MASTER_ADDR": None, "MASTER_PORT": None}
 
 
 @functools.cache
@@ -263,10 +256,28 @@ def test_torchrun_restarts_a_killed_rank_and_the_run_ends_as_if_undisturbed() ->
 
 @pytest.mark.slow
 def test_under_the_conditions_of_windows_the_chapter_gives_the_same_result() -> None:
-    cwd = chapters.workspace() / "Eigene Dateien von Jörg"
-    cwd.mkdir()
-    done = chapters.run(CHAPTER_05, *SMALL, env=WINDOWS, cwd=cwd)
+    cwd = chapters.workspace() / "Eigene Dateien von Jörg Müller" / ("x" * 60)
+    temporary = cwd / "Temp"
+    temporary.mkdir(parents=True)
+    folders = {"TEMP": str(temporary), "TMPDIR": str(temporary)}
+    folders["DISTRINEWS_CACHE"] = str(cwd / "cache")
+    environment = {**WINDOWS, **folders}
+    begun = (CHAPTER_05, *SMALL, "--runs-dir", cwd / "runs", "--save-every-steps", "5")
+    done = chapters.run(*begun, "--max-steps", "20", env=environment, cwd=cwd, name="r")
+    done = chapters.run(
+        *begun, "--resume", env=environment, cwd=cwd, name="r", runs=cwd / "runs"
+    )
     assert done.left == []
+    # torch makes a cache there for torch.compile.
+    left = {path.name.partition("_")[0] for path in temporary.iterdir()}
+    assert left <= {"torchinductor"}
+    # What Windows had not let go would have kept a draft's name.
+    assert list(cwd.rglob(".*")) == []
+    # All others could be removed, the one that was restored, too.
+    saved = cwd / "runs" / "r" / "checkpoints"
+    newest = json.loads((saved / "step-00000036" / "state.json").read_text("utf-8"))
+    kept = {36, 35, newest["best_step"]}
+    assert {path.name for path in saved.iterdir()} == {f"step-{n:08d}" for n in kept}
     assert (
         done.result["confusion_matrix"]
         == (chapters.small_run().result["confusion_matrix"])

@@ -8,6 +8,8 @@ from __future__ import annotations
 import collections
 import json
 import random
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.like_windows import sitecustomize as windows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -524,3 +527,30 @@ def test_a_checkpoint_of_the_first_format_goes_on_where_it_was() -> None:
 def test_an_old_checkpoint_does_not_fit_another_model() -> None:
     with pytest.raises(DistriNewsError, match="does not fit this run"):
         checkpoint.load_training(OLD / "step-00000003", state_of(new_net()))
+
+
+# --- Windows removes no file that is mapped ------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the rule is imitated on Linux")
+def test_after_a_resume_windows_could_remove_the_checkpoint(tmp_path: Path) -> None:
+    trainer = Trainer("AdamW")
+    trainer.train(range(1))
+    checkpoint.save(tmp_path, trainer.state(average={"mean": torch.ones(3)}), step=1)
+    [new] = tmp_path.glob("step-*")
+    # `save` read it back, and then renamed its folder.
+    assert [path for path in new.iterdir() if windows.is_in_use(path)] == []
+    resumed = Trainer("AdamW").state(average={})  # keeps the tensor that it is given
+    assert checkpoint.load_training(new, resumed) == 1
+    old = tmp_path / "old"
+    shutil.copytree(OLD / "step-00000003", old)
+    resumed_old = as_the_old_run()
+    assert checkpoint.load_training(old, resumed_old) == 3
+    paths = [path for folder in (new, old) for path in folder.iterdir()]
+    assert [path for path in paths if windows.is_in_use(path)] == []
+    assert resumed.extra["average"]["mean"].tolist() == [1, 1, 1]
+    # Negative control: what safetensors gives maps the file.
+    names = ("optimizer.safetensors", "extra.safetensors")
+    mapped = [load_file(new / name) for name in names]
+    assert all(mapped)
+    assert [windows.is_in_use(new / name) for name in names] == [True, True]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -115,6 +116,20 @@ def test_a_reader_that_closes_the_pipe_is_no_error(ending: str) -> None:
     process.stderr.close()
     assert (process.wait(30), err) == (0, "")
     assert time.monotonic() - began_s < 10
+
+
+@pytest.mark.parametrize("is_closed", [True, False])
+def test_windows_answer_to_a_closed_pipe_is_no_error_either(
+    is_closed: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(console, "_output_is_closed", lambda: is_closed)
+    # Negative control: with an open output EINVAL is a crash like any other.
+    expected = SystemExit if is_closed else OSError
+    with pytest.raises(expected):
+        console.run(fail)
 
 
 @posix_only

@@ -21,7 +21,13 @@ import pytest
 import torch
 import torch.distributed as torch_dist
 from helpers import dist_program
-from helpers.running import HELPERS, Program, is_running, wait_until
+from helpers.running import (
+    HELPERS,
+    Program,
+    is_running,
+    like_windows,
+    wait_until,
+)
 
 from distrinews import dist
 from distrinews.dist import process_group
@@ -89,10 +95,7 @@ def as_on_windows(tmp_path_factory: pytest.TempPathFactory) -> tuple[Facts, Prog
         (PROGRAM, "check_everything", folder, 3),
         folder=folder,
         env={
-            "RANK_LIKE_WINDOWS": "1",  # no signal.pthread_sigmask
-            "USE_LIBUV": "0",
-            "PYTHONIOENCODING": "cp1252",
-            "PYTHONUTF8": "0",
+            **like_windows(),
             "MASTER_PORT": "1",  # no user may listen there: it must not be used
             "OMP_NUM_THREADS": "7",
             "GLOO_SOCKET_IFNAME": machine.loopback_interface(),
@@ -441,9 +444,10 @@ def test_one_rank_fails_alone_and_launch_names_it_with_file_and_line(
     assert dict(os.environ) == before
     # Negative control to the votes above: without one, rank 0 was in its next
     # collective, and what it met there does not say what happened.
-    met = (tmp_path / "rank_0.txt").read_text(encoding="utf-8")
-    assert "bad row" not in met
-    assert "closed" in met.lower() or "reset" in met.lower(), met
+    if sys.platform == "linux":  # elsewhere gloo's transport wakes nobody
+        met = (tmp_path / "rank_0.txt").read_text(encoding="utf-8")
+        assert "bad row" not in met
+        assert "closed" in met.lower() or "reset" in met.lower(), met
 
 
 @pytest.mark.slow

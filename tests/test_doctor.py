@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import pathlib
@@ -15,11 +16,13 @@ from typing import Any
 
 import pytest
 from helpers.disks import mount_or_skip
+from helpers.like_windows import sitecustomize as windows
 from helpers.running import Program, wait_until
 
-from distrinews.doctor import catalogue, checks, examination
+from distrinews.doctor import catalogue, checks, examination, system_checks
 from distrinews.doctor.checks import CHECKS
 from distrinews.doctor.findings import Finding, judge_pair, judge_torch
+from distrinews.system import checkout
 
 DOCTOR = (sys.executable, "-m", "distrinews", "doctor", "--json")
 LIMIT_S = 30
@@ -34,7 +37,7 @@ FACTS: dict[str, Any] = {
 
 
 def check(name: str) -> list[Finding]:
-    [function] = [check for check in CHECKS if check.__name__ == f"_{name}"]
+    [function] = [each for each in CHECKS if each.__name__ in (name, f"_{name}")]
     return function()
 
 
@@ -79,10 +82,14 @@ def test_a_cure_can_be_typed_into_powershell_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nonsense")
+    monkeypatch.setattr(sys, "platform", "linux")
     assert check("interface")[0].cure == "unset GLOO_SOCKET_IFNAME"
     monkeypatch.setattr(sys, "platform", "win32")
     assert check("interface")[0].cure == "Remove-Item Env:GLOO_SOCKET_IFNAME"
-    assert checks._set_command("A", "b") == '$env:A = "b"'
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    [finding] = check("launcher")
+    assert finding.cure == "Remove-Item Env:RANK, Env:WORLD_SIZE"
 
 
 def test_a_host_name_of_another_machine_is_seen(
@@ -99,7 +106,7 @@ def test_an_interface_that_does_not_exist_is_a_problem(
 ) -> None:
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nonsense")
     [finding] = check("interface")
-    assert (finding.level, finding.cure) == ("problem", "unset GLOO_SOCKET_IFNAME")
+    assert (finding.level, "nonsense" in finding.text) == ("problem", True)
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", socket.if_nameindex()[0][1])
     assert levels(check("interface")) == ["ok"]
 
@@ -210,6 +217,83 @@ def test_two_ranks_that_failed_are_explained_by_the_catalogue() -> None:
     assert judge_pair({"sum": 3, "world_size": 2, "took_s": 1.0}).level == "ok"
     assert judge_pair({}).level == "problem"
     assert judge_pair({"sum": 4, "took_s": 1.0}).level == "problem"
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "built_for", "macos", "level"),
+    [
+        ("win32", "AMD64", "win-amd64", "", "ok"),
+        ("win32", "ARM64", "win-amd64", "", "ok"),  # x64, as Windows on ARM runs it
+        ("win32", "ARM64", "win-arm64", "", "problem"),
+        ("darwin", "arm64", "macosx-11.0-universal2", "14.5", "ok"),
+        ("darwin", "x86_64", "macosx-11.0-universal2", "14.5", "problem"),  # Rosetta
+        ("darwin", "arm64", "macosx-11.0-universal2", "13.6", "problem"),
+        ("linux", "x86_64", "linux-x86_64", "", "ok"),
+    ],
+)
+def test_a_python_that_torch_is_not_built_for_is_seen(
+    system: str,
+    machine: str,
+    built_for: str,
+    macos: str,
+    level: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("sysconfig.get_platform", lambda: built_for)
+    monkeypatch.setattr("platform.mac_ver", lambda: (macos, ("", "", ""), ""))
+    [finding] = system_checks.architecture()
+    assert finding.level == level
+    assert finding.page == ("no-torch-wheel" if level == "problem" else "")
+
+
+def test_a_long_or_a_synchronised_folder_of_windows_is_seen(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    for name in system_checks.ONEDRIVE_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    root = pathlib.Path("/") / "c"
+    monkeypatch.setattr(checkout, "ROOT", root)
+    assert levels(system_checks.checkout_folder()) == ["ok"]
+    monkeypatch.setattr(checkout, "ROOT", root / ("x" * 80))
+    monkeypatch.setenv("OneDrive", str(root))
+    pages = [finding.page for finding in system_checks.checkout_folder()]
+    assert pages == ["windows-long-path", "file-in-use-on-windows"]
+    monkeypatch.setattr(system_checks, "_has_long_paths", lambda: True)
+    monkeypatch.setenv("OneDrive", str(tmp_path))
+    assert levels(system_checks.checkout_folder()) == ["ok"]
+
+
+def test_without_a_folder_to_meet_in_the_doctor_does_not_blame_a_firewall(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert system_checks.meeting_folder() == []
+    temporary = tmp_path / "Łukasz"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    codecs.register(windows.code_page)
+    try:
+        [finding] = system_checks.meeting_folder()
+    finally:
+        codecs.unregister(windows.code_page)
+    assert (finding.level, finding.page) == ("problem", "no-narrow-folder")
+    assert "TEMP" in finding.cure
+
+
+def test_a_missing_visual_c_runtime_is_explained_by_the_catalogue() -> None:
+    error = (
+        "OSError: [WinError 1114] A dynamic link library (DLL) initialization routine "
+        'failed. Error loading "C:\\x\\torch\\lib\\c10.dll" or one of its dependencies.'
+    )
+    finding = examination._torch_failed(error)
+    assert (finding.page, "vc_redist.x64.exe" in finding.cure) == (
+        "dll-not-loaded",
+        True,
+    )
+    # Negative control: an error that nobody knows.
+    assert examination._torch_failed("it said no").page == "machine"
 
 
 # --- It never raises, and ends in time -------------------------------------------

@@ -14,6 +14,8 @@ from distrinews.dist.failures import (
 from distrinews.errors import DataError, RankFailedError
 
 TIMED_OUT = "RuntimeError: Timed out waiting 5000ms for recv operation (agreement.py:9)"
+SIGKILL = _exit_code_in_words(-9)  # "SIGKILL" where there is one
+SIGABRT = _exit_code_in_words(-6)  # Windows gives it another number
 CLOSED = "RuntimeError: Connection closed by peer [127.0.0.1]:4242 (agreement.py:9)"
 BAD_ROW = "ValueError: bad row (data.py:3)"
 
@@ -58,7 +60,7 @@ def test_a_timeout_after_another_failure_is_not_the_cause() -> None:
 
 
 def test_a_silent_death_comes_before_every_report() -> None:
-    with pytest.raises(RankFailedError, match="rank 1 was killed by SIGKILL"):
+    with pytest.raises(RankFailedError, match=f"rank 1 was killed by {SIGKILL}"):
         raise_root_cause(
             [report(0, 1.0, CLOSED)],
             {0: 1, 1: -9},
@@ -130,12 +132,12 @@ def test_a_rank_that_had_finished_is_not_blamed_for_anothers_own_failure() -> No
     own = died({0: 1, 1: 0}, report(0, 6.0, BAD_ROW), left=RETURNED)
     assert own.what.startswith("rank 0 raised ValueError: bad row")
     killed = died({0: 1, 1: 0, 2: -9}, report(0, 6.0, CLOSED), left=RETURNED)
-    assert killed.what.startswith("rank 2 was killed by SIGKILL")
+    assert killed.what.startswith(f"rank 2 was killed by {SIGKILL}")
     elsewhere = {"hanging": (2,), "r2": "(program.py:7 in sleep)", "left": RETURNED}
     hung = died({0: 1, 1: 0}, report(0, 6.0, TIMED_OUT), **elsewhere)  # type: ignore[arg-type]
     assert hung.what.startswith("rank 2 is at (program.py:7 in sleep)")
     early = died({0: -6, 1: 0}, left=RETURNED, waited_s=9.0)  # a CUDA error of its own
-    assert early.what.startswith("rank 0 was killed by SIGABRT")
+    assert early.what.startswith(f"rank 0 was killed by {SIGABRT}")
 
 
 def test_an_exit_is_named_by_its_call() -> None:
@@ -190,7 +192,7 @@ def test_a_rank_aborted_while_another_sleeps_is_not_blamed_but_the_sleeper() -> 
 def test_an_aborted_rank_is_blamed_where_the_others_wait_for_it(where: str) -> None:
     """Negative control: a size mismatch under gloo aborts the rank that is wrong."""
     error = died({0: -6}, hanging=(1,), r1=where)
-    assert error.what == "rank 0 was killed by SIGABRT and left no traceback."
+    assert error.what == f"rank 0 was killed by {SIGABRT} and left no traceback."
     alone = died({0: -6, 1: 0})
     assert alone.what == error.what
     # gloo has no watchdog: whatever the others do, the aborted rank is the cause.
@@ -204,7 +206,7 @@ def test_an_abort_after_another_ranks_own_error_is_its_consequence() -> None:
     assert "ValueError: bad row" in died({0: -6, 1: 1}, report(1, 1.0, BAD_ROW)).what
     # Negative control: a report that only says "the other one has left" explains
     # nothing, and an abort is then the cause.
-    assert "SIGABRT" in died({0: -6, 1: 1}, report(1, 1.0, CLOSED)).what
+    assert SIGABRT in died({0: -6, 1: 1}, report(1, 1.0, CLOSED)).what
 
 
 @pytest.mark.parametrize(
@@ -229,7 +231,7 @@ def test_only_a_rank_that_did_not_begin_ended_before_its_function() -> None:
     assert "0xC0000135 (a DLL was not found) before it reached its function" in dll
     # Negative control: it had begun; and a signal is a signal, begun or not.
     assert "before it reached" not in died({1: 1}, began=(0, 1)).what
-    assert died({1: -9}, began=()).what.startswith("rank 1 was killed by SIGKILL")
+    assert died({1: -9}, began=()).what.startswith(f"rank 1 was killed by {SIGKILL}")
 
 
 def test_a_small_number_is_no_windows_code() -> None:

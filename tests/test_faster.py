@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import math
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as torch_dist
+from helpers import running
+from helpers.like_windows import sitecustomize as windows
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -375,6 +379,27 @@ def test_without_room_all_ranks_say_so_and_leave_no_file(tmp_path: Path) -> None
     assert left_files() == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the rule is imitated on Linux")
+def test_without_room_the_file_is_closed_before_it_is_removed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Windows removes no open file; so its rule is imitated here."""
+    refusing = windows.refuse(os.unlink)
+    monkeypatch.setattr(os, "unlink", refusing)
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        with pytest.raises(PermissionError, match="imitated"):  # negative control
+            os.unlink(file.name)
+    os.unlink(file.name)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left"):
+        shared_memory._create_file(10)
+    assert left_files() == []
+
+
 def left_files() -> list[Path]:
     folders = {Path("/dev/shm"), Path(tempfile.gettempdir())}
     return [f for folder in folders for f in folder.glob("distrinews-memory-*")]
@@ -393,4 +418,50 @@ def die_at_work(ranks: dist.Ranks) -> None:
 def test_a_killed_rank_leaves_no_file() -> None:
     with pytest.raises(Exception, match="rank 1"):
         dist.launch(die_at_work, num_ranks=2, timeout_s=60)
+    assert left_files() == []
+
+
+SHARES = """
+import os, pathlib, torch
+from distrinews import dist, sync
+
+def average(ranks):
+    net = sync.ddp_in_shared_memory(torch.nn.Linear(3, 1, bias=False))
+    net(torch.full((1, 3), float(ranks.rank))).sum().backward()
+    print(net.module.weight.grad.tolist(), flush=True)
+    store = pathlib.Path(os.environ["DISTRINEWS_STORE"])
+    if ranks.is_main:
+        print([path.name[:17] for path in store.parent.iterdir() if path != store])
+
+if __name__ == "__main__":
+    dist.launch(average, num_ranks=2, timeout_s=60)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the rules are imitated on Linux")
+@pytest.mark.parametrize("has_windows_rules", [True, False])
+def test_what_windows_cannot_remove_goes_with_the_launchers_folder(
+    has_windows_rules: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "share.py").write_text(SHARES, encoding="utf-8")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    rules = running.like_windows() if has_windows_rules else {}
+    done = subprocess.run(
+        [sys.executable, "share.py"],
+        cwd=tmp_path,
+        env={**os.environ, **rules, "TMPDIR": str(temporary)},
+        capture_output=True,
+        timeout=100,
+        check=False,
+    )
+    lines = done.stdout.decode().split()
+    assert done.returncode == 0, done.stderr
+    assert sorted(lines) == sorted(
+        [*["[[0.5,", "0.5,", "0.5]]"] * 2]
+        # Negative control: without Windows' rules the memory has no name any more.
+        + (["['distrinews-memory']"] if has_windows_rules else ["[]"])
+    )
+    assert [path for path in temporary.rglob("*") if path.is_file()] == []
     assert left_files() == []

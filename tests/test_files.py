@@ -178,6 +178,135 @@ def test_what_the_system_refuses_is_an_output_error_with_its_words(
     assert_old(old)
 
 
+class HeldByAnother(PermissionError):
+    """What Windows answers while a virus scanner has a file open."""
+
+    winerror = 32
+
+
+def hold(times: int, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Refuse the next renames; the list gets the pauses between the tries."""
+    pauses_s: list[float] = []
+    replace, left = os.replace, iter([True] * times)
+
+    def refuse(source: Path, target: Path) -> None:
+        if next(left, False):
+            raise HeldByAnother(errno.EACCES, "used by another process")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(files.time, "sleep", pauses_s.append)
+    return pauses_s
+
+
+def test_a_file_that_a_scanner_holds_for_ten_seconds_is_written_all_the_same(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses_s = hold(8, monkeypatch)
+    files.write_json(old / "file", {})
+    assert 10 < sum(pauses_s) < 20
+    assert pauses_s == sorted(pauses_s)
+
+
+def test_a_file_that_is_never_let_go_is_an_error_that_names_who_may_hold_it(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses_s = hold(100, monkeypatch)
+    with pytest.raises(OutputError, match=r"(?s)within 16 s.*OneDrive.*--resume"):
+        files.write_json(old / "file", {})
+    assert 10 < sum(pauses_s) < 20
+    assert_old(old)
+
+
+def test_a_refusal_without_windows_number_is_told_at_once(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative control: nobody waits for a permission that will not come."""
+    monkeypatch.delattr(HeldByAnother, "winerror")
+    pauses_s = hold(100, monkeypatch)
+    with pytest.raises(OutputError, match="free some space"):
+        files.write_json(old / "file", {})
+    assert pauses_s == []
+
+
+def test_a_line_of_a_log_waits_for_a_scanner_too(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files.time, "sleep", lambda _: None)
+    open_file, tries = Path.open, iter([True])
+
+    def refuse_once(path: Path, *rest: object, **options: object) -> object:
+        if next(tries, False):
+            raise HeldByAnother(errno.EACCES, "used by another process")
+        return open_file(path, *rest, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", refuse_once)
+    files.append_line(old / "log", {"step": 1})
+    assert (old / "log").read_text("utf-8") == '{"step": 1}\n'
+
+
+@pytest.mark.parametrize("keep_existing", [True, False])
+def test_a_cache_that_another_run_made_and_uses_is_kept(
+    keep_existing: bool, old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two first runs at once: on Windows what the other one maps cannot be replaced."""
+    pauses_s = hold(100, monkeypatch)
+    write = files.atomic_file(old / "file", keep_existing=keep_existing)
+    if keep_existing:
+        with write as draft:
+            draft.write_text("the same content", "utf-8")
+    else:  # negative control
+        with pytest.raises(OutputError, match="OneDrive"), write as draft:
+            draft.write_text("the same content", "utf-8")
+    assert bool(pauses_s) != keep_existing
+    assert_old(old)
+
+
+def test_whether_a_folder_can_be_written_to_is_found_by_one_try(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Windows `tempfile` would try for hours (gh-66305)."""
+    tries = []
+    open_file = os.open
+
+    def refuse(path: Path, flags: int, *rest: object) -> int:
+        tries.append(path)
+        raise PermissionError(errno.EACCES, "Access is denied")
+
+    before = set(old.iterdir())
+    files.check_writable(old)  # negative control: here it can be
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(PermissionError):
+        files.check_writable(old)
+    monkeypatch.setattr(os, "open", open_file)
+    assert len(tries) == 1
+    assert set(old.iterdir()) == before
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_on_macos_a_file_is_flushed_out_of_the_drives_memory(
+    is_known: bool, old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="POSIX only")
+    requests, flushed = [], []
+
+    def request(handle: int, number: int) -> None:
+        requests.append(number)
+        if not is_known:  # a network drive
+            raise OSError(errno.ENOTSUP, "not supported")
+
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: flushed.append(fsync(handle)))
+    files.write_json(old / "file", {})
+    assert flushed  # negative control: elsewhere fsync is all there is
+    flushed.clear()
+    monkeypatch.setattr(fcntl, "fcntl", request)
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    files.write_json(old / "file", {})
+    assert set(requests) == {51}
+    assert bool(flushed) == (not is_known)
+
+
 @posix_only
 def test_a_folder_without_permission_is_an_output_error(old: Path) -> None:
     if os.geteuid() == 0:

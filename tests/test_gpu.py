@@ -56,7 +56,7 @@ pytestmark = pytest.mark.timeout(400)
 )
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "cpu":  # also where there are GPUs
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     return str(request.param)
 
 
@@ -245,7 +245,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(device: str) -> None
     """With --deterministic; on GPUs some sums have no order of their own without it."""
     words = (chapters.CHAPTER_05, *chapters.SMALL, "--deterministic")
     words = (*words, "--num-ranks", NUM_RANKS[device])
-    env = {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
+    env = {"CUDA_VISIBLE_DEVICES": "-1"} if device == "cpu" else {}
     whole = chapters.run(*words, env=env)
     assert f"{NUM_RANKS[device]} on {device}" in whole.out
     first = chapters.run(*words, "--max-steps", "20", env=env)

@@ -31,6 +31,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 KAGGLE = ROOT / "apps" / "kaggle"
 COMMIT = "eb185aade064a813bc0b7f42de02595523103ca4"
 NOTEBOOK = KAGGLE / "distrinews.ipynb"
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Kaggle is Linux")
 
 
 @pytest.fixture
@@ -472,7 +473,6 @@ commands.run("python", "-c", code)
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Kaggle is Linux; no SIGINT here")
 def test_an_interrupted_cell_ends_its_command(
     start: Callable[..., Program], tmp_path: pathlib.Path
 ) -> None:

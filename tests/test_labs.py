@@ -5,6 +5,7 @@ The whole set: `pytest -m labs`. Twelve of them run among the slow proofs.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import concurrent.futures
 import functools
@@ -19,7 +20,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from helpers.running import Program, wait_until
+from helpers.running import Program, like_windows, wait_until
 
 from distrinews.cli import lab_commands
 from distrinews.course import file_gather, labs, sheets
@@ -46,7 +47,6 @@ CORE = (
     "uneven_batches",
     "unfinished_reduction",
 )
-TORCHRUN = {"child_failed_error", "local_rank_argument"}
 VERSIONS = ("broken", "fixed")
 Start = Callable[..., Program]
 
@@ -61,7 +61,7 @@ def finished(program: Program) -> Finished:
 
 def proves(name: str, version: str, start: Start) -> None:
     """The broken version shows exactly its symptom, the fixed one does not."""
-    if name in TORCHRUN and sys.platform == "win32":
+    if LabSheet.read(name).needs_torchrun and sys.platform == "win32":
         pytest.skip("torchrun does not work with the official Windows wheels")
     if name == "omp_one_thread" and os.cpu_count() == 1:
         pytest.skip("one core: one thread a rank is right")
@@ -356,3 +356,87 @@ def test_a_file_is_run_by_its_path_whatever_it_is_called(
     assert importlib.import_module("json") is sys.modules["json"]
     with pytest.raises(LabError, match=r"notes\.txt is no Python file"):
         checkout.load_file(tmp_path / "notes.txt", error=LabError, page="labs")
+
+
+# --- On Windows -------------------------------------------------------------------
+
+
+def test_labs_that_need_torchrun_say_so_in_the_list_and_refuse_to_run_on_windows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    need_it = {name for name in NAMES if LabSheet.read(name).needs_torchrun}
+    assert need_it == {"child_failed_error", "local_rank_argument"}
+    lab_commands.run(argparse.Namespace(act="list"))
+    lines = capsys.readouterr().out.splitlines()
+    marked = {line.split()[0] for line in lines if "(not on Windows)" in line}
+    assert marked == need_it
+    page = (ROOT / "site_docs" / "learn" / "labs.md").read_text("utf-8")
+    assert "`child_failed_error` and `local_rank_argument`, start torchrun" in page
+    monkeypatch.setattr(sys, "platform", "win32")
+    for act in ("run", "fix", "check"):
+        given = argparse.Namespace(act=act, name="child_failed_error", file=None)
+        with pytest.raises(LabError, match="does not work on Windows"):
+            lab_commands.run(given)
+    # Negative control: the other labs are not refused.
+    assert lab_commands._playable("uneven_batches").name == "uneven_batches"
+
+
+def test_a_taken_port_is_seen_also_by_the_store_that_windows_has() -> None:
+    path = LABS / "address_in_use.py"
+    lab = checkout.load_file(path, error=LabError, page="labs")
+    lab.LIBUV = False
+    with pytest.raises(Exception, match=lab.LAB.symptom):
+        lab.broken()
+    assert lab.fixed() is True
+    assert re.search(lab.LAB.symptom, "port: 4242, code: -10048, name: EADDRINUSE")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the rule is imitated on Linux")
+def test_a_rank_whose_parents_number_never_changes_ends_with_it_too(
+    start: Start, tmp_path: pathlib.Path
+) -> None:
+    """As on Windows, for ranks that another launcher than ours started."""
+    rank = (
+        "import os, pathlib, time\n"
+        "from distrinews.dist import spawn\n"
+        "spawn.exit_when_orphaned(lambda: None)\n"
+        "pathlib.Path('pid').write_text(str(os.getpid()))\n"
+        "time.sleep(60)"
+    )
+    starter = "import subprocess, sys; subprocess.run(sys.argv[1:])"
+    program = start(
+        *(sys.executable, "-c", starter, sys.executable, "-c", rank),
+        cwd=tmp_path,
+        env=like_windows(),
+    )
+    wait_until((tmp_path / "pid").exists, timeout_s=90, what="the rank begins")
+    program.process.kill()
+    program.process.wait()
+    program.seconds_until_nothing_is_left(timeout_s=10)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX gives orphans a parent")
+@pytest.mark.parametrize(
+    ("parent", "ends"),
+    [
+        ("os.getppid = lambda: 0", False),  # first in a container
+        ("psutil.Process = hidden", False),  # of another user, on some clusters
+        # Negative control: another parent, as POSIX gives it to an orphan.
+        ("os.getppid = iter([*[os.getppid()] * 2, 1, 1, 1]).__next__", True),
+    ],
+)
+def test_a_rank_whose_parent_is_out_of_sight_goes_on(parent: str, ends: bool) -> None:
+    rank = (
+        "import os, psutil, time\n"
+        "from distrinews.dist import spawn\n"
+        "def hidden(pid): raise psutil.NoSuchProcess(pid)\n"
+        f"{parent}\n"
+        "spawn.exit_when_orphaned(lambda: None)\n"
+        "time.sleep(4 * spawn.POLL_S)\n"
+        "print('went on')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", rank], capture_output=True, text=True, timeout=60
+    )
+    assert ("went on" in done.stdout) != ends, done.stderr
+    assert "Error" not in done.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
 import pathlib
@@ -9,6 +11,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import types
 
 import psutil
 import pytest
@@ -107,14 +110,49 @@ def test_the_description_is_json_and_true() -> None:
     assert description["cpu"]
 
 
+def test_on_windows_a_processor_has_the_name_that_it_is_sold_under(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registry = types.ModuleType("winreg")
+    asked = []
+
+    def open_key(root: int, folder: str) -> contextlib.AbstractContextManager[str]:
+        asked.append((root, folder))
+        return contextlib.nullcontext("key")
+
+    names = {
+        "HKEY_LOCAL_MACHINE": 2,
+        "OpenKey": open_key,
+        "QueryValueEx": lambda key, name: ("AMD Ryzen 7 7840U ", 1),
+    }
+    registry.__dict__.update(names)
+    monkeypatch.setattr("pathlib.Path.read_text", lambda *_, **__: "")  # no /proc
+    monkeypatch.setitem(sys.modules, "winreg", registry)
+    assert machine._cpu_name() == "AMD Ryzen 7 7840U"
+    assert asked == [(2, r"HARDWARE\DESCRIPTION\System\CentralProcessor\0")]
+
+
 def test_the_loopback_exists_and_carries_the_loopback_address() -> None:
     name = machine.loopback_interface()
-    if sys.platform == "win32":
-        assert name is None
-        return
     assert name is not None
     addresses = [address.address for address in psutil.net_if_addrs()[name]]
     assert "127.0.0.1" in addresses
+
+
+def test_an_adapter_of_windows_is_named_and_one_that_gloo_cannot_read_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def address(number: str) -> types.SimpleNamespace:
+        return types.SimpleNamespace(address=number)
+
+    adapters = {
+        "WLAN": [address("192.168.178.20"), address("fe80::1")],
+        "Loopback Pseudo-Interface 1": [address("::1"), address("127.0.0.1")],
+    }
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: adapters)
+    assert machine.loopback_interface() == "Loopback Pseudo-Interface 1"
+    adapters["Kehrschleife ö"] = adapters.pop("Loopback Pseudo-Interface 1")
+    assert machine.loopback_interface() is None
 
 
 # --- When the program began -----------------------------------------------------
@@ -281,3 +319,22 @@ def test_a_rank_reuses_the_memory_that_it_freed() -> None:
     pages_of_the_tensors = 2 * 40_000_000 // os.sysconf("SC_PAGE_SIZE")
     assert before > pages_of_the_tensors / 2
     assert after < before / 100
+
+
+@pytest.mark.parametrize("system", ["win32", "darwin"])
+def test_elsewhere_than_on_linux_nothing_is_asked_of_its_c_library(
+    system: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str | None) -> None:
+        raise TypeError(f"imitated: Windows' ctypes loads no {name}")
+
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    monkeypatch.delattr(os, "getpriority", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    for function in (machine.keep_freed_memory, machine.lower_thread_priority):
+        with pytest.raises((TypeError, AttributeError)):  # negative control
+            function()
+    monkeypatch.setattr(sys, "platform", system)
+    assert machine.keep_freed_memory() is False
+    machine.return_freed_memory()
+    machine.lower_thread_priority()

@@ -276,7 +276,7 @@ def test_without_the_packages_it_says_what_to_install(
     (tmp_path / "fastapi.py").write_text("raise ModuleNotFoundError(name='fastapi')")
     program = start(API, env={"PYTHONPATH": str(tmp_path)})
     assert program.exit_code() == 2
-    assert 'pip install -e ".[quickstart,serve]"' in program.err
+    assert 'pip install -c constraints.txt -e ".[quickstart,serve]"' in program.err
     assert "Traceback" not in program.err
 
 

@@ -223,6 +223,9 @@ def test_two_runs_have_two_names_that_any_system_can_use() -> None:
         ("--run-name", "../../etc"),
         ("--run-name", "a/b"),
         ("--run-name", ".hidden"),
+        ("--run-name", "nul"),  # no folder of Windows can have it
+        ("--run-name", "COM1.old"),
+        ("--run-name", "mine."),  # Windows drops the dot: another folder
         ("--run-name", ""),
         ("--runs-dir", ""),
     ],

@@ -5,10 +5,14 @@ That something runs each of the others: `python -m tests.lint pages`.
 
 from __future__ import annotations
 
+import pathlib
+import re
 import subprocess
 import sys
 
 import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 RUN_HERE = {
     "python3 --version": [sys.executable, "--version"],
@@ -26,3 +30,14 @@ def test_the_small_commands_work(command: str) -> None:
     done = subprocess.run(RUN_HERE[command], capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+def test_the_workflow_runs_the_readmes_commands_on_windows_and_macos() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    workflow = (ROOT / ".github" / "workflows" / "checks.yml").read_text("utf-8")
+    run_lines = {line.strip() for line in workflow.splitlines()}
+    commands = re.findall(r"^```(?:sh|powershell)\n(.+ -m venv .+)\n```$", readme, re.M)
+    assert len(commands) == 4  # two for each shell
+    assert [each for each in commands if each not in run_lines] == []
+    # Negative control: another command is not found.
+    assert commands[0].replace("quickstart", "serve") not in run_lines

@@ -16,25 +16,30 @@ import types
 from collections.abc import Callable
 
 import pytest
-from helpers.running import HELPERS, Program, is_running, wait_until
+from helpers.running import (
+    HELPERS,
+    Program,
+    is_running,
+    like_windows,
+    wait_until,
+)
 
 from distrinews.dist import spawn
 from distrinews.errors import SetupError
 
 PROGRAM = HELPERS / "process_program.py"
+START_METHODS = multiprocessing.get_all_start_methods()  # on Windows one
 Start = Callable[..., Program]
 StartRanks = Callable[..., Program]
 posix_only = pytest.mark.skipif(
     sys.platform == "win32", reason="POSIX signals do not exist on Windows"
 )
-# A run either has POSIX's signal masks or, as on Windows, has not.
+# A run has POSIX's signal masks, or it meets Windows' rules and has none.
 both_systems = pytest.mark.parametrize(
     "env",
     [
         pytest.param({}, id="posix"),
-        pytest.param(
-            {"RANK_LIKE_WINDOWS": "1"}, id="like_windows", marks=pytest.mark.slow
-        ),
+        pytest.param(like_windows(), id="like_windows", marks=pytest.mark.slow),
     ],
 )
 INTERRUPTED = "Interrupted. What had been saved before is intact."
@@ -218,7 +223,9 @@ def test_ranks_that_all_leave_without_an_error_are_a_run_that_went_well(
     check_nothing_is_left(program, tmp_path)
 
 
-@pytest.mark.parametrize("chosen", [None, "spawn", "forkserver"])
+@pytest.mark.parametrize(
+    "chosen", [None, *(m for m in ("spawn", "forkserver") if m in START_METHODS)]
+)
 def test_what_a_rank_starts_is_started_as_in_the_program_that_started_the_rank(
     start_ranks: StartRanks, tmp_path: pathlib.Path, chosen: str | None
 ) -> None:
@@ -226,7 +233,7 @@ def test_what_a_rank_starts_is_started_as_in_the_program_that_started_the_rank(
     env = {} if chosen is None else {"RANK_START_METHOD": chosen}
     program = start_ranks("start_method", env=env)
     assert program.exit_code() == 0, program.err
-    wanted = chosen or multiprocessing.get_all_start_methods()[0]
+    wanted = chosen or START_METHODS[0]
     wanted = "spawn" if wanted == "forkserver" else wanted
     for rank in range(2):
         assert (tmp_path / f"{rank}.txt").read_text(encoding="utf-8") == wanted

@@ -78,6 +78,7 @@ def unpack_library(draft: pathlib.Path) -> None:
             (*pip, "--wheel-dir", str(wheels), str(source)),
             capture_output=True,
             text=True,
+            errors="replace",
             check=False,
         )
         if done.returncode:

@@ -21,12 +21,15 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 from collections.abc import Generator
 
 import torch.distributed as torch_dist
 
 from distrinews import dist
 from distrinews.course import labs
+
+LIBUV = sys.platform != "win32"  # PyTorch's Windows wheels are built without it
 
 
 @contextlib.contextmanager
@@ -40,7 +43,7 @@ def another_job() -> Generator[int, None, None]:
 def broken() -> bool:
     with another_job() as port:
         store = torch_dist.TCPStore(  # type: ignore[attr-defined]
-            "127.0.0.1", port, is_master=True, wait_for_workers=False
+            "127.0.0.1", port, is_master=True, wait_for_workers=False, use_libuv=LIBUV
         )
         return bool(store.port != port)
 
@@ -48,7 +51,7 @@ def broken() -> bool:
 def fixed() -> bool:
     with another_job() as port:
         store = torch_dist.TCPStore(  # type: ignore[attr-defined]
-            "127.0.0.1", 0, is_master=True, wait_for_workers=False
+            "127.0.0.1", 0, is_master=True, wait_for_workers=False, use_libuv=LIBUV
         )  # 0: the system chooses a free one
         return bool(store.port != port)
 
@@ -61,7 +64,7 @@ LAB = labs.Lab(
     broken=broken,
     fixed=fixed,
     detect=detect,
-    symptom=r"(?i)address already in use",
+    symptom=r"(?i)address already in use|\b10048\b",
     num_ranks=0,
 )
 

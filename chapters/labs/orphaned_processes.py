@@ -27,13 +27,13 @@ from distrinews import dist
 from distrinews.course import labs
 
 STARTER = """
-import subprocess, sys
-subprocess.run([sys.executable, "-c", sys.argv[1]])
+import multiprocessing, sys
+rank = multiprocessing.get_context("spawn").Process(target=exec, args=sys.argv[1:])
+rank.start(), rank.join()
 """
 TRAIN = """
 import os, time
-print(os.getpid(), flush=True)  # from now on it trains
-time.sleep(60)
+print(os.getpid(), flush=True), time.sleep(60)  # it trains
 """
 
 

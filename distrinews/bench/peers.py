@@ -127,7 +127,7 @@ def check(settings: PeerSettings) -> None:
         ...
         distrinews.errors.SetupError: not installed: no-such-library.
           why:  they are what this library is compared with.
-          fix:  pip install -e ".[bench]"
+          fix:  pip install -c constraints.txt -e ".[bench]"
           more: troubleshooting/#benchmark-peers
     """
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
@@ -135,7 +135,7 @@ def check(settings: PeerSettings) -> None:
         raise SetupError(
             f"not installed: {', '.join(missing).replace('_', '-')}.",
             why="they are what this library is compared with.",
-            fix='pip install -e ".[bench]"',
+            fix='pip install -c constraints.txt -e ".[bench]"',
             page="benchmark-peers",
         )
     checkout.find(peer_program.CHAPTER)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import tempfile
 
 import torch
 
@@ -65,7 +64,8 @@ def check_device(device: str, *, world_size: int) -> str:
     """
     if device == "cpu":
         # WHY the variable: ranks inherit it, and no CUDA context takes their memory.
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        # WHY -1 and not nothing: on Windows an empty value deletes the variable.
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         return "cpu"
     num_local_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
     num_gpus = len(gpus.usable())
@@ -103,8 +103,7 @@ def check_target(path: pathlib.Path, *, kind: str, device: str = "cpu") -> None:
     """
     with files.translate_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
+        files.check_writable(path.parent)
     if not path.exists():
         return
     current = results.build_record(kind, figures={}, settings={}, num_ranks=1)

@@ -293,7 +293,8 @@ def _commit() -> str:
             done = subprocess.run(
                 ["git", "-C", str(library), *arguments],
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 timeout=10,
                 check=True,
             )

@@ -28,6 +28,8 @@ from distrinews.errors import CheckpointError
 __all__ = ["decode", "difference", "encode", "on_cpu"]
 
 Tensors = dict[str, torch.Tensor]
+# The name of the whole, then those that lead to a value in it.
+Path = tuple[str, ...]
 # Of these exact types only. WHY not their subclasses: a DTensor is one part of a tensor
 # whose other parts lie on other ranks, and an IntEnum would come back as a number.
 TENSORS = (torch.Tensor, nn.Parameter)
@@ -66,64 +68,22 @@ def encode(value: Any, *, name: str) -> tuple[Any, Tensors]:
     tensors: Tensors = {}
     names: dict[tuple[Any, ...], str] = {}
 
-    def store(tensor: torch.Tensor, path: tuple[str, ...]) -> str:
+    def store(tensor: torch.Tensor, path: Path) -> str:
         # The same memory, read in the same way: a tied weight.
         memory = (tensor.device, tensor.data_ptr(), tensor.dtype)
         key = (*memory, tensor.shape, tensor.stride())
         if tensor.numel() and key in names:
             return names[key]
-        unique = ".".join(path) or "tensor"
+        unique = ".".join(path[1:]) or "tensor"
         while unique in tensors:  # {"a.b": one, "a": {"b": another}}
             unique += "~"
         names[key], tensors[unique] = unique, tensor
         return unique
 
-    def walk(value: Any, path: tuple[str, ...]) -> Any:
-        kind = type(value)
-        if value is None or kind in (bool, int, str):
-            return value
-        if kind is float:
-            return value if math.isfinite(value) else {"~float": repr(value)}
-        if kind is list:
-            return [walk(entry, (*path, str(i))) for i, entry in enumerate(value)]
-        if kind is dict and _is_json_table(value):
-            return {key: walk(entry, (*path, key)) for key, entry in value.items()}
-        if kind is collections.deque:
-            return {"~deque": [value.maxlen, walk(list(value), path)]}
-        if kind is complex:
-            return {"~complex": walk([value.real, value.imag], path)}
-        if kind is bytes:
-            return {"~bytes": _as_text(value)}
-        if kind in (torch.dtype, torch.device):
-            return {f"~{kind.__name__}": str(value).removeprefix("torch.")}
-        tag = kind.__name__
-        if SEQUENCES.get(tag) is kind:
-            # Sets in an order that is the same on every rank.
-            is_set = kind in (set, frozenset)
-            entries = sorted(value, key=repr) if is_set else list(value)
-            return {f"~{tag}": walk(entries, path)}
-        if kind in (dict, collections.OrderedDict, collections.Counter):
-            pairs = [
-                [walk(key, (*path, "key")), walk(entry, (*path, str(key)))]
-                for key, entry in value.items()
-            ]
-            return {f"~{tag}": pairs}
-        if kind in TENSORS:
-            _check_tensor(value, name, path)
-            dtype = str(value.dtype).removeprefix("torch.")
-            return {"~tensor": [store(value, path), dtype, list(value.shape)]}
-        if isinstance(value, np.generic) and value.dtype.kind in "biufcSUMm":
-            return {"~number": [value.dtype.str, _as_text(value.tobytes())]}
-        if kind is np.ndarray and value.dtype.kind in "biufcSUMm":
-            content = np.frombuffer(value.tobytes(), dtype=np.uint8).copy()
-            stored = store(torch.from_numpy(content), path)
-            return {"~array": [stored, value.dtype.str, list(value.shape)]}
-        _refuse(name, path, f"is {_described(value)}")
-
     try:
-        return walk(value, ()), tensors
+        return _part(value, (name,), store), tensors
     except RecursionError:
-        _refuse(name, (), "contains itself, or is nested too deep")
+        _refuse((name,), "contains itself, or is nested too deep")
 
 
 def decode(tree: Any, tensors: Tensors) -> Any:
@@ -150,47 +110,7 @@ def decode(tree: Any, tensors: Tensors) -> Any:
         used.add(name)
         return tensors[name]
 
-    def build(tree: Any) -> Any:
-        if isinstance(tree, list):
-            return [build(entry) for entry in tree]
-        if not isinstance(tree, dict):
-            return tree
-        if not any(key.startswith("~") for key in tree):
-            return {key: build(entry) for key, entry in tree.items()}
-        [(key, content)] = tree.items()
-        tag = key[1:]
-        if tag == "tensor":
-            name, dtype, shape = content
-            tensor = take(name)
-            if tensor.dtype is not _dtype(dtype) or list(tensor.shape) != shape:
-                raise ValueError(f"{name} is {_shown(tensor)}, not {dtype} {shape}")
-            return tensor
-        if tag == "array":
-            name, dtype, shape = content
-            stored = take(name).numpy().tobytes()
-            return np.frombuffer(stored, np.dtype(dtype)).reshape(shape).copy()
-        if tag == "number":
-            dtype, text = content
-            return np.frombuffer(base64.b64decode(text), np.dtype(dtype))[0]
-        if tag == "float":
-            return float(content)
-        if tag == "complex":
-            return complex(*build(content))
-        if tag == "bytes":
-            return base64.b64decode(content)
-        if tag == "deque":
-            return collections.deque(build(content[1]), maxlen=content[0])
-        if tag == "dtype":
-            return _dtype(content)
-        if tag == "device":
-            return torch.device(content)
-        if tag in SEQUENCES:
-            return SEQUENCES[tag](build(content))
-        if tag in TABLES:
-            return TABLES[tag]([(build(k), build(entry)) for k, entry in content])
-        raise ValueError(f"it has a value of kind {key!r}")
-
-    value = build(tree)
+    value = _build(tree, take)
     if left := sorted(tensors.keys() - used):
         raise ValueError(f"it has tensors that nothing names: {left[:5]}")
     return value
@@ -276,18 +196,113 @@ def on_cpu(tensors: Tensors) -> Tensors:
     return copies
 
 
+# WHY these two stand here and not inside `encode` and `decode`: a nested function that
+# calls itself is a cycle. It holds the tensors that it saw until the garbage collector
+# runs; Windows would neither rename nor remove the files that they map.
+
+
+def _part(value: Any, path: Path, store: Callable[[torch.Tensor, Path], str]) -> Any:
+    """Turn a value into what JSON can hold; `store` keeps its tensors."""
+    kind = type(value)
+    if value is None or kind in (bool, int, str):
+        return value
+    if kind is float:
+        return value if math.isfinite(value) else {"~float": repr(value)}
+    if kind is list:
+        return [_part(entry, (*path, str(i)), store) for i, entry in enumerate(value)]
+    if kind is dict and _is_json_table(value):
+        return {key: _part(entry, (*path, key), store) for key, entry in value.items()}
+    if kind is collections.deque:
+        return {"~deque": [value.maxlen, _part(list(value), path, store)]}
+    if kind is complex:
+        return {"~complex": _part([value.real, value.imag], path, store)}
+    if kind is bytes:
+        return {"~bytes": _as_text(value)}
+    if kind in (torch.dtype, torch.device):
+        return {f"~{kind.__name__}": str(value).removeprefix("torch.")}
+    tag = kind.__name__
+    if SEQUENCES.get(tag) is kind:
+        # Sets in an order that is the same on every rank.
+        is_set = kind in (set, frozenset)
+        entries = sorted(value, key=repr) if is_set else list(value)
+        return {f"~{tag}": _part(entries, path, store)}
+    if kind in (dict, collections.OrderedDict, collections.Counter):
+        pairs = [
+            [
+                _part(key, (*path, "key"), store),
+                _part(entry, (*path, str(key)), store),
+            ]
+            for key, entry in value.items()
+        ]
+        return {f"~{tag}": pairs}
+    if kind in TENSORS:
+        _check_tensor(value, path)
+        dtype = str(value.dtype).removeprefix("torch.")
+        return {"~tensor": [store(value, path), dtype, list(value.shape)]}
+    if isinstance(value, np.generic) and value.dtype.kind in "biufcSUMm":
+        return {"~number": [value.dtype.str, _as_text(value.tobytes())]}
+    if kind is np.ndarray and value.dtype.kind in "biufcSUMm":
+        content = np.frombuffer(value.tobytes(), dtype=np.uint8).copy()
+        stored = store(torch.from_numpy(content), path)
+        return {"~array": [stored, value.dtype.str, list(value.shape)]}
+    _refuse(path, f"is {_described(value)}")
+
+
+def _build(tree: Any, take: Callable[[str], torch.Tensor]) -> Any:
+    """Turn what JSON held into the value; `take` gives its tensors."""
+    if isinstance(tree, list):
+        return [_build(entry, take) for entry in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if not any(key.startswith("~") for key in tree):
+        return {key: _build(entry, take) for key, entry in tree.items()}
+    [(key, content)] = tree.items()
+    tag = key[1:]
+    if tag == "tensor":
+        name, dtype, shape = content
+        tensor = take(name)
+        if tensor.dtype is not _dtype(dtype) or list(tensor.shape) != shape:
+            raise ValueError(f"{name} is {_shown(tensor)}, not {dtype} {shape}")
+        return tensor
+    if tag == "array":
+        name, dtype, shape = content
+        stored = take(name).numpy().tobytes()
+        return np.frombuffer(stored, np.dtype(dtype)).reshape(shape).copy()
+    if tag == "number":
+        dtype, text = content
+        return np.frombuffer(base64.b64decode(text), np.dtype(dtype))[0]
+    if tag == "float":
+        return float(content)
+    if tag == "complex":
+        return complex(*_build(content, take))
+    if tag == "bytes":
+        return base64.b64decode(content)
+    if tag == "deque":
+        return collections.deque(_build(content[1], take), maxlen=content[0])
+    if tag == "dtype":
+        return _dtype(content)
+    if tag == "device":
+        return torch.device(content)
+    if tag in SEQUENCES:
+        return SEQUENCES[tag](_build(content, take))
+    if tag in TABLES:
+        pairs = [(_build(key, take), _build(entry, take)) for key, entry in content]
+        return TABLES[tag](pairs)
+    raise ValueError(f"it has a value of kind {key!r}")
+
+
 def _is_json_table(table: dict[Any, Any]) -> bool:
     """Whether JSON gives this table back: keys that are strings, none of them ours."""
     return all(type(key) is str and not key.startswith("~") for key in table)
 
 
-def _check_tensor(tensor: torch.Tensor, name: str, path: tuple[str, ...]) -> None:
+def _check_tensor(tensor: torch.Tensor, path: Path) -> None:
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
-        _refuse(name, path, f"is a tensor of layout {tensor.layout} on {tensor.device}")
+        _refuse(path, f"is a tensor of layout {tensor.layout} on {tensor.device}")
     if tensor.dtype in (torch.complex128, torch.complex32):
-        _refuse(name, path, f"is a tensor of {tensor.dtype}")
+        _refuse(path, f"is a tensor of {tensor.dtype}")
     if tensor.requires_grad:  # it would come back as one that does not
-        _refuse(name, path, "is a tensor that requires a gradient")
+        _refuse(path, "is a tensor that requires a gradient")
 
 
 def _same_tensor(one: torch.Tensor, other: torch.Tensor) -> bool:
@@ -327,9 +342,9 @@ def _described(value: Any) -> str:
     return f"{type(value).__name__} {repr(value)[:80]}"
 
 
-def _refuse(name: str, path: tuple[str, ...], what: str) -> NoReturn:
+def _refuse(path: Path, what: str) -> NoReturn:
     raise CheckpointError(
-        f"{'.'.join((name, *path))} {what}.",
+        f"{'.'.join(path)} {what}.",
         why="a checkpoint holds plain values and tensors, and no pickle; this value "
         "would not come back equal.",
         fix="keep it out of the state, or turn it into numbers, strings, lists, dicts, "

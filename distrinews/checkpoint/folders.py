@@ -43,6 +43,10 @@ MALFORMED = (SafetensorError, LookupError, TypeError, ValueError, AttributeError
 BYTES_READ_AT_ONCE = 8 * 2**20
 # The same on every rank, so rank 0 saves them for all.
 SHARED_SECTIONS = ("weights", "optimizer", "scheduler", "sampler", "extra", "fits")
+# WHY copied when loaded: tensors from safetensors map their file. torch's optimizer and
+# a reader's own objects keep the tensors that they are given, and Windows removes no
+# file that is mapped: old checkpoints would stay. torch itself copies weights.
+KEPT_SECTIONS = ("optimizer", "scheduler", "extra")
 
 
 def save(
@@ -206,7 +210,10 @@ def load_training(folder: pathlib.Path, state: TrainingState) -> int:
             format1.restore(folder, record, state)
             return state.step
         state.step = format1.step_of(record)
-        state.restore({n: _section(folder, record, n) for n in SHARED_SECTIONS})
+        state.restore({
+            name: _section(folder, record, name, copies=name in KEPT_SECTIONS)
+            for name in SHARED_SECTIONS
+        })
         restore_random(_section(folder, record, "random"))
     # WHY so many kinds: the file may come from anybody, and JSON can hold a list where
     # a table is expected. Its hashes only say that it is as its author left it.
@@ -235,12 +242,16 @@ def load_weights(folder: pathlib.Path, *, model: nn.Module) -> None:
         _raise_mismatch(folder, error)
 
 
-def _section(folder: pathlib.Path, record: dict[str, Any], name: str) -> Any:
+def _section(
+    folder: pathlib.Path, record: dict[str, Any], name: str, *, copies: bool = False
+) -> Any:
     """One section of a checkpoint, as it was before it was encoded."""
     path = folder / f"{name}.safetensors"
     # WHY on the CPU first: loading straight onto "cuda:0", where rank 0 saved them,
     # would fill GPU 0 with the tensors of every rank.
     tensors = load_file(path, device="cpu") if path.exists() else {}
+    if copies:
+        tensors = {key: tensor.clone() for key, tensor in tensors.items()}
     return encoding.decode(record[name], tensors)
 
 

@@ -90,5 +90,6 @@ def _optimizer_state(
     }
     for key, tensor in tensors.items():
         index, _, name = key.partition(".")
-        by_index.setdefault(int(index), {})[name] = tensor
+        # WHY a copy: as for `KEPT_SECTIONS` in `distrinews.checkpoint.folders`.
+        by_index.setdefault(int(index), {})[name] = tensor.clone()
     return {"state": by_index, "param_groups": plain_values["param_groups"]}

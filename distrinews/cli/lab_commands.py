@@ -18,6 +18,7 @@ import importlib.metadata
 import pathlib
 import platform
 import re
+import sys
 from collections.abc import Sequence
 
 from distrinews.course import lab_process
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         The exit code.
 
     Raises:
-        LabError: No such lab, or no checkout.
+        LabError: No such lab, no checkout, or a lab that this system cannot run.
     """
     if args.act == "list":
         return _list()
@@ -57,7 +58,8 @@ def _list() -> int:
     for sheet in sheets:
         kind = "silent" if sheet.is_silent else "loud"
         takes = sheet.fields["Takes"]
-        print(f"{sheet.name:{width}}  {kind:6}  {takes:>5}  {sheet.title}")
+        where = " (not on Windows)" if sheet.needs_torchrun else ""
+        print(f"{sheet.name:{width}}  {kind:6}  {takes:>5}  {sheet.title}{where}")
     silent = sum(sheet.is_silent for sheet in sheets)
     print(f"\n{len(sheets)} labs, {silent} of them silent: nothing raises.")
     print("Next: python -m distrinews lab run NAME")
@@ -66,7 +68,7 @@ def _list() -> int:
 
 def _run_broken(name: str) -> int:
     """Run the broken version and say what to look at; 0 if its symptom appeared."""
-    sheet = LabSheet.read(name)
+    sheet = _playable(name)
     print(
         f"{sheet.title}\n{_relative(sheet.path)}, `broken`; {sheet.fields['Takes']}\n"
     )
@@ -85,6 +87,21 @@ def _run_broken(name: str) -> int:
     return 0
 
 
+def _playable(name: str) -> LabSheet:
+    """The lab's sheet, if this system can run the lab."""
+    sheet = LabSheet.read(name)
+    if sheet.needs_torchrun and sys.platform == "win32":
+        raise LabError(
+            f"the lab {name} starts torchrun, which does not work on Windows.",
+            why="PyTorch's Windows wheels are built without libuv, and torchrun needs "
+            "it; the lab would show that error and not its own.",
+            fix=f"read {_relative(sheet.path)} and chapters/labs/captured/{name}.txt, "
+            "or run it in WSL or on Kaggle.",
+            page="no-libuv-on-windows",
+        )
+    return sheet
+
+
 def _shows_symptom(sheet: LabSheet, result: Finished) -> bool:
     """Whether the symptom is in the output, and the detector was not content."""
     has_symptom = re.search(sheet.symptom, result.text) is not None
@@ -93,7 +110,7 @@ def _shows_symptom(sheet: LabSheet, result: Finished) -> bool:
 
 def _fix(name: str) -> int:
     """Show what the fixed version changes, and run it; 0 if its detector is content."""
-    sheet = LabSheet.read(name)
+    sheet = _playable(name)
     print(f"{sheet.title}\n\nCause     {sheet.fields['Cause']}")
     print(f"Fix       {sheet.fields['Fix']}\n")
     print("\n".join(difference(sheet)) + "\n")
@@ -104,7 +121,7 @@ def _fix(name: str) -> int:
 
 def _check(name: str, *, file: str | None) -> int:
     """Judge a learner's copy, or the lab itself, by the lab's detector; 0 if passed."""
-    sheet = LabSheet.read(name)
+    sheet = _playable(name)
     path = sheet.path if file is None else pathlib.Path(file).resolve()
     if not path.is_file():
         raise LabError(

@@ -14,10 +14,11 @@ from __future__ import annotations
 import datetime
 import importlib.util
 import os
+import re
 from typing import Any, ClassVar, Literal, Self
 
 import psutil
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import CliImplicitFlag
 
 from distrinews.config.command_settings import CommandSettings
@@ -43,6 +44,9 @@ BASE_GLOBAL_BATCH_SIZE = 32  # rows; what those rates are for
 NEWS = ("newswire", "ag_news")  # values of --data that are no path
 # Rows of the generated newswire, which has no end of its own.
 NEWSWIRE_ROWS = {"train": 2560, "test": 1000}
+# Also with an ending, such as nul.txt. WHY refused everywhere: a run's folder may be
+# copied to Windows.
+RESERVED_ON_WINDOWS = re.compile("(?i)con|prn|aux|nul|com[0-9]|lpt[0-9]")
 
 
 def _timestamp_name() -> str:
@@ -176,10 +180,19 @@ class TrainSettings(CommandSettings):
     )
     run_name: str = Field(
         default_factory=_timestamp_name,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9_-])?$",
         description="the folder below --runs-dir [default: unique by time]",
     )
     runs_dir: str = Field("runs", min_length=1, description="where runs are kept")
+
+    @field_validator("run_name")
+    @classmethod
+    def _check_windows_can_keep_it(cls, name: str) -> str:
+        if RESERVED_ON_WINDOWS.fullmatch(name.partition(".")[0]):
+            raise ValueError(
+                f"{name!r} is the name of a device on Windows: no folder can have it"
+            )
+        return name
 
     @model_validator(mode="before")
     @classmethod

@@ -113,7 +113,10 @@ class Lab:
             os.environ.pop(name, None)
         with (
             cleanup_on_signal(),
-            tempfile.TemporaryDirectory(prefix="distrinews-lab-") as shared,
+            # Windows removes no file that a virus scanner has open.
+            tempfile.TemporaryDirectory(
+                prefix="distrinews-lab-", ignore_cleanup_errors=True
+            ) as shared,
         ):
             os.environ[FOLDER_VARIABLE] = shared
             # torch makes this folder when DDP is built (2.13), and leaves it there.

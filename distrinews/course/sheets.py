@@ -69,6 +69,7 @@ class LabSheet:
         title: First line of its docstring.
         fields: Each of `LAB_FIELDS` -> its text, on one line.
         symptom: Regular expression that finds the symptom in the output.
+        needs_torchrun: Whether it starts torchrun, which Windows' wheels cannot.
     """
 
     name: str
@@ -76,6 +77,7 @@ class LabSheet:
     title: str
     fields: dict[str, str]
     symptom: str
+    needs_torchrun: bool
 
     @property
     def is_silent(self) -> bool:
@@ -98,7 +100,8 @@ class LabSheet:
         if name not in lab_names():
             _raise_unknown("lab", name, lab_names())
         path = LABS / f"{name}.py"
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        source = path.read_text(encoding="utf-8")
+        tree = ast.parse(source)
         title, fields = labelled_lines(ast.get_docstring(tree) or "")
         missing = [label for label in LAB_FIELDS if not fields.get(label)]
         symptoms = [
@@ -110,7 +113,8 @@ class LabSheet:
         ]
         if missing or len(symptoms) != 1:
             _raise_incomplete("lab", path, str(missing or "its symptom"))
-        return cls(name, path, title, fields, symptoms[0])
+        needs_torchrun = '"torch.distributed.run"' in source
+        return cls(name, path, title, fields, symptoms[0], needs_torchrun)
 
 
 def lab_names() -> list[str]:
@@ -263,7 +267,7 @@ def _raise_not_here(kind: str) -> NoReturn:
         f"the {kind}s are not here.",
         why="they are files to edit, and come with the repository, not with the "
         "installed package.",
-        fix="clone the repository, then in it: pip install -e . and "
+        fix="clone the repository, then in it: pip install -c constraints.txt -e . and "
         f"python -m distrinews {kind} list",
         page=f"{kind}s",
     )

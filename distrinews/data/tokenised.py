@@ -97,7 +97,7 @@ def tokenise(
         if not path.exists():
             rows = source.rows(split, num_rows=num_rows, seed=seed)
             facts = {"class_names": json.dumps(source.class_names), "form": source.form}
-            with files.atomic_file(path) as draft:
+            with files.atomic_file(path, keep_existing=True) as draft:
                 _write(
                     draft,
                     rows,

@@ -13,8 +13,6 @@ import contextlib
 import os
 import pathlib
 import shutil
-import tempfile
-import uuid
 from collections.abc import Callable, Generator
 from datetime import timedelta
 from typing import Any
@@ -25,7 +23,7 @@ from distrinews.dist import spawn
 from distrinews.dist.collectives import vote_then_raise
 from distrinews.dist.process_group import STORE_VARIABLE, TIMEOUT_S, setup
 from distrinews.errors import SetupError
-from distrinews.system import machine
+from distrinews.system import machine, narrow_path
 
 __all__ = ["launch", "rank0_first"]
 
@@ -50,8 +48,9 @@ def launch(
         timeout_s: How long a collective may wait for the other ranks.
 
     Raises:
-        SetupError: `num_ranks` is below 1; or a new process could not import `fn` (a
-            lambda, a nested function, a notebook cell), or an argument does not pickle.
+        SetupError: `num_ranks` is below 1; a new process could not import `fn` (a
+            lambda, a nested function, a notebook cell); an argument does not pickle; or
+            there is no folder to meet in.
         DistriNewsError: A rank raised one. Raised once, here.
         RankFailedError: A rank failed otherwise; says which one, where and how.
         KeyboardInterrupt: Ctrl-C; every rank has ended.
@@ -85,7 +84,7 @@ def launch(
     # keys; the new ranks would connect to the old ranks' addresses and hang.
     # WHY the ranks make it, and not this process: killed by force before the first rank
     # runs, it would leave a folder that no process deletes.
-    folder = pathlib.Path(tempfile.gettempdir()) / f"distrinews-{uuid.uuid4().hex}"
+    folder = narrow_path.new_folder_name("distrinews-")
     try:
         spawn.run_ranks(
             _run_rank,

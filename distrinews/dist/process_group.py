@@ -35,7 +35,7 @@ import torch.distributed as torch_dist
 
 from distrinews.dist import failures, spawn
 from distrinews.errors import RankFailedError, SetupError
-from distrinews.system import console, gpus, machine
+from distrinews.system import console, gpus, machine, narrow_path, shell
 
 __all__ = [
     "STORE_VARIABLE",
@@ -466,7 +466,9 @@ def _rendezvous_store(rank: int, world_size: int, timeout: timedelta) -> Any:
     if store_file:
         # WHY a file and not a port: a port chosen now may be taken a moment later, and
         # TCP stores on Windows need a libuv that the official wheels do not have.
-        store = torch_dist.FileStore(store_file, world_size)  # type: ignore[attr-defined]
+        # mypy: torch's stub knows no bytes; its C++ takes both.
+        path: Any = narrow_path.encode(store_file)
+        store = torch_dist.FileStore(path, world_size)  # type: ignore[attr-defined]
         store.set_timeout(timeout)  # its own would be 300 s
     else:  # torchrun's own, from its environment variables
         rendezvous = torch_dist.rendezvous(  # type: ignore[attr-defined]
@@ -539,8 +541,8 @@ def _ranks_from_environment() -> tuple[int, int, int, int]:
         raise SetupError(
             f"the launcher's variables do not fit together: {values}.",
             why="a rank that miscounts the others waits for one that does not exist.",
-            fix="unset RANK LOCAL_RANK WORLD_SIZE, or start with torchrun, which sets "
-            "them all.",
+            fix=f"{shell.unset_variables(*names[:3])}, or start with torchrun, which "
+            "sets them all.",
             page="setup",
         ) from None
     return rank, local_rank, world_size, local_world_size

@@ -26,6 +26,8 @@ from multiprocessing import connection, resource_tracker
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+import psutil
+
 from distrinews.dist import failures, stacks
 from distrinews.errors import DistriNewsError, SetupError
 from distrinews.system import console
@@ -99,7 +101,8 @@ def run_ranks(
         try:
             with _environment(env), defer_signals():
                 for rank in range(num_ranks):
-                    receiver, sender = spawn.Pipe()
+                    ends: tuple[Any, Any] = spawn.Pipe()  # Windows' class is another
+                    receiver, sender = ends
                     process = spawn.Process(
                         target=_run_worker,
                         args=(sender, rank, start_method, target, args),
@@ -129,7 +132,8 @@ def _run_worker(
     # WHY ignore Ctrl-C here: the terminal sends it to every process at once. The
     # starter decides; ranks that also reacted would print a traceback each.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "pthread_sigmask"):
+    # WHY both: mypy asks for the system, and proofs take the function away.
+    if sys.platform != "win32" and hasattr(signal, "pthread_sigmask"):
         # Undo what `defer_signals` let this process inherit: SIGTERM must end it.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     parent_connection = stacks.ParentConnection(sender)
@@ -434,12 +438,23 @@ def exit_when_orphaned(on_exit: Callable[[], None]) -> None:
     """
     parent = multiprocessing.parent_process()
     parent_pid = os.getppid()
+    starter: psutil.Process | None = None
+    was_gone = False
+    try:
+        starter = psutil.Process(parent_pid)
+    except psutil.NoSuchProcess:
+        # WHY not elsewhere: a parent can be out of sight. The first process of a
+        # container has parent 0; some clusters hide the processes of other users.
+        was_gone = sys.platform == "win32"
 
     def is_orphaned() -> bool:
         if parent is not None:  # started by run_ranks, on any system
             return bool(connection.wait([parent.sentinel], timeout=POLL_S))
-        time.sleep(POLL_S)  # started by torchrun, POSIX: orphans get a new parent
-        return os.getppid() != parent_pid
+        time.sleep(POLL_S)  # started by torchrun, or by a program of the user's
+        # WHY both: POSIX gives orphans a new parent; Windows keeps the old number.
+        has_new_parent = os.getppid() != parent_pid
+        has_ended = was_gone or (starter is not None and not starter.is_running())
+        return has_new_parent or has_ended
 
     def watch() -> None:
         while not is_orphaned():

@@ -3,7 +3,8 @@
 Promise: every finding that is not "ok" carries a cure that can be typed and the anchor
 of its troubleshooting entry. A check changes nothing on the machine.
 
-Not here: running them all within a time limit (`distrinews.doctor.examination`), asking
+Not here: what only Windows and macOS have (`distrinews.doctor.system_checks`), running
+them all within a time limit (`distrinews.doctor.examination`), asking
 torch (`distrinews.doctor.probe`). This module loads neither torch nor anything else
 heavy.
 
@@ -24,8 +25,9 @@ import tempfile
 import tomllib
 from collections.abc import Callable
 
+from distrinews.doctor import system_checks
 from distrinews.doctor.findings import INSTALL, Finding, Level
-from distrinews.system import checkout
+from distrinews.system import checkout, files, shell
 
 __all__ = ["CHECKS"]
 
@@ -43,17 +45,6 @@ TORCHRUN_PORT = 29500
 # Set in notebooks by Jupyter, Kaggle and Colab.
 NOTEBOOK_VARIABLES = ("JPY_PARENT_PID", "KAGGLE_KERNEL_RUN_TYPE", "COLAB_RELEASE_TAG")
 LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
-
-
-def _set_command(name: str, value: str) -> str:
-    """What to type to set a variable: PowerShell and the others disagree."""
-    windows = sys.platform == "win32"
-    return f'$env:{name} = "{value}"' if windows else f"export {name}={value}"
-
-
-def _unset_command(name: str) -> str:
-    windows = sys.platform == "win32"
-    return f"Remove-Item Env:{name}" if windows else f"unset {name}"
 
 
 def _python() -> list[Finding]:
@@ -132,17 +123,19 @@ def _launcher() -> list[Finding]:
         return [Finding("launcher", "ok", "no variables of a launcher are set")]
     names = " ".join(variables)
     text = f"{names} set: every program takes itself for a rank and waits for others"
-    cure = "; ".join(_unset_command(name) for name in variables)
+    cure = shell.unset_variables(*variables)
     return [Finding("launcher", "problem", text, cure, "setup")]
 
 
 def _host_name() -> list[Finding]:
+    from distrinews.system import machine
+
     name = socket.gethostname()
     page = "unsupported-gloo-device"
     cure = f"add the line '127.0.0.1 {name or 'localhost'}' to the hosts file"
-    if sys.platform != "win32":  # there gloo finds the loopback by address
-        loopback = "lo0" if sys.platform == "darwin" else "lo"
-        cure += f", or: {_set_command('GLOO_SOCKET_IFNAME', loopback)}"
+    loopback = machine.loopback_interface()
+    if loopback is not None:
+        cure += f", or: {shell.set_variable('GLOO_SOCKET_IFNAME', loopback)}"
     if not name or not name.isascii():
         text = f"{name!r} is no name that gloo can look up"
         return [Finding("host name", "warning", text, cure, page)]
@@ -161,15 +154,18 @@ def _host_name() -> list[Finding]:
 
 
 def _interface() -> list[Finding]:
+    import psutil
+
     wanted = os.environ.get("GLOO_SOCKET_IFNAME")
     if wanted is None:
         return []
-    names = {name for _, name in socket.if_nameindex()}
+    # WHY not socket.if_nameindex: on Windows it gives names that gloo does not know.
+    names = psutil.net_if_addrs().keys()
     missing = [name for name in wanted.split(",") if name not in names]
     if not missing:
         return [Finding("network", "ok", f"GLOO_SOCKET_IFNAME={wanted} exists")]
     text = f"GLOO_SOCKET_IFNAME={wanted}, but there is only {', '.join(sorted(names))}"
-    cure = _unset_command("GLOO_SOCKET_IFNAME")
+    cure = shell.unset_variables("GLOO_SOCKET_IFNAME")
     return [Finding("network", "problem", text, cure, "unsupported-gloo-device")]
 
 
@@ -204,7 +200,7 @@ def _threads() -> list[Finding]:
         text = f"{cores} cores, {logical} hardware threads; ranks share them equally"
         return [Finding("cores", "ok", text)]
     cure = (
-        _unset_command("OMP_NUM_THREADS")
+        shell.unset_variables("OMP_NUM_THREADS")
         + "  (each rank then gets its share of the cores)"
     )
     if not threads.isascii() or not threads.isdigit() or int(threads) < 1:
@@ -243,8 +239,8 @@ def _folders() -> list[Finding]:
     folders = {"here": pathlib.Path(), "cache": pathlib.Path(cache).expanduser()}
     cures = {
         "here": "cd to a folder of your own, or: --runs-dir FOLDER",
-        "cache": _set_command("DISTRINEWS_CACHE", "FOLDER"),
-        "temporary": _set_command(
+        "cache": shell.set_variable("DISTRINEWS_CACHE", "FOLDER"),
+        "temporary": shell.set_variable(
             "TEMP" if sys.platform == "win32" else "TMPDIR", "FOLDER"
         ),
     }
@@ -265,8 +261,7 @@ def _folder(name: str, folder: pathlib.Path, *, cure: str) -> Finding:
     try:
         while not existing.exists() and existing != existing.parent:
             existing = existing.parent  # the rest would be made there
-        with tempfile.TemporaryFile(dir=existing) as file:
-            file.write(b"x")
+        files.check_writable(existing)
         free = shutil.disk_usage(existing).free
     except OSError as error:
         text = f"{name}: cannot write to {existing}: {error.strerror or error}"
@@ -280,6 +275,8 @@ def _folder(name: str, folder: pathlib.Path, *, cure: str) -> Finding:
 
 CHECKS: tuple[Callable[[], list[Finding]], ...] = (
     _python,
+    system_checks.architecture,
+    system_checks.checkout_folder,
     _packages,
     _notebook,
     _launcher,
@@ -289,4 +286,5 @@ CHECKS: tuple[Callable[[], list[Finding]], ...] = (
     _threads,
     _shared_memory,
     _folders,
+    system_checks.meeting_folder,
 )

@@ -259,6 +259,13 @@ class _Probe:
 
 
 def _torch_failed(reason: str) -> Finding:
+    page, cure = "machine", INSTALL
+    with contextlib.suppress(ImportError):  # without pydantic nothing can be matched
+        from distrinews.doctor.matching import match
+
+        if matches := match(reason):
+            page = matches[0].entry.slug
+            cure = getattr(matches[0].entry, "cure", cure)
     lines = [line for line in reason.splitlines() if line.strip()]
     text = f"does not work: {lines[-1][:300] if lines else 'it said nothing'}"
-    return Finding("torch", "problem", text, INSTALL, "machine")
+    return Finding("torch", "problem", text, cure, page)

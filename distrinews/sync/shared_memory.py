@@ -11,7 +11,8 @@ Promise: bit for bit the gradients of torch's DDP with two ranks, the same to ro
 with more, in less time. The price: one machine, no GPU.
 
 The memory is reserved before the first rank writes. What cannot be shared is refused on
-every rank, and however the ranks end, no file stays.
+every rank, and however the ranks end, no file stays; on Windows one does if the
+launcher is ended by force.
 
 Not here: GPUs, where `torch.distributed` does this by itself (nccl, over NVLink or
 PCIe).
@@ -28,7 +29,6 @@ import logging
 import math
 import os
 import pathlib
-import sys
 import tempfile
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -284,7 +284,10 @@ def _shared_tensor(num_elements: int, dtype: torch.dtype) -> torch.Tensor:
     Note:
         On Linux the memory is a file in /dev/shm, or, where that is too small (in
         containers it often is), in the temporary folder. It loses its name before this
-        function returns: however the ranks end, nothing is left.
+        function returns: however the ranks end, nothing is left. Windows removes no
+        file that is in use: there it lies in the launcher's folder, which the launcher
+        removes when the ranks have ended. Ranks that another program started leave it
+        in the temporary folder. (Not run on Windows; its rule is imitated.)
     """
     ranks = dist.current()
     size = ranks.world_size * num_elements
@@ -314,8 +317,7 @@ def _shared_tensor(num_elements: int, dtype: torch.dtype) -> torch.Tensor:
         dist.vote_then_raise(problem)
     finally:
         if ranks.is_main:
-            # Windows removes no open file; there it goes with the launcher's folder.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # Windows: see above
                 os.unlink(path)
     return mapped[:size].view(ranks.world_size, num_elements)
 
@@ -323,8 +325,9 @@ def _shared_tensor(num_elements: int, dtype: torch.dtype) -> torch.Tensor:
 def _create_file(num_bytes: int) -> str:
     """Make a file of that size whose room is really there."""
     store = os.environ.get(process_group.STORE_VARIABLE)
-    folders = [pathlib.Path(store).parent] if store and sys.platform == "win32" else []
-    folders += [pathlib.Path("/dev/shm"), pathlib.Path(tempfile.gettempdir())]
+    folders = [pathlib.Path("/dev/shm"), pathlib.Path(tempfile.gettempdir())]
+    if store and not hasattr(os, "posix_fallocate"):  # on Windows and macOS
+        folders = [pathlib.Path(store).parent]
     problem = OSError("no folder for it")
     for folder in folders:
         try:
@@ -338,12 +341,12 @@ def _create_file(num_bytes: int) -> str:
                 # process would die by SIGBUS when it writes there.
                 os.posix_fallocate(descriptor, 0, num_bytes)
             else:
-                os.truncate(descriptor, num_bytes)
+                os.ftruncate(descriptor, num_bytes)
         except OSError as error:
             problem = error
-            os.unlink(path)
-            continue
+        else:
+            return path
         finally:
             os.close(descriptor)
-        return path
+        os.unlink(path)  # only now: Windows removes no open file
     raise problem

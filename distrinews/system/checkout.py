@@ -46,7 +46,7 @@ def find(path: str) -> pathlib.Path:
             f"{path} is not in {ROOT}: distrinews is installed here without its "
             "repository.",
             why="this command uses files that are not part of the package.",
-            fix="git clone the project, and in it: pip install -e .",
+            fix="git clone the project, in it: pip install -c constraints.txt -e .",
             page="setup",
         )
     return file

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import io
 import os
 import signal
@@ -26,6 +27,8 @@ __all__ = ["INTERRUPTED_EXIT_CODE", "exit_now", "quiet_interrupts", "run"]
 
 # 128 + SIGINT: what shells report for a program that Ctrl-C ended.
 INTERRUPTED_EXIT_CODE = 128 + signal.SIGINT
+# What writing to a pipe that nobody reads is answered with; EINVAL by Windows.
+CLOSED_PIPE = (errno.EPIPE, errno.EINVAL)
 
 
 def quiet_interrupts() -> None:
@@ -71,7 +74,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     Raises:
         SystemExit: With the exit code, unless a rank of torchrun's succeeded: it ends
             by `exit_now`. On every rank; only rank 0 prints.
-        BrokenPipeError: Another pipe than our output broke: a crash like any other.
+        OSError: Another pipe than our output broke: a crash like any other.
 
     Examples:
         >>> run(lambda: print("done"))
@@ -94,8 +97,8 @@ def run(main: Callable[[], None]) -> NoReturn:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         _print_on_rank0("Interrupted. What had been saved before is intact.")
         sys.exit(INTERRUPTED_EXIT_CODE)
-    except BrokenPipeError:
-        if not _output_is_closed():
+    except OSError as error:
+        if error.errno not in CLOSED_PIPE or not _output_is_closed():
             raise  # another pipe broke: a crash, and exit code 0 would hide it
     if "RANK" in os.environ:  # torchrun started this process
         exit_now(0)
@@ -131,7 +134,7 @@ def _output_is_closed() -> bool:
     """Whether nobody reads our output any more, as after `... | head`."""
     try:
         print(flush=True)
-    except BrokenPipeError:
+    except OSError:
         # WHY: Python would complain again at exit, when it flushes; pointing stdout at
         # nothing keeps the terminal clean.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

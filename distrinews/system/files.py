@@ -23,8 +23,8 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Generator
-from typing import Any, NoReturn
+from collections.abc import Callable, Generator
+from typing import Any, NoReturn, TypeVar
 
 from distrinews.errors import DistriNewsError, OutputError
 
@@ -32,6 +32,7 @@ __all__ = [
     "append_line",
     "atomic_file",
     "atomic_folder",
+    "check_writable",
     "remove_drafts",
     "translate_write_errors",
     "read_json",
@@ -44,6 +45,14 @@ __all__ = [
 MAX_JSON_BYTES = 64 * 2**20
 # What systems answer that cannot flush a folder (some network and shared ones).
 CANNOT_FLUSH = {errno.EINVAL, errno.ENOTSUP}
+# What Windows answers while another program has a file open: access denied, sharing
+# violation, lock violation.
+HELD_BY_ANOTHER = {5, 32, 33}
+# Seconds between tries, 15.5 s together: virus scanners, indexers and OneDrive open
+# what was just written, for how long was not measured.
+PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 4.0, 5.15)
+
+Answer = TypeVar("Answer")
 
 
 @contextlib.contextmanager
@@ -78,12 +87,31 @@ def translate_write_errors(path: pathlib.Path) -> Generator[None, None, None]:
         # rows from the Hub happens while a cache file is being written.
         raise
     except OSError as error:
-        _raise_output_error(path, error.strerror or str(error))
+        reason = error.strerror or str(error)
+        if _is_held_by_another(error):
+            _raise_held_by_another(path, reason)
+        _raise_output_error(path, reason)
     except Exception as error:
         # safetensors (written in Rust) has its own error type for a full disk.
         if type(error).__name__ != "SafetensorError":
             raise
         _raise_output_error(path, str(error))
+
+
+def _is_held_by_another(error: OSError) -> bool:
+    """Whether Windows refused because some program has the file open."""
+    return getattr(error, "winerror", None) in HELD_BY_ANOTHER
+
+
+def _raise_held_by_another(path: pathlib.Path, reason: str) -> NoReturn:
+    raise OutputError(
+        f"{path} could not be written within {sum(PAUSES_S):.0f} s: {reason}.",
+        why="Windows renames no file that a program has open: a virus scanner, the "
+        "search indexer, OneDrive, an editor. What had been saved before is intact.",
+        fix="close that program, or move out of synchronised folders: --runs-dir "
+        r"C:\runs; then --resume. Or choose a folder that you may write to.",
+        page="file-in-use-on-windows",
+    )
 
 
 def _raise_output_error(path: pathlib.Path, reason: str) -> NoReturn:
@@ -96,11 +124,16 @@ def _raise_output_error(path: pathlib.Path, reason: str) -> NoReturn:
 
 
 @contextlib.contextmanager
-def atomic_file(path: pathlib.Path) -> Generator[pathlib.Path, None, None]:
+def atomic_file(
+    path: pathlib.Path, *, keep_existing: bool = False
+) -> Generator[pathlib.Path, None, None]:
     """Write a file under another name and give it its own when it is complete.
 
     Args:
         path: Where the file shall be. Its folder is made if missing.
+        keep_existing: If another program has written the file meanwhile, keep its
+            file. For a cache whose name says what is in it: that program may use the
+            file already, and Windows replaces no file that is in use.
 
     Yields:
         The path to write to.
@@ -111,7 +144,8 @@ def atomic_file(path: pathlib.Path) -> Generator[pathlib.Path, None, None]:
         try:
             yield draft
             _fsync(draft)
-            _rename(draft, path)
+            if not (keep_existing and path.exists()):
+                _rename(draft, path)
             _fsync(path.parent)
         finally:
             with contextlib.suppress(OSError):  # the first error is the one to tell
@@ -143,6 +177,37 @@ def atomic_folder(path: pathlib.Path) -> Generator[pathlib.Path, None, None]:
             _replace_folder(draft, path)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+
+
+def check_writable(folder: pathlib.Path) -> None:
+    """Raise unless a file can be written in a folder; nothing stays there.
+
+    Why not `tempfile`: in a folder of Windows that may not be written to, it takes
+    "access denied" for a name that is in use, and tries up to 2^31 others.
+
+    Args:
+        folder: It exists.
+
+    Raises:
+        OSError: No file can be written. On this rank only.
+
+    Source: https://github.com/python/cpython/issues/66305, mended in 2026.
+
+    Examples:
+        >>> check_writable(pathlib.Path("no such folder"))
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: ...
+    """
+    path = _temporary_name(folder / "writable")
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+    # Windows removes such a file when it is closed, also if we are killed before.
+    handle = os.open(path, flags | getattr(os, "O_TEMPORARY", 0))
+    try:
+        os.write(handle, b"x")
+    finally:
+        os.close(handle)
+        path.unlink(missing_ok=True)
 
 
 def remove_folder(path: pathlib.Path) -> None:
@@ -223,7 +288,7 @@ def write_json(path: pathlib.Path, value: Any) -> None:
     """
     with atomic_file(path) as draft:
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-        draft.write_text(text + "\n", encoding="utf-8")
+        draft.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def append_line(path: pathlib.Path, value: Any) -> None:
@@ -238,7 +303,10 @@ def append_line(path: pathlib.Path, value: Any) -> None:
             file is as it was. On this rank only.
     """
     line = (json.dumps(value, ensure_ascii=False) + "\n").encode("utf-8")
-    with translate_write_errors(path), path.open("ab", buffering=0) as file:
+    with (
+        translate_write_errors(path),
+        _patiently(lambda: path.open("ab", buffering=0)) as file,
+    ):
         before = file.tell()
         try:
             if file.write(line) != len(line):  # the disk took a part
@@ -294,16 +362,19 @@ def _replace_folder(draft: pathlib.Path, path: pathlib.Path) -> None:
 
 
 def _rename(source: pathlib.Path, target: pathlib.Path) -> None:
-    # WHY wait: Windows refuses to rename what another program has open, and virus
-    # scanners open new files for a moment. The pauses are a guess: not measured.
-    for pause_s in (0.05, 0.2, 1.0) if sys.platform == "win32" else ():
+    _patiently(lambda: os.replace(source, target))
+
+
+def _patiently(action: Callable[[], Answer]) -> Answer:
+    """Do what Windows refuses as long as another program has the file open."""
+    for pause_s in PAUSES_S:
         try:
-            os.replace(source, target)
-        except PermissionError:
-            time.sleep(pause_s)
-        else:
-            return
-    os.replace(source, target)
+            return action()
+        except OSError as error:
+            if not _is_held_by_another(error):
+                raise
+        time.sleep(pause_s)
+    return action()
 
 
 def _fsync(path: pathlib.Path) -> None:
@@ -315,12 +386,25 @@ def _fsync(path: pathlib.Path) -> None:
         return  # Windows cannot open folders, and flushes them itself
     handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
-        os.fsync(handle)
+        _flush(handle)
     except OSError as error:
         if not is_folder or error.errno not in CANNOT_FLUSH:
             raise
     finally:
         os.close(handle)
+
+
+def _flush(handle: int) -> None:
+    """Have an open file's bytes on the disk, and not only in the disk's memory."""
+    with contextlib.suppress(ImportError, AttributeError, OSError):
+        import fcntl  # exists on POSIX only
+
+        names: Any = fcntl  # mypy: F_FULLFSYNC exists on macOS only
+        # WHY: macOS' fsync leaves bytes in the drive's own memory (its manual says so).
+        # A network drive may not know the request; then fsync is what there is.
+        names.fcntl(handle, names.F_FULLFSYNC)
+        return
+    os.fsync(handle)
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -17,11 +17,11 @@ import multiprocessing
 import os
 import pathlib
 import platform
-import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -118,22 +118,30 @@ def cache_folder() -> pathlib.Path:
 
 
 def loopback_interface() -> str | None:
-    """Name this machine's loopback network interface, or None where it has no name.
+    """Name this machine's loopback network interface.
 
     Why: gloo looks up the machine's own host name to find its network. On laptops that
-    lookup fails or leads to a VPN; ranks on one machine need only the loopback.
+    lookup fails or leads to a VPN, and on Windows it leads to the Wi-Fi, where the
+    firewall asks; ranks on one machine need only the loopback.
 
     Returns:
-        "lo" on Linux, "lo0" on macOS, None on Windows.
+        "lo" on Linux, "lo0" on macOS, on Windows the adapter's name (not run there; in
+        English "Loopback Pseudo-Interface 1"). None if there is none, or if its name
+        has letters that not every code page has: gloo then looks up the host name.
+
+    Source: gloo's `transport/uv/device.cc` compares with libuv's names, which are those
+        of Windows' own settings, as psutil's are.
 
     Examples:
-        >>> loopback_interface() in ("lo", "lo0", None)
+        >>> import sys
+        >>> names = {"linux": "lo", "darwin": "lo0"}
+        >>> loopback_interface() == names.get(sys.platform, loopback_interface())
         True
     """
-    if sys.platform == "win32":
-        return None  # gloo finds the loopback by address there
-    names = [name for _, name in socket.if_nameindex()]
-    return next((name for name in ("lo", "lo0") if name in names), None)
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(each.address == "127.0.0.1" for each in addresses) and name.isascii():
+            return name
+    return None
 
 
 def peak_memory_bytes(device: torch.device | None = None) -> int:
@@ -296,6 +304,21 @@ def _cpu_name() -> str:
         for line in info.splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
+    with contextlib.suppress(ImportError, OSError):
+        import winreg
+
+        # mypy: on Linux this module has no names. Windows' platform.processor() says
+        # "Intel64 Family 6 Model 186", which nobody can compare.
+        names: Any = winreg
+        folder = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
+        with names.OpenKey(names.HKEY_LOCAL_MACHINE, folder) as key:
+            return str(names.QueryValueEx(key, "ProcessorNameString")[0]).strip()
+    if sys.platform == "darwin":
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            # platform.processor() says "arm", or "i386".
+            command = ("/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string")
+            output = subprocess.run(command, capture_output=True, timeout=5, check=True)
+            return output.stdout.decode().strip()
     return platform.processor() or platform.machine()
 
 

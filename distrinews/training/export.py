@@ -98,7 +98,7 @@ def write(
     with files.atomic_folder(folder) as draft:
         net.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
-        (draft / CARD_FILE).write_text(card, encoding="utf-8")
+        (draft / CARD_FILE).write_text(card, encoding="utf-8", newline="\n")
         files.write_json(draft / "distrinews.json", facts)
         checkpoint.write_manifest(draft)
         _record_golden(draft)
@@ -164,7 +164,7 @@ def publish(
             card = card.rstrip() + ENGINE_CARD.format(
                 name=name, rows=parity.num_texts, table=parity.as_table()
             )
-        (draft / CARD_FILE).write_text(card, encoding="utf-8")
+        (draft / CARD_FILE).write_text(card, encoding="utf-8", newline="\n")
         checkpoint.write_manifest(draft)
         bundle.open_bundle(draft)  # what cannot be opened must not be published
 

@@ -74,9 +74,8 @@ class RunLog:
                 lines = self.path.read_text(encoding="utf-8").splitlines()
                 with files.atomic_file(self.path) as draft:
                     kept = [line for line in lines if _step_of(line) <= step]
-                    draft.write_text(
-                        "".join(f"{line}\n" for line in kept), encoding="utf-8"
-                    )
+                    text = "".join(f"{line}\n" for line in kept)
+                    draft.write_text(text, encoding="utf-8", newline="\n")
 
     def close(self) -> None:
         """Write out what TensorBoard still holds back."""

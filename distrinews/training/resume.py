@@ -18,7 +18,7 @@ from typing import Any
 from distrinews.config.settings import DistributedSettings, TrainSettings
 from distrinews.data import csv_rows
 from distrinews.errors import SettingsError
-from distrinews.system import files
+from distrinews.system import files, shell
 from distrinews.training import corpus
 
 __all__ = ["DATA_FILE", "check", "describe_data", "is_resuming"]
@@ -123,13 +123,9 @@ def _check_same_data(folder: pathlib.Path, settings: TrainSettings) -> None:
     if has_grown and _sha256(path, num_bytes=num_bytes) == saved["sha256"]:
         what = f"has grown by {current['bytes'] - num_bytes:,} bytes"
         old = "old" + "".join(path.suffixes)
-        # WHY Python and not `head -c`, which Windows lacks.
-        cut = f"p.Path(r'{path}').read_bytes()[:{num_bytes}]"
-        fix = (
-            f"python -c \"import pathlib as p; p.Path('{old}').write_bytes({cut})\", "
-            f"then --resume --data {old}; or start a new --run-name to train on all "
-            "rows."
-        )
+        # WHY not `head -c`: PowerShell has none, and its `>` writes no bytes.
+        fix = f"{shell.copy_beginning(path, old, num_bytes=num_bytes)}, then --resume "
+        fix += f"--data {old}; or start a new --run-name to train on all rows."
     raise SettingsError(
         f"{settings.data} {what} since the run {folder} began.",
         why="checkpoint and log would belong to rows that are not there any more.",

@@ -209,7 +209,8 @@ def _check_setup() -> None:
             f"{ROOT} holds no mkdocs.yml: distrinews is installed here without its "
             "guide.",
             why="the guide's pages are not part of the package.",
-            fix="get the repository, and pip install -e .[docs] in it.",
+            fix="get the repository; in it: "
+            'pip install -c constraints.txt -e ".[docs]"',
             page="site",
         )
     missing = [
@@ -247,11 +248,15 @@ def _run(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *words],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"},
+        # WHY an encoding: into a pipe Windows' Python writes the system's code page.
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
+        | {"PYTHONIOENCODING": "utf-8:backslashreplace"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         encoding="utf-8",
+        errors="replace",
         check=False,
     )
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 from helpers import warm
-from helpers.running import Program
+from helpers.running import Program, as_text
 from safetensors.torch import load_file
 
 __all__ = [
@@ -163,11 +163,7 @@ def finish(
         while program.processes() and time.monotonic() < deadline_s:
             time.sleep(0.05)
         left = program.commands()
-        # WHY bytes: Python reads a progress bar's carriage returns as line ends.
-        out, err = (
-            file.read_bytes().decode("utf-8", errors="replace")
-            for file in (program._out, program._err)
-        )
+        out, err = (as_text(f.read_bytes()) for f in (program._out, program._err))
         return Done(code, out, err, seconds, left, run_folder)
     finally:
         program.kill_everything()
@@ -201,8 +197,8 @@ def run_warm(*words: object, expect: int = 0, name: str | None = None) -> Done:
     program.join(60)
     done = Done(
         -1 if program.exitcode is None else program.exitcode,
-        out.read_bytes().decode("utf-8", errors="replace"),
-        err.read_bytes().decode("utf-8", errors="replace"),
+        as_text(out.read_bytes()),
+        as_text(err.read_bytes()),
         time.monotonic() - began_s,
         list((left := warm.left_in_session(program.pid)).values()),
         workspace() / "runs" / name,

@@ -6,17 +6,12 @@ Run   python dist_program.py FUNCTION OUT NUM_RANKS [TIMEOUT_S]
 
 from __future__ import annotations
 
-import os
-import signal
-
-if os.environ.get("RANK_LIKE_WINDOWS"):
-    # What Windows lacks, taken away before anything could have looked for it.
-    del signal.pthread_sigmask
-
 import contextlib
 import json
 import multiprocessing
+import os
 import pathlib
+import signal
 import sys
 import time
 from collections.abc import Callable, Generator

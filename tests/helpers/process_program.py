@@ -14,10 +14,6 @@ import signal
 import sys
 import time
 
-if os.environ.get("RANK_LIKE_WINDOWS"):
-    # What Windows lacks, taken away before anything could have looked for it.
-    del signal.pthread_sigmask
-
 from distrinews.dist import spawn
 from distrinews.errors import DataError
 from distrinews.system import console

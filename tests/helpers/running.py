@@ -14,10 +14,31 @@ from collections.abc import Callable, Sequence
 
 import psutil
 
-__all__ = ["HELPERS", "Program", "is_running", "wait_until"]
+__all__ = ["HELPERS", "Program", "as_text", "is_running", "like_windows", "wait_until"]
 
 HELPERS = pathlib.Path(__file__).resolve().parent
 MARKER = "DISTRINEWS_PROOF"
+
+
+def like_windows() -> dict[str, str]:
+    """Variables by which a program meets Windows' rules; on Windows itself none."""
+    if sys.platform != "linux":
+        return {}
+    folders = [str(HELPERS / "like_windows"), os.environ.get("PYTHONPATH", "")]
+    return {
+        "PYTHONPATH": os.pathsep.join(filter(None, folders)),
+        "PYTHONIOENCODING": "cp1252",
+        "PYTHONUTF8": "0",
+        "USE_LIBUV": "0",
+    }
+
+
+def as_text(output: bytes) -> str:
+    """What a program wrote, with its carriage returns but not those of CRLF.
+
+    WHY not `read_text`: it takes a progress bar's carriage returns for line ends.
+    """
+    return output.decode("utf-8", errors="replace").replace("\r\n", "\n")
 
 
 def wait_until(happened: Callable[[], object], *, timeout_s: float, what: str) -> float:

@@ -23,6 +23,7 @@ ALLOWED = {
     *("cd", "cp", "curl", "export", "git", "hf", "kaggle", "kill", "mkdir", "rm"),
     *("source", "unset", "deactivate", ".", "nvidia-smi", "lscpu", "nproc", "wrk"),
     *("Invoke-RestMethod", "Set-ExecutionPolicy", "New-Item", "Copy-Item"),
+    "Get-Content",
     *("zensical", "head", "sort", "cat", "ls", "sudo", "brew", "winget", "py", "zip"),
 }
 PYTHON = re.compile(
@@ -60,8 +61,8 @@ def problem(command: str) -> str:
     words = [word.strip("\"'") for word in shlex.split(command, posix=False)]
     while words and VARIABLE.fullmatch(words[0]):
         words = words[1:]
-    if not words:
-        return ""
+    if not words or (words[0].startswith("$") and words[1:2] == ["="]):
+        return ""  # a variable of a shell
     if PYTHON.fullmatch(words[0]):
         return _python(words[1:])
     if words[0] == "torchrun":

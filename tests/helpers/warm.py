@@ -27,7 +27,8 @@ from typing import Any
 __all__ = ["AVAILABLE", "in_place_of_spawn", "left_in_session", "program"]
 
 # WHY Linux only: macOS' own libraries do not survive a fork, and Windows has none.
-AVAILABLE = sys.platform == "linux"
+# Python's fork server needs the function that `like_windows` takes away.
+AVAILABLE = sys.platform == "linux" and hasattr(os, "set_blocking")
 IMPORTED = (
     *("torch", "torch.distributed", "torch.nn.parallel", "torch.utils.data"),
     *("transformers.models.distilbert.modeling_distilbert", "distrinews.dist"),

@@ -388,7 +388,8 @@ TORCH = re.compile(r"\b(?:torch|torch_dist)(?:\.[A-Za-z_0-9]+)+")
 # What the texts write before a dot that is no module of ours: a reader's variables,
 # and other packages. torch's names are looked up by TORCH.
 THEIRS = {
-    *("autograd", "datasets", "mp", "os", "torch", "torch_dist", "x"),
+    *("autograd", "datasets", "mp", "os", "platform", "sysconfig", "torch"),
+    *("torch_dist", "x"),
     *("ddp_model", "loss", "model", "p", "param", "ranks", "sampler", "scaler"),
 }
 
