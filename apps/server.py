@@ -9,22 +9,27 @@ Not here: what a client may send, and how slowly (`wire`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import sys
 from types import FrameType
 
+import api
 import uvicorn
 from fastapi import FastAPI
-from serve_settings import ServeSettings
+from middleware import MAX_HEAD_BYTES
+from serve_settings import ServeSettings, environment_help
 from telemetry import log, log_as_json
-from wire import TimeoutH11Protocol
+from wire import TimedH11Protocol
 
+from distrinews.config import flags
 from distrinews.errors import SettingsError
+from distrinews.inference.bundle import open_bundle
 from distrinews.system import console
 
-__all__ = ["run"]
+__all__ = ["main", "run"]
 
 # After so long, who runs Python must let another thread run that waits for it.
 # WHY not Python's 0.005: a model thread comes back from ONNX Runtime after 5 ms and
@@ -76,8 +81,14 @@ def run(app: FastAPI) -> None:
     host, port = listener.getsockname()[:2]
     config = uvicorn.Config(
         app,
-        http=_protocol(),
-        ws="none",  # nothing here uses web sockets, nor does Gradio
+        http=TimedH11Protocol,
+        ws="none",  # nothing here uses web sockets
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        # WHY so far above the queue's limit: this refusal is plain text, and meets
+        # health checks, too.
+        limit_concurrency=settings.max_connections,
+        timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]
+        forwarded_allow_ips=settings.trusted_proxies,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -92,8 +103,12 @@ def run(app: FastAPI) -> None:
     service.on_failure = stop
     # WHY: uvicorn raises the signal again when all is done, and the process would end
     # with 143. It puts these handlers back before.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in uvicorn.server.HANDLED_SIGNALS:
         signal.signal(number, lambda *_: None)
+    # A terminal that closes sends SIGHUP; `nohup` has us ignore it.
+    with contextlib.suppress(AttributeError):  # not on Windows
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, server.handle_exit)
     url_host = f"[{host}]" if ":" in host else host
     facts = {"url": f"http://{url_host}:{port}", "pid": os.getpid()}
     log.warning("listening", extra={"facts": facts})
@@ -103,17 +118,6 @@ def run(app: FastAPI) -> None:
     log.warning("left")
     # WHY not an orderly exit: a model thread that hangs would hold the process up.
     console.exit_now(0)
-
-
-def _protocol() -> type[asyncio.Protocol]:
-    """Choose the HTTP parser: httptools where it is installed, else h11."""
-    try:
-        from fast_wire import StrictHttpToolsProtocol
-    except ModuleNotFoundError as error:
-        if error.name != "httptools":
-            raise
-        return TimeoutH11Protocol
-    return StrictHttpToolsProtocol
 
 
 def _listen(settings: ServeSettings) -> socket.socket:
@@ -134,3 +138,23 @@ def _listen(settings: ServeSettings) -> socket.socket:
             page="serve",
         ) from None
     return listener
+
+
+def main() -> None:
+    """Serve what the command line names."""
+    about = f"{api.__doc__}\n{environment_help()}"
+    settings = flags.parse(ServeSettings, about=about)
+    if not settings.model:
+        raise SettingsError(
+            "no model is given.",
+            why="the server needs weights, a tokenizer and the names of the classes.",
+            fix="train one in about two minutes, then serve it:\n"
+            "          python chapters/05_ddp_training.py --run-name mine\n"
+            "          python apps/api.py --model runs/mine\n"
+            "        or fetch an exported one from the Hub:\n"
+            "          hf download USER/MODEL --local-dir model\n"
+            "          python apps/api.py --model model",
+            page="serve",
+        )
+    open_bundle(settings.model)  # WHY now: a wrong path is said before all else
+    run(api.create_app(settings))

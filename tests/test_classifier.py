@@ -26,7 +26,7 @@ TEXTS = [
     "Striker signs a new contract",
     "a",
     "Хоккейный клуб выиграл финал",
-    "¤ \u200b ¤",
+    "¤ \u200b 1 ¤",
     "Parliament votes " * 8,
 ]
 LONG = "chip maker opens a plant " * 4000  # 100,000 characters
