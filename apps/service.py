@@ -36,6 +36,7 @@ __all__ = ["Service"]
 CHARACTERS_PER_TOKEN = 4
 # JSON can spell what is no character: "\\ud83d" without its other half.
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+FAILED_DETAIL = "The model could not be loaded; the log says why."
 DRAINING_DETAIL = "This server is about to end; another one will answer."
 
 
@@ -81,6 +82,8 @@ class Service:
     @property
     def not_ready_reason(self) -> str | None:
         """Why no request should be sent here; None if there is no reason."""
+        if self.state == "failed":
+            return FAILED_DETAIL
         if self.state != "ready":
             return f"The model is {self.state}."
         running_s = self._batcher.running_s if self._batcher else 0.0
@@ -237,7 +240,7 @@ class Service:
         if self._batcher is None or self.state == "loading":
             detail = "The model is being loaded."
             if self.state == "failed":
-                detail = "The model could not be loaded; the log says why."
+                detail = FAILED_DETAIL
             raise BusyError("not-ready", detail, retry_after_s=2)
         return self._batcher
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import pathlib
 import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,7 +23,13 @@ import numpy as np
 
 from distrinews.errors import DistriNewsError, ModelError
 from distrinews.inference import engines, golden
-from distrinews.inference.bundle import TOKENIZER, Bundle, Identity, open_bundle
+from distrinews.inference.bundle import (
+    TOKENIZER,
+    WEIGHTS,
+    Bundle,
+    Identity,
+    open_bundle,
+)
 from distrinews.system import machine
 
 if TYPE_CHECKING:
@@ -123,7 +130,7 @@ class Classifier:
         self.fallback_reason: str | None = None
         # WHY not transformers' tokenizer: this is the same one (tokenizer.json), and
         # importing transformers takes seconds and 100 MB.
-        self._tokenizer = tokenizers.Tokenizer.from_file(str(self.folder / TOKENIZER))
+        self._tokenizer = tokenizers.Tokenizer.from_buffer(self._bundle.read(TOKENIZER))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self._bundle.max_length)
         self._engine = engines.load(
@@ -150,9 +157,13 @@ class Classifier:
         """The tokenizer as transformers opens it; loaded when first asked for."""
         from transformers import AutoTokenizer
 
-        tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(
-            self.folder, local_files_only=True, trust_remote_code=False
-        )
+        # WHY copies: transformers also takes files that the manifest does not list.
+        with tempfile.TemporaryDirectory() as folder:
+            for name in self._bundle.digests.keys() - {WEIGHTS}:
+                pathlib.Path(folder, name).write_bytes(self._bundle.read(name))
+            tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
         return tokenizer
 
     @property
@@ -287,8 +298,9 @@ def open_best(
         `fallback_reason` says why it is not the first choice, if it is not.
 
     Raises:
-        DistriNewsError: A ModelError: there is no export, a file in it is damaged, or
-            there is no such engine.
+        DistriNewsError: There is no export, a file in it is damaged, or there is no
+            such engine.
+        ModelError: Not even the reference gives the recorded scores.
 
     Note:
         Cost: the first start makes the ONNX model, some seconds. Later ones load it
@@ -316,6 +328,14 @@ def open_best(
         if reason is None:
             break
         reasons.append(f"{name}: {reason}")
+    else:
+        raise ModelError(
+            f"no engine gives the scores that {bundle.folder} recorded. "
+            + " ".join(reasons),
+            why="its answers would not be those that were measured.",
+            fix="export again; if this is the machine that made the export, report it.",
+            page="engines",
+        )
     classifier.fallback_reason = "; ".join(reasons) or None
     classifier.warm_up()
     return classifier
