@@ -200,7 +200,6 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # its redirects name scheme and host
-        root_path=settings.root_path,
     )
     state = app.state
     state.settings, state.service, state.metrics = settings, service, metrics

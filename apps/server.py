@@ -21,13 +21,12 @@ import uvicorn
 from fastapi import FastAPI
 from middleware import MAX_HEAD_BYTES
 from serve_settings import ServeSettings, environment_help
-from telemetry import log, log_as_json
+from telemetry import flush, log, log_as_json
 from wire import TimedH11Protocol
 
 from distrinews.config import flags
 from distrinews.errors import SettingsError
 from distrinews.inference.bundle import open_bundle
-from distrinews.system import console
 
 __all__ = ["main", "run"]
 
@@ -88,6 +87,7 @@ def run(app: FastAPI) -> None:
         # health checks, too.
         limit_concurrency=settings.max_connections,
         timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]
+        root_path=settings.root_path,
         forwarded_allow_ips=settings.trusted_proxies,
         log_config=None,
         access_log=False,
@@ -116,8 +116,10 @@ def run(app: FastAPI) -> None:
     if service.state == "failed":
         raise service.failure or RuntimeError("the model cannot be loaded")
     log.warning("left")
-    # WHY not an orderly exit: a model thread that hangs would hold the process up.
-    console.exit_now(0)
+    flush()
+    # WHY no orderly exit: a model thread that hangs, or a standard error that nobody
+    # reads, would hold the process up.
+    os._exit(0)
 
 
 def _listen(settings: ServeSettings) -> socket.socket:

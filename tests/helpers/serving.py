@@ -95,7 +95,10 @@ async def opened(
     app: FastAPI, *, ready: bool = True
 ) -> AsyncGenerator[httpx.AsyncClient, None]:
     """Start an app in this process and talk to it, without a socket."""
-    options: Any = {"transport": httpx.ASGITransport(app=app), "base_url": "http://x"}
+    # As uvicorn does it.
+    prefix = app.state.settings.root_path
+    transport = httpx.ASGITransport(app=app, root_path=prefix)
+    options: Any = {"transport": transport, "base_url": "http://x"}
     async with app.router.lifespan_context(app):
         while ready and app.state.service.state == "loading":
             await asyncio.sleep(0.001)
