@@ -142,6 +142,20 @@ async def root(request: Request) -> Response:
     return RedirectResponse("ui" if request.app.state.settings.ui else "docs")
 
 
+@routes.get("/ui", include_in_schema=False)
+async def page(request: Request) -> Response:
+    """Show the demo page."""
+    if not request.app.state.settings.ui:
+        raise problems.ProblemError("not-found")
+    return FileResponse(PAGE / "index.html")
+
+
+@routes.get("/ui/", include_in_schema=False)
+async def page_with_slash() -> Response:
+    """Lead to where the page's own addresses are right."""
+    return RedirectResponse("../ui")
+
+
 async def _classify(
     request: Request,
     model: type[Any],
@@ -166,6 +180,11 @@ async def _classify(
 
 def _json(answer: Any) -> Response:
     return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def _is_harmless(request_id: str) -> bool:
+    """Whether a client's name for its request may go into our log."""
+    return re.fullmatch(REQUEST_ID, request_id) is not None
 
 
 async def _client_closed_request(request: Request, error: Exception) -> Response:
@@ -208,20 +227,15 @@ def create_app(
     app.add_exception_handler(ClientDisconnect, _client_closed_request)
     app.include_router(routes)
     app.mount("/static", StaticFiles(directory=PAGE))
-    if settings.ui:
-        page, hidden = PAGE / "index.html", {"include_in_schema": False}
-        app.add_api_route("/ui", lambda: FileResponse(page), **hidden)
-        app.add_api_route("/ui/", lambda: RedirectResponse("../ui"), **hidden)
     schema = contract.openapi(routes.routes, settings)
     app.openapi = lambda: schema  # type: ignore[method-assign]
     limit = settings.max_body_bytes
     app.add_middleware(RequestMiddleware, metrics=metrics, max_body_bytes=limit)
-    is_harmless = re.compile(REQUEST_ID).fullmatch  # it goes into our log
-    app.add_middleware(CorrelationIdMiddleware, validator=is_harmless)
+    app.add_middleware(CorrelationIdMiddleware, validator=_is_harmless)
     return app
 
 
 if __name__ == "__main__":
     import server
 
-    console.run(server.main)
+    console.run(lambda: server.main(create_app, about=__doc__ or ""))

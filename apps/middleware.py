@@ -44,7 +44,7 @@ class RequestMiddleware:
             return
         headers, method = Headers(scope=scope), scope["method"]
         # WHY: a GET whose body is dropped answers a HEAD; no route need know of it.
-        scope = scope | {"method": "GET" if method == "HEAD" else method}
+        scope = {**scope, "method": "GET" if method == "HEAD" else method}
         fields = scope["distrinews"] = {}
         status, began_s = 0, time.perf_counter()
         num_received, awaits_continue = 0, "expect" in headers

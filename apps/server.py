@@ -14,9 +14,9 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from types import FrameType
 
-import api
 import uvicorn
 from fastapi import FastAPI
 from middleware import MAX_HEAD_BYTES
@@ -142,10 +142,18 @@ def _listen(settings: ServeSettings) -> socket.socket:
     return listener
 
 
-def main() -> None:
-    """Serve what the command line names."""
-    about = f"{api.__doc__}\n{environment_help()}"
-    settings = flags.parse(ServeSettings, about=about)
+def main(create_app: Callable[[ServeSettings], FastAPI], *, about: str) -> None:
+    """Serve what the command line names.
+
+    Args:
+        create_app: Makes the app from its settings.
+        about: What `--help` says of it.
+
+    Raises:
+        SettingsError: No model is named, or as `run` says.
+        DistriNewsError: The model cannot be opened.
+    """
+    settings = flags.parse(ServeSettings, about=f"{about}\n{environment_help()}")
     if not settings.model:
         raise SettingsError(
             "no model is given.",
@@ -159,4 +167,4 @@ def main() -> None:
             page="serve",
         )
     open_bundle(settings.model)  # WHY now: a wrong path is said before all else
-    run(api.create_app(settings))
+    run(create_app(settings))

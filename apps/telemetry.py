@@ -84,7 +84,8 @@ class _Dropping(logging.handlers.QueueHandler):
 
 
 # One per process, as `logging` itself.
-_handler = _Dropping(queue.Queue(MAX_QUEUED_LINES))
+_lines: queue.Queue[Any] = queue.Queue(MAX_QUEUED_LINES)
+_handler = _Dropping(_lines)
 _handler.setFormatter(JsonFormatter())
 
 
@@ -114,7 +115,7 @@ def log_as_json(level: str) -> None:
 def _writer() -> logging.StreamHandler[Any]:
     """The handler that writes, on a thread of its own."""
     handler = logging.StreamHandler(sys.stderr)
-    logging.handlers.QueueListener(_handler.queue, handler).start()
+    logging.handlers.QueueListener(_lines, handler).start()
     atexit.register(flush)
     return handler
 
@@ -122,7 +123,7 @@ def _writer() -> logging.StreamHandler[Any]:
 def flush() -> None:
     """Wait for the last lines to be written, but not for a pipe that nobody reads."""
     until_s = time.monotonic() + FLUSH_S
-    while _handler.queue.unfinished_tasks and time.monotonic() < until_s:
+    while _lines.unfinished_tasks and time.monotonic() < until_s:
         time.sleep(0.001)
 
 

@@ -8,6 +8,8 @@ Not here: limits on what a request holds (`middleware`, `reading`), signals (`se
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+from typing import Any
 
 import h11
 import problems
@@ -35,7 +37,8 @@ class TimedH11Protocol(H11Protocol):
         self._timers: dict[str, asyncio.TimerHandle] = {}
         # WHY 0: `pause_writing` then means that the client has not taken everything.
         transport.set_write_buffer_limits(high=0)
-        hosts = [other.client and other.client[0] for other in self.connections]
+        others: Iterable[Any] = self.connections
+        hosts = [other.client and other.client[0] for other in others]
         limit = self._settings.max_connections // 2
         if hosts.count(self.client and self.client[0]) > limit:
             transport.abort()
@@ -74,9 +77,9 @@ class TimedH11Protocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             refusal = problems.bad_request(self._settings.root_path)
-            headers = [*self.server_state.default_headers, *refusal.headers.items()]
+            headers = [*self.server_state.default_headers, *refusal.raw_headers]
             head = h11.Response(status_code=400, headers=headers, reason="Bad Request")
-            for event in (head, h11.Data(data=refusal.body), h11.EndOfMessage()):
+            for event in (head, h11.Data(data=bytes(refusal.body)), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 

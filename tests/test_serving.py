@@ -805,7 +805,7 @@ def test_a_log_that_nobody_reads_stops_nobody_and_its_losses_are_counted(
 ) -> None:
     stream = Stuck()
     monkeypatch.setattr(telemetry.sys, "stderr", stream)
-    monkeypatch.setattr(telemetry._handler.queue, "maxsize", 5)
+    monkeypatch.setattr(telemetry._lines, "maxsize", 5)
     telemetry.log_as_json("info")
     before = telemetry._handler.num_dropped
     for number in range(20):
