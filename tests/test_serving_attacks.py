@@ -258,6 +258,32 @@ def test_above_all_connections_requests_are_refused_and_later_answered(
     )
 
 
+@pytest.mark.parametrize(("keep_alive_s", "closes"), [(0.5, True), (60, False)])
+def test_an_idle_connection_is_kept_for_as_long_as_was_said(
+    serve: Callable[..., Served], keep_alive_s: float, closes: bool
+) -> None:
+    server = serve(keep_alive_s=keep_alive_s)
+    with connect(server.port) as connection:
+        connection.sendall(WHOLE)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        assert is_closed(connection, within_s=10 if closes else 3) == closes
+
+
+@pytest.mark.parametrize(
+    ("source", "scheme"), [("127.0.0.1", b"https"), ("127.0.0.2", b"http")]
+)
+def test_only_a_trusted_proxy_says_what_the_outer_address_is(
+    served: Served, source: str, scheme: bytes
+) -> None:
+    forwarded = b"X-Forwarded-Proto: https\r\n" + CLOSE
+    with connect(served.port, source=source) as connection:
+        connection.sendall(GET.replace(b"Host: x\r\n", b"Host: x\r\n" + forwarded))
+        heard = b""
+        while part := connection.recv(65536):
+            heard += part
+    assert b" %b://x/predict" % scheme in heard
+
+
 # --- Half-closed ----------------------------------------------------------------
 
 

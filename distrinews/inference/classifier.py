@@ -52,8 +52,8 @@ LETTER = re.compile(
     "\U00020000-\U0003ffff]"
 )
 # Before a text becomes tokens, it is cut to this many characters for each token that
-# the model reads. Four are usual. WHY cut: 20,000 characters take 60 ms, of which the
-# model would read the first few hundred.
+# the model reads; a token of usual English has about four. WHY cut: the time to make
+# tokens grows with the text, and the model would read only the first few hundred.
 CHARACTERS_PER_TOKEN = 16
 FASTEST_FIRST = ("onnx-int8", "onnx-float32", engines.REFERENCE)
 
