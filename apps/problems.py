@@ -7,17 +7,19 @@ field, no path.
 
 from __future__ import annotations
 
-import contextvars
 import math
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from asgi_correlation_id import correlation_id
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 __all__ = [
+    "HEADERS",
     "KINDS",
     "MEDIA_TYPE",
     "BusyError",
@@ -27,16 +29,23 @@ __all__ = [
     "answer",
     "answer_http_error",
     "answer_problem",
+    "bad_request",
     "describe",
-    "request_id",
 ]
 
 MEDIA_TYPE = "application/problem+json"
 
-# The id of the request that this task answers; telemetry sets it.
-request_id: contextvars.ContextVar[str] = contextvars.ContextVar(
-    "request_id", default=""
-)
+# Of every answer. The page of a Hugging Face Space shows the app in a frame. WHY no
+# X-Frame-Options: it knows no list of sites, and DENY would leave that page empty.
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; "
+    "style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; "
+    "frame-ancestors 'self' https://huggingface.co https://*.hf.space",
+    "Cache-Control": "no-store",
+}
 
 
 class Kind(NamedTuple):
@@ -87,9 +96,7 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
-    request_id: str = Field(
-        description="Also in the header X-Request-ID and, unless refused, in our log"
-    )
+    request_id: str = Field(description="Also in the header X-Request-ID and our log")
     errors: list[Fault] | None = Field(None, description="With status 422: what to fix")
 
 
@@ -132,43 +139,63 @@ class BusyError(ProblemError):
         super().__init__(kind, detail, headers=headers)
 
 
-def describe(error: ProblemError) -> Problem:
+def describe(error: ProblemError, root_path: str = "") -> Problem:
     """Put a problem into words.
 
     Args:
         error: What was raised.
+        root_path: The prefix that a proxy puts before our paths.
 
     Returns:
         What the user is told.
     """
     kind = KINDS[error.kind]
     return Problem(
-        # Relative on purpose: it leads to this server's own page.
-        type=f"/docs#{error.kind}",
+        # Without a host on purpose: it leads to this server's own page.
+        type=f"{root_path}/docs#{error.kind}",
         title=kind.title,
         status=kind.status,
         detail=error.detail or kind.meaning,
-        request_id=request_id.get(),
+        request_id=correlation_id.get() or "",
         errors=list(error.errors) or None,
     )
 
 
-def answer(error: ProblemError) -> Response:
+def answer(error: ProblemError, root_path: str = "") -> Response:
     """Turn a problem into a response.
 
     Args:
         error: What was raised.
+        root_path: The prefix that a proxy puts before our paths.
 
     Returns:
         The response.
     """
-    problem = describe(error)
+    problem = describe(error, root_path)
     return Response(
         problem.model_dump_json(exclude_none=True),
         status_code=problem.status,
         headers=error.headers,
         media_type=MEDIA_TYPE,
     )
+
+
+def bad_request(root_path: str) -> Response:
+    """Answer what is no HTTP, and so no request of the app.
+
+    Args:
+        root_path: The prefix that a proxy puts before our paths.
+
+    Returns:
+        The response, with all headers.
+    """
+    token = correlation_id.set(uuid.uuid4().hex)
+    try:
+        more = {"X-Request-ID": correlation_id.get() or "", "Connection": "close"}
+        error = ProblemError("bad-request", headers={**HEADERS, **more})
+        return answer(error, root_path)
+    finally:
+        correlation_id.reset(token)
 
 
 async def answer_problem(request: Request, error: Any) -> Response:
@@ -181,7 +208,7 @@ async def answer_problem(request: Request, error: Any) -> Response:
     Returns:
         The response.
     """
-    return answer(error)
+    return answer(error, request.scope.get("root_path", ""))
 
 
 async def answer_http_error(request: Request, error: Any) -> Response:
@@ -194,7 +221,7 @@ async def answer_http_error(request: Request, error: Any) -> Response:
     Returns:
         The response.
     """
-    return answer(_from_http_exception(error))
+    return answer(_from_http_exception(error), request.scope.get("root_path", ""))
 
 
 def _from_http_exception(error: HTTPException) -> ProblemError:

@@ -48,15 +48,10 @@ def serve(tmp_path: Path) -> Generator[Callable[..., Served], None, None]:
         server.program.kill_everything()
 
 
-@pytest.fixture(scope="module", params=["httptools", "h11"])
-def served(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Generator[Served, None, None]:
-    if request.param == "httptools":
-        pytest.importorskip("httptools")
-    folder = tmp_path_factory.mktemp("served")
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Generator[Served, None, None]:
     limits = {"headers_timeout_s": LIMIT_S, "body_timeout_s": LIMIT_S}
-    server = Served(folder, h11=request.param == "h11", **limits)
+    server = Served(tmp_path_factory.mktemp("served"), **limits)
     yield server
     server.program.kill_everything()
 
@@ -160,7 +155,9 @@ def test_a_client_that_hangs_up_at_any_byte_harms_nobody(served: Served) -> None
 # --- The end --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGTERM)]
+)
 def test_after_a_signal_requests_in_flight_are_answered(
     serve: Callable[..., Served], number: int
 ) -> None:

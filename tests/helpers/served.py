@@ -26,7 +26,6 @@ class Served:
         folder: For what it writes.
         wait: Return only when it is ready.
         seconds: What the model takes for a batch.
-        h11: Without httptools, as where it is not installed.
         limits: Settings of the app; and `load_s`, what loading the model takes.
     """
 
@@ -36,18 +35,12 @@ class Served:
         *,
         wait: bool = True,
         seconds: float = 0.0,
-        h11: bool = False,
         **limits: float,
     ) -> None:
         self.port = free_port()
         words = [f"{name}={value}" for name, value in limits.items()]
         program = (HELPERS / "serving.py", self.port, seconds, *words)
-        env: dict[str, str | None] = {}
-        if h11:
-            missing = "raise ModuleNotFoundError(name='httptools')"
-            (folder / "httptools.py").write_text(missing)
-            env["PYTHONPATH"] = str(folder)
-        self.program = Program(program, folder=folder, env=env)
+        self.program = Program(program, folder=folder)
         self.url = f"http://127.0.0.1:{self.port}"
         wait_until(self.is_alive, timeout_s=60, what="a server that listens")
         if wait:
