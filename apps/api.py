@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import pathlib
 import re
 import sys
 from collections.abc import AsyncGenerator, Callable
@@ -18,19 +17,17 @@ from typing import Any
 
 try:
     import contract
-    import docs_page
+    import pages
     import problems
     import prometheus_client
     import reading
     from asgi_correlation_id import CorrelationIdMiddleware
     from contract import BatchIn, BatchOut, PredictIn, PredictOut, StateOut, VersionOut
     from fastapi import APIRouter, FastAPI, Request
-    from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+    from fastapi.responses import Response
     from middleware import RequestMiddleware
     from serve_settings import ServeSettings
     from service import Service
-    from starlette.exceptions import HTTPException
-    from starlette.requests import ClientDisconnect
     from starlette.staticfiles import StaticFiles
     from telemetry import Metrics
 
@@ -49,9 +46,9 @@ except ModuleNotFoundError as error:
 
 __all__ = ["create_app"]
 
-PAGE = pathlib.Path(__file__).parent / "page"
-REQUEST_ID = r"[A-Za-z0-9._-]{1,64}"
-routes = APIRouter()
+# A client's name for its request goes into our log.
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+routes = APIRouter(responses=contract.problem_responses())
 
 
 @routes.post(
@@ -88,7 +85,7 @@ async def predict_batch(request: Request) -> Response:
     return _json(BatchOut(results=results, model=model))
 
 
-@routes.get("/healthz", response_model=StateOut, responses=contract.problem_responses())
+@routes.get("/healthz", response_model=StateOut)
 async def healthz() -> Response:
     """Say that the process lives."""
     return _json(StateOut(status="alive"))
@@ -107,9 +104,7 @@ async def readyz(request: Request) -> Response:
     return _json(StateOut(status="ready"))
 
 
-@routes.get(
-    "/version", response_model=VersionOut, responses=contract.problem_responses()
-)
+@routes.get("/version", response_model=VersionOut)
 async def version(request: Request) -> Response:
     """Say what runs here."""
     description = request.app.state.service.describe()
@@ -119,41 +114,12 @@ async def version(request: Request) -> Response:
 @routes.get(
     "/metrics",
     response_class=Response,
-    responses=contract.problem_responses()
-    | {200: {"description": "Prometheus text", "content": {"text/plain": {}}}},
+    responses={200: {"description": "Prometheus text", "content": {"text/plain": {}}}},
 )
 async def metrics(request: Request) -> Response:
     """Give numbers for Prometheus."""
     text = prometheus_client.generate_latest(request.app.state.metrics.registry)
     return Response(text, media_type=prometheus_client.CONTENT_TYPE_LATEST)
-
-
-@routes.get("/docs", include_in_schema=False)
-async def docs(request: Request) -> Response:
-    """Show the API to a human."""
-    settings: ServeSettings = request.app.state.settings
-    return HTMLResponse(docs_page.render(request, has_ui=settings.ui))
-
-
-@routes.get("/", include_in_schema=False)
-async def root(request: Request) -> Response:
-    """Lead a visitor to something to look at."""
-    # WHY relative, here and below: behind a proxy, neither scheme nor path are ours.
-    return RedirectResponse("ui" if request.app.state.settings.ui else "docs")
-
-
-@routes.get("/ui", include_in_schema=False)
-async def page(request: Request) -> Response:
-    """Show the demo page."""
-    if not request.app.state.settings.ui:
-        raise problems.ProblemError("not-found")
-    return FileResponse(PAGE / "index.html")
-
-
-@routes.get("/ui/", include_in_schema=False)
-async def page_with_slash() -> Response:
-    """Lead to where the page's own addresses are right."""
-    return RedirectResponse("../ui")
 
 
 async def _classify(
@@ -180,16 +146,6 @@ async def _classify(
 
 def _json(answer: Any) -> Response:
     return Response(answer.model_dump_json(), media_type="application/json")
-
-
-def _is_harmless(request_id: str) -> bool:
-    """Whether a client's name for its request may go into our log."""
-    return re.fullmatch(REQUEST_ID, request_id) is not None
-
-
-async def _client_closed_request(request: Request, error: Exception) -> Response:
-    """An answer that nobody reads; the number is for log and metrics."""
-    return Response(status_code=499)
 
 
 def create_app(
@@ -222,16 +178,15 @@ def create_app(
     )
     state = app.state
     state.settings, state.service, state.metrics = settings, service, metrics
-    app.add_exception_handler(problems.ProblemError, problems.answer_problem)
-    app.add_exception_handler(HTTPException, problems.answer_http_error)
-    app.add_exception_handler(ClientDisconnect, _client_closed_request)
+    problems.handle_in(app)
     app.include_router(routes)
-    app.mount("/static", StaticFiles(directory=PAGE))
+    app.include_router(pages.routes)
+    app.mount("/static", StaticFiles(directory=pages.FOLDER))
     schema = contract.openapi(routes.routes, settings)
     app.openapi = lambda: schema  # type: ignore[method-assign]
     limit = settings.max_body_bytes
     app.add_middleware(RequestMiddleware, metrics=metrics, max_body_bytes=limit)
-    app.add_middleware(CorrelationIdMiddleware, validator=_is_harmless)
+    app.add_middleware(CorrelationIdMiddleware, validator=REQUEST_ID.fullmatch)
     return app
 
 

@@ -57,8 +57,9 @@ class _Strict(BaseModel):
 Text = Annotated[
     str,
     Field(
-        description="A headline, or a few sentences of news; one letter at least",
-        examples=["Oil prices rise as a storm nears the coast"],
+        description="A text with at least one letter or digit",
+        # WHY no headline: the model may have been trained on other texts than news.
+        examples=["A text like those the model was trained on"],
         json_schema_extra={"minLength": 1, "pattern": LETTER.pattern},
     ),
 ]
@@ -184,7 +185,7 @@ def openapi(routes: list[BaseRoute], settings: ServeSettings) -> dict[str, Any]:
     schema = get_openapi(
         title="DistriNews",
         version=distrinews.__version__,
-        summary="Which kind of news is it?",
+        summary="Which class does a text belong to?",
         routes=routes,
         servers=[{"url": settings.root_path}] if settings.root_path else None,
     )

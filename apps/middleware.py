@@ -9,6 +9,7 @@ Not here: request ids (asgi-correlation-id).
 
 from __future__ import annotations
 
+import re
 import time
 
 from asgi_correlation_id import correlation_id
@@ -22,6 +23,9 @@ __all__ = ["MAX_HEAD_BYTES", "RequestMiddleware"]
 METHODS = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"}
 CLOSE = {"Connection": "close"}
 MAX_HEAD_BYTES = 16_384  # h11's own limit for what comes piece by piece
+# WHY: a page repeats it as part of a command.
+HOST = re.compile(r"[\w.:\[\]-]*", re.ASCII)
+HTTP = re.compile(r"1\.\d|2|3")  # as ASGI spells it; h11 reads "HTTP/7.0", too
 
 
 class RequestMiddleware:
@@ -111,6 +115,12 @@ class RequestMiddleware:
         num_bytes += sum(len(name) + len(value) for name, value in headers.raw)
         if num_bytes > MAX_HEAD_BYTES:
             detail = f"Path and headers may have {MAX_HEAD_BYTES:,} bytes."
+            return ProblemError("bad-request", detail, headers=CLOSE)
+        if not HOST.fullmatch(headers.get("host", "")):
+            detail = "Host must be a name or an address."
+            return ProblemError("bad-request", detail, headers=CLOSE)
+        if not HTTP.fullmatch(scope["http_version"]):
+            detail = "Use HTTP/1.1."
             return ProblemError("bad-request", detail, headers=CLOSE)
         length = headers.get("content-length", "")
         # WHY: a proxy may believe the other of the two, and see another request where

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from asgi_correlation_id import correlation_id
 from pydantic import BaseModel, Field
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 __all__ = [
@@ -27,10 +28,9 @@ __all__ = [
     "Problem",
     "ProblemError",
     "answer",
-    "answer_http_error",
-    "answer_problem",
     "bad_request",
     "describe",
+    "handle_in",
 ]
 
 MEDIA_TYPE = "application/problem+json"
@@ -198,33 +198,28 @@ def bad_request(root_path: str) -> Response:
         correlation_id.reset(token)
 
 
-async def answer_problem(request: Request, error: Any) -> Response:
-    """Answer a `ProblemError`; a handler for the app.
+def handle_in(app: Starlette) -> None:
+    """Let an app answer whatever ends a request early.
 
     Args:
-        request: What was asked.
-        error: What was raised.
-
-    Returns:
-        The response.
+        app: The app.
     """
+    app.add_exception_handler(ProblemError, _answer_problem)
+    # What the framework raises, 404 and 405 above all.
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(ClientDisconnect, _client_closed_request)
+
+
+async def _answer_problem(request: Request, error: Any) -> Response:
     return answer(error, request.scope.get("root_path", ""))
 
 
-async def answer_http_error(request: Request, error: Any) -> Response:
-    """Answer what the framework raises, 404 and 405 above all.
-
-    Args:
-        request: What was asked.
-        error: An HTTPException.
-
-    Returns:
-        The response.
-    """
-    return answer(_from_http_exception(error), request.scope.get("root_path", ""))
-
-
-def _from_http_exception(error: HTTPException) -> ProblemError:
+async def _answer_http_error(request: Request, error: Any) -> Response:
     default = "internal" if error.status_code >= 500 else "bad-request"
     kind = KIND_BY_STATUS.get(error.status_code, default)
-    return ProblemError(kind, headers=error.headers)
+    return await _answer_problem(request, ProblemError(kind, headers=error.headers))
+
+
+async def _client_closed_request(request: Request, error: Any) -> Response:
+    """An answer that nobody reads; the number is for log and metrics."""
+    return Response(status_code=499)

@@ -21,10 +21,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 STORY = HELPERS / "demo_program.py"
 
 
-def serve(folder: pathlib.Path, *, guarded: str = "yes") -> Any:
+def serve(folder: pathlib.Path, *, guarded: str = "yes", num_classes: int = 4) -> Any:
     folder.mkdir()
     port = free_port()
-    program = Program((STORY, port, guarded), folder=folder)
+    program = Program((STORY, port, guarded, num_classes), folder=folder)
     url = f"http://127.0.0.1:{port}"
     try:
         wait_for_answer(program, f"{url}/ui", timeout_s=60)
@@ -71,9 +71,28 @@ def test_an_example_is_filled_in_and_answered_by_one_click(
     assert visit.bars()[0].startswith("Sci/Tech")
 
 
+def test_of_many_classes_the_likeliest_are_shown(
+    chromium: Any, tmp_path: pathlib.Path
+) -> None:
+    program, url = serve(tmp_path / "served", num_classes=25)
+    try:
+        visit = Visit(chromium, f"{url}/ui", size=DESK)
+        visit.sees("class 18, class 19 and 5 more")
+        visit.type("any text")
+        visit.sees("Answered in")
+        *bars, rest = visit.bars()
+        # Scores grow with the number: k of 0 + 1 + ... + 24 = 300.
+        want = [f"class {k} {round(100 * k / 300)}%" for k in range(24, 14, -1)]
+        assert bars == want
+        assert rest == "and 15 more classes"
+        assert visit.faults == []
+    finally:
+        program.kill_everything()
+
+
 SENTENCES = {
-    "": "Type a headline first",
-    "   ": "Type a headline first",
+    "": "Type a text first",
+    "   ": "Type a text first",
     "x" * 100_001: "This text is too long",
     "status 413": "This text is too long",
     "status 422": "This text cannot be read",

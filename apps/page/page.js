@@ -2,6 +2,8 @@
 // else; limits, deadlines, metrics and logs are those of the service. Nothing is stored.
 "use strict";
 
+// Only a model of these classes knows news; for others there are no examples.
+const NEWS = ["World", "Sports", "Business", "Sci/Tech"];
 // Written for this page: one per class, and two that two classes could claim.
 const EXAMPLES = [
   "Peace talks resume as both sides agree to open the border crossing",
@@ -11,7 +13,9 @@ const EXAMPLES = [
   "Football club sells its stadium to a bank to pay back its loans",
   "Parliament votes on a law against spam and computer viruses",
 ];
-const TOO_LONG = "This text is too long. A headline is enough.";
+const MAX_CLASSES = 20; // named above the form; a model may have a thousand
+const MAX_BARS = 10;
+const TOO_LONG = "This text is too long. A few sentences are enough.";
 // By the HTTP status of the answer: what its problem document tells programs.
 const SENTENCES = {
   400: "This text holds characters that cannot be read.",
@@ -24,9 +28,11 @@ const SENTENCES = {
 const FAILED = "Something went wrong on our side. Please try again.";
 const MAX_TYPED = 100000; // far above the service's limit, far below a slow upload
 const PATIENCE_MS = 60000; // above the service's own deadline
+const RETRY_MS = 2000;
 
-const [form, text, note, bars, examples] = ["form", "text", "note", "bars", "examples"].map(
-  (id) => document.getElementById(id));
+const [form, text, note, bars, classes, examples] =
+  ["form", "text", "note", "bars", "classes", "examples"].map(
+    (id) => document.getElementById(id));
 let asking = new AbortController();
 
 // The page of a Hugging Face Space asks for its own theme.
@@ -34,7 +40,7 @@ const theme = new URLSearchParams(location.search).get("__theme");
 if (theme) document.documentElement.dataset.theme = theme;
 
 async function ask(typed) {
-  if (!typed.trim()) return ["Type a headline first: there is nothing to classify yet.", {}];
+  if (!typed.trim()) return ["Type a text first: there is nothing to classify yet.", {}];
   if (typed.length > MAX_TYPED) return [TOO_LONG, {}];
   const began = performance.now();
   const response = await fetch("predict", {
@@ -54,7 +60,7 @@ async function ask(typed) {
 function show(sentence, scores) {
   note.textContent = sentence;
   const rows = Object.entries(scores).sort(([, one], [, other]) => other - one);
-  bars.replaceChildren(...rows.map(([label, score]) => {
+  bars.replaceChildren(...rows.slice(0, MAX_BARS).map(([label, score]) => {
     const row = document.createElement("tr");
     const meter = document.createElement("meter");
     meter.value = score;
@@ -62,6 +68,21 @@ function show(sentence, scores) {
     for (const cell of cells) row.insertCell().append(cell);
     return row;
   }));
+  if (rows.length > MAX_BARS) {
+    bars.insertRow().insertCell().append(`and ${rows.length - MAX_BARS} more classes`);
+  }
+}
+
+// The classes are those of the model that is served; it may still be loading.
+async function showClasses() {
+  const labels = await fetch("version")
+    .then((response) => response.json())
+    .then((version) => version.labels, () => null);
+  if (!labels) return setTimeout(showClasses, RETRY_MS);
+  const more = labels.length - MAX_CLASSES;
+  classes.textContent = labels.slice(0, MAX_CLASSES).join(", ")
+    + (more > 0 ? ` and ${more} more` : "");
+  examples.hidden = labels.join() !== NEWS.join();
 }
 
 async function classify() {
@@ -87,5 +108,6 @@ for (const example of EXAMPLES) {
   button.addEventListener("click", () => { text.value = example; classify(); });
   const item = document.createElement("li");
   item.append(button);
-  examples.append(item);
+  examples.querySelector("ul").append(item);
 }
+showClasses();

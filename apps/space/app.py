@@ -4,7 +4,7 @@ The app runs as on any machine, with CPU hardware and on ZeroGPU. ZeroGPU also w
 a report, which its package `spaces` sends when Gradio's `launch()` is called and some
 function is decorated for the GPU. So there, and only there, Gradio is imported; it
 launches an empty page where nobody outside can reach it, which is closed again. Answers
-are computed on the CPU in both: a headline takes less time than getting a GPU.
+are computed on the CPU in both: a short text takes less time than getting a GPU.
 
 Guide: howto/space.
 """

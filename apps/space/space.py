@@ -182,7 +182,10 @@ def _front_page(weights: Weights, hardware: str) -> str:
         lines += f"- {repo_id} {names} {revision}\n"
     if "fancyzhx/ag_news" in str(weights.bundle.facts.get("data", "")):
         lines += "datasets:\n- fancyzhx/ag_news\n"
-    return space_files.front_page(hardware, hub_lines=lines, model_line=about)
+    labels = weights.bundle.labels
+    return space_files.front_page(
+        hardware, hub_lines=lines, model_line=about, labels=labels
+    )
 
 
 def _manifest(draft: pathlib.Path, weights: Weights, hardware: str) -> dict[str, Any]:
