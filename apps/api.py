@@ -28,7 +28,6 @@ try:
     from middleware import RequestMiddleware
     from serve_settings import ServeSettings
     from service import Service
-    from starlette.staticfiles import StaticFiles
     from telemetry import Metrics
 
     import distrinews
@@ -181,7 +180,6 @@ def create_app(
     problems.handle_in(app)
     app.include_router(routes)
     app.include_router(pages.routes)
-    app.mount("/static", StaticFiles(directory=pages.FOLDER))
     schema = contract.openapi(routes.routes, settings)
     app.openapi = lambda: schema  # type: ignore[method-assign]
     limit = settings.max_body_bytes

@@ -1,10 +1,10 @@
-"""The page at /docs: the API in one page that loads nothing, from nowhere.
+"""The page at /docs: the API in one page, without a script.
 
-Promise: no script, no request to another origin; it works offline. It is made from
-the same schema that clients read, and explains each kind of problem at the anchor to
-which the answer's `type` leads.
+It loads its style sheet and nothing else, so it works offline. It is made from the
+schema that clients read, and explains each kind of problem at the anchor to which the
+answer's `type` leads.
 
-Not here: trying things out; that is the demo page at /ui.
+Not here: the demo page at /ui (`pages`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What all requests have in common: headers, limits, log line, metrics.
 
-Promise: one log line per request. Its labels and those of the metrics come from short
+Each request writes one log line. Its labels and those of the metrics come from short
 fixed lists, so that no visitor can make them grow. Every answer carries the security
-headers, an answer to a crash, too.
+headers, even the answer to a crash.
 
 Not here: request ids (asgi-correlation-id).
 """
@@ -110,7 +110,7 @@ class RequestMiddleware:
             log.info("request", extra={"facts": facts | fields})
 
     def _refuse(self, scope: Scope, headers: Headers) -> ProblemError | None:
-        """Refuse what its head alone condemns."""
+        """Refuse a request for what its head says."""
         num_bytes = len(scope.get("raw_path") or b"") + len(scope["query_string"])
         num_bytes += sum(len(name) + len(value) for name, value in headers.raw)
         if num_bytes > MAX_HEAD_BYTES:
@@ -123,8 +123,8 @@ class RequestMiddleware:
             detail = "Use HTTP/1.1."
             return ProblemError("bad-request", detail, headers=CLOSE)
         length = headers.get("content-length", "")
-        # WHY: a proxy may believe the other of the two, and see another request where
-        # this one ends (request smuggling).
+        # WHY: a proxy may trust the other of the two, and see the request end elsewhere
+        # (request smuggling).
         if length and "transfer-encoding" in headers:
             return ProblemError("bad-request", headers=CLOSE)
         if length.isdecimal() and (

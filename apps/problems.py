@@ -1,8 +1,8 @@
 """Every answer that is an error: RFC 9457 problem details.
 
-Promise: whatever goes wrong, the answer is `application/problem+json` of one shape,
-names the request, and never repeats what the user sent: no text, no name of an unknown
-field, no path.
+Whatever goes wrong, the answer is `application/problem+json` of one shape. It names the
+request, and never repeats what the user sent: no text, no name of an unknown field, no
+path.
 """
 
 from __future__ import annotations
@@ -124,12 +124,12 @@ class ProblemError(Exception):
 
 
 class BusyError(ProblemError):
-    """A problem that time will cure.
+    """A problem that passes: the client may try again.
 
     Args:
         kind: "overloaded" or "not-ready".
         detail: More than the kind says.
-        retry_after_s: When to come back; rounded up to whole seconds.
+        retry_after_s: When to try again; rounded up to whole seconds.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ def answer(error: ProblemError, root_path: str = "") -> Response:
 
 
 def bad_request(root_path: str) -> Response:
-    """Answer what is no HTTP, and so no request of the app.
+    """Answer bytes that are not HTTP, and so never reach the app.
 
     Args:
         root_path: The prefix that a proxy puts before our paths.

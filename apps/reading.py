@@ -1,7 +1,7 @@
-"""Read a JSON body, strictly, and say what is wrong with it without repeating it.
+"""Read a JSON body, strictly, and report what is wrong with it without repeating it.
 
-Promise: what is not JSON in UTF-8 (NaN, 100,000 brackets, a name twice) gets the right
-status 4xx; the answer names places in the body, never what stands there.
+A body that is not JSON in UTF-8 (NaN, 100,000 brackets, a name twice) gets the right
+status 4xx. The answer names places in the body, never their content.
 
 Not here: what the texts hold, such as half an emoji (`service`).
 """
@@ -110,14 +110,14 @@ def parse_json(body: bytes, model: type[Body], *, max_texts: int) -> Body:
 async def cancel_on_disconnect(
     request: Request, work: Coroutine[Any, Any, Result]
 ) -> Result:
-    """Do the work, or drop it when nobody waits for it any more.
+    """Do the work, or cancel it when the client disconnects.
 
     Args:
         request: What was asked; its body has been read.
-        work: What to do.
+        work: The work, not started yet.
 
     Returns:
-        What the work returned.
+        The result of the work.
 
     Raises:
         ClientDisconnect: The client has gone.
@@ -140,7 +140,7 @@ async def _disconnected(request: Request) -> None:
 
 
 def client_network(request: Request) -> str:
-    """Name whom a request's share of the queue is counted against.
+    """Name the client that a request's share of the queue is counted for.
 
     Args:
         request: What was asked.

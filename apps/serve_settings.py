@@ -1,7 +1,7 @@
-"""What can be chosen when serving: flags, or environment variables of the same name.
+"""Settings of the server: flags, or environment variables of the same name.
 
-Promise: `--help` and `site_docs/howto/serve.md` list every setting; a value that cannot
-work is refused in one sentence before the server starts. A flag beats its variable.
+`--help` and `site_docs/howto/serve.md` list every setting. A value that cannot work is
+refused in one sentence before the server starts. A flag beats its variable.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ class ServeSettings(BaseSettings):
     max_connections: int = Field(
         default=1000,
         ge=2,
-        description="more get 503; one address gets half of them [connections]",
+        description="requests on further connections get 503; one address gets half "
+        "of them [connections]",
     )
     keep_alive_s: Seconds = Field(
         default=5.0,
@@ -103,16 +104,16 @@ class ServeSettings(BaseSettings):
     )
     headers_timeout_s: Seconds = Field(
         default=10.0,
-        description="a connection whose request has not begun properly by then is "
-        "closed [seconds]",
+        description="a connection is closed if a request's head has not arrived by "
+        "then [seconds]",
     )
     body_timeout_s: Seconds = Field(
         default=10.0,
-        description="a request must have arrived by then, or 408 [seconds]",
+        description="a request whose body has not arrived by then gets 408 [seconds]",
     )
     deadline_s: Seconds = Field(
         default=10.0,
-        description="an answer must be there by then, or 504 [seconds]",
+        description="a request without an answer by then gets 504 [seconds]",
     )
     max_waiting: int = Field(
         default=128,
@@ -123,11 +124,11 @@ class ServeSettings(BaseSettings):
     max_batch_tokens: int = Field(
         default=2048,
         ge=1,
-        description="the model takes so many at once, four characters counted as a "
-        "token [tokens]",
+        description="largest batch of the model, four characters counted as a token "
+        "[tokens]",
     )
     max_batch_texts: int = Field(
-        default=64, ge=1, description="or so many, whatever their length [texts]"
+        default=64, ge=1, description="largest batch, whatever the lengths [texts]"
     )
     max_wait_ms: float = Field(
         # WHY none: 16 clients fall into two groups, and while one is computed, the
@@ -137,19 +138,19 @@ class ServeSettings(BaseSettings):
         default=0.0,
         ge=0,
         le=86_400_000,
-        description="after a batch, wait so long for more to come: of use where a "
+        description="wait this long after a batch for more texts; useful where a "
         "batch takes hardly longer than one text, as on a GPU [milliseconds]",
     )
     notice_s: float = Field(
         default=0.0,
         ge=0,
         le=86_400,
-        description="after SIGTERM, say so at /readyz and go on serving for so long, "
-        "so that a load balancer sees it [seconds]",
+        description="after SIGTERM, keep serving for this long while /readyz says 503, "
+        "so that a load balancer notices [seconds]",
     )
     drain_s: Seconds = Field(
         default=20.0,
-        description="then wait at most so long for requests in flight [seconds]",
+        description="then wait at most this long for requests in flight [seconds]",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="warning leaves out the line per request"

@@ -1,7 +1,6 @@
 """The process around the app: listening, signals, the end.
 
-Promise: SIGTERM and Ctrl-C let requests in flight finish, and end with code 0 and no
-process left.
+SIGTERM and Ctrl-C let requests in flight finish, then the process ends with code 0.
 
 Not here: what a client may send, and how slowly (`wire`).
 """
@@ -30,23 +29,23 @@ from distrinews.inference.bundle import open_bundle
 
 __all__ = ["main", "run"]
 
-# After so long, who runs Python must let another thread run that waits for it.
-# WHY not Python's 0.005: a model thread comes back from ONNX Runtime after 5 ms and
-# wants a moment of Python to take its next text. In a flood the event loop is always at
-# work, and the cores stood idle: accepted were 0.69 of the texts that are answered
-# without one, with 0.0005 0.79 (6 s each, the same code); with less hardly more.
+# GIL switch interval: how long a thread may hold the GIL while others wait.
+# WHY not Python's 0.005: the model's thread comes back from ONNX Runtime after 5 ms and
+# needs the GIL for a moment to take its next text. In a flood the event loop always
+# holds it, and the cores stood idle: the model answered 0.69 of the texts that it
+# answers without a flood; with 0.0005 it was 0.79 (6 s each), with less hardly more.
 SWITCH_INTERVAL_S = 1e-4
 
 
 class _Server(uvicorn.Server):
-    """A server that says goodbye before it leaves."""
+    """A server that reports "not ready" before it leaves."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to leave.
 
         Args:
             sig: The signal.
-            frame: Where it came.
+            frame: Where Python was when it came.
         """
         app = self.config.app
         first = not self._captured_signals
@@ -117,8 +116,8 @@ def run(app: FastAPI) -> None:
         raise service.failure or RuntimeError("the model cannot be loaded")
     log.warning("left")
     flush()
-    # WHY no orderly exit: a model thread that hangs, or a standard error that nobody
-    # reads, would hold the process up.
+    # WHY no orderly exit: it would wait for a model that hangs, and for a standard
+    # error that nobody reads.
     os._exit(0)
 
 
@@ -166,5 +165,5 @@ def main(create_app: Callable[[ServeSettings], FastAPI], *, about: str) -> None:
             "          python apps/api.py --model model",
             page="serve",
         )
-    open_bundle(settings.model)  # WHY now: a wrong path is said before all else
+    open_bundle(settings.model)  # WHY now: a wrong path is reported before all else
     run(create_app(settings))

@@ -1,8 +1,8 @@
 """The model behind the HTTP: loading, the queue, the end.
 
-Promise: a text is judged by its characters when it arrives, and becomes tokens on the
-model's thread only, so that both wait in the same queue under the same deadline. The
-model is loaded on that thread, so that /healthz answers from the first moment on.
+A text takes its place in the queue by its number of characters. It becomes tokens on
+the model's thread, so that tokenising is inside the queue and the deadline. The model
+is loaded on that thread, so that /healthz answers from the first moment on.
 
 Not here: HTTP codes and pages (`api`), the queue itself
 (`distrinews.inference.batching`).
@@ -96,7 +96,7 @@ class Service:
         self._loading = asyncio.create_task(self._load(), name="load the model")
 
     async def stop(self) -> None:
-        """Answer what is here, take nothing more, let the thread go."""
+        """Answer what has arrived, accept nothing more, end the model's thread."""
         self.start_draining()
         if self._batcher is not None:
             with contextlib.suppress(TimeoutError):
@@ -108,7 +108,7 @@ class Service:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def start_draining(self) -> None:
-        """Say at /readyz that this process is about to end."""
+        """Let /readyz report that this process is about to end."""
         if self.state != "failed":
             self.state = "draining"
 
@@ -159,7 +159,7 @@ class Service:
         return classifier
 
     def check_capacity(self, num_texts: int = 1, *, client: str = "") -> None:
-        """Refuse before any work is done what the queue would refuse.
+        """Refuse texts that the queue would refuse, before their body is read.
 
         Args:
             num_texts: How many texts are to come.

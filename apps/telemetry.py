@@ -1,10 +1,10 @@
-"""What the server tells about itself: JSON logs and metrics.
+"""What the server reports about itself: JSON logs and metrics.
 
-Promise: lines of JSON, and numbers at /metrics; neither holds a text, a path or a
-message that could quote one. A reader of the log that stops reading stops nobody:
-lines that do not fit into a bounded queue are dropped and counted.
+Neither log lines nor metrics hold a text, a path, or a message that could quote one. If
+nobody reads the log, requests go on: lines that do not fit into a bounded queue are
+dropped and counted.
 
-Not here: what is told about each request (`middleware`).
+Not here: the line for each request (`middleware`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,11 @@ FLUSH_S = 1.0  # at the end, for what is still in the queue
 
 
 class JsonFormatter(logging.Formatter):
-    """One line of JSON a record."""
+    """One line of JSON per record.
+
+    WHY not python-json-logger: what must not be written (other libraries' messages and
+    extra fields, errors' messages) would take as many lines to keep out of it.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, Any] = {
@@ -48,8 +52,8 @@ class JsonFormatter(logging.Formatter):
             + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
         }
-        # WHY only our own words: another library's message, or an error's, may quote
-        # what it could not digest, and that is the user's text.
+        # WHY only our own messages: another library's, or an error's, may quote what it
+        # could not read, and that is the user's text.
         if record.name.startswith(("distrinews", "uvicorn")):
             entry["event"] = record.getMessage()
         else:
@@ -68,7 +72,7 @@ def _error_fields(error: BaseException) -> dict[str, Any]:
 
 
 class _Dropping(logging.handlers.QueueHandler):
-    """Hand lines to the thread that writes them; count those that find no room."""
+    """Hand lines to the thread that writes them; count those that do not fit."""
 
     num_dropped = 0
 
@@ -90,13 +94,13 @@ _handler.setFormatter(JsonFormatter())
 
 
 def log_as_json(level: str) -> None:
-    """Let all loggers write one line of JSON a record, to standard error.
+    """Let all loggers write one line of JSON per record, to standard error.
 
-    WHY from a thread: a full pipe blocks who writes into it, and on the event loop that
-    would be everybody.
+    WHY from a thread: writing to a full pipe blocks, and on the event loop that would
+    block every request.
 
     Args:
-        level: The least important that is written.
+        level: The lowest level that is written.
     """
     _writer().setStream(sys.stderr)
     logging.basicConfig(handlers=[_handler], level=logging.WARNING, force=True)

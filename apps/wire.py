@@ -18,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 __all__ = ["TimedH11Protocol"]
 
-# A client may close its sending side (`nc -N`) and wait for its answer this long. WHY
+# A client may close its sending side (`nc -N`) and wait this long for its answer. WHY
 # not longer: a client that is gone looks the same, and holds a place in the queue.
 HALF_CLOSED_S = 1.0
 
@@ -75,6 +75,8 @@ class TimedH11Protocol(H11Protocol):
             super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # its own answer would come after this one
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             refusal = problems.bad_request(self._settings.root_path)
             headers = [*self.server_state.default_headers, *refusal.raw_headers]

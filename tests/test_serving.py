@@ -651,6 +651,17 @@ def test_every_answer_has_one_policy_that_names_who_may_frame_it(path: str) -> N
     assert "unsafe" not in policy
 
 
+@pytest.mark.parametrize(
+    ("name", "media_type"), [("page.js", "text/javascript"), ("page.css", "text/css")]
+)
+def test_a_file_of_the_page_has_its_media_type_whatever_the_machine_says(
+    name: str, media_type: str
+) -> None:
+    """With another type, a browser would not run the script."""
+    answer = run(make_app(), lambda client: client.get(f"/static/{name}"))
+    assert answer.headers["content-type"] == f"{media_type}; charset=utf-8"
+
+
 @pytest.mark.parametrize("prefix", ["", "/news"])
 def test_a_prefix_of_a_proxy_is_kept_in_every_address(prefix: str) -> None:
     app = make_app(root_path=prefix)

@@ -84,22 +84,6 @@ def is_closed(connection: socket.socket, *, within_s: float) -> bool:
 # --- Framing --------------------------------------------------------------------
 
 
-def test_a_request_with_two_lengths_is_refused_and_the_connection_closes(
-    served: Served,
-) -> None:
-    """Otherwise a proxy may see the second request where we see a body."""
-    chunked = b"Transfer-Encoding: chunked\r\n"
-    chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
-    smuggled = b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n"
-    for both in (LENGTH + chunked, chunked + LENGTH):
-        heard = served.exchange(POST + both + b"\r\n" + chunks + smuggled)
-        assert heard.startswith(b"HTTP/1.1 400")
-        assert heard.count(b"HTTP/1.1 ") == 1
-    # Negative control: with one of them, it is answered.
-    for one in (LENGTH + b"\r\n" + BODY, chunked + b"\r\n" + chunks):
-        assert served.exchange(POST + CLOSE + one).startswith(b"HTTP/1.1 200")
-
-
 def test_endless_trailers_are_refused(served: Served) -> None:
     chunked = POST + CLOSE + b"Transfer-Encoding: chunked\r\n\r\n"
     chunked += b"%x\r\n%b\r\n0\r\n" % (len(BODY), BODY)

@@ -70,10 +70,11 @@ class Served:
         address = ("127.0.0.1", self.port)
         with socket.create_connection(address, timeout=10) as connection:
             response = b""
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(ConnectionError):  # it closes before it has all
                 for part in parts:
                     connection.sendall(part)
                     time.sleep(pause_s)
+            with contextlib.suppress(ConnectionError):
                 while part := connection.recv(65536):
                     response += part
         return response
