@@ -71,8 +71,7 @@ class TimedH11Protocol(H11Protocol):
     def shutdown(self) -> None:
         if self.flow.write_paused:  # the client does not read
             self.transport.abort()
-        else:
-            super().shutdown()
+        super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         if self.cycle is not None:
