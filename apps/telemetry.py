@@ -111,8 +111,7 @@ def log_as_json(level: str) -> None:
     # The first would write paths; `RequestMiddleware` writes our line. The second has
     # a line for each id that is refused.
     for name in ("uvicorn.access", "asgi_correlation_id"):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [], False
+        logging.getLogger(name).disabled = True
 
 
 @functools.cache

@@ -23,7 +23,7 @@ from distrinews.data.labels import LABEL_NAMES
 from distrinews.inference.bundle import open_bundle
 from distrinews.inference.classifier import Classifier
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 API = Path(__file__).resolve().parents[1] / "apps" / "api.py"
 # One of them would be a picture and a program, were it read as HTML.
@@ -53,7 +53,7 @@ def url(
     words = (API, "--model", export, "--port", port, "--engine", "torch-float32")
     program = Program(words, folder=tmp_path_factory.mktemp("served"))
     try:
-        wait_for_answer(program, f"http://127.0.0.1:{port}/readyz", timeout_s=90)
+        wait_for_answer(program, f"http://127.0.0.1:{port}/readyz", timeout_s=150)
         yield f"http://127.0.0.1:{port}"
     finally:
         program.kill_everything()

@@ -136,7 +136,6 @@ CHUNKS = {
     "several zeros at the end": chunked(chunk() + b"000\r\n\r\n"),
     "a trailer": chunked(chunk() + b"0\r\nX: y\r\n\r\n"),
     "a length in a trailer": chunked(chunk() + b"0\r\nContent-Length: 3\r\n\r\n"),
-    "a coding in a trailer": chunked(chunk() + b"0\r\nTransfer-Encoding: x\r\n\r\n"),
     "a host in a trailer": chunked(chunk() + b"0\r\nHost: y\r\n\r\n"),
 }
 CONNECTIONS = {
@@ -317,6 +316,7 @@ FORBIDDEN = {
     "a size that ends in a line feed": chunked(SIZE + b"\n" + BODY + b"\r\n" + LAST),
     "a line feed in an extension": chunked(chunk(BODY, b";a\nb") + LAST),
     "a trailer without a colon": chunked(chunk() + b"0\r\nnonsense\r\n\r\n"),
+    "a coding in a trailer": chunked(chunk() + b"0\r\nTransfer-Encoding: x\r\n\r\n"),
     "a trailer with a blank": chunked(chunk() + b"0\r\nA : b\r\n\r\n"),
     "chunks of a GET that are none": get(CHUNKED) + b"zz\r\n",
 }
