@@ -184,7 +184,9 @@ def create_app(
     app.openapi = lambda: schema  # type: ignore[method-assign]
     limit = settings.max_body_bytes
     app.add_middleware(RequestMiddleware, metrics=metrics, max_body_bytes=limit)
-    app.add_middleware(CorrelationIdMiddleware, validator=REQUEST_ID.fullmatch)
+    app.add_middleware(
+        CorrelationIdMiddleware, validator=lambda name: bool(REQUEST_ID.fullmatch(name))
+    )
     return app
 
 
