@@ -3,7 +3,8 @@
 A verdict is the statuses of all answers on one connection that sends the request, and
 then asks for a page that does not exist. If that second request is answered (404), the
 server read the first one to its last byte and no further. If not, it closed the
-connection, so that nobody can be misled about where a request ends (RFC 9112).
+connection, so that nobody can be misled about where a request ends (RFC 9112). The
+requests that are answered and those that are refused are each other's controls.
 """
 
 from __future__ import annotations
