@@ -16,12 +16,13 @@ from fastapi.openapi.utils import get_openapi
 from problems import KINDS, MEDIA_TYPE, Problem
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
+from serve_settings import ServeSettings
 from starlette.routing import BaseRoute
 
 import distrinews
+from distrinews.inference.classifier import LETTER
 
 __all__ = [
-    "NOT_BLANK",
     "WITH_TEXTS",
     "Answer",
     "BatchIn",
@@ -52,16 +53,14 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-# Something that is no blank. WHY so long: JavaScript's \s, which schemas speak, and
-# Python's differ in these.
-NOT_BLANK = r"[^\s\u001c-\u001f\u0085\ufeff]"
-# WHY only in the schema: `service` refuses blanks itself, in our words.
+# WHY only in the schema: `service` checks it itself, in our words.
 Text = Annotated[
     str,
     Field(
-        description="A headline, or a few sentences of news",
-        examples=["Oil prices rise as a storm nears the coast"],
-        json_schema_extra={"minLength": 1, "pattern": NOT_BLANK},
+        description="A text with at least one letter or digit",
+        # WHY no headline: the model may have been trained on other texts than news.
+        examples=["A text like those the model was trained on"],
+        json_schema_extra={"minLength": 1, "pattern": LETTER.pattern},
     ),
 ]
 
@@ -173,15 +172,12 @@ def request_body(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def openapi(
-    routes: list[BaseRoute], *, max_characters: int, max_texts: int
-) -> dict[str, Any]:
+def openapi(routes: list[BaseRoute], settings: ServeSettings) -> dict[str, Any]:
     """Make the schema of our own routes, whatever else the app has.
 
     Args:
         routes: Ours.
-        max_characters: Of a text.
-        max_texts: Of a request.
+        settings: The limits to name, and the prefix of all paths.
 
     Returns:
         The schema.
@@ -189,8 +185,9 @@ def openapi(
     schema = get_openapi(
         title="DistriNews",
         version=distrinews.__version__,
-        summary="Which kind of news is it?",
+        summary="Which class does a text belong to?",
         routes=routes,
+        servers=[{"url": settings.root_path}] if settings.root_path else None,
     )
     models = [(kind, "validation") for kind in (PredictIn, BatchIn, Problem)]
     _, defined = models_json_schema(
@@ -200,9 +197,9 @@ def openapi(
     schemas = schema.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(defined["$defs"])
     texts = schemas["BatchIn"]["properties"]["texts"]
-    texts["maxItems"] = max_texts
+    texts["maxItems"] = settings.max_texts_at_once
     for text in (schemas["PredictIn"]["properties"]["text"], texts["items"]):
-        text["maxLength"] = max_characters
+        text["maxLength"] = settings.max_characters
     schema["components"]["schemas"] = dict(sorted(schemas.items()))
     return schema
 

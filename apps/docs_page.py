@@ -1,53 +1,42 @@
-"""The page at /docs: the API in one page that loads nothing, from nowhere.
+"""The page at /docs: the API in one page, without a script.
 
-Promise: no script, no request to another origin; it works on a train. It is made from
-the same schema that clients read, and explains each kind of problem at the anchor to
-which the answer's `type` leads.
+It loads its style sheet and nothing else, so it works offline. It is made from the
+schema that clients read, and explains each kind of problem at the anchor to which the
+answer's `type` leads.
 
-Not here: trying things out; that is the demo page at /ui.
+Not here: the demo page at /ui (`pages`).
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import json
 from typing import Any
 
 from problems import KINDS
+from starlette.requests import Request
 
-__all__ = ["SECURITY_POLICY", "render"]
-
-STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto;
-  padding: 0 1rem; }
-pre { overflow-x: auto; padding: .75rem 1rem; border: 1px solid; border-radius: .4rem;
-  font-size: .875rem; }
-table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; vertical-align: top; padding: .3rem .75rem .3rem 0; }
-h2 { margin-top: 2.5rem; } h2 code { font-size: 1.1rem; }
-:target { outline: 2px solid; outline-offset: .3rem; }
-"""
-_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-SECURITY_POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'"
+__all__ = ["render"]
 
 
-def render(schema: dict[str, Any], *, has_ui: bool) -> str:
+def render(request: Request, *, has_ui: bool) -> str:
     """Write the page.
 
     Args:
-        schema: The OpenAPI schema.
+        request: Who asks; the app's schema is shown, with addresses as seen from there.
         has_ui: Whether there is a demo page to point to.
 
     Returns:
         HTML.
     """
+    schema = request.app.openapi()
+    host = request.headers.get("host") or "HOST"
+    url = f"{request.url.scheme}://{host}{request.scope.get('root_path', '')}"
     parts = [
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
         "<meta name='viewport' content='width=device-width'>",
-        f"<title>DistriNews API</title><style>{STYLE}</style></head><body>",
+        "<title>DistriNews API</title>",
+        "<link rel='stylesheet' href='static/page.css'></head><body><main>",
         f"<h1>DistriNews {_text(schema['info']['version'])}</h1>",
         f"<p>{_text(schema['info']['summary'])} Ask, and get a class with its "
         "probability. For programs: <a href='openapi.json'>openapi.json</a>.",
@@ -56,14 +45,19 @@ def render(schema: dict[str, Any], *, has_ui: bool) -> str:
     ]
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():
-            parts.append(_operation(path, method, operation, schema))
+            parts.append(_operation(path, method, operation, schema, url=url))
     parts.append(_problems())
-    parts.append("</body></html>")
+    parts.append("</main></body></html>")
     return "\n".join(parts)
 
 
 def _operation(
-    path: str, method: str, operation: dict[str, Any], schema: dict[str, Any]
+    path: str,
+    method: str,
+    operation: dict[str, Any],
+    schema: dict[str, Any],
+    *,
+    url: str,
 ) -> str:
     title = f"{method.upper()} {path}"
     parts = [
@@ -72,10 +66,7 @@ def _operation(
     if "requestBody" in operation:
         [content] = operation["requestBody"]["content"].values()
         example = json.dumps(_example(content["schema"], schema))
-        command = (
-            f"curl --json '{example}' http://127.0.0.1:8000{path}"
-            "\n# Windows: see howto/serve"
-        )
+        command = f"curl --json '{example}' {url}{path}\n# Windows: see howto/serve"
         parts.append(f"<pre>{_text(command)}</pre>")
     rows = [
         f"<tr><td><code>{status}</code></td><td>{_text(answer['description'])}</td></tr>"
@@ -112,7 +103,7 @@ def _example(part: dict[str, Any], schema: dict[str, Any]) -> Any:
         return {name: _example(field, schema) for name, field in fields}
     if part.get("type") == "array":
         return [_example(part["items"], schema)]
-    return "a headline"
+    return "a text"
 
 
 def _text(words: str) -> str:

@@ -1,169 +1,139 @@
-"""What all requests have in common: id, headers, limits, log line, metrics.
+"""What all requests have in common: headers, limits, log line, metrics.
 
-Promise: one log line a request, or one a second for those that were refused for lack
-of room. Its labels and those of the metrics come from short fixed lists, so that no
-visitor can make them grow. Every answer carries a request id and the security headers,
-an answer to a crash, too.
+Each request writes one log line. Its labels and those of the metrics come from short
+fixed lists, so that no visitor can make them grow. Every answer carries the security
+headers, even the answer to a crash.
+
+Not here: request ids (asgi-correlation-id).
 """
 
 from __future__ import annotations
 
+import re
 import time
-from typing import Any
 
-import problems
-from refusals import CLOSE, Refusal, Refusals
+from asgi_correlation_id import correlation_id
+from problems import HEADERS, ProblemError, answer
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from telemetry import (
-    FRAMES,
-    HEADERS,
-    Metrics,
-    choose_request_id,
-    current_request_id,
-    log,
-    log_error,
-)
+from telemetry import Metrics, log, log_error
 
-__all__ = ["RequestMiddleware"]
+__all__ = ["MAX_HEAD_BYTES", "RequestMiddleware"]
 
 METHODS = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"}
-UI = "/ui"  # Gradio brings scripts, styles and a cache policy of its own
-UI_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": FRAMES,
-}
+CLOSE = {"Connection": "close"}
+MAX_HEAD_BYTES = 16_384  # h11's own limit for what comes piece by piece
+# WHY: a page repeats it as part of a command.
+HOST = re.compile(r"[\w.:\[\]-]*", re.ASCII)
+HTTP = re.compile(r"1\.\d|2|3")  # as ASGI spells it; h11 reads "HTTP/7.0", too
 
 
 class RequestMiddleware:
-    """What all requests have in common: id, headers, limits, log line, metrics.
+    """What all requests have in common: headers, limits, log line, metrics.
 
     Args:
         app: What answers.
         metrics: What counts.
         max_body_bytes: More is refused.
-        refusals: Who sends away whom there is no room for.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        metrics: Metrics,
-        max_body_bytes: int,
-        refusals: Refusals,
-    ) -> None:
-        self.app, self.metrics, self.refusals = app, metrics, refusals
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, max_body_bytes: int) -> None:
+        self.app, self.metrics = app, metrics
         self.max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request.
-
-        Args:
-            scope: As ASGI says.
-            receive: As ASGI says.
-            send: As ASGI says.
-        """
+        """Answer one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_headers = Headers(scope=scope)
-        given_id = request_headers.get("x-request-id", "")
-        if self._is_guarded(scope) and not self._is_too_large(scope):
-            refused = self.refusals.refuse(scope["path"], given_id=given_id)
-            if refused is not None:
-                # WHY an end where the client waits to be told to go on: it may send the
-                # body or not, and nobody could tell it from the next request.
-                await _send(refused, CLOSE * ("expect" in request_headers), send)
-                return
-        request_id = choose_request_id(given_id)
-        token = problems.request_id.set(request_id)
+        headers, method = Headers(scope=scope), scope["method"]
+        # WHY: a GET whose body is dropped answers a HEAD; no route need know of it.
+        scope = {**scope, "method": "GET" if method == "HEAD" else method}
         fields = scope["distrinews"] = {}
         status, began_s = 0, time.perf_counter()
+        num_received, awaits_continue = 0, "expect" in headers
+
+        async def receive_counted() -> Message:
+            nonlocal num_received, awaits_continue
+            message = await receive()
+            num_received += len(message.get("body", b""))
+            # A body that came in chunks, its length unannounced.
+            if num_received > self.max_body_bytes:
+                raise self._too_large()
+            awaits_continue &= message.get("more_body", False)
+            return message
 
         async def send_on(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
-                for name, value in (UI_HEADERS if _is_ui(scope) else HEADERS).items():
-                    headers.setdefault(name, value)
+                response_headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    response_headers.setdefault(name, value)
+                # WHY: a client that was not told to continue may send the body or
+                # not, and nobody could tell it from the next request.
+                if awaits_continue:
+                    response_headers.update(CLOSE)
+            elif method == "HEAD":
+                message = {**message, "body": b""}
             await send(message)
 
         self.metrics.in_flight.inc()
         try:
-            await self._answer(scope, receive, send_on)
+            refusal = self._refuse(scope, headers)
+            if refusal is None:
+                await self.app(scope, receive_counted, send_on)
+            else:
+                response = answer(refusal, scope.get("root_path", ""))
+                await response(scope, receive, send_on)
         except Exception as error:
             log_error("crash", error)
             if not status:  # else the answer has begun: it can only be cut off
-                crash = problems.answer(problems.ProblemError("internal"))
+                crash = answer(ProblemError("internal"), scope.get("root_path", ""))
                 await crash(scope, receive, send_on)
         finally:
             self.metrics.in_flight.dec()
-            self._log_request(scope, status, time.perf_counter() - began_s, fields)
-            problems.request_id.reset(token)
+            # WHY the template of the route and never the path: paths are endless, and a
+            # visitor may put a text into one.
+            route = getattr(scope.get("route"), "path", "unmatched")
+            method = method if method in METHODS else "other"
+            seconds = time.perf_counter() - began_s
+            self.metrics.requests.labels(route, method, str(status)).inc()
+            self.metrics.request_s.labels(route).observe(seconds)
+            facts = {
+                "request_id": correlation_id.get(),
+                "method": method,
+                "route": route,
+                "status": status,  # 0: cut off before an answer began
+                "ms": round(seconds * 1000, 1),
+            }
+            log.info("request", extra={"facts": facts | fields})
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        limit, num_received = self.max_body_bytes, 0
-        # WHY close: the rest of the body is on its way, and nobody will read it.
-        too_large = problems.ProblemError(
-            "body-too-large",
-            f"A body may have {limit:,} bytes.",
-            headers={"Connection": "close"},
-        )
-        if self._is_too_large(scope):
-            await problems.answer(too_large)(scope, receive, send)
-            return
-
-        async def receive_counted() -> Message:
-            nonlocal num_received
-            message = await receive()
-            num_received += len(message.get("body", b""))
-            # A body that came in chunks, its length unannounced.
-            if num_received > limit:
-                raise too_large
-            return message
-
-        await self.app(scope, receive_counted, send)
-
-    def _is_guarded(self, scope: Scope) -> bool:
-        return self.refusals.guards(scope["method"], scope["path"])
-
-    def _is_too_large(self, scope: Scope) -> bool:
-        length = Headers(scope=scope).get("content-length", "")
-        return length.isdecimal() and (
+    def _refuse(self, scope: Scope, headers: Headers) -> ProblemError | None:
+        """Refuse a request for what its head says."""
+        num_bytes = len(scope.get("raw_path") or b"") + len(scope["query_string"])
+        num_bytes += sum(len(name) + len(value) for name, value in headers.raw)
+        if num_bytes > MAX_HEAD_BYTES:
+            detail = f"Path and headers may have {MAX_HEAD_BYTES:,} bytes."
+            return ProblemError("bad-request", detail, headers=CLOSE)
+        if not HOST.fullmatch(headers.get("host", "")):
+            detail = "Host must be a name or an address."
+            return ProblemError("bad-request", detail, headers=CLOSE)
+        if not HTTP.fullmatch(scope["http_version"]):
+            detail = "Use HTTP/1.1."
+            return ProblemError("bad-request", detail, headers=CLOSE)
+        length = headers.get("content-length", "")
+        # WHY: a proxy may trust the other of the two, and see the request end elsewhere
+        # (request smuggling).
+        if length and "transfer-encoding" in headers:
+            return ProblemError("bad-request", headers=CLOSE)
+        if length.isdecimal() and (
             len(length) > 18 or int(length) > self.max_body_bytes
-        )
+        ):
+            return self._too_large()
+        return None
 
-    def _log_request(
-        self, scope: Scope, status: int, seconds: float, fields: dict[str, Any]
-    ) -> None:
-        # WHY the template of the route and never the path: paths are endless, and a
-        # visitor may put a text into one.
-        fallback = scope["path"] if self._is_guarded(scope) else "unmatched"
-        route_path = getattr(scope.get("route"), "path", fallback)
-        route = UI if _is_ui(scope) else route_path
-        method = scope["method"] if scope["method"] in METHODS else "other"
-        self.metrics.requests.labels(route, method, str(status)).inc()
-        self.metrics.request_s.labels(route).observe(seconds)
-        facts = {
-            "request_id": current_request_id(),
-            "method": method,
-            "route": route,
-            "status": status,  # 0: cut off before an answer began
-            "ms": round(seconds * 1000, 1),
-        }
-        log.info("request", extra={"facts": facts | fields})
-
-
-async def _send(refused: Refusal, more: list[tuple[bytes, bytes]], send: Send) -> None:
-    start = {"status": refused.status, "headers": [*refused.headers, *more]}
-    await send({"type": "http.response.start", **start})
-    await send({"type": "http.response.body", "body": refused.body})
-
-
-def _is_ui(scope: Scope) -> bool:
-    path = scope["path"]
-    return bool(path == UI or path.startswith(f"{UI}/"))
+    def _too_large(self) -> ProblemError:
+        detail = f"A body may have {self.max_body_bytes:,} bytes."
+        # WHY close: the rest of the body is on its way, and nobody will read it.
+        return ProblemError("body-too-large", detail, headers=CLOSE)

@@ -1,23 +1,26 @@
 """Every answer that is an error: RFC 9457 problem details.
 
-Promise: whatever goes wrong, the answer is `application/problem+json` of one shape,
-names the request, and never repeats what the user sent: no text, no name of an unknown
-field, no path.
+Whatever goes wrong, the answer is `application/problem+json` of one shape. It names the
+request, and never repeats what the user sent: no text, no name of an unknown field, no
+path.
 """
 
 from __future__ import annotations
 
-import contextvars
 import math
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from asgi_correlation_id import correlation_id
 from pydantic import BaseModel, Field
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 __all__ = [
+    "HEADERS",
     "KINDS",
     "MEDIA_TYPE",
     "BusyError",
@@ -25,18 +28,24 @@ __all__ = [
     "Problem",
     "ProblemError",
     "answer",
-    "answer_http_error",
-    "answer_problem",
+    "bad_request",
     "describe",
-    "request_id",
+    "handle_in",
 ]
 
 MEDIA_TYPE = "application/problem+json"
 
-# The id of the request that this task answers; telemetry sets it.
-request_id: contextvars.ContextVar[str] = contextvars.ContextVar(
-    "request_id", default=""
-)
+# Of every answer. The page of a Hugging Face Space shows the app in a frame. WHY no
+# X-Frame-Options: it knows no list of sites, and DENY would leave that page empty.
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; "
+    "style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; "
+    "frame-ancestors 'self' https://huggingface.co https://*.hf.space",
+    "Cache-Control": "no-store",
+}
 
 
 class Kind(NamedTuple):
@@ -87,9 +96,7 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
-    request_id: str = Field(
-        description="Also in the header X-Request-ID and, unless refused, in our log"
-    )
+    request_id: str = Field(description="Also in the header X-Request-ID and our log")
     errors: list[Fault] | None = Field(None, description="With status 422: what to fix")
 
 
@@ -117,12 +124,12 @@ class ProblemError(Exception):
 
 
 class BusyError(ProblemError):
-    """A problem that time will cure.
+    """A problem that passes: the client may try again.
 
     Args:
         kind: "overloaded" or "not-ready".
         detail: More than the kind says.
-        retry_after_s: When to come back; rounded up to whole seconds.
+        retry_after_s: When to try again; rounded up to whole seconds.
     """
 
     def __init__(
@@ -132,37 +139,39 @@ class BusyError(ProblemError):
         super().__init__(kind, detail, headers=headers)
 
 
-def describe(error: ProblemError) -> Problem:
+def describe(error: ProblemError, root_path: str = "") -> Problem:
     """Put a problem into words.
 
     Args:
         error: What was raised.
+        root_path: The prefix that a proxy puts before our paths.
 
     Returns:
         What the user is told.
     """
     kind = KINDS[error.kind]
     return Problem(
-        # Relative on purpose: it leads to this server's own page.
-        type=f"/docs#{error.kind}",
+        # Without a host on purpose: it leads to this server's own page.
+        type=f"{root_path}/docs#{error.kind}",
         title=kind.title,
         status=kind.status,
         detail=error.detail or kind.meaning,
-        request_id=request_id.get(),
+        request_id=correlation_id.get() or "",
         errors=list(error.errors) or None,
     )
 
 
-def answer(error: ProblemError) -> Response:
+def answer(error: ProblemError, root_path: str = "") -> Response:
     """Turn a problem into a response.
 
     Args:
         error: What was raised.
+        root_path: The prefix that a proxy puts before our paths.
 
     Returns:
         The response.
     """
-    problem = describe(error)
+    problem = describe(error, root_path)
     return Response(
         problem.model_dump_json(exclude_none=True),
         status_code=problem.status,
@@ -171,33 +180,46 @@ def answer(error: ProblemError) -> Response:
     )
 
 
-async def answer_problem(request: Request, error: Any) -> Response:
-    """Answer a `ProblemError`; a handler for the app.
+def bad_request(root_path: str) -> Response:
+    """Answer bytes that are not HTTP, and so never reach the app.
 
     Args:
-        request: What was asked.
-        error: What was raised.
+        root_path: The prefix that a proxy puts before our paths.
 
     Returns:
-        The response.
+        The response, with all headers.
     """
-    return answer(error)
+    token = correlation_id.set(uuid.uuid4().hex)
+    try:
+        more = {"X-Request-ID": correlation_id.get() or "", "Connection": "close"}
+        error = ProblemError("bad-request", headers={**HEADERS, **more})
+        return answer(error, root_path)
+    finally:
+        correlation_id.reset(token)
 
 
-async def answer_http_error(request: Request, error: Any) -> Response:
-    """Answer what the framework raises, 404 and 405 above all.
+def handle_in(app: Starlette) -> None:
+    """Let an app answer whatever ends a request early.
 
     Args:
-        request: What was asked.
-        error: An HTTPException.
-
-    Returns:
-        The response.
+        app: The app.
     """
-    return answer(_from_http_exception(error))
+    app.add_exception_handler(ProblemError, _answer_problem)
+    # What the framework raises, 404 and 405 above all.
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(ClientDisconnect, _client_closed_request)
 
 
-def _from_http_exception(error: HTTPException) -> ProblemError:
+async def _answer_problem(request: Request, error: Any) -> Response:
+    return answer(error, request.scope.get("root_path", ""))
+
+
+async def _answer_http_error(request: Request, error: Any) -> Response:
     default = "internal" if error.status_code >= 500 else "bad-request"
     kind = KIND_BY_STATUS.get(error.status_code, default)
-    return ProblemError(kind, headers=error.headers)
+    return await _answer_problem(request, ProblemError(kind, headers=error.headers))
+
+
+async def _client_closed_request(request: Request, error: Any) -> Response:
+    """An answer that nobody reads; the number is for log and metrics."""
+    return Response(status_code=499)

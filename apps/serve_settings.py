@@ -1,12 +1,12 @@
-"""What can be chosen when serving: flags, or environment variables of the same name.
+"""Settings of the server: flags, or environment variables of the same name.
 
-Promise: `--help` and `site_docs/howto/serve.md` list every setting; a value that cannot
-work is refused in one sentence before the server starts. A flag beats its variable.
+`--help` and `site_docs/howto/serve.md` list every setting. A value that cannot work is
+refused in one sentence before the server starts. A flag beats its variable.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, CliImplicitFlag, SettingsConfigDict
@@ -16,6 +16,8 @@ from distrinews.inference.batching import Limits
 __all__ = ["PREFIX", "ServeSettings", "environment_help"]
 
 PREFIX = "DISTRINEWS_"
+# WHY at most a day: the event loop cannot count to infinity.
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 
 class ServeSettings(BaseSettings):
@@ -53,8 +55,19 @@ class ServeSettings(BaseSettings):
         description="address to listen on; 0.0.0.0 lets other machines in",
     )
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on")
+    root_path: str = Field(
+        default="",
+        pattern=r"(/[\w.~-]+)*",
+        description="prefix of all paths where a proxy puts one before ours, "
+        "such as /news",
+    )
+    trusted_proxies: str = Field(
+        default="127.0.0.1",
+        description="addresses or networks, with commas, of proxies whose "
+        "X-Forwarded-For and X-Forwarded-Proto are believed",
+    )
     ui: CliImplicitFlag[bool] = Field(
-        default=True, description="show the demo page at /ui, if gradio is installed"
+        default=True, description="show the demo page at /ui"
     )
     max_body_bytes: int = Field(
         default=262_144,
@@ -70,34 +83,52 @@ class ServeSettings(BaseSettings):
     max_texts: int = Field(
         default=32,
         ge=1,
-        description="texts in one /predict/batch; more get 422 [texts]",
+        description="texts in one /predict/batch; more get 422; never above "
+        "max_waiting [texts]",
     )
-    headers_timeout_s: float = Field(
-        default=10.0,
-        gt=0,
-        description="a connection whose request has not begun properly by then is "
-        "closed [seconds]",
+    max_connections: int = Field(
+        default=1000,
+        ge=2,
+        description="requests on further connections get 503; one address gets half "
+        "of them [connections]",
     )
-    body_timeout_s: float = Field(
-        default=10.0,
-        gt=0,
-        description="a request must have arrived by then, or 408 [seconds]",
+    keep_alive_s: Seconds = Field(
+        default=5.0,
+        description="an idle connection is closed after this; set it above the idle "
+        "timeout of a load balancer [seconds]",
     )
-    deadline_s: float = Field(
+    write_timeout_s: Seconds = Field(
         default=10.0,
-        gt=0,
-        description="an answer must be there by then, or 504 [seconds]",
+        description="a client that has not taken its answer by then is disconnected "
+        "[seconds]",
+    )
+    headers_timeout_s: Seconds = Field(
+        default=10.0,
+        description="a connection is closed if a request's head has not arrived by "
+        "then [seconds]",
+    )
+    body_timeout_s: Seconds = Field(
+        default=10.0,
+        description="a request whose body has not arrived by then gets 408 [seconds]",
+    )
+    deadline_s: Seconds = Field(
+        default=10.0,
+        description="a request without an answer by then gets 504 [seconds]",
     )
     max_waiting: int = Field(
         default=128,
         ge=1,
-        description="texts that wait for the model; more get 503 [texts]",
+        description="texts that wait for the model; more get 503; one client gets "
+        "half of them, or less if there are others [texts]",
     )
     max_batch_tokens: int = Field(
-        default=2048, ge=1, description="the model takes so many at once [tokens]"
+        default=2048,
+        ge=1,
+        description="largest batch of the model, four characters counted as a token "
+        "[tokens]",
     )
     max_batch_texts: int = Field(
-        default=64, ge=1, description="or so many, whatever their length [texts]"
+        default=64, ge=1, description="largest batch, whatever the lengths [texts]"
     )
     max_wait_ms: float = Field(
         # WHY none: 16 clients fall into two groups, and while one is computed, the
@@ -106,23 +137,30 @@ class ServeSettings(BaseSettings):
         # in turn, minilm, onnx-int8, 2 busy cores).
         default=0.0,
         ge=0,
-        description="after a batch, wait so long for more to come: of use where a "
+        le=86_400_000,
+        description="wait this long after a batch for more texts; useful where a "
         "batch takes hardly longer than one text, as on a GPU [milliseconds]",
     )
     notice_s: float = Field(
         default=0.0,
         ge=0,
-        description="after SIGTERM, say so at /readyz and go on serving for so long, "
-        "so that a load balancer sees it [seconds]",
+        le=86_400,
+        description="after SIGTERM, keep serving for this long while /readyz says 503, "
+        "so that a load balancer notices [seconds]",
     )
-    drain_s: float = Field(
+    drain_s: Seconds = Field(
         default=20.0,
-        gt=0,
-        description="then wait at most so long for requests in flight [seconds]",
+        description="then wait at most this long for requests in flight [seconds]",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="warning leaves out the line per request"
     )
+
+    @property
+    def max_texts_at_once(self) -> int:
+        """Texts that one request may hold."""
+        # WHY: a batch that the queue cannot hold would be refused forever.
+        return min(self.max_texts, self.max_waiting)
 
     @property
     def limits(self) -> Limits:

@@ -1,7 +1,6 @@
 """The process around the app: listening, signals, the end.
 
-Promise: SIGTERM and Ctrl-C let requests in flight finish, and end with code 0 and no
-process left.
+SIGTERM and Ctrl-C let requests in flight finish, then the process ends with code 0.
 
 Not here: what a client may send, and how slowly (`wire`).
 """
@@ -9,40 +8,44 @@ Not here: what a client may send, and how slowly (`wire`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
-from serve_settings import ServeSettings
-from telemetry import log, log_as_json
-from wire import TimeoutH11Protocol
+from middleware import MAX_HEAD_BYTES
+from serve_settings import ServeSettings, environment_help
+from telemetry import flush, log, log_as_json
+from wire import TimedH11Protocol
 
+from distrinews.config import flags
 from distrinews.errors import SettingsError
-from distrinews.system import console
+from distrinews.inference.bundle import open_bundle
 
-__all__ = ["run"]
+__all__ = ["main", "run"]
 
-# After so long, who runs Python must let another thread run that waits for it.
-# WHY not Python's 0.005: a model thread comes back from ONNX Runtime after 5 ms and
-# wants a moment of Python to take its next text. In a flood the event loop is always at
-# work, and the cores stood idle: accepted were 0.69 of the texts that are answered
-# without one, with 0.0005 0.79 (6 s each, the same code); with less hardly more.
+# GIL switch interval: how long a thread may hold the GIL while others wait.
+# WHY not Python's 0.005: the model's thread comes back from ONNX Runtime after 5 ms and
+# needs the GIL for a moment to take its next text. In a flood the event loop always
+# holds it, and the cores stood idle: the model answered 0.69 of the texts that it
+# answers without a flood; with 0.0005 it was 0.79 (6 s each), with less hardly more.
 SWITCH_INTERVAL_S = 1e-4
 
 
 class _Server(uvicorn.Server):
-    """A server that says goodbye before it leaves."""
+    """A server that reports "not ready" before it leaves."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to leave.
 
         Args:
             sig: The signal.
-            frame: Where it came.
+            frame: Where Python was when it came.
         """
         app = self.config.app
         first = not self._captured_signals
@@ -76,8 +79,15 @@ def run(app: FastAPI) -> None:
     host, port = listener.getsockname()[:2]
     config = uvicorn.Config(
         app,
-        http=_protocol(),
-        ws="none",  # nothing here uses web sockets, nor does Gradio
+        http=TimedH11Protocol,
+        ws="none",  # nothing here uses web sockets
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        # WHY so far above the queue's limit: this refusal is plain text, and meets
+        # health checks, too.
+        limit_concurrency=settings.max_connections,
+        timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]
+        root_path=settings.root_path,
+        forwarded_allow_ips=settings.trusted_proxies,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -92,8 +102,12 @@ def run(app: FastAPI) -> None:
     service.on_failure = stop
     # WHY: uvicorn raises the signal again when all is done, and the process would end
     # with 143. It puts these handlers back before.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in uvicorn.server.HANDLED_SIGNALS:
         signal.signal(number, lambda *_: None)
+    # A terminal that closes sends SIGHUP; `nohup` has us ignore it.
+    with contextlib.suppress(AttributeError):  # not on Windows
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, server.handle_exit)
     url_host = f"[{host}]" if ":" in host else host
     facts = {"url": f"http://{url_host}:{port}", "pid": os.getpid()}
     log.warning("listening", extra={"facts": facts})
@@ -101,19 +115,10 @@ def run(app: FastAPI) -> None:
     if service.state == "failed":
         raise service.failure or RuntimeError("the model cannot be loaded")
     log.warning("left")
-    # WHY not an orderly exit: a model thread that hangs would hold the process up.
-    console.exit_now(0)
-
-
-def _protocol() -> type[asyncio.Protocol]:
-    """Choose the HTTP parser: httptools where it is installed, else h11."""
-    try:
-        from fast_wire import StrictHttpToolsProtocol
-    except ModuleNotFoundError as error:
-        if error.name != "httptools":
-            raise
-        return TimeoutH11Protocol
-    return StrictHttpToolsProtocol
+    flush()
+    # WHY no orderly exit: it would wait for a model that hangs, and for a standard
+    # error that nobody reads.
+    os._exit(0)
 
 
 def _listen(settings: ServeSettings) -> socket.socket:
@@ -134,3 +139,31 @@ def _listen(settings: ServeSettings) -> socket.socket:
             page="serve",
         ) from None
     return listener
+
+
+def main(create_app: Callable[[ServeSettings], FastAPI], *, about: str) -> None:
+    """Serve what the command line names.
+
+    Args:
+        create_app: Makes the app from its settings.
+        about: What `--help` says of it.
+
+    Raises:
+        SettingsError: No model is named, or as `run` says.
+        DistriNewsError: The model cannot be opened.
+    """
+    settings = flags.parse(ServeSettings, about=f"{about}\n{environment_help()}")
+    if not settings.model:
+        raise SettingsError(
+            "no model is given.",
+            why="the server needs weights, a tokenizer and the names of the classes.",
+            fix="train one in about two minutes, then serve it:\n"
+            "          python chapters/05_ddp_training.py --run-name mine\n"
+            "          python apps/api.py --model runs/mine\n"
+            "        or fetch an exported one from the Hub:\n"
+            "          hf download USER/MODEL --local-dir model\n"
+            "          python apps/api.py --model model",
+            page="serve",
+        )
+    open_bundle(settings.model)  # WHY now: a wrong path is reported before all else
+    run(create_app(settings))

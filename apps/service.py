@@ -1,8 +1,8 @@
 """The model behind the HTTP: loading, the queue, the end.
 
-Promise: `classify` is the one way in, for the API and for the demo page, so that both
-share a queue and its limits. The model is loaded on its own thread, so that /healthz
-answers from the first moment on.
+A text takes its place in the queue by its number of characters. It becomes tokens on
+the model's thread, so that tokenising is inside the queue and the deadline. The model
+is loaded on that thread, so that /healthz answers from the first moment on.
 
 Not here: HTTP codes and pages (`api`), the queue itself
 (`distrinews.inference.batching`).
@@ -15,28 +15,28 @@ import concurrent.futures
 import contextlib
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from contract import NOT_BLANK
 from problems import BusyError, Fault, ProblemError
 from serve_settings import ServeSettings
 from telemetry import Metrics, log, log_error
 
 from distrinews.errors import DistriNewsError
 from distrinews.inference.batching import Batcher, ClosedError, OverloadedError
+from distrinews.inference.classifier import LETTER
 from distrinews.system import machine
 
 if TYPE_CHECKING:
-    from distrinews.inference.classifier import Classifier, Encoded, Prediction
+    from distrinews.inference.classifier import Classifier, Prediction
 
 __all__ = ["Service"]
 
-# Longer texts are turned into tokens beside the event loop: 4,000 characters take about
-# a millisecond, and meanwhile nobody else is answered.
-INLINE_CHARACTERS = 4_000
+# Of usual English; a batch's budget needs no more than an estimate.
+CHARACTERS_PER_TOKEN = 4
 # JSON can spell what is no character: "\\ud83d" without its other half.
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+FAILED_DETAIL = "The model could not be loaded; the log says why."
 DRAINING_DETAIL = "This server is about to end; another one will answer."
 
 
@@ -69,22 +69,34 @@ class Service:
         self._executor = concurrent.futures.ThreadPoolExecutor(
             1, "model", initializer=machine.lower_thread_priority
         )
-        self._batcher: Batcher[Encoded, Prediction] | None = None
+        self._batcher: Batcher[str, Prediction] | None = None
         self._loading: asyncio.Task[None] | None = None
         metrics.waiting.set_function(lambda: self.num_waiting)
-        metrics.ready.set_function(lambda: self.state == "ready")
+        metrics.ready.set_function(lambda: self.not_ready_reason is None)
 
     @property
     def num_waiting(self) -> int:
         """Texts in the queue."""
         return self._batcher.num_waiting if self._batcher else 0
 
+    @property
+    def not_ready_reason(self) -> str | None:
+        """Why no request should be sent here; None if there is no reason."""
+        if self.state == "failed":
+            return FAILED_DETAIL
+        if self.state != "ready":
+            return f"The model is {self.state}."
+        running_s = self._batcher.running_s if self._batcher else 0.0
+        if running_s > self.settings.deadline_s:
+            return f"The model has not answered for {running_s:.0f} s."
+        return None
+
     def start(self) -> None:
         """Begin to load the model; returns at once."""
         self._loading = asyncio.create_task(self._load(), name="load the model")
 
     async def stop(self) -> None:
-        """Answer what is here, take nothing more, let the thread go."""
+        """Answer what has arrived, accept nothing more, end the model's thread."""
         self.start_draining()
         if self._batcher is not None:
             with contextlib.suppress(TimeoutError):
@@ -96,7 +108,7 @@ class Service:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def start_draining(self) -> None:
-        """Say at /readyz that this process is about to end."""
+        """Let /readyz report that this process is about to end."""
         if self.state != "failed":
             self.state = "draining"
 
@@ -115,8 +127,8 @@ class Service:
             self.on_failure()
             return
         self._batcher = Batcher(
-            self.classifier.predict_encoded,
-            count_tokens=lambda item: item.num_tokens,
+            self.classifier.predict,
+            count_tokens=self._estimate_tokens,
             limits=self.settings.limits,
             executor=self._executor,
             on_batch=self.metrics.observe_batch,
@@ -146,48 +158,35 @@ class Service:
         classifier.warm_up()
         return classifier
 
-    def check_capacity(self, num_texts: int = 1) -> None:
-        """Refuse before any work is done what the queue would refuse.
+    def check_capacity(self, num_texts: int = 1, *, client: str = "") -> None:
+        """Refuse texts that the queue would refuse, before their body is read.
 
         Args:
             num_texts: How many texts are to come.
+            client: Whose share of the queue they take.
 
         Raises:
             BusyError: Not ready, or overloaded.
         """
-        try:
-            self._ready_batcher().check_capacity(num_texts)
-        except OverloadedError as error:
-            raise BusyError("overloaded", retry_after_s=error.retry_after_s) from None
-        except ClosedError:
-            raise BusyError("not-ready", DRAINING_DETAIL, retry_after_s=5) from None
+        with _problems_of_the_queue():
+            self._ready_batcher().check_capacity(num_texts, client=client)
 
-    async def classify(self, text: str) -> Prediction:
-        """Classify one text; the way in for the demo page.
-
-        Args:
-            text: One text.
-
-        Returns:
-            The prediction.
-
-        Raises:
-            ProblemError: Empty, too long, overloaded, not ready, too late, or the
-                model failed.
-        """
-        (answer,) = await self.classify_many([text], pointer="/text")
-        if isinstance(answer, ProblemError):
-            raise answer
-        return answer
-
-    async def classify_many(
-        self, texts: Sequence[str], *, pointer: str = "/texts/{}"
+    async def classify(
+        self,
+        texts: Sequence[str],
+        *,
+        pointer: str = "/texts/{}",
+        client: str = "",
+        until_s: float | None = None,
     ) -> list[Prediction | ProblemError]:
         """Classify the texts of one request.
 
         Args:
             texts: B texts.
             pointer: Where in the body the text with this index stands.
+            client: Whose share of the queue they take.
+            until_s: The deadline, by the event loop's clock; None: `deadline_s` from
+                now.
 
         Returns:
             B predictions; a problem for each text at which the model failed.
@@ -197,28 +196,24 @@ class Service:
             ProblemError: Some are empty or too long, or the deadline passed.
         """
         batcher = self._ready_batcher()
-        self.check_capacity(len(texts))
-        items = await self._encode(texts, pointer=pointer)
+        self._check_texts(texts, pointer=pointer)
         try:
-            answers = await batcher.submit(items)
-        except OverloadedError as error:
-            raise BusyError("overloaded", retry_after_s=error.retry_after_s) from None
-        except ClosedError:
-            raise BusyError("not-ready", DRAINING_DETAIL, retry_after_s=5) from None
+            with _problems_of_the_queue():
+                answers = await batcher.submit(texts, client=client, until_s=until_s)
         except TimeoutError:
             limit = f"{self.settings.deadline_s:g} s"
             raise ProblemError("deadline", f"No answer within {limit}.") from None
         return [self._count_answer(answer) for answer in answers]
 
-    async def _encode(self, texts: Sequence[str], *, pointer: str) -> list[Encoded]:
+    def _check_texts(self, texts: Sequence[str], *, pointer: str) -> None:
         limit = self.settings.max_characters
         faults = []
         for index, text in enumerate(texts):
             detail = ""
-            if not re.search(NOT_BLANK, text):
-                detail = "Empty."
-            elif len(text) > limit:
+            if len(text) > limit:
                 detail = f"A text may have {limit:,} characters."
+            elif not LETTER.search(text):
+                detail = "Holds no letter and no digit."
             elif LONE_SURROGATE.search(text):
                 detail = "Holds half a character (a lone surrogate)."
             if detail:
@@ -226,13 +221,10 @@ class Service:
         if faults:
             raise ProblemError("invalid", errors=faults)
 
-        # It refuses only what was refused above: blanks and lone surrogates.
-        def encode() -> list[Encoded]:
-            return [self.classifier.encode(text) for text in texts]  # type: ignore[union-attr]
-
-        if sum(map(len, texts)) <= INLINE_CHARACTERS:
-            return encode()
-        return await asyncio.to_thread(encode)
+    def _estimate_tokens(self, text: str) -> int:
+        """Tokens of a text by its length; reading them would cost the event loop."""
+        limit = self.classifier.max_length if self.classifier else 0
+        return min(2 + len(text) // CHARACTERS_PER_TOKEN, limit)
 
     def _count_answer(
         self, answer: Prediction | Exception
@@ -243,12 +235,12 @@ class Service:
         self.metrics.texts.labels(answer.label, str(answer.truncated).lower()).inc()
         return answer
 
-    def _ready_batcher(self) -> Batcher[Encoded, Prediction]:
+    def _ready_batcher(self) -> Batcher[str, Prediction]:
         # WHY not by `state` alone: a process that is about to end still serves.
         if self._batcher is None or self.state == "loading":
             detail = "The model is being loaded."
             if self.state == "failed":
-                detail = "The model could not be loaded; the log says why."
+                detail = FAILED_DETAIL
             raise BusyError("not-ready", detail, retry_after_s=2)
         return self._batcher
 
@@ -262,10 +254,17 @@ class Service:
         return {
             "state": self.state,
             "engine": classifier.engine_name if classifier else None,
-            "fallback_reason": classifier.fallback_reason if classifier else None,
+            "fallback_reason": self._public_fallback_reason(),
             "labels": list(classifier.labels) if classifier else None,
             "model": self.identity(),
         }
+
+    def _public_fallback_reason(self) -> str | None:
+        """The reason without its details, which name folders of this machine."""
+        classifier = self.classifier if self._batcher else None
+        if classifier is None or classifier.fallback_reason is None:
+            return None
+        return "A faster engine does not work here; the log says why."
 
     def identity(self) -> dict[str, Any] | None:
         """Say which model answers.
@@ -277,3 +276,14 @@ class Service:
             return None
         identity = self.classifier.identity
         return {"id": identity.id, "sha256": identity.sha256, "run_id": identity.run_id}
+
+
+@contextlib.contextmanager
+def _problems_of_the_queue() -> Generator[None, None, None]:
+    """Turn the queue's errors into problems."""
+    try:
+        yield
+    except OverloadedError as error:
+        raise BusyError("overloaded", retry_after_s=error.retry_after_s) from None
+    except ClosedError:
+        raise BusyError("not-ready", DRAINING_DETAIL, retry_after_s=5) from None

@@ -1,61 +1,50 @@
-"""What the server tells about itself: request ids, JSON logs, metrics, headers.
+"""What the server reports about itself: JSON logs and metrics.
 
-Promise: lines of JSON, and numbers at /metrics; neither holds a text, a path or a
-message that could quote one.
+Neither log lines nor metrics hold a text, a path, or a message that could quote one. If
+nobody reads the log, requests go on: lines that do not fit into a bounded queue are
+dropped and counted.
 
-Not here: what is told about each request (`middleware`), and about those that are sent
-away (`refusals`).
+Not here: the line for each request (`middleware`).
 """
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import logging
-import random
-import re
+import logging.handlers
+import queue
 import sys
 import time
 import traceback
 from typing import Any
 
-import problems
+from asgi_correlation_id import correlation_id
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from distrinews.inference.batching import BatchStats
 
-__all__ = [
-    "FRAMES",
-    "HEADERS",
-    "Metrics",
-    "choose_request_id",
-    "current_request_id",
-    "log",
-    "log_as_json",
-    "log_error",
-]
+__all__ = ["Metrics", "flush", "log", "log_as_json", "log_error"]
 
 log = logging.getLogger("distrinews.serve")
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# The page of a Hugging Face Space shows the app in a frame. WHY no X-Frame-Options: it
-# knows no list of sites, and DENY would leave that page empty.
-FRAMES = "frame-ancestors 'self' https://huggingface.co https://*.hf.space"
-HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": f"default-src 'none'; {FRAMES}",
-    "Cache-Control": "no-store",
-}
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
 TOKENS = (16, 64, 128, 256, 512, 1024, 2048, 4096)
+MAX_QUEUED_LINES = 10_000  # a few megabytes
+FLUSH_S = 1.0  # at the end, for what is still in the queue
 
 
 # --- Logs -----------------------------------------------------------------------
 
 
 class JsonFormatter(logging.Formatter):
-    """One line of JSON a record."""
+    """One line of JSON per record.
+
+    WHY not python-json-logger: what must not be written (other libraries' messages and
+    extra fields, errors' messages) would take as many lines to keep out of it.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, Any] = {
@@ -63,8 +52,8 @@ class JsonFormatter(logging.Formatter):
             + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
         }
-        # WHY only our own words: another library's message, or an error's, may quote
-        # what it could not digest, and that is the user's text.
+        # WHY only our own messages: another library's, or an error's, may quote what it
+        # could not read, and that is the user's text.
         if record.name.startswith(("distrinews", "uvicorn")):
             entry["event"] = record.getMessage()
         else:
@@ -82,22 +71,63 @@ def _error_fields(error: BaseException) -> dict[str, Any]:
     return {"error": type(error).__name__, "where": stack}
 
 
+class _Dropping(logging.handlers.QueueHandler):
+    """Hand lines to the thread that writes them; count those that do not fit."""
+
+    num_dropped = 0
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        # WHY here and not in the thread: it keeps no request's objects alive.
+        return logging.makeLogRecord({"msg": self.format(record)})
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            self.queue.put_nowait(record)
+        except queue.Full:
+            self.num_dropped += 1
+
+
+# One per process, as `logging` itself.
+_lines: queue.Queue[Any] = queue.Queue(MAX_QUEUED_LINES)
+_handler = _Dropping(_lines)
+_handler.setFormatter(JsonFormatter())
+
+
 def log_as_json(level: str) -> None:
-    """Let all loggers write one line of JSON a record, to standard error.
+    """Let all loggers write one line of JSON per record, to standard error.
+
+    WHY from a thread: writing to a full pipe blocks, and on the event loop that would
+    block every request.
 
     Args:
-        level: The least important that is written.
+        level: The lowest level that is written.
     """
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
-    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    _writer().setStream(sys.stderr)
+    logging.basicConfig(handlers=[_handler], level=logging.WARNING, force=True)
     for name in ("distrinews", "uvicorn"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
         logger.setLevel(level.upper())
-    # Its lines would hold paths; `RequestMiddleware` writes ours.
-    access = logging.getLogger("uvicorn.access")
-    access.handlers, access.propagate = [], False
+    # The first would write paths; `RequestMiddleware` writes our line. The second has
+    # a line for each id that is refused.
+    for name in ("uvicorn.access", "asgi_correlation_id"):
+        logging.getLogger(name).disabled = True
+
+
+@functools.cache
+def _writer() -> logging.StreamHandler[Any]:
+    """The handler that writes, on a thread of its own."""
+    handler = logging.StreamHandler(sys.stderr)
+    logging.handlers.QueueListener(_lines, handler).start()
+    atexit.register(flush)
+    return handler
+
+
+def flush() -> None:
+    """Wait for the last lines to be written, but not for a pipe that nobody reads."""
+    until_s = time.monotonic() + FLUSH_S
+    while _lines.unfinished_tasks and time.monotonic() < until_s:
+        time.sleep(0.001)
 
 
 def log_error(event: str, error: BaseException) -> None:
@@ -107,35 +137,8 @@ def log_error(event: str, error: BaseException) -> None:
         event: What failed.
         error: How.
     """
-    log.error(
-        event, exc_info=error, extra={"facts": {"request_id": current_request_id()}}
-    )
-
-
-def current_request_id() -> str | None:
-    """Name the request that this task answers.
-
-    Returns:
-        Its id; None outside a request.
-    """
-    return problems.request_id.get() or None
-
-
-def choose_request_id(given: str) -> str:
-    """Choose the id of a request.
-
-    Args:
-        given: What its sender calls it; may be empty.
-
-    Returns:
-        That, or a new one.
-    """
-    # WHY not any id: it goes into our log, and could forge lines there.
-    if REQUEST_ID.fullmatch(given):
-        return given
-    # WHY not `secrets`: it asks the operating system, and meanwhile lets other threads
-    # run: the event loop would have to wait for its turn once a request.
-    return f"{random.getrandbits(64):016x}"
+    facts = {"request_id": correlation_id.get()}
+    log.error(event, exc_info=error, extra={"facts": facts})
 
 
 # --- Metrics --------------------------------------------------------------------
@@ -153,7 +156,7 @@ class Metrics:
         )
         self.request_s = Histogram(
             "request_seconds",
-            "To the answer; those refused for lack of room are left out",
+            "To the answer",
             ["route"],
             buckets=SECONDS,
             **own,
@@ -166,7 +169,7 @@ class Metrics:
             "batch_texts", "Texts computed together", buckets=COUNTS, **own
         )
         self.batch_tokens = Histogram(
-            "batch_tokens", "Tokens computed together", buckets=TOKENS, **own
+            "batch_tokens", "Tokens in a batch, by characters", buckets=TOKENS, **own
         )
         self.batch_s = Histogram(
             "batch_seconds", "The model's time for a batch", buckets=SECONDS, **own
@@ -175,6 +178,8 @@ class Metrics:
             "wait_seconds", "What a batch's oldest text waited", buckets=SECONDS, **own
         )
         self.ready = Gauge("ready", "1 when /readyz says so", **own)
+        dropped = Gauge("log_lines_dropped", "Log lines that nobody read", **own)
+        dropped.set_function(lambda: _handler.num_dropped)
 
     def observe_batch(self, stats: BatchStats) -> None:
         """Count one batch.

@@ -1,83 +1,105 @@
-"""HTTP/1.1 by h11, with a limit on how long a request's head may take.
+"""HTTP/1.1 by uvicorn and h11, with limits on time that uvicorn has no settings for.
 
-A client that sends half a request, endless headers or no HTTP at all gets an error or
-is disconnected.
-
-Not here: the same by httptools, which takes a fraction of the time and is used where it
-is installed (`fast_wire`).
+Not here: limits on what a request holds (`middleware`, `reading`), signals (`server`).
 """
 
-# ruff: noqa: D102 - the methods are asyncio's, uvicorn's and the parser's.
+# ruff: noqa: D102 - the methods are asyncio's and uvicorn's.
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+from typing import Any
 
 import h11
 import problems
-from refusals import CLOSE, Headers, of_problem
 from serve_settings import ServeSettings
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-__all__ = ["TimeoutH11Protocol", "bad_request"]
+__all__ = ["TimedH11Protocol"]
+
+# A client may close its sending side (`nc -N`) and wait this long for its answer. WHY
+# not longer: a client that is gone looks the same, and holds a place in the queue.
+HALF_CLOSED_S = 1.0
 
 
-def bad_request(headers: Headers) -> bytes:
-    """Spell the answer to what is no HTTP.
+class TimedH11Protocol(H11Protocol):
+    """Limit how long a client may take to send a request's head or to take an answer.
 
-    Args:
-        headers: Of this server's answers.
-
-    Returns:
-        A whole response.
+    WHY: uvicorn (0.54) waits forever for both. A few thousand connections that send a
+    byte a minute, or read none, would take all of its sockets. This class can go when
+    uvicorn has such limits.
     """
-    return of_problem(problems.ProblemError("bad-request")).on_the_wire(headers + CLOSE)
-
-
-class TimeoutH11Protocol(H11Protocol):
-    """h11, its patience limited.
-
-    WHY: uvicorn (0.54) waits for ever for the end of the headers. A few thousand
-    connections that send a byte a minute would take all of its sockets.
-    """
-
-    _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._update_timer()
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._update_timer()
+        self._settings: ServeSettings = self.config.app.state.settings  # type: ignore[union-attr]
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        # WHY 0: `pause_writing` then means that the client has not taken everything.
+        transport.set_write_buffer_limits(high=0)
+        others: Iterable[Any] = self.connections
+        hosts = [other.client and other.client[0] for other in others]
+        limit = self._settings.max_connections // 2
+        if hosts.count(self.client and self.client[0]) > limit:
+            transport.abort()
+        self._watch_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self._timer is not None:
-            self._timer.cancel()
+        for name in [*self._timers]:
+            self._stop(name)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch_head()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
+            return False  # asyncio closes
+        self.cycle.keep_alive = bool(self.conn.trailing_data[0])
+        self._start("half-closed", HALF_CLOSED_S)
+        return True
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._start("write", self._settings.write_timeout_s)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop("write")
+
+    def shutdown(self) -> None:
+        if self.flow.write_paused:  # the client does not read
+            self.transport.abort()
+        super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
-        self.transport.write(bad_request(self.server_state.default_headers))
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # its own answer would come after this one
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            refusal = problems.bad_request(self._settings.root_path)
+            headers = [*self.server_state.default_headers, *refusal.raw_headers]
+            head = h11.Response(status_code=400, headers=headers, reason="Bad Request")
+            for event in (head, h11.Data(data=bytes(refusal.body)), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
-    def _update_timer(self) -> None:
-        """Start the clock when a request begins; a byte more does not restart it."""
-        if not self._is_waiting():
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-        elif self._timer is None:
-            settings: ServeSettings = self.config.app.state.settings  # type: ignore[union-attr]
-            timeout_s = settings.headers_timeout_s
-            self._timer = self.loop.call_later(timeout_s, self._on_timeout)
-
-    def _on_timeout(self) -> None:
-        self._timer = None
-        if self._is_waiting() and not self.transport.is_closing():
-            self.transport.close()
-
-    def _is_waiting(self) -> bool:
-        """Whether all that is to come is headers, or a body that nobody will read."""
+    def _watch_head(self) -> None:
+        """Limit the time until a request's head is here; one more byte adds none."""
         answered = self.cycle is not None and self.cycle.response_complete
         state = self.conn.their_state
-        return state is h11.IDLE or (answered and state is h11.SEND_BODY)
+        # The second: a body that will be discarded.
+        if state is h11.IDLE or (answered and state is h11.SEND_BODY):
+            self._start("head", self._settings.headers_timeout_s)
+        else:
+            self._stop("head")
+
+    def _start(self, name: str, limit_s: float) -> None:
+        """End the connection after `limit_s`, unless this clock is running already."""
+        if name not in self._timers:
+            end = self.transport.abort if name == "write" else self.transport.close
+            self._timers[name] = self.loop.call_later(limit_s, end)
+
+    def _stop(self, name: str) -> None:
+        if name in self._timers:
+            self._timers.pop(name).cancel()

@@ -54,8 +54,9 @@ NUM_CONNECTIONS = 16
 # as many a second as they should.
 FLOOD_CONNECTIONS = 400
 # Of them, so many wait for the answer to a request that was accepted, by the server's
-# defaults: the queue and a batch. The others must send what these do not.
-NUM_ACCEPTED = 128 + 64
+# defaults: one address gets half of the queue, and a batch. The others must send what
+# these do not.
+NUM_ACCEPTED = 64 + 64
 # WHY more than ten: an answer takes its time, too, and the flood must not fall short.
 AIM = 10.6  # times the capacity
 PROBES_PER_S = 60  # requests of our own in the flood, timed one by one

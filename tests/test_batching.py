@@ -341,6 +341,99 @@ def test_a_speed_measured_at_single_items_refuses_nobody_who_fits_a_batch() -> N
     run(model, main, deadline_s=1)
 
 
+# --- Fair shares ----------------------------------------------------------------
+
+
+def test_one_client_leaves_room_for_the_next_and_they_take_turns() -> None:
+    model = Model()
+    model.gate.clear()
+
+    async def main(batcher: Batcher[str, str]) -> None:
+        async def fill(client: str) -> list[asyncio.Task[list[str | Exception]]]:
+            tasks = []
+            with contextlib.suppress(OverloadedError):
+                for number in range(100):
+                    batcher.check_capacity(client=client)
+                    work = batcher.submit([f"{client}{number}"], client=client)
+                    tasks.append(asyncio.create_task(work))
+                    await asyncio.sleep(0)
+            return tasks
+
+        first = asyncio.create_task(batcher.submit(["first"]))
+        await until(lambda: model.batches)
+        tasks = [await fill(client) for client in "abc"]
+        assert [len(each) for each in tasks] == [12, 8, 4]  # a half, a third, the rest
+        model.gate.set()
+        await asyncio.gather(first, *(task for each in tasks for task in each))
+
+    run(model, main, max_waiting=24, max_batch_items=6)
+    assert model.batches[1] == ["a0", "b0", "c0", "a1", "b1", "c1"]
+
+
+def test_a_client_that_nobody_named_may_fill_the_queue() -> None:
+    """Negative control: without shares, the next one finds no room."""
+    model = Model()
+    model.gate.clear()
+
+    async def main(batcher: Batcher[str, str]) -> None:
+        first = asyncio.create_task(batcher.submit(["first"]))
+        await until(lambda: model.batches)
+        tasks = [asyncio.create_task(batcher.submit(["a"])) for _ in range(24)]
+        await until(lambda: batcher.num_waiting == 24)
+        with pytest.raises(OverloadedError):
+            await batcher.submit(["b"], client="b")
+        model.gate.set()
+        await asyncio.gather(first, *tasks)
+
+    run(model, main, max_waiting=24)
+
+
+def test_slow_texts_of_one_client_leave_time_for_the_next() -> None:
+    model = Model(seconds=0.1)
+
+    async def main(batcher: Batcher[str, str]) -> None:
+        await batcher.submit(["x" * 10], client="a")  # at most 100 tokens a second
+        model.gate.clear()
+        tasks = [asyncio.create_task(batcher.submit(["y"], client="a"))]
+        await until(lambda: len(model.batches) == 2)
+        while batcher.expected_wait_s < 2.5:  # half of the 5 s that all may wait
+            work = batcher.submit(["y" * 20], client="a")
+            tasks.append(asyncio.create_task(work))
+            await asyncio.sleep(0)
+        with pytest.raises(OverloadedError):
+            batcher.check_capacity(client="a")
+        batcher.check_capacity(client="b")
+        model.gate.set()
+        await asyncio.gather(*tasks)
+
+    run(model, main, max_waiting=1000, max_batch_tokens=100)
+
+
+# --- Deadlines by the caller's clock --------------------------------------------
+
+
+@pytest.mark.parametrize("blocked", [True, False])
+def test_an_answer_after_the_deadline_is_no_answer_even_if_the_loop_was_busy(
+    blocked: bool,
+) -> None:
+    model = Model(seconds=0.05)
+
+    async def main(batcher: Batcher[str, str]) -> None:
+        loop = asyncio.get_running_loop()
+        limit_s = 0.3 if blocked else 10
+        work = batcher.submit(["a"], until_s=loop.time() + limit_s)
+        task = asyncio.create_task(work)
+        await until(lambda: model.batches)
+        if blocked:
+            time.sleep(0.5)  # the answer comes meanwhile, and so does the deadline
+            with pytest.raises(TimeoutError):
+                await task
+        else:  # the control
+            assert await task == ["A"]
+
+    run(model, main)
+
+
 # --- The end --------------------------------------------------------------------
 
 

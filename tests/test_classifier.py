@@ -26,7 +26,7 @@ TEXTS = [
     "Striker signs a new contract",
     "a",
     "Хоккейный клуб выиграл финал",
-    "¤ \u200b ¤",
+    "¤ \u200b 1 ¤",
     "Parliament votes " * 8,
 ]
 LONG = "chip maker opens a plant " * 4000  # 100,000 characters
@@ -177,6 +177,51 @@ def test_an_empty_text_is_an_error_that_names_its_place(
     with pytest.raises(ModelError, match="text 2 of 3 is empty"):
         classifier.predict(["Oil", empty, "Gas"])
     assert classifier.predict([]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "is_read"),
+    [
+        *[
+            (text, False)
+            for text in ("!!!", "\u200b\u200d", "…", "🎉", "\u3164", "\u0301")
+        ],
+        *[(text, True) for text in ("a!", "7", "é", "你", "ه", "𝐎il", "!!! x")],
+    ],
+)
+def test_a_text_without_a_letter_or_digit_is_refused(
+    classifier: Classifier, text: str, is_read: bool
+) -> None:
+    if is_read:  # the control
+        assert classifier.predict([text])
+    else:
+        with pytest.raises(ModelError, match="text 1 of 1 has no letter and no digit"):
+            classifier.predict([text])
+
+
+def test_a_long_text_is_cut_before_it_becomes_tokens(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = 16 * classifier.max_length
+    read: list[int] = []
+
+    class Tokenizer:
+        """Counts the characters that it is given."""
+
+        def encode(self, text: str) -> Any:
+            read.append(len(text))
+            return tokenizer.encode(text)
+
+    tokenizer = classifier._tokenizer
+    monkeypatch.setattr(classifier, "_tokenizer", Tokenizer())
+    long = "Oil prices rise. " * 5000
+    encoded = classifier.encode(long)
+    assert encoded.truncated
+    assert encoded.ids == tuple(tokenizer.encode(long).ids)  # cut, and no other answer
+    assert classifier.encode("a" + " " * 2 * limit).truncated is False
+    assert classifier.encode("a" + " " * limit + "b").truncated is True
+    assert classifier.encode("a" * limit).truncated is False  # one word, whole
+    assert max(read) == limit < len(long)
 
 
 def flip_a_bit(export: Path) -> None:

@@ -9,14 +9,18 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from helpers import exports
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from distrinews import model
 from distrinews.cli import model_commands, parser
@@ -32,7 +36,7 @@ from distrinews.inference.classifier import (
     Prediction,
     open_best,
 )
-from distrinews.system import manifest
+from distrinews.system import files, manifest
 from distrinews.training import export
 
 pytest.importorskip("onnxruntime")
@@ -314,20 +318,15 @@ def miss_the_golden_rows(folder: Path, *, by: float) -> None:
     manifest.write_manifest(folder)
 
 
-@pytest.mark.parametrize(
-    ("by", "engine", "num_reasons"),
-    [
-        (0.0, "onnx-int8", 0),
-        (0.3, "torch-float32", 3),  # beyond every tolerance: the reference says so, too
-    ],
-)
-def test_an_engine_that_misses_the_golden_rows_is_not_taken(
-    folder: Path, by: float, engine: str, num_reasons: int
+def test_an_export_whose_golden_rows_no_engine_gives_is_not_opened(
+    folder: Path,
 ) -> None:
-    miss_the_golden_rows(folder, by=by)
-    best = open_best(folder)
-    assert best.engine_name == engine
-    assert (best.fallback_reason or "").count("golden rows") == num_reasons
+    miss_the_golden_rows(folder, by=0.0)  # the control
+    assert open_best(folder).engine_name == "onnx-int8"
+    miss_the_golden_rows(folder, by=0.3)
+    with pytest.raises(ModelError, match=r"golden row 4 of 16 lie up to 0\.") as error:
+        open_best(folder)
+    assert error.value.what.count("golden row 4") == len(engines.NAMES)
 
 
 def test_the_next_engine_is_taken_where_only_int8_is_off(
@@ -406,6 +405,116 @@ def test_serving_with_onnx_imports_neither_torch_nor_transformers(folder: Path) 
         outputs.append(done.stdout.strip())
     assert outputs[0] == "onnx-int8 []"
     assert outputs[1].startswith("torch-float32 ['torch', 'transformers'")  # control
+
+
+# --- What was verified is what is loaded ----------------------------------------
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, "tokenizer.json"])
+@pytest.mark.parametrize("engine", [engines.REFERENCE, "onnx-float32"])
+def test_a_file_that_is_replaced_after_the_check_is_not_loaded(
+    folder: Path, engine: str, name: str
+) -> None:
+    bundle = open_bundle(folder)
+    Classifier(bundle, engine=engine)  # the control
+    shutil.rmtree(folder.parent / "export-engines", ignore_errors=True)
+    (folder / name).write_bytes((folder / name).read_bytes() + b" ")
+    with pytest.raises(ModelError, match=f"{name} has another content"):
+        Classifier(bundle, engine=engine)
+
+
+def test_a_kept_model_that_is_replaced_after_the_check_is_not_loaded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = open_bundle(folder)
+    path = onnx_export.ensure(bundle, "onnx-float32")
+    assert onnx_export.read(bundle, "onnx-float32") == path.read_bytes()  # the control
+    monkeypatch.setattr(onnx_export, "ensure", lambda *_, **__: path)
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(ModelError, match="was replaced"):
+        onnx_export.read(bundle, "onnx-float32")
+
+
+def test_weights_that_are_cut_short_later_harm_nobody(folder: Path) -> None:
+    """A mapped file would kill the process with SIGBUS."""
+    classifier = Classifier(folder)
+    before = classifier.predict(TEXTS)
+    os.truncate(folder / WEIGHTS, 0)
+    assert classifier.predict(TEXTS) == before
+
+
+def test_a_configuration_cannot_name_other_weights(folder: Path) -> None:
+    before = Classifier(folder).predict(TEXTS)
+    tensors = safetensors.torch.load_file(folder / WEIGHTS)
+    others = {name: -tensor for name, tensor in tensors.items()}
+    safetensors.torch.save_file(others, folder / "x.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config["transformers_weights"] = "x.safetensors"
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    listed = json.loads((folder / manifest.MANIFEST).read_text("utf-8"))
+    entry = listed["files"]["config.json"]
+    entry["bytes"] = (folder / "config.json").stat().st_size
+    entry["sha256"] = files.sha256(folder / "config.json")
+    (folder / manifest.MANIFEST).write_text(json.dumps(listed), "utf-8")
+    assert Classifier(folder).predict(TEXTS) == before
+    # Negative control: transformers itself follows that name.
+    net = AutoModelForSequenceClassification.from_pretrained(folder)
+    assert torch.equal(net.classifier.bias, others["classifier.bias"])
+
+
+def test_the_tokenizer_takes_no_file_that_the_manifest_does_not_list(
+    folder: Path,
+) -> None:
+    foreign = {"chat_template": "foreign"}
+    (folder / "chat_template.json").write_text(json.dumps(foreign), "utf-8")
+    (folder / "chat_template.jinja").write_text("foreign", "utf-8")
+    assert Classifier(folder).tokenizer.chat_template is None
+    # Negative control: transformers itself does.
+    assert AutoTokenizer.from_pretrained(folder).chat_template == "foreign"
+
+
+# --- Disks ----------------------------------------------------------------------
+
+
+def test_a_folder_for_temporary_files_that_takes_nothing_is_not_needed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(FileNotFoundError):  # the control
+        tempfile.mkdtemp()
+    best = open_best(folder)
+    assert (best.engine_name, best.fallback_reason) == ("onnx-int8", None)
+    assert tempfile.tempdir == str(tmp_path / "missing")
+
+
+def test_where_int8_cannot_be_made_the_next_engine_is_taken_and_the_disk_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class DecodeError(Exception):
+        """As protobuf's, for half a file."""
+
+    def fail(*_: object) -> None:
+        raise DecodeError("Error parsing message")
+
+    monkeypatch.setattr(onnx_export, "_save_int8", fail)
+    best = open_best(folder)
+    assert best.engine_name == "onnx-float32"
+    assert "DecodeError" in (best.fallback_reason or "")
+    assert os.environ["DISTRINEWS_CACHE"] in (best.fallback_reason or "")
+
+
+@pytest.mark.parametrize(("age_s", "stays"), [(3600, False), (0, True)])
+def test_a_killed_starts_draft_is_swept_and_one_that_is_being_written_is_not(
+    folder: Path, age_s: float, stays: bool
+) -> None:
+    draft = folder.parent / "export-engines" / ".onnx-int8.0123abcd"
+    draft.mkdir(parents=True)
+    (draft / "float32.onnx").write_bytes(b"half")
+    written_s = time.time() - age_s
+    for path in (draft / "float32.onnx", draft):
+        os.utime(path, (written_s, written_s))
+    assert open_best(folder).engine_name == "onnx-int8"
+    assert draft.exists() == stays
 
 
 # --- The report and the model repository ----------------------------------------

@@ -21,7 +21,7 @@ from helpers.served import free_port
 from distrinews import model
 from distrinews.data import newswire
 from distrinews.inference.classifier import Classifier
-from distrinews.system import files
+from distrinews.system import files, manifest
 from distrinews.training import export
 
 pytestmark = pytest.mark.slow
@@ -138,3 +138,24 @@ def test_damaged_weights_are_never_served(
     assert program.exit_code() == 2
     assert "model.safetensors" in program.err
     assert "Traceback" not in program.err
+
+
+@pytest.mark.parametrize("by", [0.0, 0.3])
+def test_an_export_that_no_engine_answers_as_recorded_is_never_ready(
+    folder: Path, tmp_path: Path, start: Callable[..., Program], by: float
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    rows = files.read_json(copy / "golden.json")
+    rows["rows"][3]["scores"][0] += by
+    files.write_json(copy / "golden.json", rows)
+    manifest.write_manifest(copy)
+    port = free_port()
+    program = start(API, "--model", copy, "--port", port)
+    if by:
+        assert program.exit_code(timeout_s=120) == 2
+        assert "golden row 4 of 16" in program.err
+        assert '"event": "ready"' not in program.err
+        assert "Traceback" not in program.err
+    else:  # the control
+        ready = '"event": "ready"'
+        wait_until(lambda: ready in program.err, timeout_s=120, what="ready")

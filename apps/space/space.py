@@ -138,6 +138,7 @@ def build(out: pathlib.Path, *, weights: Weights, hardware: str) -> None:
         own = [ROOT / "apps/space" / name for name in ("app.py", "space_model.py")]
         for path in [*(ROOT / "apps").glob("*.py"), *own]:
             shutil.copyfile(path, draft / path.name)
+        shutil.copytree(ROOT / "apps/page", draft / "page")
         shutil.copyfile(ROOT / "LICENSE", draft / "LICENSE")
         if weights.repo_id is None:
             (draft / MODEL_FOLDER).mkdir()
@@ -181,7 +182,10 @@ def _front_page(weights: Weights, hardware: str) -> str:
         lines += f"- {repo_id} {names} {revision}\n"
     if "fancyzhx/ag_news" in str(weights.bundle.facts.get("data", "")):
         lines += "datasets:\n- fancyzhx/ag_news\n"
-    return space_files.front_page(hardware, hub_lines=lines, model_line=about)
+    labels = weights.bundle.labels
+    return space_files.front_page(
+        hardware, hub_lines=lines, model_line=about, labels=labels
+    )
 
 
 def _manifest(draft: pathlib.Path, weights: Weights, hardware: str) -> dict[str, Any]:

@@ -17,11 +17,13 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from packaging.utils import canonicalize_name
 
 import distrinews
+from distrinews.data.labels import list_classes
 from distrinews.errors import SetupError
 from distrinews.system.checkout import ROOT
 
@@ -113,13 +115,16 @@ def requirements(hardware: str) -> str:
     )
 
 
-def front_page(hardware: str, *, hub_lines: str, model_line: str) -> str:
+def front_page(
+    hardware: str, *, hub_lines: str, model_line: str, labels: Sequence[str]
+) -> str:
     """Write README.md: its head is what the platform reads.
 
     Args:
         hardware: A name in `HARDWARE`.
         hub_lines: Lines of the head that name what lies on the Hub; may be empty.
         model_line: Says where the model is.
+        labels: The names of its classes.
 
     Returns:
         The text.
@@ -132,6 +137,8 @@ def front_page(hardware: str, *, hub_lines: str, model_line: str) -> str:
         suggested_hardware=HARDWARE[hardware].flavour,
         hub_lines=hub_lines,
         model_line=model_line,
+        num_classes=len(labels),
+        class_list=list_classes(labels),
         hardware=hardware,
         version=distrinews.__version__,
     )

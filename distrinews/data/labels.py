@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ __all__ = [
     "Row",
     "describe_numbering",
     "label_name",
+    "list_classes",
     "missing_label",
     "number_classes",
 ]
@@ -35,6 +36,7 @@ LABEL_NAMES = ("World", "Sports", "Business", "Sci/Tech")
 
 # A column with more different values is rarely one of labels: an id, or the text.
 MAX_CLASSES = 1000
+MAX_LISTED = 50  # in the text of a page
 
 # How programs write a missing label as text. WHY not "None" or "NA": these are names of
 # classes, too. WHY only among numbers: `nan` is also the code of a language.
@@ -121,6 +123,27 @@ def number_classes(found: Collection[str]) -> tuple[str, ...]:
     if all(map(_WHOLE_NUMBER.fullmatch, found)):
         return tuple(sorted(found, key=int))
     return tuple(sorted(found))
+
+
+def list_classes(class_names: Sequence[str]) -> str:
+    """Name the classes of a model in a text.
+
+    Args:
+        class_names: All of them.
+
+    Returns:
+        The names with commas; of more than 50 the first, and where the others stand.
+
+    Examples:
+        >>> list_classes(("ham", "spam"))
+        'ham, spam'
+        >>> list_classes([str(k) for k in range(60)]).partition("48")[2]
+        ', 49 and 10 more (see config.json)'
+    """
+    listed = ", ".join(class_names[:MAX_LISTED])
+    if len(class_names) > MAX_LISTED:
+        listed += f" and {len(class_names) - MAX_LISTED} more (see config.json)"
+    return listed
 
 
 def describe_numbering(class_names: Collection[str]) -> str:

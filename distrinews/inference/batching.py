@@ -3,8 +3,9 @@
 Promise: one thread runs the model. While it computes, what arrives waits in a bounded
 queue, and the next batch takes as much of it as a token budget allows. An item leaves
 the queue when its deadline passes or its caller disconnects. Items that the queue
-cannot serve in time are rejected at once, with the time after which to try again. One
-bad item never fails its neighbours.
+cannot serve in time are rejected at once, with the time after which to try again. No
+client fills the queue alone, and clients take turns in a batch. One bad item never
+fails its neighbours.
 
 Not here: HTTP (`apps/api.py`), the model
 (`distrinews.inference.classifier`). Nothing of this needs torch.
@@ -16,9 +17,11 @@ Guide: howto/serve.
 from __future__ import annotations
 
 import asyncio
+import collections
 import concurrent.futures
 import contextlib
 import math
+import operator
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -65,7 +68,8 @@ class Limits:
         max_wait_ms: After a batch, wait so long for those it answered to ask again;
             pays where a batch takes hardly longer than an item. An idle machine never
             waits.
-        max_waiting: Items in the queue; one more is refused.
+        max_waiting: Items in the queue; one more is refused. A client alone gets half
+            of them, one of two clients a third, and so on.
         deadline_s: From entering the queue to the answer.
 
     Examples:
@@ -121,30 +125,6 @@ class ThroughputEstimator:
         """
         return num_tokens / self._tokens_per_s if self._tokens_per_s else 0.0
 
-    def check_capacity(
-        self, num_items: int, *, waiting: int, waiting_tokens: int, expected_s: float
-    ) -> None:
-        """Reject items that do not fit into the queue.
-
-        Args:
-            num_items: How many are to come.
-            waiting: Items in the queue.
-            waiting_tokens: Their tokens.
-            expected_s: Until all that is here will be done.
-
-        Raises:
-            OverloadedError: The queue is full, or too slow for the deadline.
-        """
-        # WHY half the deadline and not all of it: the measured throughput is that of
-        # the past. Rejecting an item now is better than answering it too late.
-        # WHY only beyond a batch: an item that fits into the next batch is always worth
-        # a try. A throughput measured on single items is far too low; a queue that
-        # rejected items by it would never see a full batch, and never measure better.
-        exceeds_one_batch = waiting_tokens > self._limits.max_batch_tokens
-        too_slow = exceeds_one_batch and expected_s > self._limits.deadline_s / 2
-        if waiting + num_items > self._limits.max_waiting or too_slow:
-            raise OverloadedError(min(expected_s, self._limits.deadline_s))
-
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -175,6 +155,7 @@ class _QueuedItem(Generic[Item, Answer]):
 
     item: Item
     num_tokens: int
+    client: str
     # WHY an error arrives as a result: nobody may be left to fetch it, and asyncio
     # would then print it, and with it perhaps the text.
     future: asyncio.Future[Answer | Exception]
@@ -222,7 +203,7 @@ class Batcher(Generic[Item, Answer]):
         self._queue: dict[_QueuedItem[Item, Answer], None] = {}
         self._queued_tokens = 0
         self._running: list[_QueuedItem[Item, Answer]] = []
-        self._running_tokens = 0
+        self._running_tokens, self._began_s = 0, 0.0
         self._arrived = asyncio.Event()
         self._closed = False
         self._loop_task: asyncio.Task[None] | None = None
@@ -240,26 +221,49 @@ class Batcher(Generic[Item, Answer]):
         num_tokens = self._queued_tokens + self._running_tokens
         return self._throughput.estimate_s(num_tokens)
 
-    def check_capacity(self, num_items: int = 1) -> None:
+    @property
+    def running_s(self) -> float:
+        """Seconds that the model has had its present batch; 0 if it has none."""
+        return time.monotonic() - self._began_s if self._running else 0.0
+
+    def check_capacity(self, num_items: int = 1, *, client: str = "") -> None:
         """Reject now what `submit` would reject later.
 
         Args:
             num_items: How many items are to come.
+            client: Whose share of the queue they take; "" has no share, and no limit.
 
         Raises:
-            OverloadedError: They do not fit into the queue.
+            OverloadedError: They do not fit into the queue, or into the client's share.
             ClosedError: The batcher takes nothing more.
         """
         if self._closed:
             raise ClosedError("the process is about to end")
-        self._throughput.check_capacity(
-            num_items,
-            waiting=len(self._queue),
-            waiting_tokens=self._queued_tokens,
-            expected_s=self.expected_wait_s,
-        )
+        expected_s, limits = self.expected_wait_s, self.limits
+        # WHY half the deadline and not all of it: the measured throughput is that of
+        # the past. Rejecting an item now is better than answering it too late.
+        # WHY only beyond a batch: an item that fits into the next batch is always worth
+        # a try. A throughput measured on single items is far too low; a queue that
+        # rejected items by it would never see a full batch, and never measure better.
+        exceeds_one_batch = self._queued_tokens > limits.max_batch_tokens
+        too_slow = exceeds_one_batch and expected_s > limits.deadline_s / 2
+        if len(self._queue) + num_items > limits.max_waiting or too_slow:
+            raise OverloadedError(min(expected_s, limits.deadline_s))
+        mine = [queued for queued in self._queue if queued.client == client]
+        if not mine or not client:  # a newcomer always finds room
+            return
+        # WHY one share more than there are clients: the next one must find room.
+        num_shares = 1 + len({queued.client for queued in self._queue})
+        too_many = len(mine) + num_items > limits.max_waiting / num_shares
+        num_tokens = sum(queued.num_tokens for queued in mine)
+        expected_s = self._throughput.estimate_s(num_tokens)
+        too_slow = expected_s > limits.deadline_s / 2 / num_shares
+        if too_many or (too_slow and num_tokens > limits.max_batch_tokens / num_shares):
+            raise OverloadedError(min(expected_s, limits.deadline_s))
 
-    async def submit(self, items: Sequence[Item]) -> list[Answer | Exception]:
+    async def submit(
+        self, items: Sequence[Item], *, client: str = "", until_s: float | None = None
+    ) -> list[Answer | Exception]:
         """Wait for the answers to the items of one request.
 
         They enter together or not at all; they may be computed in different batches,
@@ -267,6 +271,9 @@ class Batcher(Generic[Item, Answer]):
 
         Args:
             items: B items.
+            client: Whose share of the queue they take.
+            until_s: The deadline, by the event loop's clock; None: `deadline_s` from
+                now.
 
         Returns:
             B answers; an exception in place of an answer for each item at which the
@@ -277,21 +284,26 @@ class Batcher(Generic[Item, Answer]):
             ClosedError: The batcher takes nothing more. Nothing was done.
             TimeoutError: The deadline passed. What still waited left the queue.
         """
-        self.check_capacity(len(items))
+        self.check_capacity(len(items), client=client)
         loop = asyncio.get_running_loop()
         if self._loop_task is None:
             self._loop_task = loop.create_task(self._run(), name="batcher")
         queued_items: list[_QueuedItem[Item, Answer]] = [
-            _QueuedItem(item, self._count_tokens(item), loop.create_future())
+            _QueuedItem(item, self._count_tokens(item), client, loop.create_future())
             for item in items
         ]
         for queued in queued_items:
             self._queue[queued] = None
             self._queued_tokens += queued.num_tokens
         self._arrived.set()
+        if until_s is None:
+            until_s = loop.time() + self.limits.deadline_s
         try:
-            async with asyncio.timeout(self.limits.deadline_s):
-                return [await queued.future for queued in queued_items]
+            async with asyncio.timeout_at(until_s):
+                answers = [await queued.future for queued in queued_items]
+            if loop.time() > until_s:  # the loop was busy, and its timer is late, too
+                raise TimeoutError
+            return answers
         finally:  # also when the caller was cancelled: its client disconnected
             for queued in queued_items:
                 self._remove(queued)
@@ -330,10 +342,10 @@ class Batcher(Generic[Item, Answer]):
                 continue
             self._running = batch
             self._running_tokens = sum(queued.num_tokens for queued in batch)
-            began_s = time.monotonic()
+            self._began_s = time.monotonic()
             items = [queued.item for queued in batch]
             outcomes = await loop.run_in_executor(self._executor, self._compute, items)
-            self._finish_batch(batch, outcomes, began_s=began_s)
+            self._finish_batch(batch, outcomes, began_s=self._began_s)
 
     async def _wait_for_more(self) -> None:
         """After a batch, wait a moment for those it answered to ask again.
@@ -352,10 +364,10 @@ class Batcher(Generic[Item, Answer]):
                 await asyncio.wait_for(self._arrived.wait(), left_s)
 
     def _next_batch(self) -> list[_QueuedItem[Item, Answer]]:
-        """The oldest items, as many as the budget allows, one at least."""
+        """As many items as the budget allows, one at least; clients take turns."""
         batch: list[_QueuedItem[Item, Answer]] = []
         num_tokens = 0
-        for queued in self._queue:
+        for queued in self._by_turns():
             num_tokens += queued.num_tokens
             full = num_tokens > self.limits.max_batch_tokens
             if batch and (full or len(batch) == self.limits.max_batch_items):
@@ -364,6 +376,16 @@ class Batcher(Generic[Item, Answer]):
         for queued in batch:
             self._remove(queued)
         return batch
+
+    def _by_turns(self) -> list[_QueuedItem[Item, Answer]]:
+        """The oldest item of each client, then the second of each, and so on."""
+        turns: collections.Counter[str] = collections.Counter()
+        order = []
+        for queued in self._queue:
+            order.append((turns[queued.client], queued))
+            turns[queued.client] += 1
+        # A stable sort: within a turn, the oldest comes first.
+        return [queued for _, queued in sorted(order, key=operator.itemgetter(0))]
 
     def _compute(self, items: list[Item]) -> list[Answer | Exception]:
         """On the model thread: together, or one by one if that fails."""

@@ -11,6 +11,7 @@ Guide: understand/training-and-inference.
 
 from __future__ import annotations
 
+import hashlib
 import pathlib
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,23 @@ class Bundle:
     pad_id: int
     facts: dict[str, Any]
 
+    def read(self, name: str) -> bytes:
+        """Read a file into memory, if it is still the one that was verified.
+
+        Why not by its path: it could be replaced between the check and the reading, and
+        a mapped file that is cut short kills the process.
+
+        Args:
+            name: A file that the manifest lists.
+
+        Returns:
+            Its content.
+
+        Raises:
+            ModelError: It is not listed, or has another content by now.
+        """
+        return _read(self.folder, name, self.digests)
+
     @property
     def identity(self) -> Identity:
         """Which model this is."""
@@ -95,7 +113,7 @@ def open_bundle(folder: pathlib.Path | str) -> Bundle:
     digests = _verified(root)
     try:
         config, tokenizer_config = (
-            _read_object(root / name) for name in (CONFIG, TOKENIZER_CONFIG)
+            _read_object(root, name, digests) for name in (CONFIG, TOKENIZER_CONFIG)
         )
         names = {int(index): str(name) for index, name in config["id2label"].items()}
         labels = tuple(names[index] for index in range(len(names)))
@@ -106,7 +124,7 @@ def open_bundle(folder: pathlib.Path | str) -> Bundle:
             int(tokenizer_config.get("model_max_length", position_limit)),
         )
         pad_id = int(config.get("pad_token_id") or 0)
-        facts = _read_object(root / FACTS) if FACTS in digests else {}
+        facts = _read_object(root, FACTS, digests) if FACTS in digests else {}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{root} is no classifier that can be read: {error}.",
@@ -169,11 +187,31 @@ def _verified(root: pathlib.Path) -> dict[str, str]:
     return {name: str(entry["sha256"]) for name, entry in listed.items()}
 
 
-def _read_object(path: pathlib.Path) -> dict[str, Any]:
+def _read(root: pathlib.Path, name: str, digests: dict[str, str]) -> bytes:
+    """The content of a listed file, checked in memory."""
+    try:
+        content = (root / name).read_bytes() if name in digests else b""
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror})"
+    else:
+        if hashlib.sha256(content).hexdigest() == digests.get(name):
+            return content
+        reason = "has another content" if name in digests else "is not in its manifest"
+    raise ModelError(
+        f"{root} is damaged: {name} {reason}.",
+        why="its answers would not be those that were measured.",
+        fix="export again, or fetch the folder again.",
+        page="predict",
+    )
+
+
+def _read_object(
+    root: pathlib.Path, name: str, digests: dict[str, str]
+) -> dict[str, Any]:
     """Read a JSON file that holds an object."""
-    value = files.read_json(path)
+    value = files.parse_json(_read(root, name, digests))
     if not isinstance(value, dict):
-        raise ValueError(f"{path.name} holds no table")
+        raise ValueError(f"{name} holds no table")
     return value
 
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import functools
 import pathlib
+import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,14 +23,38 @@ import numpy as np
 
 from distrinews.errors import DistriNewsError, ModelError
 from distrinews.inference import engines, golden
-from distrinews.inference.bundle import TOKENIZER, Bundle, Identity, open_bundle
+from distrinews.inference.bundle import (
+    TOKENIZER,
+    WEIGHTS,
+    Bundle,
+    Identity,
+    open_bundle,
+)
 from distrinews.system import machine
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-__all__ = ["Classifier", "Encoded", "Identity", "Prediction", "open_best"]
+__all__ = ["LETTER", "Classifier", "Encoded", "Identity", "Prediction", "open_best"]
 
+# A letter or digit that can be seen, by blocks of Unicode: without blanks, marks that
+# only combine, symbols, and what is invisible (such as U+115F). WHY neither \w nor
+# isalnum: the HTTP API's schema holds this expression, and JavaScript's \w is ASCII.
+LETTER = re.compile(
+    r"[0-9A-Za-z\u00aa\u00b5\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u02c1"
+    r"\u0370-\u037d\u037f-\u0482\u048a-\u0590\u05d0-\u05ff\u0620-\u064a"
+    r"\u0660-\u06d5\u06de-\u070e\u0710-\u08ff\u0904-\u115e\u1161-\u167f"
+    r"\u1681-\u17b3\u17d8-\u180a\u1810-\u1aaf\u1b05-\u1dbf\u1e00-\u1fff"
+    r"\u2c00-\u2ddf\u3005-\u3007\u3021-\u3029\u3031-\u3163\u3165-\ud7ff"
+    r"\uf900-\ufdff\ufe70-\ufefc\uff10-\uff19\uff21-\uff3a\uff41-\uff5a"
+    r"\uff66-\uff9f\uffa1-\uffdc"
+    "\U00010000-\U0001bc9f\U0001d400-\U0001d7ff\U0001e000-\U0001eeff"
+    "\U00020000-\U0003ffff]"
+)
+# Before a text becomes tokens, it is cut to this many characters for each token that
+# the model reads; a token of usual English has about four. WHY cut: the time to make
+# tokens grows with the text, and the model would read only the first few hundred.
+CHARACTERS_PER_TOKEN = 16
 FASTEST_FIRST = ("onnx-int8", "onnx-float32", engines.REFERENCE)
 
 
@@ -104,12 +130,17 @@ class Classifier:
         self.fallback_reason: str | None = None
         # WHY not transformers' tokenizer: this is the same one (tokenizer.json), and
         # importing transformers takes seconds and 100 MB.
-        self._tokenizer = tokenizers.Tokenizer.from_file(str(self.folder / TOKENIZER))
+        self._tokenizer = tokenizers.Tokenizer.from_buffer(self._bundle.read(TOKENIZER))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self._bundle.max_length)
         self._engine = engines.load(
             engine, self._bundle, num_threads=num_threads, cache=cache
         )
+
+    @property
+    def max_length(self) -> int:
+        """Tokens after which a text is cut."""
+        return self._bundle.max_length
 
     @property
     def engine_name(self) -> str:
@@ -126,9 +157,13 @@ class Classifier:
         """The tokenizer as transformers opens it; loaded when first asked for."""
         from transformers import AutoTokenizer
 
-        tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(
-            self.folder, local_files_only=True, trust_remote_code=False
-        )
+        # WHY copies: transformers also takes files that the manifest does not list.
+        with tempfile.TemporaryDirectory() as folder:
+            for name in self._bundle.digests.keys() - {WEIGHTS}:
+                pathlib.Path(folder, name).write_bytes(self._bundle.read(name))
+            tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
         return tokenizer
 
     @property
@@ -150,17 +185,19 @@ class Classifier:
         a batch with others.
 
         Args:
-            text: One text; a longer one is cut at the model's maximum length.
+            text: One text. It is cut to 16 characters for each token that the model
+                reads, then to its maximum length in tokens.
 
         Returns:
             Token ids, and whether they were cut.
 
         Raises:
-            ModelError: The text has no characters to judge, or some that are none.
+            ModelError: The text has no letter or digit, or half a character.
         """
-        if not text.strip():
+        if not LETTER.search(text):
+            is_empty = not text.strip()
             raise ModelError(
-                "the text is empty.",
+                f"the text {'is empty' if is_empty else 'has no letter and no digit'}.",
                 why="the model would answer, and the answer would mean nothing.",
                 fix='python -m distrinews predict --model runs/... "a headline"',
                 page="predict",
@@ -174,8 +211,10 @@ class Classifier:
                 fix='text.encode("utf-8", "replace").decode("utf-8")',
                 page="predict",
             ) from None
-        encoding = self._tokenizer.encode(text)
-        return Encoded(tuple(encoding.ids), truncated=bool(encoding.overflowing))
+        num_characters = self.max_length * CHARACTERS_PER_TOKEN
+        encoding = self._tokenizer.encode(text[:num_characters])
+        is_cut = bool(encoding.overflowing or text[num_characters:].strip())
+        return Encoded(tuple(encoding.ids), truncated=is_cut)
 
     def predict_encoded(self, items: Sequence[Encoded]) -> list[Prediction]:
         """Classify texts that were encoded before.
@@ -259,8 +298,9 @@ def open_best(
         `fallback_reason` says why it is not the first choice, if it is not.
 
     Raises:
-        DistriNewsError: A ModelError: there is no export, a file in it is damaged, or
-            there is no such engine.
+        DistriNewsError: There is no export, a file in it is damaged, or there is no
+            such engine.
+        ModelError: Not even the reference gives the recorded scores.
 
     Note:
         Cost: the first start makes the ONNX model, some seconds. Later ones load it
@@ -288,6 +328,14 @@ def open_best(
         if reason is None:
             break
         reasons.append(f"{name}: {reason}")
+    else:
+        raise ModelError(
+            f"no engine gives the scores that {bundle.folder} recorded. "
+            + " ".join(reasons),
+            why="its answers would not be those that were measured.",
+            fix="export again; if this is the machine that made the export, report it.",
+            page="engines",
+        )
     classifier.fallback_reason = "; ".join(reasons) or None
     classifier.warm_up()
     return classifier

@@ -24,8 +24,8 @@ import numpy.typing as npt
 
 from distrinews.errors import ModelError
 from distrinews.inference import onnx_export
-from distrinews.inference.bundle import Bundle
-from distrinews.system import machine
+from distrinews.inference.bundle import CONFIG, WEIGHTS, Bundle
+from distrinews.system import files, machine
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -113,20 +113,24 @@ class TorchEngine:
         *,
         num_threads: int | None = None,
     ) -> None:
+        import safetensors.torch
         import torch
-        from transformers import AutoModelForSequenceClassification
+        from transformers import AutoConfig, AutoModelForSequenceClassification
         from transformers.utils import logging
 
         logging.disable_progress_bar()
         if num_threads is not None:
             torch.set_num_threads(num_threads)
         self.pad_id = bundle.pad_id
-        # WHY local_files_only: a mistyped path must not become a question to the Hub.
-        self.net: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-            bundle.folder,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
+        config = AutoConfig.for_model(**files.parse_json(bundle.read(CONFIG)))
+        with torch.device("meta"):  # only its class is wanted
+            kind = type(AutoModelForSequenceClassification.from_config(config))
+        # WHY from memory: what was verified is what is loaded, and no name in the
+        # configuration (transformers_weights) leads to another file.
+        self.net: PreTrainedModel = kind.from_pretrained(
+            None,
+            config=config,
+            state_dict=safetensors.torch.load(bundle.read(WEIGHTS)),
         ).float()
         self.net.eval()  # dropout off: the same text gets the same answer
 
@@ -171,14 +175,14 @@ class OnnxEngine:
 
     Args:
         name: "onnx-float32" or "onnx-int8".
-        path: The ONNX file, verified.
+        model: The ONNX model, verified.
         num_threads: Texts to compute at the same time.
 
     Raises:
         ModelError: ONNX Runtime cannot read the file.
     """
 
-    def __init__(self, name: str, path: pathlib.Path, *, num_threads: int) -> None:
+    def __init__(self, name: str, model: bytes, *, num_threads: int) -> None:
         import onnxruntime
 
         self.name, self.tolerance = name, TOLERANCES[name]
@@ -188,14 +192,14 @@ class OnnxEngine:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
+                model, options, providers=["CPUExecutionProvider"]
             )
         # WHY everything: ONNX Runtime's errors have no common ancestor but this.
         except Exception as error:
             raise ModelError(
-                f"ONNX Runtime cannot open {path}: {str(error)[:200]}.",
+                f"ONNX Runtime cannot open {name}: {str(error)[:200]}.",
                 why="it may be of another version than the one that made the model.",
-                fix=f"delete {path}; it is made again.",
+                fix="delete the folder export-engines of the run; it is made again.",
                 page="engines",
             ) from error
         self._num_threads = num_threads
@@ -285,5 +289,5 @@ def load(
     if name == REFERENCE:
         return TorchEngine(bundle, num_threads=num_threads)
     onnx_export.check_installed("onnxruntime")
-    path = onnx_export.ensure(bundle, name, cache=cache)
-    return OnnxEngine(name, path, num_threads=num_threads or machine.num_cores())
+    model = onnx_export.read(bundle, name, cache=cache)
+    return OnnxEngine(name, model, num_threads=num_threads or machine.num_cores())

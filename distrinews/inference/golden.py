@@ -104,7 +104,7 @@ def read(bundle: Bundle) -> Golden | None:
     reason = "not one score for each class"
     golden = Golden([], [])
     try:
-        rows = files.read_json(bundle.folder / FILE)["rows"]
+        rows = files.parse_json(bundle.read(FILE))["rows"]
         golden = Golden(
             [str(row["text"]) for row in rows],
             [[float(score) for score in row["scores"]] for row in rows],
@@ -143,11 +143,14 @@ def mismatch(
     golden = read(bundle)
     if golden is None:
         return None
-    difference = golden.largest_difference(answer(golden.texts))
-    # WHY not the other way round: a score that is no number is no agreement.
-    if difference <= tolerance:
+    differences = np.abs(np.subtract(golden.scores, answer(golden.texts)))  # [N, C]
+    # WHY `not <=`: a score that is no number is no agreement.
+    if (differences <= tolerance).all():
         return None
+    # NaN counts as the largest here, too.
+    row = int(differences.max(axis=1).argmax())
     return (
-        f"its scores of the golden rows lie up to {difference:.3g} from the recorded "
-        f"ones; {tolerance:g} is allowed."
+        f"its scores of golden row {row + 1} of {len(golden.texts)} lie up to "
+        f"{differences[row].max():.3g} from the recorded ones; "
+        f"{tolerance:g} is allowed."
     )

@@ -12,6 +12,7 @@ Guide: understand/training-and-inference.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import logging
 import pathlib
@@ -23,11 +24,14 @@ from distrinews.inference import onnx_graph
 from distrinews.inference.bundle import CONFIG, WEIGHTS, Bundle
 from distrinews.system import files, machine, manifest
 
-__all__ = ["check_installed", "ensure", "file_name", "make"]
+__all__ = ["check_installed", "ensure", "file_name", "make", "read"]
 
 ORIGIN = "origin.json"
 # Raise it with any change of what is made: older models are made again.
 RECIPE_VERSION = 1
+# A draft that nobody has written to for so long was left by a start that was killed;
+# making a model takes seconds.
+ABANDONED_S = 300.0
 
 
 def file_name(engine: str) -> str:
@@ -105,6 +109,38 @@ def ensure(
     return _make_in(folders[-1], bundle, engine)
 
 
+def read(
+    bundle: Bundle, engine: str, *, cache: pathlib.Path | str | None = None
+) -> bytes:
+    """Find or make an engine's model, and read it into memory.
+
+    Args:
+        bundle: The export.
+        engine: "onnx-float32" or "onnx-int8".
+        cache: As for `ensure`.
+
+    Returns:
+        The ONNX model, verified.
+
+    Raises:
+        ModelError: As for `ensure`, or it was replaced at this moment.
+        OutputError: As for `ensure`.
+    """
+    path = ensure(bundle, engine, cache=cache)
+    if path.name in bundle.digests:
+        return bundle.read(path.name)
+    listed = files.read_json(path.with_name(manifest.MANIFEST))["files"]
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != listed[path.name]["sha256"]:
+        raise ModelError(
+            f"{path} was replaced while it was read.",
+            why="its answers would not be those of the export.",
+            fix="start again.",
+            page="engines",
+        )
+    return content
+
+
 def _cache_folders(
     bundle: Bundle, cache: pathlib.Path | str | None
 ) -> list[pathlib.Path]:
@@ -140,6 +176,7 @@ def _is_intact(folder: pathlib.Path, bundle: Bundle, engine: str) -> bool:
 
 def _make_in(folder: pathlib.Path, bundle: Bundle, engine: str) -> pathlib.Path:
     """Make a model in a folder, atomically."""
+    files.remove_drafts(folder.parent, min_age_s=ABANDONED_S)
     try:
         with files.atomic_folder(folder) as draft:
             make(bundle, engine, path=draft / file_name(engine))
@@ -162,12 +199,13 @@ def make(bundle: Bundle, engine: str, *, path: pathlib.Path) -> None:
 
     Raises:
         ModelError: A package is missing, or the model is of another architecture.
+        OutputError: The int8 model could not be written.
     """
     check_installed("onnx", "onnxruntime")
     import onnx
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
-    config = files.read_json(bundle.folder / CONFIG)
+    config = files.parse_json(bundle.read(CONFIG))
     is_known = config.get("model_type") == "distilbert"
     if not is_known or config.get("activation", "gelu") != "gelu":
         raise ModelError(
@@ -176,11 +214,22 @@ def make(bundle: Bundle, engine: str, *, path: pathlib.Path) -> None:
             fix="use the engine torch-float32.",
             page="engines",
         )
-    graph = onnx_graph.build(load_file(bundle.folder / WEIGHTS), config)
+    graph = onnx_graph.build(load(bundle.read(WEIGHTS)), config)
     if engine == "onnx-float32":
         onnx.save(graph, path)
-    else:
+        return
+    try:
         _save_int8(graph, path)
+    # WHY everything: a disk that fills up makes ONNX Runtime read half of its own
+    # temporary file, and the error (DecodeError) is protobuf's.
+    except Exception as error:
+        raise OutputError(
+            f"{path.parent} could not be filled: {type(error).__name__}: "
+            f"{str(error)[:200]}.",
+            why="the int8 model was not completed; the export is intact.",
+            fix=f"free some space on the disk of {path.parent.parent}.",
+            page="engines",
+        ) from error
 
 
 def _save_int8(graph: Any, path: pathlib.Path) -> None:
@@ -195,8 +244,12 @@ def _save_int8(graph: Any, path: pathlib.Path) -> None:
     root_logger = logging.getLogger()
     level = root_logger.level
     root_logger.setLevel(logging.ERROR)
+    directory = tempfile.tempdir
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            # WHY: ONNX Runtime writes files of its own, 90 MB each. They belong on the
+            # disk that gets the model, not on a small one for temporary files.
+            tempfile.tempdir = folder
             float32_path = pathlib.Path(folder) / "float32.onnx"
             onnx.save(graph, float32_path)
             quantization.quantize_dynamic(
@@ -209,4 +262,5 @@ def _save_int8(graph: Any, path: pathlib.Path) -> None:
                 extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
             )
     finally:
+        tempfile.tempdir = directory
         root_logger.setLevel(level)

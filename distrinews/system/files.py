@@ -35,6 +35,7 @@ __all__ = [
     "check_writable",
     "remove_drafts",
     "translate_write_errors",
+    "parse_json",
     "read_json",
     "remove_folder",
     "sha256",
@@ -225,15 +226,17 @@ def remove_folder(path: pathlib.Path) -> None:
         shutil.rmtree(renamed, ignore_errors=True)
 
 
-def remove_drafts(folder: pathlib.Path) -> None:
+def remove_drafts(folder: pathlib.Path, *, min_age_s: float = 0.0) -> None:
     """Clear up what writers left that were killed; nobody may be writing now.
 
     Args:
         folder: Where `atomic_file`, `atomic_folder` and `remove_folder` were at work.
+        min_age_s: Leave what was written later than this ago: somebody may still be at
+            it.
     """
     for path in folder.glob(".*") if folder.exists() else ():
         match = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}(\.older)?", path.name)
-        if match is None:
+        if match is None or _age_s(path) < min_age_s:
             continue
         name, is_older = match.groups()
         if is_older and not path.with_name(name).exists():
@@ -247,6 +250,15 @@ def remove_drafts(folder: pathlib.Path) -> None:
             # WHY suppress: on a disk that became read-only one can still resume.
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
+
+
+def _age_s(path: pathlib.Path) -> float:
+    """Seconds since a file, or any file in a folder, was last written."""
+    written_s = 0.0
+    for each in (path, *path.rglob("*")):
+        with contextlib.suppress(OSError):  # removed at this moment
+            written_s = max(written_s, each.stat().st_mtime)
+    return time.time() - written_s
 
 
 def read_json(path: pathlib.Path) -> Any:
@@ -268,9 +280,28 @@ def read_json(path: pathlib.Path) -> Any:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     if path.stat().st_size > MAX_JSON_BYTES:
         raise ValueError(f"larger than {MAX_JSON_BYTES} bytes")
+    return parse_json(path.read_bytes())
+
+
+def parse_json(content: bytes) -> Any:
+    """Read JSON that anybody may have written, from memory.
+
+    Args:
+        content: UTF-8.
+
+    Returns:
+        Plain values; every number in them is finite.
+
+    Raises:
+        ValueError: As `read_json` says. On this rank only.
+
+    Examples:
+        >>> parse_json(b'{"a": 1}')
+        {'a': 1}
+    """
     try:
         return json.loads(
-            path.read_text(encoding="utf-8"),
+            content.decode("utf-8"),
             object_pairs_hook=_unique_keys,
             parse_float=_finite,
             parse_constant=_finite,

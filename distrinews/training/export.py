@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from distrinews import checkpoint, model
-from distrinews.data.labels import LABEL_NAMES
+from distrinews.data.labels import LABEL_NAMES, list_classes
 from distrinews.errors import OutputError
 from distrinews.inference import bundle, engines, golden, onnx_export
 from distrinews.inference.bundle import Bundle
@@ -33,7 +33,6 @@ __all__ = ["publish", "write"]
 CARD_FILE = "README.md"
 
 EXAMPLE = "Oil prices rise as storm nears the coast"
-MAX_LISTED_CLASSES = 50  # in a card
 CARD = """---
 {licence_line}library_name: transformers
 pipeline_tag: text-classification
@@ -108,16 +107,13 @@ def _card_parts(facts: dict[str, Any]) -> dict[str, str]:
     """What the card says by class names and licence."""
     classes = tuple(facts.get("classes", LABEL_NAMES))
     is_news = classes == LABEL_NAMES
-    listed = ", ".join(classes[:MAX_LISTED_CLASSES])
-    if len(classes) > MAX_LISTED_CLASSES:
-        listed += f" and {len(classes) - MAX_LISTED_CLASSES} more (see config.json)"
     licence = facts["licence"]
     note = " No licence is named here: nobody told this program that of the rows."
     return {
         "licence_line": f"license: {licence}\n" if licence else "",
         "licence_note": "" if licence else note,
         "kind": "News" if is_news else "Text",
-        "class_list": listed,
+        "class_list": list_classes(classes),
         "example": EXAMPLE if is_news else "A text like those it was trained on",
     }
 

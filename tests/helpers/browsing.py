@@ -79,7 +79,7 @@ class Visit:
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.goto(url)
-        self.box = self.page.get_by_label("Headline")
+        self.box = self.page.get_by_label("Text")
         self.box.wait_for()
 
     def type(self, text: str) -> None:
@@ -91,8 +91,7 @@ class Visit:
 
     def bars(self) -> list[str]:
         """Class and percentage of each bar, from the top."""
-        rows = self.page.get_by_test_id("Probability of each class-confidence-set")
-        rows = rows if rows.count() else self.page.locator(".confidence-set")
+        rows = self.page.locator("#bars tr")
         return [" ".join(row.inner_text().split()) for row in rows.all()]
 
     def is_wider_than_the_window(self) -> bool:
@@ -101,9 +100,7 @@ class Visit:
 
     def background(self) -> int:
         """How bright the page is: the sum of red, green and blue."""
-        script = """(() => { for (let e = document.querySelector('.gradio-container');
-            e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
-            if (!c.endsWith(', 0)')) return c; } return 'rgb(255, 255, 255)' })()"""
+        script = "getComputedStyle(document.body).backgroundColor"
         numbers = self.page.evaluate(script).split("(")[1].rstrip(")").split(",")
         return sum(int(float(number)) for number in numbers[:3])
 

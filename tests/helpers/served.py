@@ -26,7 +26,6 @@ class Served:
         folder: For what it writes.
         wait: Return only when it is ready.
         seconds: What the model takes for a batch.
-        h11: Without httptools, as where it is not installed.
         limits: Settings of the app; and `load_s`, what loading the model takes.
     """
 
@@ -36,18 +35,12 @@ class Served:
         *,
         wait: bool = True,
         seconds: float = 0.0,
-        h11: bool = False,
         **limits: float,
     ) -> None:
         self.port = free_port()
         words = [f"{name}={value}" for name, value in limits.items()]
         program = (HELPERS / "serving.py", self.port, seconds, *words)
-        env: dict[str, str | None] = {}
-        if h11:
-            missing = "raise ModuleNotFoundError(name='httptools')"
-            (folder / "httptools.py").write_text(missing)
-            env["PYTHONPATH"] = str(folder)
-        self.program = Program(program, folder=folder, env=env)
+        self.program = Program(program, folder=folder)
         self.url = f"http://127.0.0.1:{self.port}"
         wait_until(self.is_alive, timeout_s=60, what="a server that listens")
         if wait:
@@ -77,10 +70,11 @@ class Served:
         address = ("127.0.0.1", self.port)
         with socket.create_connection(address, timeout=10) as connection:
             response = b""
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(ConnectionError):  # it closes before it has all
                 for part in parts:
                     connection.sendall(part)
                     time.sleep(pause_s)
+            with contextlib.suppress(ConnectionError):
                 while part := connection.recv(65536):
                     response += part
         return response

@@ -47,7 +47,7 @@ class FakeModel:
         self.seconds, self.broken = seconds, broken
         self.identity = Identity(id="fake/model", sha256="f" * 64, run_id="proof")
         self.engine_name, self.fallback_reason = "fake", None
-        self.labels = LABELS
+        self.labels, self.max_length = LABELS, MAX_TOKENS
         self.batches: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
@@ -61,6 +61,9 @@ class FakeModel:
         ids = (sum(map(ord, text)), *range(len(text.split()) - 1))
         poisoned = -1 if POISON in text else 0
         return Encoded((ids[0], *ids[1:MAX_TOKENS], poisoned), len(ids) > MAX_TOKENS)
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        return self.predict_encoded([self.encode(text) for text in texts])
 
     def predict_encoded(self, items: Sequence[Encoded]) -> list[Prediction]:
         self.batches.append(len(items))
@@ -82,8 +85,8 @@ class FakeModel:
 
 
 def make_app(model: FakeModel | None = None, **settings: Any) -> FastAPI:
-    """The app around a fake model, without a demo page."""
-    chosen = ServeSettings(**{"ui": False, **settings})
+    """The app around a fake model."""
+    chosen = ServeSettings(**settings)
     return api.create_app(chosen, classifier=model or FakeModel())  # type: ignore[arg-type]
 
 
@@ -92,7 +95,10 @@ async def opened(
     app: FastAPI, *, ready: bool = True
 ) -> AsyncGenerator[httpx.AsyncClient, None]:
     """Start an app in this process and talk to it, without a socket."""
-    options: Any = {"transport": httpx.ASGITransport(app=app), "base_url": "http://x"}
+    # As uvicorn does it.
+    prefix = app.state.settings.root_path
+    transport = httpx.ASGITransport(app=app, root_path=prefix)
+    options: Any = {"transport": transport, "base_url": "http://x"}
     async with app.router.lifespan_context(app):
         while ready and app.state.service.state == "loading":
             await asyncio.sleep(0.001)

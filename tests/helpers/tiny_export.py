@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 
 import torch
 from helpers.exports import facts
 
 from distrinews import model
+from distrinews.data.labels import LABEL_NAMES
 from distrinews.training import export
 
 __all__ = ["HEADLINE", "write"]
@@ -16,13 +18,18 @@ HEADLINE = "Striker scores twice as champions win the cup final"
 TEXTS = [HEADLINE, "Oil prices rise as a storm nears the coast", "Peace talks resume"]
 
 
-def write(folder: pathlib.Path, *, seed: int = 1) -> pathlib.Path:
+def write(
+    folder: pathlib.Path, *, seed: int = 1, classes: Sequence[str] = LABEL_NAMES
+) -> pathlib.Path:
     """Write it, and return the folder."""
     tokenizer = model.load_tokenizer("tiny", max_length=24, texts=TEXTS * 3)
     torch.manual_seed(seed)
-    net = model.build("tiny", dropout=0.0, vocabulary_size=len(tokenizer))
+    net = model.build(
+        "tiny", dropout=0.0, vocabulary_size=len(tokenizer), class_names=classes
+    )
     with torch.no_grad():
         for weights in net.parameters():
             weights *= 3  # an untrained model would say 0.25 to everything
-    export.write(folder, net=net, tokenizer=tokenizer, facts=facts(max_length=24))
+    about = facts(max_length=24) | {"classes": list(classes)}
+    export.write(folder, net=net, tokenizer=tokenizer, facts=about)
     return folder
