@@ -1,4 +1,4 @@
-"""Compare the template of one's own task with accelerate and Fabric, for `own_task.json`.
+"""Compare the template of an own task with accelerate and Fabric: `own_task.json`.
 
 The same digits in three programs: `chapters/own_task.py` and those in
 `tests/helpers/rivals`. Each is run undisturbed twice, killed in mid-epoch and resumed,
