@@ -26,7 +26,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from records import RESULTS, ROOT, sha256
+from records import RESULTS, ROOT
 from safetensors.torch import load_file
 
 from distrinews.bench import results
@@ -229,7 +229,6 @@ def compare(program: Program, folder: pathlib.Path) -> dict[str, Any]:
     return {
         "version": importlib.metadata.version(program.package),
         "launcher": "torchrun" if program.launcher else "python",
-        "sha256": sha256(program.path),
         "lines": len(program.path.read_text(encoding="utf-8").splitlines()),
         "rows_counted": sorted(counted),
         "repeats_to_the_bit": len({*digests}) == 1,
