@@ -163,15 +163,16 @@ def digest(weights: dict[str, torch.Tensor]) -> str:
     return hashlib.sha256(flat.numpy().tobytes()).hexdigest()
 
 
-def message(done: dict[str, Any], mistake: str) -> dict[str, Any]:
+def message(done: dict[str, Any], mistake: str, usual: int) -> dict[str, Any]:
     """What of an ended run says something about a mistake.
 
     Args:
         done: What `run` returned.
         mistake: A key of `CAUSES`.
+        usual: How many lines of stderr an undisturbed run prints.
 
     Returns:
-        `exit_code`; `lines` on stderr; `blamed_rank`, the first one that torchrun's
+        `exit_code`; how many more `lines` were on stderr; `blamed_rank`, the first one that torchrun's
         summary names, or, without torchrun, the message; `names_cause`; `first_epoch`
         that was evaluated, None if none was.
     """
@@ -181,7 +182,7 @@ def message(done: dict[str, Any], mistake: str) -> dict[str, Any]:
     epoch = re.search(r"^epoch (\d+):", done["out"], re.MULTILINE)
     return {
         "exit_code": done["exit_code"],
-        "lines": len(err.splitlines()),
+        "lines": max(0, len(err.splitlines()) - usual),
         "blamed_rank": int(blamed[1]) if blamed else None,
         "names_cause": bool(re.search(CAUSES[mistake], err)),
         "first_epoch": int(epoch[1]) if epoch else None,
@@ -208,21 +209,20 @@ def compare(program: Program, folder: pathlib.Path) -> dict[str, Any]:
             raise SystemExit(done["err"])
         digests.append(digest(program.weights(folder / name / "runs" / "digits")))
     counted = {int(rows) for rows in re.findall(r"of (\d+) test rows", done["out"])}
-    print(done["err"])
-    mistakes = {
-        action: message(
-            run(program, folder / action, with_mishap(program, action)), action
-        )
-        for action in ("raise", "leave", "kill")
-    }
+    usual = len(done["err"].splitlines())
+    mistakes = {}
+    for name in ("raise", "leave", "kill"):
+        done = run(program, folder / name, with_mishap(program, name))
+        mistakes[name] = message(done, name, usual)
     killed = folder / "kill"
     for name in ("model", "damage"):
         shutil.copytree(killed, folder / name)
     done = run(program, folder / "model", with_other_model(program))
-    mistakes["model"] = message(done, "model")
+    mistakes["model"] = message(done, "model", usual)
     [newest] = (folder / "damage" / "runs" / "digits").glob(f"step-{SAVED_AT:08d}*")
     cut_off(newest)
-    mistakes["damage"] = message(run(program, folder / "damage"), "damage")
+    done = run(program, folder / "damage")
+    mistakes["damage"] = message(done, "damage", usual)
     resumed = run(program, killed)
     weights = program.weights(killed / "runs" / "digits")
     first_epoch = re.search(r"^epoch (\d+):", resumed["out"], re.MULTILINE)
