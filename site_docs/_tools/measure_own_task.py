@@ -172,9 +172,9 @@ def message(done: dict[str, Any], mistake: str, usual: int) -> dict[str, Any]:
         usual: How many lines of stderr an undisturbed run prints.
 
     Returns:
-        `exit_code`; how many more `lines` were on stderr; `blamed_rank`, the first one that torchrun's
-        summary names, or, without torchrun, the message; `names_cause`; `first_epoch`
-        that was evaluated, None if none was.
+        `exit_code`; how many more `lines` were on stderr; `blamed_rank`, the first one
+        that torchrun's summary names, or, without torchrun, the message; `names_cause`;
+        `first_epoch` that was evaluated, None if none was.
     """
     err = done["err"]
     blamed = re.search(r"Root Cause[\s\S]*?rank +: (\d+)", err)
