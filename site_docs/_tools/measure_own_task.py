@@ -33,7 +33,7 @@ from distrinews.bench import results
 
 HELPERS = ROOT / "tests" / "helpers"
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-TIMEOUT_S = 120
+TIMEOUT_S = 300
 LAST_STEP, SAVED_AT, SAVED_BEFORE, KILLED_AT = 400, 160, 120, 165
 STEP_LINE = re.compile(r"^( *)optimizer\.step\(\)$", re.MULTILINE)
 OTHER_MODEL = {
@@ -104,7 +104,7 @@ def run(program: Program, folder: pathlib.Path, text: str = "") -> dict[str, Any
         text: What to run in place of the file.
 
     Returns:
-        `exit_code`, None if it was still running after two minutes; `out`, `err`.
+        `exit_code`, None if it was still running after five minutes; `out`, `err`.
     """
     folder.mkdir(exist_ok=True)
     path = folder / program.path.name

@@ -47,7 +47,7 @@ def _bits(figures: dict[str, Any]) -> str:
 def _message(found: dict[str, Any], mistake: str) -> str:
     """How many lines, and what they name."""
     if found["exit_code"] is None:
-        return "no message within 2 min"
+        return "no message within 5 min"
     lines = f"{found['lines']} lines"
     if found["exit_code"] == 0:
         return f"goes on from the one before, {lines}"
