@@ -1,6 +1,6 @@
 """The digits of chapters/own_task.py with accelerate, as its pages advise.
 
-Run       torchrun --standalone --nproc_per_node=2 accelerate_digits.py
+Run       accelerate launch --cpu --num_processes 2 accelerate_digits.py
 """
 
 import shutil
