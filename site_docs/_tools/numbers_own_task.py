@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from number_tables import table
@@ -22,39 +23,39 @@ MISTAKES = {
 def own_task_rivals() -> Iterator[list[str]]:
     """Lines, rows, bits, and what each program says of five mistakes."""
     found = record("own_task")
-    figures = [found["figures"][name] for name in PROGRAMS]
-    rows = found["settings"]["test_rows"]
-    yield ["version", *(each["version"] for each in figures)]
-    yield ["lines of the program", *(str(each["lines"]) for each in figures)]
-    yield [
-        f"test rows counted, of {rows}",
-        *(", ".join(map(str, each["rows_counted"])) for each in figures),
-    ]
-    yield ["killed in mid-epoch, resumed", *map(_bits, figures)]
+    programs = [found["figures"].get(name) for name in PROGRAMS]
+    cells: dict[str, Callable[[dict[str, Any]], str]] = {
+        "version": lambda program: str(program["version"]),
+        "lines of the program": lambda program: str(program["lines"]),
+        f"test rows counted, of {found['settings']['test_rows']}": _rows,
+        "killed in mid-epoch, resumed": _bits,
+    }
     for mistake, words in MISTAKES.items():
-        yield [
-            words,
-            *(_message(each["mistakes"][mistake], mistake) for each in figures),
-        ]
+        cells[words] = functools.partial(_message, mistake=mistake)
+    for words, cell in cells.items():
+        yield [words, *(cell(each) if each else "not measured" for each in programs)]
 
 
-def _bits(figures: dict[str, Any]) -> str:
-    if not figures["repeats_to_the_bit"]:
+def _rows(program: dict[str, Any]) -> str:
+    return ", ".join(map(str, program["rows_counted"]))
+
+
+def _bits(program: dict[str, Any]) -> str:
+    if not program["repeats_to_the_bit"]:
         return "not measured: two undisturbed runs differ"
-    return "the same bits" if figures["resumes_to_the_bit"] else "other weights"
+    return "the same bits" if program["resumes_to_the_bit"] else "other weights"
 
 
-def _message(found: dict[str, Any], mistake: str) -> str:
+def _message(program: dict[str, Any], *, mistake: str) -> str:
     """How many lines, and what they name."""
+    found = program["mistakes"][mistake]
     if found["exit_code"] is None:
         return "no message within 5 min"
-    lines = f"{found['lines']} lines"
+    lines = f"{found['lines']} line{'s' * (found['lines'] != 1)}"
     if found["exit_code"] == 0:
-        return f"goes on from the one before, {lines}"
-    cause = "cause named" if found["names_cause"] else "cause not named"
+        return f"{lines}, resumes from the one before"
+    cause = f"{lines}, cause {'' if found['names_cause'] else 'not '}named"
     if mistake in {"model", "damage"}:
-        return f"{lines}, {cause}"
+        return cause
     blamed = found["blamed_rank"]
-    return f"{lines}, {cause}, " + (
-        "no rank named" if blamed is None else f"blames rank {blamed}"
-    )
+    return f"{cause}, blames {'no rank' if blamed is None else f'rank {blamed}'}"
