@@ -37,6 +37,7 @@ from distrinews.errors import RankFailedError
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TEMPLATE = ROOT / "chapters" / "own_task.py"
 OWN_SCRIPTS = ROOT / "tests" / "helpers" / "own_scripts"
+RIVALS = ROOT / "tests" / "helpers" / "rivals"
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -380,11 +381,28 @@ def test_killed_from_outside_with_all_its_ranks_the_template_resumes_to_the_bit(
     assert rest.digests == wanted.digests
 
 
-def test_the_template_is_short_and_checked_strictly() -> None:
-    text = TEMPLATE.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 75  # the shorter of the two rivals
+def num_statements_and_lines(path: pathlib.Path) -> tuple[int, int]:
+    """Count a program's statements and lines; none may hold two statements."""
+    text = path.read_text(encoding="utf-8")
     starts = [n.lineno for n in ast.walk(ast.parse(text)) if isinstance(n, ast.stmt)]
-    assert len(starts) == len(set(starts)) >= 40  # one statement a line
+    assert len(starts) == len(set(starts)), f"{path.name}: two statements on a line"
+    return len(starts), len(text.splitlines())
+
+
+def test_the_template_is_shorter_than_both_rivals_and_checked_strictly() -> None:
+    num_statements, num_lines = num_statements_and_lines(TEMPLATE)
+    assert num_statements >= 40
+    rivals = sorted(RIVALS.glob("*.py"))
+    assert [path.name for path in rivals] == [
+        "accelerate_digits.py",
+        "fabric_digits.py",
+    ]
+    record = ROOT / "site_docs" / "benchmarks" / "results" / "own_task.json"
+    measured = json.loads(record.read_text(encoding="utf-8"))["figures"]
+    assert measured["own"]["lines"] == num_lines
+    for name, path in zip(("accelerate", "fabric"), rivals, strict=True):
+        num_rival_lines = num_statements_and_lines(path)[1]
+        assert measured[name]["lines"] == num_rival_lines > num_lines
     mypy = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["mypy"]
     assert mypy["strict"] is True  # `mypy` itself runs in .ci/run
     assert "chapters" in mypy["files"]
