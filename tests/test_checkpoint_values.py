@@ -324,6 +324,23 @@ def test_another_optimizer_or_schedule_is_refused_by_name(
         checkpoint.restore(tmp_path, Trainer(*other).state())
 
 
+@pytest.mark.parametrize("wraps", [WRAPPERS["bare"], compiled])
+def test_a_parameter_of_another_shape_is_named(
+    tmp_path: Path, wraps: Callable[[nn.Module], nn.Module]
+) -> None:
+    def state(*widths: int) -> checkpoint.TrainingState:
+        layers = [nn.Linear(6, 8), *(nn.Linear(8, width) for width in widths)]
+        return state_of(wraps(nn.Sequential(*layers)))
+
+    checkpoint.save(tmp_path, state(3), step=1)
+    with pytest.raises(CheckpointError, match=r"1\.weight has shape \[3, 8\], here"):
+        checkpoint.restore(tmp_path, state(4))
+    said = "its optimizer has 4 parameters, here 6"
+    with pytest.raises(CheckpointError, match=said):
+        checkpoint.restore(tmp_path, state(3, 8))
+    assert checkpoint.restore(tmp_path, state(3)) == 1  # negative control
+
+
 def test_averages_that_torch_would_round_are_refused(tmp_path: Path) -> None:
     """`load_state_dict` casts them to the type of the weights, without a word."""
 

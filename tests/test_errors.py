@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import inspect
+import pathlib
 import pickle
+import re
+from collections.abc import Iterator
 
 import pytest
 
 from distrinews import errors
 from distrinews.errors import DistriNewsError
 
+LIBRARY = pathlib.Path(errors.__file__).parent
+# Rooms that a script of one's own uses without the course's settings.
+ROOMS_WITHOUT_FLAGS = (
+    *("checkpoint", "data", "dist", "metrics", "model", "sharding", "sync", "system"),
+    "tracing",
+)
 KINDS = [getattr(errors, name) for name in errors.__all__]
 
 
@@ -78,3 +88,29 @@ def test_an_error_is_also_the_built_in_kind_that_callers_expect() -> None:
     ):
         with pytest.raises(builtin):
             raise make(kind)
+
+
+def cures(rooms: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Place and words of every `fix=` in the code of some rooms."""
+    for path in (path for room in rooms for path in (LIBRARY / room).glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == "fix":
+                parts = (n.value for n in ast.walk(node) if isinstance(n, ast.Constant))
+                place = f"{path.parent.name}/{path.name}:{node.value.lineno}"
+                yield place, "".join(map(str, parts))
+
+
+def names_a_flag(cure: str) -> bool:
+    """Whether it names one without saying that a chapter has it."""
+    return bool(
+        re.search(r"(?<![\w-])--[a-z]", re.sub(r"\(a chapter: .*?\)", "", cure))
+    )
+
+
+def test_a_cure_names_a_chapters_flag_only_beside_what_an_own_script_has() -> None:
+    found = dict(cures(ROOMS_WITHOUT_FLAGS))
+    assert len(found) > 40
+    assert [place for place, cure in found.items() if names_a_flag(cure)] == []
+    # Negative control: what one of them said before, and rooms that have flags.
+    assert names_a_flag("--test-rows 1 or more.")
+    assert any(names_a_flag(cure) for _, cure in cures(("training",)))

@@ -147,7 +147,7 @@ def test_a_missing_package_is_an_error_whose_cure_can_be_typed(
         lambda: model.load_tokenizer("minilm", max_length=8),
         lambda: model.build("minilm", dropout=0, vocabulary_size=1),
     ):
-        with pytest.raises(ModelError, match=r"pip install .*or --preset tiny"):
+        with pytest.raises(ModelError, match=r"pip install .*or the preset tiny"):
             need()
     model.check("tiny")  # needs nothing
 

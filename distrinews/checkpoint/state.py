@@ -143,6 +143,17 @@ class TrainingState:
             "shapes": [list(p.shape) for group in groups for p in group["params"]],
         }
 
+    def _other_shape(self, was: list[Any], now: list[Any]) -> str:
+        """Name the first of the optimizer's parameters whose shape differs."""
+        if len(was) != len(now):
+            return f"its optimizer has {len(was)} parameters, here {len(now)}"
+        index = next(i for i, shape in enumerate(was) if shape != now[i])
+        params = [p for g in self.optimizer.param_groups for p in g["params"]]
+        names = {id(param): name for name, param in self.model.named_parameters()}
+        name = names.get(id(params[index]), f"parameter {index} of the optimizer")
+        bare = _bare_names(self.model).get(name, name)
+        return f"its {bare} has shape {was[index]}, here {now[index]}"
+
     def _check_fits(self, saved: dict[str, Any]) -> None:
         """Raise ValueError where objects would load what cannot work later."""
         was, now = saved["fits"], self._kinds()
@@ -150,7 +161,7 @@ class TrainingState:
             if was[name] != now[name]:
                 raise ValueError(f"its {name} is {was[name]}, here is {now[name]}")
         if was["shapes"] != now["shapes"]:
-            raise ValueError("its optimizer has parameters of other shapes")
+            raise ValueError(self._other_shape(was["shapes"], now["shapes"]))
         if saved["extra"].keys() != self.extra.keys():
             raise ValueError(
                 f"its extra is {sorted(saved['extra'])}, here {sorted(self.extra)}"

@@ -263,6 +263,7 @@ def _cannot_read(what: str, error: Exception) -> NoReturn:
     raise DataError(
         f"cannot read {what}: {error}.",
         why="without its rows there is nothing to train with.",
-        fix="write or download it again, or use --data newswire.",
+        fix="write or download it again, or take the built-in rows (a chapter: "
+        "--data newswire).",
         page="bad-data",
     ) from error

@@ -166,9 +166,9 @@ def refuse(header: Sequence[str], wanted: ColumnsWanted, *, what: str) -> NoRetu
         f"{what}: its columns are {there or 'none'}.{hint}",
         why="a row is a text and its label, each in a column of its own that stands "
         "there once.",
-        fix="--text-columns NAME[,NAME] and --label-column NAME with names from this "
-        "list. In a CSV file without a header, with places: --text-columns 2 "
-        "--label-column 1.",
+        fix="name the columns of the text and of the label, from this list (a chapter: "
+        "--text-columns NAME[,NAME] --label-column NAME). In a CSV file without a "
+        "header give places (a chapter: --text-columns 2 --label-column 1).",
         page="bad-data",
     ) from None
 

@@ -184,8 +184,9 @@ def _reject_label(location: str, value: str, form: _Form) -> NoReturn:
     reject(
         f"{location} has class {short_repr(value)}, expected 1 to 4.",
         why="the rows before it are in AG News' form, whose classes are these four.",
-        fix=f"{hub}use {_CLASSES}; for classes of your own say where they stand: "
-        "--label-column 1 --text-columns 2,3 (names, if the file has a header).",
+        fix=f"{hub}use {_CLASSES}; for classes of your own say where they stand (a "
+        "chapter: --label-column 1 --text-columns 2,3; names, if the file has a "
+        "header).",
     )
 
 

@@ -164,7 +164,7 @@ class FileSource:
                     f"{row.location}: more than {MAX_CLASSES:,} different labels up to "
                     "here.",
                     why="a column with so many values is rarely one of labels.",
-                    fix="--label-column with the name of the right one.",
+                    fix="name the right column (a chapter: --label-column).",
                 )
         if missing := missing_label(found):
             csv_rows.reject(

@@ -138,7 +138,8 @@ def split_validation(
             f"{num_validation} validation rows cannot be cut from "
             f"{len(labels)} training rows.",
             why="the best epoch is judged on rows that were not trained on.",
-            fix="--train-rows 100 or more, and --validation-rows below it.",
+            fix="100 training rows or more, and fewer validation rows (a chapter: "
+            "--train-rows, --validation-rows).",
             page="bad-data",
         )
     # WHY arrays, and small ones: lists of a million rows would be a hundred megabytes.

