@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import json
 import os
@@ -118,6 +119,26 @@ def test_a_timed_step_is_a_whole_step_and_names_its_phases() -> None:
         assert torch.equal(ours.layer.weight, by_hand.layer.weight)
         results[max_norm] = ours.layer.weight
     assert not torch.equal(*results.values())  # negative control: clipping is in it
+
+
+def test_chapter_06_spells_out_the_step_that_every_other_benchmark_takes() -> None:
+    # The chapter shows the timed step; the library cannot import a chapter. So the step
+    # stands twice, and the two must do the same.
+    root = Path(__file__).resolve().parents[1]
+
+    def statements(path: str, name: str) -> list[str]:
+        tree = ast.parse((root / path).read_text("utf-8"))
+        found = next(
+            node
+            for node in tree.body
+            if isinstance(node, ast.FunctionDef) and node.name == name
+        )
+        return [ast.dump(node) for node in found.body[1:]]  # without the docstring
+
+    shown = statements("chapters/06_ddp_benchmark.py", "timed_step")
+    assert shown == statements("distrinews/bench/steps.py", "take_step")
+    # Negative control: other functions differ.
+    assert shown != statements("chapters/06_ddp_benchmark.py", "measure")
 
 
 def test_what_was_measured_is_printed_and_kept(

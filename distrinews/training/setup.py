@@ -209,7 +209,7 @@ def seed_dropout(seed: int, *, ranks: Ranks) -> None:
 
     Note:
         Python's and numpy's random states are set, too: checkpoints hold all three, and
-        two runs with one seed shall save the same bytes.
+        two runs with one seed save the same bytes.
 
     Examples:
         >>> seed_dropout(0, ranks=Ranks(1, 1, 2, torch.device("cpu")))
