@@ -59,6 +59,8 @@ ABORT_TIMEOUT_S = 5.0
 # How long the interpreter of such a rank may take to end. WHY so long: what others have
 # registered for the end of the program, such as an upload, runs within it.
 EXIT_TIMEOUT_S = 30.0
+# How long gloo's threads may take to let go of their last tensor.
+LET_GO_S = 0.1
 # How long an orphaned rank tries to delete what it leaves.
 REMOVE_WITHIN_S = 2.0
 # The environment variable by which `dist.launch` tells its ranks where they meet.
@@ -214,15 +216,27 @@ def setup(*, timeout_s: float = TIMEOUT_S) -> Generator[Ranks, None, None]:
         if world_size > 1 and not has_left:
             _leave_after_error(cause or error)
         elif world_size > 1:
-            torch_dist.destroy_process_group()
+            _destroy_groups()
         if cause is not None:
             raise cause from None
         raise
     if words is not None:
         words.of_return()
-    # WHY only here: to destroy a group is to wait for what is still under way in it.
     if world_size > 1:
-        torch_dist.destroy_process_group()
+        _destroy_groups()
+
+
+def _destroy_groups() -> None:
+    """End all groups of this process; waits for what is still under way in them."""
+    if not spawn.has_starter():
+        # WHY: the thread of gloo that finished the last collective still has to let go
+        # of its tensor, for which it needs Python's lock. If the interpreter ends
+        # first, that thread aborts the process, after a whole training that went well
+        # ("terminate called without an active exception"; torch 2.13, one run in six
+        # on a busy machine). Asleep, this thread leaves the lock to the other. A rank
+        # that `launch` started ends without taking the interpreter apart.
+        time.sleep(LET_GO_S)
+    torch_dist.destroy_process_group()
 
 
 class LastWords:
