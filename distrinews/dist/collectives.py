@@ -156,6 +156,10 @@ def vote_then_raise(
     first_error = next(
         error for error in gather_objects(local_error) if error is not None
     )
+    if isinstance(problem, DistriNewsError) and str(problem) == str(first_error):
+        # WHY: it knows where it was raised. The copy that travelled does not, and both
+        # in a row print everything twice.
+        raise problem
     raise first_error from problem
 
 
