@@ -22,7 +22,7 @@ import torch.distributed as torch_dist
 from distrinews.dist import spawn
 from distrinews.dist.collectives import vote_then_raise
 from distrinews.dist.process_group import STORE_VARIABLE, TIMEOUT_S, setup
-from distrinews.errors import SetupError
+from distrinews.errors import DistriNewsError, SetupError
 from distrinews.system import machine, narrow_path
 
 __all__ = ["launch", "rank0_first"]
@@ -94,6 +94,11 @@ def launch(
             num_ranks=num_ranks,
             env=_rank_environment(num_ranks, folder / "store"),
         )
+    except DistriNewsError as error:
+        # WHY: the frames between here and where this process heard of it say nothing.
+        # The traceback of the rank that failed is a note of the error.
+        error.__traceback__ = None
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
