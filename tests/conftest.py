@@ -5,10 +5,11 @@ from __future__ import annotations
 import pathlib
 import signal
 from collections.abc import Callable, Generator
+from typing import Any
 
 import pytest
 import torch
-from helpers import warm
+from helpers import browsing, warm
 from helpers.running import Program
 
 from distrinews.dist import spawn
@@ -105,3 +106,34 @@ def start(tmp_path: pathlib.Path) -> Generator[Callable[..., Program], None, Non
     yield start_one
     for program in started:
         program.kill_everything()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Generator[Any, None, None]:
+    """One browser for all proofs of a file."""
+    with browsing.browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def address(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[str, None, None]:
+    """A small site with the real theme, and a page for each widget of `NAMES`."""
+    # Imported late: most proofs run where mkdocs is not installed.
+    from helpers import widget_site
+
+    folder = tmp_path_factory.mktemp("site")
+    with widget_site.served(folder, request.module.NAMES) as where:
+        yield where
+
+
+@pytest.fixture
+def visit(chromium: Any, address: str) -> Generator[Callable[..., Any], None, None]:
+    """Open a page of `address`; at the end, nothing may have been complained about."""
+    from helpers import widget_site
+
+    with widget_site.pages(chromium, timeout_ms=60_000) as go:
+        yield lambda path, *, width=1280, **options: go(
+            f"{address}/{path}", width=width, height=1000, **options
+        )

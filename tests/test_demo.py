@@ -10,7 +10,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
-from helpers.browsing import DESK, PHONE, Visit, browser, free_port, wait_for_answer
+from helpers.browsing import DESK, PHONE, Visit, free_port, wait_for_answer
 from helpers.running import HELPERS, Program
 
 httpx = pytest.importorskip("httpx")
@@ -39,12 +39,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[str, None, Non
     program, url = serve(tmp_path_factory.mktemp("demo") / "served")
     yield url
     program.kill_everything()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Generator[Any, None, None]:
-    with browser() as started:
-        yield started
 
 
 def test_a_typed_headline_gets_four_bars_and_the_seconds(

@@ -6,10 +6,8 @@ import gzip
 import json
 import pathlib
 import re
-import shutil
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,12 +15,13 @@ import pytest
 pytest.importorskip("playwright.sync_api")
 pytest.importorskip("material")  # mkdocs-material
 
-from helpers import browsing, site_crawl, widget_site
+from helpers import node_tests, site_crawl
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 WIDGETS = ROOT / "site_docs" / "assets" / "widgets"
+NAMES = ["live-ddp", "live-ddp-full"]
 NODE_TESTS = ROOT / "tests" / "helpers" / "live_ddp.test.mjs"
 SWITCHES = re.findall(
     r"^  (\w+): \{$", (WIDGETS / "ddp.switches.js").read_text("utf-8"), re.MULTILINE
@@ -31,43 +30,7 @@ SWITCHES = re.findall(
 
 def test_ranks_in_nodes_threads_hold_all_that_the_page_says() -> None:
     """N ranks equal one process; bytes; every switch's effect: see the file."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("no node on this machine")
-    done = subprocess.run(
-        [node, "--test", "--test-reporter=tap", str(NODE_TESTS)],
-        capture_output=True,
-        encoding="utf-8",
-        timeout=280,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-4000:]
-    passed = re.search(r"^# pass (\d+)$", done.stdout, re.MULTILINE)
-    assert passed
-    assert int(passed[1]) >= 25  # the guard: tests were found
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with widget_site.served(
-        tmp_path_factory.mktemp("site"), ["live-ddp", "live-ddp-full"]
-    ) as where:
-        yield where
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browsing.browser() as opened:
-        yield opened
-
-
-@pytest.fixture
-def visit(chromium: Any, address: str) -> Iterator[Any]:
-    """Opens a page; at the end, nothing may have been complained about."""
-    with widget_site.pages(chromium, timeout_ms=60_000) as go:
-        yield lambda path, *, width=1280, **options: go(
-            f"{address}/{path}", width=width, height=1000, **options
-        )
+    assert node_tests.num_passed(NODE_TESTS) >= 25  # the guard: tests were found
 
 
 # --- Reading the page ---------------------------------------------------------------
@@ -399,4 +362,4 @@ def test_a_page_loads_what_it_shows_and_all_widgets_are_small() -> None:
     print(json.dumps(sent), sum(sent.values()))
     assert sum(sent.values()) < 120_000  # as a host sends them
     loader = (WIDGETS / "widgets.js").read_text("utf-8")
-    assert "ddp" not in loader.replace('"live-ddp"', "").replace('"live-ddp.css"', "")
+    assert "ddp" not in loader.replace('"live-ddp"', "")

@@ -192,13 +192,6 @@ def origin(built: tuple[pathlib.Path, str, float]) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """One browser for all visits."""
-    with browsing.browser() as opened:
-        yield opened
-
-
 def faults(
     chromium: Any,
     origin: str,

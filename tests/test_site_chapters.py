@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pathlib
+import re
 import shutil
 from types import ModuleType
 
@@ -34,6 +35,51 @@ def copy_of_chapters(folder: pathlib.Path, *, change: str) -> pathlib.Path:
     new = text.replace("    # 1. ", "    # A comment more.\n    # 1. ", 1)
     changed.write_text(new, encoding="utf-8")
     return folder
+
+
+# --- The pictures that the pages open with --------------------------------------------
+
+
+def test_every_chapter_opens_with_its_picture_which_asks_and_does_not_answer() -> None:
+    for chapter, page in pages.PAGES.items():
+        text = (LEARN / f"{page}.md").read_text("utf-8")
+        head = text.partition("## Predict first")[0]
+        name = f"chapter-{chapter[:2]}.svg"
+        assert f'--8<-- "diagrams/{name}"' in head
+        caption = re.findall(r"<figcaption>(.*)</figcaption>", head)
+        assert len(caption) == 1
+        assert caption[0].startswith(f"Picture {int(chapter[:2])}. ")
+        assert "Notice" in caption[0]
+        svg = (SITE / "diagrams" / name).read_text("utf-8")
+        drawn = " ".join(re.findall(r"<text [^>]*>([^<]*)</text>", svg))
+        assert "?" in drawn
+
+
+def test_a_picture_is_made_of_the_record_and_changes_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    openers = importlib.import_module("chapter_openers")
+    before = openers.files()
+    assert len(before) == 6
+    for path, svg in before.items():
+        fix = "run: python site_docs/_tools/make_pages.py chapter_openers"
+        assert path.read_text("utf-8") == svg, fix
+    measured = openers.records.figures("scaling")
+    one = measured["one_process"]
+    assert f"{one['median_ms']:.0f} ms" in before[SITE / "diagrams" / "chapter-06.svg"]
+    # Negative control: other records, other pictures.
+    real = openers.records.captured_text
+    monkeypatch.setattr(
+        openers.records,
+        "captured_text",
+        lambda name: real(name).replace("2432", "2433").replace("[10, 20]", "[7, 20]"),
+    )
+    slower = measured | {"one_process": one | {"median_ms": 999.0}}
+    monkeypatch.setattr(openers.records, "figures", lambda _: slower)
+    changed = [
+        path.stem for path, svg in openers.files().items() if svg != before[path]
+    ]
+    assert changed == ["chapter-01", "chapter-02", "chapter-06"]
 
 
 # --- Captured output ------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Any
 
 import numbers_concepts3
 import pytest
+import stage_memory
 import torch
 import torch.distributed as torch_dist
 from torch import nn
@@ -16,6 +17,7 @@ from torch.distributed.constants import default_pg_timeout
 from torch.nn.parallel import DistributedDataParallel
 
 from distrinews import dist
+from distrinews.model import sizes
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / "site_docs" / "_tools"
@@ -135,6 +137,39 @@ def test_sharding_stages_send_and_hold_what_the_paper_counts() -> None:
         for line in numbers_concepts3.stage_traffic().splitlines()[2:]
     ]
     assert units == [2, 2, 3]
+
+
+def kept_for_backward(name: str, *, rows: int, tokens: int) -> int:
+    """Bytes of activations that torch itself keeps after a forward of a size."""
+    net = sizes.build(name)
+    own = {p.untyped_storage().data_ptr() for p in (*net.parameters(), *net.buffers())}
+    kept: dict[int, tuple[torch.UntypedStorage, int]] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage, storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        net(torch.ones(rows, tokens, dtype=torch.long)).logits.sum().backward()
+    return sum(num_bytes for _, num_bytes in kept.values())
+
+
+def test_the_assumed_activations_are_near_what_torch_keeps_of_a_layer() -> None:
+    """Of 3 and 6 layers: embeddings, head and our shorter last layer cancel out."""
+    at = {"rows": 4, "tokens": 64}
+    three, six = (
+        kept_for_backward(name, **at) for name in ("minilm_3_layers", "minilm")
+    )
+    size = sizes.SIZES["minilm"]
+    assumed = stage_memory.activation_bytes(3, size.dim, size.hidden_dim, **at)
+    print(f"kept {(six - three) / 1e6:.2f} MB, assumed {assumed / 1e6:.2f} MB")
+    assert six - three == pytest.approx(assumed, rel=0.01)
+    # Negative control: without the inside of the feed-forward part it would be half.
+    assert six - three != pytest.approx(
+        stage_memory.activation_bytes(3, size.dim, 0, **at), rel=0.1
+    )
 
 
 def test_a_forgotten_no_sync_costs_three_more_meetings_in_a_step_of_four_pieces() -> (

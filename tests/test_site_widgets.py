@@ -10,7 +10,6 @@ import importlib
 import json
 import pathlib
 import re
-from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -20,7 +19,7 @@ pytest.importorskip("playwright.sync_api")
 axe_playwright = pytest.importorskip("axe_playwright_python.sync_playwright")
 pytest.importorskip("material")  # mkdocs-material
 
-from helpers import browsing, widget_site
+from helpers import node_tests
 
 from distrinews.bench.costmodel import step_model
 from distrinews.bench.costmodel.calibration import ddp_buckets
@@ -35,13 +34,13 @@ WIDGETS = SITE / "assets" / "widgets"
 FIXTURES = WIDGETS / "fixtures"
 DRAWN = [
     *("ring-all-reduce", "bucket-timeline", "sampler-view", "speed-up"),
-    "life-of-step",
+    *("hang-view", "life-of-step", "padding-wait", "where-time", "will-it-fit"),
 ]
 SHORT_INPUTS = json.loads(
     (ROOT / "tests" / "data" / "short_inputs.json").read_text("utf-8")
 )
 known = catalogue.read()
-NAMES = [*DRAWN, "match-box"]
+NAMES = [*DRAWN, "first-run", "match-box"]
 
 
 @pytest.fixture(scope="module")
@@ -50,36 +49,26 @@ def tools() -> ModuleType:
     return importlib.import_module("widget_pictures")
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: Any) -> Iterator[str]:
-    """A small site with the real theme, and a page a widget."""
-    with widget_site.served(tmp_path_factory.mktemp("site"), NAMES) as where:
-        yield where
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browsing.browser() as opened:
-        yield opened
-
-
 @pytest.fixture
-def visit(chromium: Any, address: str) -> Iterator[Any]:
-    """Opens a widget's page; at the end, nothing may have been complained about."""
-    with widget_site.pages(chromium, timeout_ms=10_000) as go:
+def visit(visit: Any) -> Any:
+    """Open a widget's page when it is ready, its question answered."""
 
-        def visit_one(
-            name: str, *, width: int = 1280, veiled: bool = False, **options: Any
-        ) -> Any:
-            options = {"reduced_motion": "reduce"} | options
-            page = go(f"{address}/{name}/", width=width, height=900, **options)
-            if options.get("java_script_enabled", True) and name in NAMES:
-                page.wait_for_selector(f"{name}[ready]")
-                if name in DRAWN and not veiled:
-                    page.get_by_role("button", name="Show me").click()
-            return page
+    def visit_one(name: str, *, veiled: bool = False, **options: Any) -> Any:
+        options = {"reduced_motion": "reduce"} | options
+        page = visit(f"{name}/" if name else "", **options)
+        if options.get("java_script_enabled", True) and name in NAMES:
+            page.wait_for_selector(f"{name}[ready]")
+            if name in DRAWN and not veiled:
+                page.get_by_role("button", name="Show me").click()
+        return page
 
-        yield visit_one
+    return visit_one
+
+
+def test_what_node_proves_of_the_models() -> None:
+    """Moments of the first run, memory of a rank, parts of a step: see the file."""
+    tests = ROOT / "tests" / "helpers" / "widget_models.test.mjs"
+    assert node_tests.num_passed(tests) >= 4  # the guard: tests were found
 
 
 def fixture(name: str) -> list[dict[str, Any]]:
@@ -147,6 +136,26 @@ ASK = {
         const { low, high } = speedUps.find(({ ranks }) => ranks === one.ranks);
         return { ...one, speedup: [low, high] };
       });""",
+    "padding.json": """
+      const model = await import(`${widgets}/padding-wait.model.js`);
+      const { tokens, steps } = await (
+        await fetch(`${widgets}/data/padding.json`)).json();
+      return cases.map((one) => {
+        const dealt = model.deal(tokens, steps[one.kind], one.ranks);
+        const groups = dealt.map(({ groups }) => groups.map(({ rows }) => rows));
+        return { ...one, groups, places: model.places(tokens, dealt) };
+      });""",
+    "calls.json": """
+      const model = await import(`${widgets}/hang-view.model.js`);
+      const { calls, ranks } = await (
+        await fetch(`${widgets}/data/calls.json`)).json();
+      return cases.map((one) => {
+        const { met, says } = model.run(model.program(calls, ranks, one));
+        return { ...one, met, says };
+      });""",
+    "memory.json": """
+      const model = await import(`${widgets}/will-it-fit.model.js`);
+      return cases.map((one) => ({ ...one, stages: model.stages(one.model, one) }));""",
     "sampler.json": """
       const model = await import(`${widgets}/sampler.model.js`);
       const shuffles = await (await fetch(`${widgets}/data/shuffles.json`)).json();
@@ -365,8 +374,25 @@ def test_the_sampler_is_turned_by_keyboard_and_shows_torchs_indices(
     def shown() -> list[list[int]]:
         return [[int(n) for n in re.findall(r"\d+", row[0])] for row in rows(page)]
 
+    # It begins with the rows' own order: whoever looks sees how they are dealt.
+    assert shown() == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 0]]
+    assert rows(page)[2][0].endswith("0 (padding)")
+    dealt = "Step 0 reads rows 0, 1, 2, as one process with a batch of 3 would."
+    assert dealt in page.locator(".w-sentence").text_content()
+    tab_to(page, "blocks instead of dealing")
+    page.keyboard.press("Space")
+    assert shown() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 0]]
+    blocks = (
+        "Step 0 reads rows 0, 4, 8; one process with a batch of 3 would read 0, 1, 2."
+    )
+    assert announced(page).endswith(blocks)
+    page.keyboard.press("Space")
+    from_the_top(page)
+    tab_to(page, "shuffle")
+    page.keyboard.press("Space")
     assert shown() == want(0)
     assert rows(page)[2][0].endswith(f"{want(0)[0][0]} (padding)")
+    from_the_top(page)
     tab_to(page, "Next epoch")
     page.keyboard.press("Enter")
     assert shown() == want(1)
@@ -606,6 +632,286 @@ def test_chips_show_a_family_or_a_platform_and_count_what_they_would_show(
     )
 
 
+def test_the_waterfall_is_chosen_by_keyboard_and_marks_what_is_predicted(
+    visit: Any,
+) -> None:
+    page = visit("where-time")
+    assert answer(page, "Forward", 2).startswith("Right. Communication.")
+    open_table(page)
+    record = SITE / "benchmarks" / "results" / "scaling.json"
+    measured = json.loads(record.read_text("utf-8"))["figures"]
+    one, ranks = (measured[name]["median_ms"] for name in ("one_process", "strong"))
+    exposed_ms = measured["strong"]["phases_ms"]["communication"]
+    assert rows(page)[2][2] == f"+{exposed_ms:.0f} ms"
+    assert rows(page)[-1][:2] == [f"{one:.0f} ms", f"{ranks:.0f} ms"]
+    said = page.locator(".w-sentence").text_content()
+    assert said.startswith(f"Measured: from {one:.0f} ms to {ranks:.0f} ms, ")
+    tab_to(page, "Two ranks are")
+    for _ in range(3):
+        page.keyboard.press("ArrowDown")
+        assert announced(page).startswith("Predicted: from ")
+        assert page.locator(".w-scroll caption").text_content().startswith("Predicted")
+    page.keyboard.press("Home")
+    assert announced(page) == said
+
+
+def test_whether_it_fits_is_moved_by_keyboard_and_counted_as_the_page_counts(
+    visit: Any,
+) -> None:
+    page = visit("will-it-fit")
+    assert answer(page, "Nothing: DDP", 3).startswith("Right. ZeRO-3.")
+    open_table(page)
+
+    def gigabytes(column: int) -> list[float]:
+        cells = [row[column].removesuffix(" GB") for row in rows(page)]
+        return [float(cell.replace(",", "")) for cell in cells]
+
+    # 7 billion parameters on 8 ranks, as the table of the page.
+    text = (SITE / "understand" / "memory-and-beyond.md").read_text("utf-8")
+    of_page = re.findall(r"^\| (?:DDP|ZeRO).* (\d+) GB +\|$", text, re.MULTILINE)
+    state = [sum(parts) for parts in zip(*map(gigabytes, (0, 1, 2)), strict=True)]
+    assert [round(each) for each in state] == [112, 63, 38, 14]
+    assert [int(each) for each in of_page] == [112, 63, 38, 14]
+    tab_to(page, "Ranks")
+    page.keyboard.press("ArrowRight")
+    assert gigabytes(2) == [56.0, 3.5, 3.5, 3.5]
+    assert "each of 16 ranks" in announced(page)
+    for _ in range(4):
+        page.keyboard.press("ArrowLeft")
+    assert {row[-1] for row in rows(page)} == {"nothing"}
+    assert announced(page).count("no card here") == 4
+    tab_to(page, "Rows per rank")
+    before = gigabytes(3)
+    page.keyboard.press("ArrowRight")
+    assert gigabytes(3) == pytest.approx([2 * each for each in before], abs=0.1)
+    tab_to(page, "Reset")
+    page.keyboard.press("Enter")
+    from_the_top(page)
+    tab_to(page, "Model")
+    page.keyboard.press("Home")
+    assert announced(page).startswith("minilm, 23 million parameters: each of 8 ranks")
+    assert announced(page).count("fits into 16 GB") == 4
+
+
+def test_who_waits_for_whom_is_chosen_by_keyboard_and_diagnosed_as_by_the_library(
+    visit: Any,
+) -> None:
+    page = visit("hang-view")
+    assert answer(page, "In none", 1).startswith("Right. In call 2.")
+    says = {
+        (case["rank"], case["left_out"]): case["says"] for case in fixture("calls.json")
+    }
+    tab_to(page, "Play")
+    page.keyboard.press("Enter")  # without motion the end is there at once
+    assert announced(page) == f"Timeout. The trace says: {says[1, 2]}"
+    tab_to(page, "leaves out")
+    page.keyboard.press("End")
+    assert announced(page) == "Rank 1 leaves out call 5. Press Play."
+    from_the_top(page)
+    tab_to(page, "Play")
+    page.keyboard.press("Enter")
+    assert announced(page) == f"Timeout. The trace says: {says[1, 5]}"
+    assert "which ranks [1] never joined" in announced(page)
+    tab_to(page, "leaves out")
+    page.keyboard.press("Home")
+    from_the_top(page)
+    tab_to(page, "Play")
+    page.keyboard.press("Enter")
+    assert announced(page) == "The trace says: every call ended on every rank."
+    open_table(page)
+    assert {row[-1] for row in rows(page)} == {"meets"}
+
+
+def test_a_hang_is_played_call_by_call_up_to_its_timeout(visit: Any) -> None:
+    page = visit("hang-view", reduced_motion="no-preference")
+    page.get_by_role("button", name="Play").click()
+    waits = "In call 2 ranks 0 and 2 wait in barrier; rank 1 is in all_reduce. Timeout"
+    for words in (
+        "Call 0: all ranks meet in all_reduce.",
+        "Call 1: all ranks meet in all_reduce.",
+        f"{waits} in 4 s.",
+        f"{waits} in 1 s.",
+    ):
+        page.wait_for_function(
+            "words => document.querySelector('.w-sentence').textContent === words",
+            arg=words,
+        )
+    begin = "Rank 1 leaves out call 2. The ranks begin."
+    assert announced(page) == begin  # silent meanwhile
+    page.wait_for_function(
+        "document.querySelector('.w-live').textContent.startsWith('Timeout. ')"
+    )
+    # Where lines are mixed up, it says so.
+    page.get_by_label("leaves out").select_option("0")
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function(
+        "document.querySelector('.w-sentence').textContent"
+        ".includes('but rank 1 is at another line')"
+    )
+
+
+def test_padding_and_waiting_are_counted_as_the_library_counts(visit: Any) -> None:
+    page = visit("padding-wait")
+    by_case = {
+        (case["kind"], case["ranks"]): case["places"]
+        for case in fixture("padding.json")
+    }
+
+    def sentence(kind: str, ranks: int) -> str:
+        places = by_case[kind, ranks]
+        text, padding, waiting = (
+            f"{100 * places[name] / sum(places.values()):.0f} %"
+            for name in ("text", "padding", "waiting")
+        )
+        how = "By length" if kind == "length" else "Shuffled"
+        many = "1 rank" if ranks == 1 else f"{ranks} ranks"
+        waits = "nobody to wait for" if ranks == 1 else f"{waiting} waiting"
+        return (
+            f"{how}, {many}: {text} of all places are text, {padding} padding, {waits}."
+        )
+
+    assert page.locator(".w-sentence").text_content() == sentence("shuffled", 4)
+    from_the_top(page)
+    tab_to(page, "batches by length")
+    page.keyboard.press("Space")
+    assert announced(page) == sentence("length", 4)
+    tab_to(page, "Ranks")
+    for ranks, key in ((8, "ArrowDown"), (1, "Home"), (2, "ArrowDown")):
+        page.keyboard.press(key)
+        assert announced(page) == sentence("length", ranks)
+    # A bar glides to its new place, unless the reader wants no motion.
+    moving = visit("padding-wait", reduced_motion="no-preference")
+    moving.get_by_label("batches by length").check(force=True)
+    script = "document.querySelector('.w-figure').getAnimations({subtree: true}).length"
+    assert moving.evaluate(script) >= 64
+    page.get_by_label("batches by length").uncheck(force=True)
+    assert page.evaluate(script) == 0
+
+
+def test_cards_fly_from_the_order_to_their_ranks_when_dealt(visit: Any) -> None:
+    page = visit("sampler-view", reduced_motion="no-preference")
+    page.get_by_role("button", name="Deal").click()
+    script = """() => document.querySelector(".w-figure")
+      .getAnimations({subtree: true}).map((one) => one.effect.getTiming().delay)"""
+    delays = page.evaluate(script)
+    assert len(delays) == 12  # a place each
+    assert sorted(delays) == [160 * place for place in range(12)]
+    # Who wants no motion is offered none.
+    still = visit("sampler-view")
+    assert still.get_by_role("button", name="Deal").count() == 0
+
+
+# --- The first run, played ----------------------------------------------------------
+
+PRINTED = (SITE / "learn" / "captured" / "05_ddp_training.txt").read_text("utf-8")
+
+
+def on_screen(page: Any) -> list[str]:
+    """The lines of the terminal that can be seen: the command, then the output."""
+    script = """all => all.map((line) => line.firstChild.textContent)"""
+    lines: list[str] = page.locator(".f-screen code > span").evaluate_all(script)
+    return lines
+
+
+def played(visit: Any, **options: Any) -> Any:
+    page = visit("first-run", reduced_motion="no-preference", **options)
+    page.get_by_label("Speed").select_option("8")
+    return page
+
+
+def test_the_terminal_types_by_itself_and_ends_with_what_our_run_printed(
+    visit: Any,
+) -> None:
+    page = played(visit)
+    page.wait_for_selector("first-run[data-state=running]")
+    # The bar is drawn again and again; what stands above it stays as it is.
+    page.wait_for_function(
+        "/train: +[1-9][0-9]?%/.test(document.querySelector('.f-screen').innerText)"
+    )
+    lines = on_screen(page)
+    assert lines[1:7] == PRINTED.splitlines()[:6]
+    assert not any("accuracy" in line for line in lines)
+    assert announced(page) == ""
+    page.wait_for_selector("first-run[data-state=done]")
+    readme = (ROOT / "README.md").read_text("utf-8")
+    command, *lines = on_screen(page)
+    assert f"```sh\n{command}\n```" in readme
+    assert lines == PRINTED.rstrip().splitlines()
+    [phases] = re.findall(r"^.*; start .* s$", PRINTED, re.MULTILINE)
+    seconds = sum(map(float, re.findall(r"[;,] \w+ ([\d.]+) s", phases)))
+    assert announced(page).startswith(f"Done after {seconds:.1f} s by the run's own")
+
+
+def test_the_terminal_keeps_the_runs_pace_and_can_be_paused_by_keyboard(
+    visit: Any,
+) -> None:
+    page = visit("first-run", reduced_motion="no-preference")
+    page.wait_for_selector("first-run[data-state=running]")
+    clock = """() => [performance.now() / 1000,
+      Number(document.querySelector("first-run").dataset.time)]"""
+    (began_s, first), _ = page.evaluate(clock), page.wait_for_timeout(1500)
+    ended_s, last = page.evaluate(clock)
+    assert last - first == pytest.approx(ended_s - began_s, abs=0.4)
+    from_the_top(page)
+    tab_to(page, "Pause")
+    page.keyboard.press("Space")
+    page.wait_for_selector("first-run[data-state=paused]")
+    stopped = page.locator("first-run").get_attribute("data-time")
+    page.wait_for_timeout(400)
+    assert page.locator("first-run").get_attribute("data-time") == stopped
+    tab_to(page, "To the end")
+    page.keyboard.press("Enter")
+    assert page.locator("first-run").get_attribute("data-state") == "done"
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Space")  # Play again
+    assert page.locator("first-run").get_attribute("data-state") == "running"
+
+
+def test_what_the_terminal_has_written_can_be_selected_while_it_goes_on(
+    visit: Any,
+) -> None:
+    page = played(visit)
+    page.wait_for_function("document.querySelector('.f-line').innerText.trim() !== ''")
+    script = """() => {
+      const [command, line] = document.querySelectorAll(".f-screen code > span");
+      getSelection().setBaseAndExtent(command, 0, line.firstChild.firstChild, 6);
+    }"""
+    page.evaluate(script)
+    page.wait_for_selector("first-run[data-state=done]")
+    copied = page.evaluate("String(getSelection())")
+    assert copied.startswith("python3 -m venv .venv")  # the prompt is not copied
+    assert copied.endswith("run   ")
+
+
+def test_a_reader_on_windows_gets_windows_command(visit: Any) -> None:
+    agent = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36"
+    page = visit("first-run", user_agent=agent)
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert f"```powershell\n{on_screen(page)[0]}\n```" in readme
+    page.get_by_label("Command for").select_option("sh")
+    assert f"```sh\n{on_screen(page)[0]}\n```" in readme
+    assert on_screen(page)[1:] == PRINTED.rstrip().splitlines()
+
+
+def test_who_wants_no_motion_sees_the_run_as_it_ended(visit: Any) -> None:
+    page = visit("first-run")
+    assert page.locator("first-run").get_attribute("data-state") == "done"
+    assert on_screen(page)[1:] == PRINTED.rstrip().splitlines()
+    assert page.locator("first-run button").count() == 0
+
+
+def test_out_of_sight_the_terminal_stands_still(visit: Any) -> None:
+    page = played(visit)
+    page.wait_for_selector("first-run[data-state=running]")
+    page.evaluate("document.body.style.paddingTop = '4000px'; scrollTo(0, 0)")
+    page.wait_for_timeout(400)
+    before = page.locator("first-run").get_attribute("data-time")
+    page.wait_for_timeout(400)
+    assert page.locator("first-run").get_attribute("data-time") == before
+    page.evaluate("document.body.style.paddingTop = ''")
+    page.wait_for_selector("first-run[data-state=done]")
+
+
 # --- For every reader ----------------------------------------------------------------
 
 
@@ -647,7 +953,7 @@ def test_without_javascript_a_picture_and_its_words_stand_there(
 ) -> None:
     page = visit(name, java_script_enabled=False)
     place = page.locator(name)
-    assert len(place.locator("p").inner_text()) > 100
+    assert len(place.inner_text()) > 100
     if name in DRAWN:
         box = place.locator("svg").bounding_box()
         assert box["width"] > 400
@@ -700,11 +1006,16 @@ def test_on_a_telephone_nothing_is_too_wide_or_too_small_to_touch(
         assert outside == []
 
 
-MID = {
+MID: dict[str, list[str]] = {
+    "first-run": [],
     "ring-all-reduce": ["Next step", "Next step"],
     "bucket-timeline": [],
     "sampler-view": ["Next epoch"],
+    "hang-view": ["Play"],
+    "padding-wait": [],
     "speed-up": [],
+    "where-time": [],
+    "will-it-fit": [],
     "life-of-step": ["Next stop", "Next stop"],
     "match-box": [],
 }

@@ -158,23 +158,30 @@ def _new(path: str) -> str:
     return "\n".join(lines)
 
 
-def _captured(name: str) -> str:
-    """A captured output, its command above it and its origin below it."""
+def origin(name: str) -> str:
+    """Say where and when an output was captured, and how long that took."""
     run = records.capture(name)
     env = run["environment"]
     busy = (
         f" Other programs took {run['others_share']:.0%} of the processor meanwhile: "
         "its times are no measurements."
     ) * run["busy"]
+    return (
+        f"Our run of {run['date']}: {env['cpu']}, {env['num_cores']} cores, "
+        f"{env['system'].partition('-')[0]}, Python {env['python']}, torch "
+        f"{env['packages']['torch']}; {run['seconds']:.0f} s, everything "
+        f"included.{busy}"
+    )
+
+
+def _captured(name: str) -> str:
+    """A captured output, its command above it and its origin below it."""
     return "\n".join([
-        f"```text title='{run['command']}'",
+        f"```text title='{records.capture(name)['command']}'",
         f'--8<-- "learn/captured/{name}.txt"',
         "```",
         "",
-        f"<small>Our run of {run['date']}: {env['cpu']}, {env['num_cores']} cores, "
-        f"{env['system'].partition('-')[0]}, Python {env['python']}, torch "
-        f"{env['packages']['torch']}; {run['seconds']:.0f} s, everything "
-        f"included.{busy}</small>",
+        f"<small>{origin(name)}</small>",
     ])
 
 

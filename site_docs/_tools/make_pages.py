@@ -27,6 +27,7 @@ __all__ = ["MAKERS", "blocks", "made", "render"]
 
 MAKERS = (
     "benchmark_pages",
+    "chapter_openers",
     "chapter_pages",
     "fill_pages",
     "self_check_pages",
@@ -35,6 +36,7 @@ MAKERS = (
     "troubleshooting_page",
     "room_pages",
     "exercise_pictures",
+    "first_run_player",
     "widget_fixtures",
 )
 # WHY only when it is named: the widgets draw themselves, in a Chromium.

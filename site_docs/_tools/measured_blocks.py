@@ -95,17 +95,6 @@ def _speed_up(record: dict[str, Any]) -> str:
     return timing.draw_table(lines)
 
 
-def _phase_differences(record: dict[str, Any]) -> str:
-    """Phase by phase: what W ranks take longer or shorter than one process."""
-    one_process, strong = record["figures"]["one_process"], record["figures"]["strong"]
-    lines = [["phase", "one process", "ranks", "difference"]]
-    for phase in timing.PHASES:
-        times_ms = [row["phases_ms"].get(phase, 0.0) for row in (one_process, strong)]
-        cells = [f"{ms:.0f} ms" for ms in times_ms]
-        lines.append([phase, *cells, f"{times_ms[1] - times_ms[0]:+.0f} ms"])
-    return timing.draw_table(lines)
-
-
 def _trace(record: dict[str, Any]) -> str:
     parts = (
         trace_overhead.table(record["figures"]),
@@ -259,7 +248,6 @@ VIEWS: dict[str, Callable[[dict[str, Any]], str]] = {
     "scaling": _scaling,
     "scaling one_process": _one_process,
     "scaling speed_up": _speed_up,
-    "scaling where": _phase_differences,
     "serving": _serving,
     "trace": _trace,
 }

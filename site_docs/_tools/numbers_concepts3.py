@@ -6,10 +6,10 @@ from the cost model; the headings of the tables say which.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 
-import numpy as np
+import length_batches
+import stage_memory
 import torch
 from number_tables import MODELS, between, gradient_bytes, mb, ring_ms, table
 from records import figures
@@ -18,7 +18,6 @@ from torch.distributed.constants import default_pg_timeout
 from distrinews.bench import averaging
 from distrinews.bench.costmodel import (
     calibration,
-    many_ranks,
     predictions,
     published,
     step_model,
@@ -256,25 +255,13 @@ def break_even() -> Iterator[list[str]]:
         yield [f"{goal:.1f}x of one", f"{high:.1f} Gbit/s"]
 
 
-@functools.cache
-def _lengths(num_rows: int) -> np.ndarray:
-    """Lengths as they are spread in AG News: drawn from its measured quantiles."""
-    rng = np.random.default_rng(0)
-    # WHY not straight lines between the quantiles: within the longest hundredth they
-    # would make rows of 150 tokens as frequent as rows of 122, and pad too much.
-    rarity = [-np.log(max(1 - part, 1e-4)) for part in many_ranks.LENGTHS]
-    values = list(many_ranks.LENGTHS.values())
-    drawn = np.interp(-np.log(1 - rng.random(num_rows)), rarity, values).astype(int)
-    return np.minimum(drawn, 128)
-
-
 @table(
     "ranks | shuffled: padding | with waiting | work for a real token | "
     "by length: padding | with waiting | work for a real token"
 )
 def waiting_by_ranks() -> Iterator[list[str]]:
     """Count padding and waiting of both kinds of batches, from the samplers' plans."""
-    lengths = _lengths(16 * 8 * 60)
+    lengths = length_batches.lengths(16 * 8 * 60)
     for world_size in (1, 2, 4, 8):
         alone = Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
         size = 16 * world_size
@@ -303,14 +290,14 @@ def waiting_by_ranks() -> Iterator[list[str]]:
 )
 def memory_by_stage() -> Iterator[list[str]]:
     """Count a rank's bytes for the model's state; activations come on top."""
-    # Weights, gradients, AdamW's two averages: each 4 bytes, divided or not.
-    for name, parts in {
-        "DDP": (4.0, 4.0, 8.0),
-        "ZeRO-1: optimizer sharded": (4.0, 4.0, 8 / NUM_SHARDS),
-        "ZeRO-2: gradients, too": (4.0, 4 / NUM_SHARDS, 8 / NUM_SHARDS),
-        "ZeRO-3, FSDP: weights, too": [part / NUM_SHARDS for part in (4.0, 4.0, 8.0)],
+    for name, stage in {
+        "DDP": "DDP",
+        "ZeRO-1: optimizer sharded": "ZeRO-1",
+        "ZeRO-2: gradients, too": "ZeRO-2",
+        "ZeRO-3, FSDP: weights, too": "ZeRO-3",
     }.items():
-        yield [name, f"{sum(parts):g}", *_state(sum(parts)), f"{sum(parts) * 7:.0f} GB"]
+        each = sum(stage_memory.bytes_per_parameter(stage, NUM_SHARDS).values())
+        yield [name, f"{each:g}", *_state(each), f"{each * 7:.0f} GB"]
 
 
 def _state(bytes_per_parameter: float) -> list[str]:
@@ -320,20 +307,29 @@ def _state(bytes_per_parameter: float) -> list[str]:
 @table(f"what | collectives of a step | units | {' | '.join(MODELS)}")
 def stage_traffic() -> Iterator[list[str]]:
     """Count what a rank sends in a step, by what is sharded."""
-    # Of the parameters' bytes: one half of an all-reduce.
-    unit = (NUM_SHARDS - 1) / NUM_SHARDS
-    for name, what, units in (
-        ("DDP", "all-reduce of gradients", 2),
-        ("ZeRO-1, ZeRO-2", "reduce-scatter of gradients, all-gather of weights", 2),
+    for name, stage, what in (
+        ("DDP", "DDP", "all-reduce of gradients"),
+        (
+            "ZeRO-1, ZeRO-2",
+            "ZeRO-1",
+            "reduce-scatter of gradients, all-gather of weights",
+        ),
         (
             "ZeRO-3, FSDP",
+            "ZeRO-3",
             "all-gather of weights in forward, again in backward, reduce-scatter of "
             "gradients",
-            3,
         ),
     ):
-        sent = (mb(units * unit * gradient_bytes(model)) for model in MODELS)
-        yield [name, what, str(units), *sent]
+        sent = (
+            mb(
+                stage_memory.sent_bytes(
+                    stage, NUM_SHARDS, parameters=gradient_bytes(model) / 4
+                )
+            )
+            for model in MODELS
+        )
+        yield [name, what, str(stage_memory.UNITS[stage]), *sent]
 
 
 @table(f"what is in memory | bytes a parameter | {' | '.join(MODELS)}")

@@ -17,6 +17,10 @@ import threading
 from typing import Any
 from unittest import mock
 
+import hang_cases
+import length_batches
+import stage_memory
+import step_parts
 import step_recording
 import torch
 import troubleshooting_page
@@ -191,11 +195,18 @@ def troubles_data() -> dict[str, Any]:
 # --- The files -----------------------------------------------------------------------
 
 FILES = {
+    "data/calls.json": hang_cases.hang_data,
+    "data/memory.json": stage_memory.memory_data,
     "data/models.json": models_data,
     "data/measured.json": widget_costs.measured_data,
     "data/shuffles.json": shuffles_data,
+    "data/padding.json": length_batches.padding_data,
+    "data/parts.json": step_parts.step_parts,
     "data/step.json": step_recording.step_data,
     "data/troubles.json": troubles_data,
+    "fixtures/calls.json": hang_cases.hang_fixture,
+    "fixtures/memory.json": stage_memory.memory_fixture,
+    "fixtures/padding.json": length_batches.padding_fixture,
     "fixtures/ring.json": ring_fixture,
     "fixtures/buckets.json": widget_costs.buckets_fixture,
     "fixtures/speed.json": widget_costs.speed_fixture,

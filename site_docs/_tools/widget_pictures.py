@@ -35,6 +35,12 @@ DESCRIPTIONS = {
         "Backward fills three buckets in order. The first two travel while backward "
         "goes on. The third is full when it is over: all of its way is exposed.",
     ),
+    "hang-view": (
+        "Rank 1 of three leaves out its call 2, a barrier",
+        "The calls of each rank downwards, by number. Calls 0 and 1 meet on all ranks. "
+        "In call 2 ranks 0 and 2 wait in the barrier, and rank 1 in the all-reduce "
+        "that follows in its program. The calls after that are never made.",
+    ),
     "life-of-step": (
         "One recorded step of two ranks",
         "Rank 0 computes above, rank 1 below; between them their three buckets. Rank 1 "
@@ -51,14 +57,28 @@ DESCRIPTIONS = {
     ),
     "sampler-view": (
         "Eleven rows dealt to three ranks",
-        "Ranks 0, 1 and 2 read four rows each: twelve places for eleven rows. The last "
-        "place of rank 2 repeats the first row of rank 0.",
+        "Above, the order of the rows, each with the rank that gets it: 0, 1, 2, 0, 1, "
+        "2 and so on. Below, ranks 0, 1 and 2 with four rows each: twelve places for "
+        "eleven rows. The last place of rank 2 repeats the first row of rank 0.",
     ),
     "speed-up": (
         "Predicted speed-up over the number of ranks, on a network of 10 Gbit/s",
         "The ideal rises as a straight line. The predicted curve leaves it at once "
         "and hardly rises after 4 ranks. A measured point, two ranks on one machine "
         "with two cores, lies below 1.",
+    ),
+    "where-time": (
+        "From one process's step to that of two ranks on the same two cores",
+        "The step of one process as a bar, below it what each part grew or shrank by. "
+        "Forward and backward hardly change. Communication is added, and the optimizer "
+        "takes longer. So the last bar, the step of two ranks, is longer than the "
+        "first; half of the first would be ideal.",
+    ),
+    "will-it-fit": (
+        "What one of eight ranks holds of a model with seven billion parameters",
+        "Four bars of weights, gradients, optimizer state and activations, with lines "
+        "where cards of 16, 24, 40 and 80 GB end. DDP is longer than all of them; "
+        "ZeRO-1 fits into 80 GB, ZeRO-2 into 40 GB, ZeRO-3 into 16 GB.",
     ),
 }
 

@@ -66,10 +66,8 @@ DETAILS = """(keep) => {
   document.querySelectorAll("details").forEach(details => { details.open = true });
 }"""
 
-WIDGETS_ARE_READY = """() => [...document.querySelectorAll(
-  "bucket-timeline, life-of-step, live-ddp, match-box, " +
-  "ring-all-reduce, sampler-view, speed-up"
-)].every(widget => widget.hasAttribute("ready") || widget.hasAttribute("blocked"))"""
+WIDGETS_ARE_READY = """() => [...document.querySelectorAll(".widget-place > *")]
+  .every(widget => widget.hasAttribute("ready") || widget.hasAttribute("blocked"))"""
 
 
 def axe_script() -> str:

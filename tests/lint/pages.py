@@ -69,6 +69,7 @@ PYTHON = re.compile(
 )
 ASKED_FIRST = (
     "**The question.**",
+    "<!-- opener {stem:.2} -->",
     "## Predict first",
     '??? success "Answer"',
     "## Run it",

@@ -1,22 +1,31 @@
 // Which rank reads which row: index for index torch's DistributedSampler.
 // Pure: no DOM. Fixture: fixtures/sampler.json.
 
-// Deals an epoch's order to the ranks. Of each place: the row, and whether it is padding.
-export function deal(order, { ranks, dropLast }) {
+// Deals an epoch's order to the ranks. places: of each place of the order its row, whether
+// it is padding, and the rank that reads it. cut: each rank gets a block instead of every
+// W-th place; no library does that, it is there to be compared.
+export function deal(order, { ranks, dropLast, cut = false }) {
   const each = dropLast
     ? Math.floor(order.length / ranks)
     : Math.ceil(order.length / ranks);
   const total = each * ranks;
-  const places = order.map((row) => ({ row, padding: false }));
-  while (places.length < total) {
-    const more = places.slice(0, total - places.length);
-    places.push(...more.map(({ row }) => ({ row, padding: true })));
-  }
-  const dealt = places.slice(0, total);
+  const rows = [...order];
+  while (rows.length < total) rows.push(...rows.slice(0, total - rows.length));
+  const places = rows.slice(0, total).map((row, place) => ({
+    row,
+    place,
+    padding: place >= order.length,
+    rank: cut ? Math.floor(place / each) : place % ranks,
+  }));
   const byRank = [...Array(ranks).keys()].map((rank) =>
-    dealt.filter((_, place) => place % ranks === rank),
+    places.filter((one) => one.rank === rank),
   );
-  return { byRank, dropped: places.slice(total).map(({ row }) => row) };
+  return { places, byRank, dropped: order.slice(total) };
+}
+
+// The rows that all ranks together read in a step, one row a rank.
+export function step(byRank, number) {
+  return byRank.map((mine) => mine[number]?.row).filter((row) => row !== undefined);
 }
 
 // The order of an epoch. WHY from a file: torch's generator is not written anew here.

@@ -2,22 +2,27 @@
 // any other page pays for these lines only.
 const NAMES = [
   "bucket-timeline",
+  "first-run",
+  "hang-view",
   "life-of-step",
   "live-ddp",
   "match-box",
+  "padding-wait",
   "ring-all-reduce",
   "sampler-view",
   "speed-up",
+  "where-time",
+  "will-it-fit",
 ];
+const OWN_SHEETS = ["first-run", "live-ddp"];
 const found = NAMES.filter((name) => document.querySelector(name));
 
 if (found.length > 0) {
-  const sheets = ["figures.css", "widgets.css"];
-  if (found.includes("live-ddp")) sheets.push("live-ddp.css");
-  for (const name of sheets) {
+  const own = found.filter((name) => OWN_SHEETS.includes(name));
+  for (const name of ["figures", "widgets", ...own]) {
     const sheet = document.createElement("link");
     sheet.rel = "stylesheet";
-    sheet.href = new URL(name, import.meta.url).href;
+    sheet.href = new URL(`${name}.css`, import.meta.url).href;
     document.head.append(sheet);
   }
   for (const name of found) import(`./${name}.js`);
