@@ -171,6 +171,31 @@ class Service:
         with _problems_of_the_queue():
             self._ready_batcher().check_capacity(num_texts, client=client)
 
+    def check_texts(self, texts: Sequence[str], *, pointer: str) -> None:
+        """Refuse texts that no model could classify.
+
+        Args:
+            texts: B texts.
+            pointer: Where in the body the text with this index stands.
+
+        Raises:
+            ProblemError: Some are empty or too long, or hold half a character.
+        """
+        limit = self.settings.max_characters
+        faults = []
+        for index, text in enumerate(texts):
+            detail = ""
+            if len(text) > limit:
+                detail = f"A text may have {limit:,} characters."
+            elif not LETTER.search(text):
+                detail = "Holds no letter and no digit."
+            elif LONE_SURROGATE.search(text):
+                detail = "Holds half a character (a lone surrogate)."
+            if detail:
+                faults.append(Fault(pointer=pointer.format(index), detail=detail))
+        if faults:
+            raise ProblemError("invalid", errors=faults)
+
     async def classify(
         self,
         texts: Sequence[str],
@@ -196,7 +221,7 @@ class Service:
             ProblemError: Some are empty or too long, or the deadline passed.
         """
         batcher = self._ready_batcher()
-        self._check_texts(texts, pointer=pointer)
+        self.check_texts(texts, pointer=pointer)
         try:
             with _problems_of_the_queue():
                 answers = await batcher.submit(texts, client=client, until_s=until_s)
@@ -204,22 +229,6 @@ class Service:
             limit = f"{self.settings.deadline_s:g} s"
             raise ProblemError("deadline", f"No answer within {limit}.") from None
         return [self._count_answer(answer) for answer in answers]
-
-    def _check_texts(self, texts: Sequence[str], *, pointer: str) -> None:
-        limit = self.settings.max_characters
-        faults = []
-        for index, text in enumerate(texts):
-            detail = ""
-            if len(text) > limit:
-                detail = f"A text may have {limit:,} characters."
-            elif not LETTER.search(text):
-                detail = "Holds no letter and no digit."
-            elif LONE_SURROGATE.search(text):
-                detail = "Holds half a character (a lone surrogate)."
-            if detail:
-                faults.append(Fault(pointer=pointer.format(index), detail=detail))
-        if faults:
-            raise ProblemError("invalid", errors=faults)
 
     def _estimate_tokens(self, text: str) -> int:
         """Tokens of a text by its length; reading them would cost the event loop."""
@@ -257,6 +266,7 @@ class Service:
             "fallback_reason": self._public_fallback_reason(),
             "labels": list(classifier.labels) if classifier else None,
             "model": self.identity(),
+            "facts": classifier.facts if classifier else None,
         }
 
     def _public_fallback_reason(self) -> str | None:
