@@ -33,7 +33,7 @@ try:
         StreamIn,
         VersionOut,
     )
-    from fastapi import APIRouter, FastAPI, Request
+    from fastapi import APIRouter, Depends, FastAPI, Request
     from fastapi.responses import Response, StreamingResponse
     from middleware import LimitMiddleware, RequestMiddleware
     from serve_settings import ServeSettings
@@ -83,6 +83,7 @@ async def predict_batch(request: Request) -> Response:
 @routes.post(
     "/predict/stream",
     response_class=StreamingResponse,
+    dependencies=[Depends(asking.stream_slot)],
     **contract.takes_and_streams(StreamIn),
 )
 async def predict_stream(request: Request) -> Response:

@@ -31,7 +31,7 @@ from service import Service
 
 from distrinews.inference.classifier import Prediction
 
-__all__ = ["all_answers", "classify", "entry", "stream"]
+__all__ = ["all_answers", "classify", "entry", "stream", "stream_slot"]
 
 Result = Prediction | ProblemError
 TOO_LONG = "Longer than the model reads."
@@ -74,6 +74,23 @@ async def classify(
     if faults:
         raise ProblemError("invalid", errors=faults)
     return question, results
+
+
+async def stream_slot(request: Request) -> AsyncGenerator[None, None]:
+    """Hold one of the places for streams until the last line is sent: a dependency.
+
+    Args:
+        request: The request.
+
+    Yields:
+        Nothing, once.
+
+    Raises:
+        BusyError: There is no place.
+    """
+    client = reading.client_network(request)
+    with request.app.state.service.stream_slot(client=client):
+        yield
 
 
 async def stream(request: Request) -> Response:
@@ -204,6 +221,7 @@ async def _wait_for(
     """Classify the next texts of a stream; a problem for each if that fails."""
     while True:
         try:
+            service.check_capacity(len(texts), client=client)  # costs next to nothing
             return await service.classify(texts, client=client, until_s=until_s)
         except ProblemError as error:
             now_s = asyncio.get_running_loop().time()

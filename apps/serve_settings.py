@@ -108,6 +108,12 @@ class ServeSettings(BaseSettings):
         ge=1,
         description="texts in one /predict/stream; more get 422 [texts]",
     )
+    max_streams: int = Field(
+        default=8,
+        ge=2,
+        description="/predict/stream at the same time; more get 503; one client gets "
+        "half of them, or less if there are others [streams]",
+    )
     max_connections: int = Field(
         default=1000,
         ge=2,

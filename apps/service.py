@@ -11,6 +11,7 @@ Not here: HTTP codes and pages (`api`), the queue itself
 from __future__ import annotations
 
 import asyncio
+import collections
 import concurrent.futures
 import contextlib
 import re
@@ -71,6 +72,7 @@ class Service:
         )
         self._batcher: Batcher[str, Prediction] | None = None
         self._loading: asyncio.Task[None] | None = None
+        self._streams: collections.Counter[str] = collections.Counter()  # by client
         metrics.waiting.set_function(lambda: self.num_waiting)
         metrics.ready.set_function(lambda: self.not_ready_reason is None)
 
@@ -170,6 +172,31 @@ class Service:
         """
         with _problems_of_the_queue():
             self._ready_batcher().check_capacity(num_texts, client=client)
+
+    @contextlib.contextmanager
+    def stream_slot(self, *, client: str) -> Generator[None, None, None]:
+        """Hold one of the few places for streams, shared among clients as the queue is.
+
+        WHY few: a stream may last for minutes, and its texts are in memory.
+
+        Args:
+            client: Whose stream it is.
+
+        Raises:
+            BusyError: No place is free, or none of this client's share.
+        """
+        streams, limit = self._streams, self.settings.max_streams
+        # WHY one share more than there are clients: the next one must find room.
+        share, mine = limit / (1 + len(streams)), streams[client]
+        if streams.total() >= limit or (mine and mine + 1 > share):
+            raise BusyError("overloaded", retry_after_s=2)
+        streams[client] += 1
+        try:
+            yield
+        finally:
+            streams[client] -= 1
+            if not streams[client]:
+                del streams[client]
 
     def check_texts(self, texts: Sequence[str], *, pointer: str) -> None:
         """Refuse texts that no model could classify.

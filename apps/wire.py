@@ -86,13 +86,7 @@ class TimedH11Protocol(H11Protocol):
         self._timers: dict[str, asyncio.TimerHandle] = {}
         # WHY 0: `pause_writing` then means that the client has not taken everything.
         transport.set_write_buffer_limits(high=0)
-        others: Iterable[Any] = self.connections
-        hosts = [other.client and other.client[0] for other in others]
-        limit = self._settings.max_connections // 2
-        host = self.client[0] if self.client else ""
-        # A trusted proxy's connections are those of all its clients.
-        is_proxy = host in getattr(self.app, "trusted_hosts", ())
-        if hosts.count(host) > limit and not is_proxy:
+        if _has_too_many_connections(self, self._settings.max_connections // 2):
             transport.abort()
         self._watch_head()
 
@@ -155,3 +149,13 @@ class TimedH11Protocol(H11Protocol):
     def _stop(self, name: str) -> None:
         if name in self._timers:
             self._timers.pop(name).cancel()
+
+
+def _has_too_many_connections(newest: H11Protocol, limit: int) -> bool:
+    """Whether the address of the newest connection has more than its share."""
+    others: Iterable[Any] = newest.connections
+    hosts = [other.client and other.client[0] for other in others]
+    host = newest.client[0] if newest.client else ""
+    # A trusted proxy's connections are those of all its clients.
+    is_proxy = host in getattr(newest.app, "trusted_hosts", ())
+    return hosts.count(host) > limit and not is_proxy

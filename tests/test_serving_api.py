@@ -438,6 +438,37 @@ def test_a_client_that_leaves_its_stream_ends_it() -> None:
 
     run(app, main)
     assert sum(model.batches) < num_texts / 2
+    assert not app.state.service._streams  # its place is free
+
+
+def test_one_client_leaves_streams_for_another_and_gives_its_own_back() -> None:
+    model = FakeModel()
+    app = make_app(model, max_streams=4)
+
+    async def main(client: Client) -> None:
+        async def ask(number: int) -> int:
+            transport = httpx.ASGITransport(app=app, client=(f"10.0.0.{number}", 1))
+            async with Client(transport=transport, base_url="http://x") as one:
+                body = {"texts": ["a"]}
+                return int((await one.post("/predict/stream", json=body)).status_code)
+
+        model.gate.clear()
+        waiting = []
+        # The first client gets two of four, the next one and the third one each.
+        for number in (1, 1, 2, 3):
+            waiting.append(asyncio.create_task(ask(number)))
+            while app.state.service._streams.total() < len(waiting):
+                await asyncio.sleep(0.001)
+            if len(waiting) == 2:
+                assert await ask(1) == 503
+        assert await ask(4) == 503
+        model.gate.set()
+        assert await asyncio.gather(*waiting) == [200] * 4
+        # Negative control: when they are done, there is room again.
+        assert await ask(1) == 200
+        assert not app.state.service._streams
+
+    run(app, main)
 
 
 # --- Scripts of other sites -----------------------------------------------------
