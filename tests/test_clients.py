@@ -137,6 +137,34 @@ def test_the_hubs_own_client_works_unchanged(keyed: Served) -> None:
             other.text_classification(HEADLINE)
 
 
+def test_the_example_of_the_hubs_client_runs_as_printed(keyed: Served) -> None:
+    program = [sys.executable, str(CLIENTS / "predict_hub.py"), keyed.url]
+    for key, code in ((KEY, 0), ("wrong", 1)):  # the second is the control
+        env = {**os.environ, "DISTRINEWS_API_KEY": key}
+        done = subprocess.run(
+            program, capture_output=True, text=True, timeout=60, check=False, env=env
+        )
+        assert done.returncode == code, done.stderr
+        rows = [line.split("\t") for line in done.stdout.splitlines()]
+        assert [len(row) for row in rows] == ([2, 2] if key == KEY else [])
+
+
+def test_the_example_of_a_stream_classifies_each_line_of_a_file(keyed: Served) -> None:
+    texts = [f"headline {number}" for number in range(50)]
+    done = subprocess.run(
+        [sys.executable, CLIENTS / "predict_lines.py", keyed.url],
+        input="\n".join([*texts, "", POISON]),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "DISTRINEWS_API_KEY": KEY},
+    )
+    want = [f"{LABELS[sum(map(ord, text)) % 4]}\t{text}" for text in texts]
+    assert done.stdout.splitlines() == [*want, f"failed\t{POISON}"]
+    assert "51 of 51" in done.stderr
+
+
 # --- Everyday clients ------------------------------------------------------------
 
 
