@@ -190,7 +190,7 @@ class PredictOut(Answer):
 
 
 class Failed(BaseModel):
-    """Stands in place of an answer where the model failed at this one text."""
+    """Stands in place of an answer where one text alone has none."""
 
     problem: Problem
 
