@@ -60,7 +60,8 @@ class ServeSettings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on")
     root_path: str = Field(
         default="",
-        pattern=r"(/[\w.~-]+)*",
+        # WHY ^ and $: pydantic takes a pattern that is found anywhere.
+        pattern=r"^(/[\w.~-]+)*$",
         description="prefix of all paths where a proxy puts one before ours, "
         "such as /news",
     )
@@ -82,7 +83,7 @@ class ServeSettings(BaseSettings):
     )
     cors_origins: str = Field(
         default="",
-        pattern=f"({ORIGIN}(,{ORIGIN})*)?",
+        pattern=f"^({ORIGIN}(,{ORIGIN})*)?$",
         description="sites, with commas, whose scripts may ask from a browser, such as "
         "https://me.example",
     )

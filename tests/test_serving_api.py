@@ -177,9 +177,10 @@ BEST_FIRST = ["Sports", "Sci/Tech", "Business", "World"]
 @pytest.mark.parametrize("top_k", [None, 1, 2, 4, 99])
 def test_top_k_keeps_the_likeliest_classes(top_k: int | None) -> None:
     want = LABELS if top_k is None else BEST_FIRST[:top_k]
-    app = make_app(Torn())
-    one = post(app, "/predict", {"text": "a", "top_k": top_k}).json()
-    several = post(app, "/predict/batch", {"texts": ["a"], "top_k": top_k}).json()
+    body = {"text": "a", "top_k": top_k}
+    one = post(make_app(Torn()), "/predict", body).json()
+    body = {"texts": ["a"], "top_k": top_k}
+    several = post(make_app(Torn()), "/predict/batch", body).json()
     for answer in (one, several["results"][0]):
         assert list(answer["scores"]) == want
         assert answer["label"] == "Sports"
@@ -353,11 +354,12 @@ def test_in_a_stream_a_problem_stands_in_place_of_the_bad_text() -> None:
 def test_what_is_wrong_with_a_stream_is_said_before_it_begins(
     texts: list[str], where: list[str]
 ) -> None:
-    app = make_app(max_stream_texts=200)
-    assert pointers(post(app, "/predict/stream", {"texts": texts})) == where
+    answer = post(make_app(max_stream_texts=200), "/predict/stream", {"texts": texts})
+    assert pointers(answer) == where
     # Negative control.
     body = {"texts": ["a"] * 200}
-    assert len(lines(post(app, "/predict/stream", body))) == 201
+    answer = post(make_app(max_stream_texts=200), "/predict/stream", body)
+    assert len(lines(answer)) == 201
 
 
 def test_a_stream_that_finds_no_room_is_refused_and_one_that_began_waits() -> None:
@@ -531,6 +533,15 @@ def test_only_scripts_of_listed_sites_may_ask(
 def test_what_no_browser_sends_as_an_origin_is_refused(origins: str) -> None:
     with pytest.raises(ValidationError, match="cors_origins"):
         make_app(cors_origins=origins)
+    # Negative control: two sites.
+    make_app(cors_origins=f"{ORIGIN},http://localhost:3000")
+
+
+@pytest.mark.parametrize("prefix", ["news", "/news/", "/", "/a b", "/n'", "http://x/n"])
+def test_what_is_no_prefix_of_a_path_is_refused(prefix: str) -> None:
+    with pytest.raises(ValidationError, match="root_path"):
+        make_app(root_path=prefix)
+    make_app(root_path="/news/v1.2")  # the control
 
 
 # --- Facts ----------------------------------------------------------------------
