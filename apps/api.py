@@ -172,6 +172,7 @@ def create_app(
     problems.handle_in(app)
     app.include_router(routes, dependencies=access.key_needed(settings.api_key))
     app.include_router(probes)
+    app.include_router(pages.front_door)
     app.include_router(pages.routes)
     schema = contract.openapi(app.routes, settings)
     app.openapi = lambda: schema  # type: ignore[method-assign]

@@ -17,6 +17,7 @@ from fastapi.openapi.utils import get_openapi
 from problems import KINDS, MEDIA_TYPE, Problem
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     RootModel,
@@ -104,10 +105,16 @@ class Question(NamedTuple):
     truncate: bool
 
 
+def _whole(number: object) -> object:
+    """To JSON, 2.0 is a whole number, too."""
+    is_whole = isinstance(number, float) and number.is_integer()
+    return int(number) if is_whole else number  # type: ignore[call-overload]
+
+
 class Options(_Strict):
     """How to answer."""
 
-    top_k: int | None = Field(
+    top_k: Annotated[int | None, BeforeValidator(_whole)] = Field(
         default=None,
         ge=1,
         description="Only the scores of this many classes, highest first",

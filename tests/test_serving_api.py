@@ -174,9 +174,9 @@ class Torn(FakeModel):
 BEST_FIRST = ["Sports", "Sci/Tech", "Business", "World"]
 
 
-@pytest.mark.parametrize("top_k", [None, 1, 2, 4, 99])
-def test_top_k_keeps_the_likeliest_classes(top_k: int | None) -> None:
-    want = LABELS if top_k is None else BEST_FIRST[:top_k]
+@pytest.mark.parametrize("top_k", [None, 1, 2, 2.0, 4, 99])
+def test_top_k_keeps_the_likeliest_classes(top_k: float | None) -> None:
+    want = LABELS if top_k is None else BEST_FIRST[: int(top_k)]
     body = {"text": "a", "top_k": top_k}
     one = post(make_app(Torn()), "/predict", body).json()
     body = {"texts": ["a"], "top_k": top_k}
@@ -268,6 +268,17 @@ def test_many_unknown_parameters_are_one_fault() -> None:
     parameters = {f"field{i}": 1 for i in range(15_000)}
     answer = post(make_app(), "/", {"inputs": "a", "parameters": parameters})
     assert pointers(answer) == ["/parameters"]
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [("/", "GET, POST"), ("/predict", "POST"), ("/healthz", "GET"), ("/docs", "GET")],
+)
+def test_a_wrong_method_is_told_all_that_its_path_answers_to(
+    path: str, allowed: str
+) -> None:
+    answer = run(make_app(), lambda client: client.request("PUT", path))
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
 
 
 def test_a_text_at_which_the_model_fails_fails_the_hubs_request() -> None:
