@@ -27,10 +27,10 @@ try:
         BatchOut,
         HubIn,
         HubOut,
+        ManyIn,
         PredictIn,
         PredictOut,
         StateOut,
-        StreamIn,
         VersionOut,
     )
     from fastapi import APIRouter, Depends, FastAPI, Request
@@ -84,7 +84,7 @@ async def predict_batch(request: Request) -> Response:
     "/predict/stream",
     response_class=StreamingResponse,
     dependencies=[Depends(asking.stream_slot)],
-    **contract.takes_and_streams(StreamIn),
+    **contract.takes_and_streams(ManyIn),
 )
 async def predict_stream(request: Request) -> Response:
     """Classify many texts, and send each answer as soon as it is there."""

@@ -16,10 +16,10 @@ from contract import (
     ND_JSON,
     Answer,
     Failed,
+    ManyIn,
     Model,
     Question,
     StreamEnd,
-    StreamIn,
     StreamLine,
     to_answer,
 )
@@ -110,7 +110,7 @@ async def stream(request: Request) -> Response:
         ClientDisconnect: The client has gone.
     """
     settings, service = request.app.state.settings, request.app.state.service
-    question, until_s = await _read(request, StreamIn, settings.max_stream_texts)
+    question, until_s = await _read(request, ManyIn, settings.max_stream_texts)
     service.check_texts(question.texts, pointer=question.pointer)
     lines = _lines(request, question, until_s=until_s)
 

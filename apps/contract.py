@@ -49,7 +49,7 @@ __all__ = [
     "Question",
     "StateOut",
     "StreamEnd",
-    "StreamIn",
+    "ManyIn",
     "StreamLine",
     "VersionOut",
     "openapi",
@@ -145,7 +145,7 @@ class BatchIn(Options):
         return Question(self.texts, "/texts/{}", self.top_k, self.truncate)
 
 
-class StreamIn(BatchIn):
+class ManyIn(BatchIn):
     """Many texts."""
 
 
@@ -395,7 +395,7 @@ def openapi(routes: list[BaseRoute], settings: ServeSettings) -> dict[str, Any]:
         routes=routes,
         servers=[{"url": settings.root_path}] if settings.root_path else None,
     )
-    read = (PredictIn, BatchIn, StreamIn, HubIn, Problem, StreamLine, StreamEnd)
+    read = (PredictIn, BatchIn, ManyIn, HubIn, Problem, StreamLine, StreamEnd)
     models = [(kind, "validation") for kind in read]
     _, defined = models_json_schema(
         models,  # type: ignore[arg-type]
@@ -405,7 +405,7 @@ def openapi(routes: list[BaseRoute], settings: ServeSettings) -> dict[str, Any]:
     schemas.update(defined["$defs"])
     hub_text, hub_texts = schemas["HubIn"]["properties"]["inputs"]["anyOf"]
     batch, stream = (
-        schemas[name]["properties"]["texts"] for name in ("BatchIn", "StreamIn")
+        schemas[name]["properties"]["texts"] for name in ("BatchIn", "ManyIn")
     )
     hub_texts["maxItems"] = batch["maxItems"] = settings.max_texts_at_once
     stream["maxItems"] = settings.max_stream_texts

@@ -19,7 +19,8 @@ pytest.importorskip("httpx")
 
 from helpers.served import Served
 
-pytestmark = pytest.mark.slow
+# On a busy machine the fuzzer takes four minutes.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SEED = 20261124
 
