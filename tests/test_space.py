@@ -227,7 +227,9 @@ def environment(
     subprocess.run((sys.executable, "-m", "venv", *options, venv), check=True)
     if fresh:  # in the order of the platform: first ours, then its own
         pip = (python, "-m", "pip", "install", "--quiet")
-        env = {**os.environ, "PIP_RETRIES": "0"}
+        # WHY without PYTHONPATH: pip would not install what it finds there, and the
+        # Spaces are started without it.
+        env = {**os.environ, "PIP_RETRIES": "0", "PYTHONPATH": ""}
         wanted = ("-r", folders["cpu"] / "requirements.txt")
         subprocess.run((*pip, *wanted), check=True, env=env)
         subprocess.run((*pip, "gradio[oauth]==6.31.0"), check=True, env=env)
