@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import pathlib
 
+import contract
 import docs_page
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from problems import ProblemError
 
-__all__ = ["routes"]
+__all__ = ["front_door", "routes"]
 
 FOLDER = pathlib.Path(__file__).parent / "page"
 # WHY not Starlette's StaticFiles: on Windows it asks the registry for a file's media
@@ -26,6 +27,8 @@ MEDIA_TYPES = {
 }
 CONTENTS = {name: (FOLDER / name).read_bytes() for name in MEDIA_TYPES}
 routes = APIRouter(include_in_schema=False)
+# WHY in the schema: the same path also takes a POST, and programs see both.
+front_door = APIRouter(responses=contract.problem_responses())
 
 
 @routes.get("/docs")
@@ -35,7 +38,11 @@ async def docs(request: Request) -> Response:
     return HTMLResponse(docs_page.render(request, has_ui=has_ui))
 
 
-@routes.get("/")
+@front_door.get(
+    "/",
+    response_class=HTMLResponse,
+    responses={200: {"description": "A page for people, by a redirect"}},
+)
 async def root(request: Request) -> Response:
     """Lead a visitor to something to look at."""
     # WHY relative, here and below: behind a proxy, neither scheme nor path are ours.

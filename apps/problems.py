@@ -59,6 +59,9 @@ class Kind(NamedTuple):
 KINDS = {
     "bad-request": Kind(400, "Not a request we can read", "The request is malformed."),
     "not-json": Kind(400, "Not JSON", "The body is not JSON in UTF-8."),
+    "unauthorized": Kind(
+        401, "No valid API key", "Send the header Authorization: Bearer KEY."
+    ),
     "not-found": Kind(404, "Not found", "There is nothing at this path."),
     "method-not-allowed": Kind(
         405, "Method not allowed", "This path answers to other methods; see Allow."
@@ -217,7 +220,14 @@ async def _answer_problem(request: Request, error: Any) -> Response:
 async def _answer_http_error(request: Request, error: Any) -> Response:
     default = "internal" if error.status_code >= 500 else "bad-request"
     kind = KIND_BY_STATUS.get(error.status_code, default)
-    return await _answer_problem(request, ProblemError(kind, headers=error.headers))
+    headers = error.headers
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    operations = request.app.openapi()["paths"].get(path)
+    if error.status_code == 405 and operations:
+        # WHY: a path may have a route for each of its methods; Starlette names the
+        # methods of the first one.
+        headers = {"Allow": ", ".join(sorted(operations)).upper()}
+    return await _answer_problem(request, ProblemError(kind, headers=headers))
 
 
 async def _client_closed_request(request: Request, error: Any) -> Response:

@@ -19,7 +19,8 @@ pytest.importorskip("httpx")
 
 from helpers.served import Served
 
-pytestmark = pytest.mark.slow
+# On a busy machine the fuzzer takes four minutes.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SEED = 20261124
 
@@ -58,7 +59,8 @@ long = [pytest.mark.endurance, pytest.mark.timeout(1100)]
 def test_a_fuzzer_finds_no_answer_that_is_not_declared(
     tmp_path: Path, seed: int, num_examples: int
 ) -> None:
-    served = Served(tmp_path)
+    # WHY few: the fuzzer's own time to make a thousand texts would be most of it.
+    served = Served(tmp_path, max_stream_texts=40)
     try:
         code, num_requests, output = fuzz(
             served.url, num_examples=num_examples, folder=tmp_path, seed=seed
@@ -74,7 +76,7 @@ def test_a_fuzzer_finds_no_answer_that_is_not_declared(
 
 def test_the_fuzzer_sees_a_server_that_fails(tmp_path: Path) -> None:
     """Negative control: a deadline that nobody can meet, so a 5xx to each text."""
-    slow = Served(tmp_path, seconds=0.05, deadline_s=0.001)
+    slow = Served(tmp_path, seconds=0.05, deadline_s=0.001, max_stream_texts=40)
     try:
         code, _, output = fuzz(slow.url, num_examples=5, folder=tmp_path)
         assert code == 1, output
