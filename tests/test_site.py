@@ -313,6 +313,83 @@ def test_an_old_address_of_an_entry_leads_on_to_it(
     window.close()
 
 
+def test_the_path_remembers_its_reader_in_the_browser_only(
+    chromium: Any, origin: str
+) -> None:
+    window = chromium.new_context(viewport={"width": 1280, "height": 800})
+    page = window.new_page()
+    place = page.locator('[data-path="place"]')
+    page.goto(f"{origin}/start/path/")
+    assert place.inner_text() == ""  # negative control: nothing was read yet
+    page.goto(f"{origin}/learn/data-sharding/")
+    page.get_by_role("heading", name="Act 2").evaluate("it => it.scrollIntoView()")
+    page.wait_for_function("localStorage['distrinews.path'].includes('Act 2')")
+    page.goto(f"{origin}/")
+    text = place.inner_text()
+    assert text.startswith("Continue at 03 Data sharding, Act 2: evaluation"), text
+    assert "0 of 23 pages ticked" in text
+    place.get_by_role("link").click()
+    assert "/learn/data-sharding/#act-2" in page.url
+    tick = page.get_by_role("button", name="Tick this page")
+    tick.press("Enter")
+    assert page.get_by_role("button", name="Ticked").get_attribute("aria-pressed")
+    ticked = page.locator(".md-nav--primary a.path-ticked")
+    assert ticked.count() == 1
+    assert ticked.inner_text() == "03 Data sharding"
+    page.goto(f"{origin}/start/path/")
+    assert place.inner_text().startswith("Continue at Sharding")
+    assert page.locator("article table a.path-ticked").count() == 1
+    place.get_by_role("button", name="Start over").click()
+    assert place.inner_text() == ""
+    assert page.locator(".path-ticked").count() == 0
+    window.close()
+
+
+def test_every_page_leads_to_the_path_without_javascript(
+    chromium: Any, origin: str, built: tuple[pathlib.Path, str, float]
+) -> None:
+    window = chromium.new_context(java_script_enabled=False)
+    page = window.new_page()
+    page.goto(f"{origin}/learn/data-sharding/")
+    end = page.locator(".path-end")
+    assert "Step 7 of 23 of the path. Next: Sharding" in end.inner_text()
+    assert end.get_by_role("button").count() == 0  # it could do nothing
+    end.get_by_role("link", name="the path").click()
+    assert page.url == f"{origin}/start/path/"
+    window.close()
+    for path in pages_of(built[0]):
+        text = (built[0] / path.strip("/") / "index.html").read_text(encoding="utf-8")
+        assert 'class="path-end"' in text or "http-equiv" in text, path
+
+
+@pytest.mark.parametrize(
+    ("agent", "system"),
+    [("Windows NT 10.0", "Windows"), ("Macintosh", "macOS"), ("X11; Linux", "Linux")],
+)
+def test_the_readers_system_is_chosen_until_another_one_is(
+    agent: str, system: str, chromium: Any, origin: str
+) -> None:
+    window = chromium.new_context(user_agent=f"Mozilla/5.0 ({agent})")
+    page = window.new_page()
+
+    def chosen() -> set[str]:
+        labels = page.locator(".tabbed-set > input:checked").evaluate_all(
+            "all => all.map(it => document.querySelector(`label[for=${it.id}]`)"
+            ".textContent.trim().split(' ')[0])"
+        )
+        return set(labels)
+
+    page.goto(f"{origin}/start/setup/")
+    assert chosen() == {system}
+    other = "macOS" if system == "Linux" else "Linux"
+    page.locator(".tabbed-labels label", has_text=other).first.click()
+    page.wait_for_function("window.__md_get('__tabs') !== null")
+    assert chosen() == {other}
+    page.goto(f"{origin}/learn/")
+    assert chosen() == {other}
+    window.close()
+
+
 SHORT_INPUTS = json.loads(
     (ROOT / "tests" / "data" / "short_inputs.json").read_text("utf-8")
 )
