@@ -238,8 +238,7 @@ def test_every_page_in_every_look_with_all_that_is_folded_is_as_good(
 ) -> None:
     pages = pages_of(built[0])
     assert len(pages) >= 80  # the guard: pages were found
-    unfold = functools.partial(site_crawl.use_widgets, num_sources=10_000)
-    assert faults(chromium, origin, pages, look, unfold) == ""
+    assert faults(chromium, origin, pages, look, site_crawl.use_widgets) == ""
 
 
 def test_pages_on_a_telephone_in_the_dark_are_as_good(

@@ -1,4 +1,4 @@
-"""Proofs for the learner's path: its times are those of records, its pages of one list."""
+"""Proofs for the learner's path: its times are those of records, its pages one list."""
 
 from __future__ import annotations
 

@@ -33,7 +33,9 @@ MAKERS = (
     "reference_pages",
     "interview_pages",
     "troubleshooting_page",
+    "nav_pages",
     "room_pages",
+    "redirect_pages",
     "exercise_pictures",
     "widget_fixtures",
 )

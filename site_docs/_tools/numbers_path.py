@@ -1,7 +1,7 @@
 """The path: every page that a learner reads, in one order, and what to do after each.
 
-The minutes to read are counted from the pages' words. Every time of the computer is read
-from what was captured, or is what a lab or exercise says about itself.
+The minutes to read are counted from the words of the pages. Every time of the computer
+is read from what was captured, or is what a lab or exercise says about itself.
 """
 
 from __future__ import annotations

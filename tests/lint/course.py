@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import pathlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
