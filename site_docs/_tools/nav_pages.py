@@ -1,7 +1,7 @@
 """Draw the list of a section's pages from the navigation, so that no page is missing.
 
-`<!-- section Benchmarks -->`: a line for each page of that section in mkdocs.yml but the
-index, with its headline and its `description`.
+`<!-- section Benchmarks -->`: a line for each page of that section in mkdocs.yml, but for
+its index, with the page's headline and its `description`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["pages_of"]
 
 
 def pages_of(section: str, config: str) -> list[str]:
-    """The pages of a section, with those of the sections inside it.
+    r"""List the pages of a section, with those of the sections inside it.
 
     Args:
         section: Its name in the navigation.
@@ -29,7 +29,7 @@ def pages_of(section: str, config: str) -> list[str]:
         SystemExit: There is no such section.
 
     Examples:
-        >>> pages_of("B", "nav:\\n  - A: a.md\\n  - B:\\n      - b.md\\n      - C: c.md\\n")
+        >>> pages_of("B", "- A: a.md\\n- B:\\n    - b.md\\n    - C: c.md\\n")
         ['b.md', 'c.md']
     """
     form = rf"^( *)- {re.escape(section)}:[^\n]*\n((?:\1 +[^\n]*\n)+)"
