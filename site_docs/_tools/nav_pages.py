@@ -1,7 +1,7 @@
 """Draw the list of a section's pages from the navigation, so that no page is missing.
 
-`<!-- section Benchmarks -->`: a line for each page of that section in mkdocs.yml, but for
-its index, with the page's headline and its `description`.
+`<!-- section Benchmarks -->`: a line for each page of that section in mkdocs.yml,
+except for its index, with the headline and the `description` of the page.
 """
 
 from __future__ import annotations
