@@ -434,7 +434,7 @@ def test_a_page_that_is_not_there_leads_on(chromium: Any, origin: str) -> None:
     with site_crawl.visitor(chromium, origin, LIGHT) as visitor:
         faults_there = visitor.faults("/no/such/page/")
         links = visitor.page.locator("article a").all()
-        assert len(links) == 2
+        assert len(links) == 3
         addresses = [link.get_attribute("href") for link in links]
         # The browser itself reports the 404 that was asked for.
         assert all("404" in line for line in faults_there), faults_there

@@ -39,8 +39,8 @@ MAKERS = (
     "exercise_pictures",
     "widget_fixtures",
 )
-# WHY only when it is named: the widgets draw themselves, in a Chromium.
-NAMED_ONLY = ("widget_pictures",)
+# WHY only when they are named: they draw in a Chromium.
+NAMED_ONLY = ("card_picture", "widget_pictures")
 
 
 def blocks(names: Sequence[str] = MAKERS) -> dict[str, Callable[[str], str]]:
