@@ -166,8 +166,10 @@ def _captured(name: str) -> str:
         f" Other programs took {run['others_share']:.0%} of the processor meanwhile: "
         "its times are no measurements."
     ) * run["busy"]
+    # Long lines wrap as a terminal wraps them; a table would fall apart, and scrolls.
+    wide = " .wide" * ("| ---" in records.captured_text(name))
     return "\n".join([
-        f"```text title='{run['command']}'",
+        f"``` {{ .text{wide} title='{run['command']}' }}",
         f'--8<-- "learn/captured/{name}.txt"',
         "```",
         "",
