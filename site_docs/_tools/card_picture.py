@@ -14,7 +14,8 @@ from records import SITE
 PICTURE = SITE / "assets" / "card.png"
 HTML = """<!doctype html><meta charset="utf-8"><style>
 body { margin: 0; width: 1200px; height: 630px; box-sizing: border-box;
-  padding: 70px 80px; background: #27405e; color: #fff; font-family: system-ui, "DejaVu Sans", sans-serif; }
+  padding: 70px 80px; background: #27405e; color: #fff;
+  font-family: system-ui, "DejaVu Sans", sans-serif; }
 h1 { margin: 0 0 26px; font-size: 74px; line-height: 1.1; }
 p { margin: 0; font-size: 34px; color: #e4ebf4; }
 div { display: flex; gap: 28px; margin-top: 84px; }
