@@ -394,9 +394,25 @@ SHORT_INPUTS = json.loads(
 )
 
 
-def test_the_search_finds_the_entries_of_short_inputs_and_gibberish_nowhere(
-    chromium: Any, origin: str
-) -> None:
+# In the words of a reader: the page that explains it, or the entry that ends it.
+EXPLAINED = {
+    "nan on one rank": "/understand/failures/#one-rank-computes-nan",
+    "exit code 0": "/understand/launchers/#a-rank-that-leaves-exit-code-0",
+    "two backwards one forward": (
+        "/understand/ddp-inside/#one-forward-for-each-backward"
+    ),
+    "optimizer in backward": (
+        "/understand/memory-and-beyond/#the-optimizer-inside-backward"
+    ),
+    "OOM": "/troubleshooting/error/#cuda-out-of-memory",
+}
+# What the reference has a name for is explained elsewhere first.
+NOT_THE_REFERENCE = ("accumulation", "ring all-reduce", "sampler", "checkpoint", "rank")
+
+
+@pytest.fixture
+def search(chromium: Any, origin: str) -> Iterator[Callable[[str], list[str]]]:
+    """Search as a reader does; gives the results that are seen, without unfolding."""
     window = chromium.new_context(viewport={"width": 1280, "height": 900})
     page = window.new_page()
     page.goto(f"{origin}/understand/")
@@ -405,7 +421,6 @@ def test_the_search_finds_the_entries_of_short_inputs_and_gibberish_nowhere(
     meta = page.locator(".md-search-result__meta")
 
     def found(text: str) -> list[str]:
-        """The anchors of the results that are seen without unfolding any."""
         box.fill("")
         box.press("End")  # the theme listens for keys
         meta.get_by_text("Type to start").wait_for()
@@ -414,20 +429,37 @@ def test_the_search_finds_the_entries_of_short_inputs_and_gibberish_nowhere(
         meta.get_by_text("matching document").wait_for()
         links = page.locator(".md-search-result__link:visible")
         addresses = links.evaluate_all("all => all.map((one) => one.href)")
-        return [address.rpartition("#")[2] for address in addresses]
+        return [address.partition("?")[0].removeprefix(origin) for address in addresses]
 
-    first = {case["text"]: found(case["text"])[:3] for case in SHORT_INPUTS["ten"]}
-    lost = {
-        case["text"]: first[case["text"]]
-        for case in SHORT_INPUTS["ten"]
-        if case["expect"] not in first[case["text"]]
-    }
+    yield found
+    window.close()
+
+
+def test_the_search_finds_the_entries_of_short_inputs_and_gibberish_nowhere(
+    search: Callable[[str], list[str]],
+) -> None:
+    lost = {}
+    for case in SHORT_INPUTS["ten"]:
+        first = [address.rpartition("#")[2] for address in search(case["text"])[:3]]
+        if case["expect"] not in first:
+            lost[case["text"]] = first
     assert lost == {}
     # Of a sentence the search shows whatever holds any of its words.
     for text in ("flurble wobble", "asdf", "qwertz uiop", "1234567"):
         assert text in SHORT_INPUTS["nonsense"]
-        assert found(text) == [], text
-    window.close()
+        assert search(text) == [], text
+
+
+def test_the_search_finds_what_explains_before_what_lists(
+    search: Callable[[str], list[str]],
+) -> None:
+    first = {text: search(text)[:3] for text in EXPLAINED}
+    lost = {text: first[text] for text in first if EXPLAINED[text] not in first[text]}
+    assert lost == {}
+    for text in NOT_THE_REFERENCE:
+        assert not search(text)[0].startswith("/reference/api/"), text
+    # Negative control: what only the reference names is found there.
+    assert search("allowed_error_names")[:1] != search("sampler")[:1]
 
 
 def test_a_page_that_is_not_there_leads_on(chromium: Any, origin: str) -> None:
