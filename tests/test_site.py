@@ -394,6 +394,64 @@ SHORT_INPUTS = json.loads(
 )
 
 
+CUT_OFF = """() => [...document.querySelectorAll("figure.picture")]
+  .filter(it => it.scrollWidth > it.clientWidth + 1)
+  .map(it => it.getAttribute("aria-label") || it.outerHTML.slice(0, 80))"""
+
+
+def test_no_picture_is_cut_off_on_a_telephone_and_a_small_one_opens(
+    chromium: Any, origin: str, built: tuple[pathlib.Path, str, float]
+) -> None:
+    window = chromium.new_context(viewport={"width": 390, "height": 844})
+    page = window.new_page()
+    cut_off: dict[str, list[str]] = {}
+    pages = [
+        path
+        for path in pages_of(built[0])
+        if b'class="picture"' in (built[0] / path[1:] / "index.html").read_bytes()
+    ]
+    assert len(pages) >= 25  # the guard
+    for path in pages:
+        page.goto(f"{origin}{path}")
+        if names := page.evaluate(CUT_OFF):
+            cut_off[path] = names
+    assert cut_off == {}
+    # Negative control: without its style the picture would be wider than the window.
+    page.goto(f"{origin}/understand/performance/")
+    page.add_style_tag(content=".picture > svg { width: 720px !important }")
+    assert page.evaluate(CUT_OFF) != []
+    page.goto(f"{origin}/understand/performance/")
+    figure = page.locator("figure.picture").first
+    figure.get_by_role("button", name="Enlarge the picture").click()
+    box = figure.locator("svg").bounding_box()
+    assert box["height"] == pytest.approx(844, abs=1)  # along the longer side
+    assert box["width"] <= 390
+    page.keyboard.press("Escape")
+    assert figure.locator("svg").bounding_box()["width"] <= 390
+    assert figure.get_by_role("button", name="Enlarge the picture").is_visible()
+    # A picture that can be cut has its parts one below the other, letters full size.
+    page.goto(f"{origin}/")
+    letters = page.locator("#home-title ~ svg text").first
+    assert letters.bounding_box()["height"] > 12
+    window.close()
+
+
+def test_copied_is_what_can_be_typed(chromium: Any, origin: str) -> None:
+    window = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = window.new_page()
+    page.goto(f"{origin}/learn/ddp-training/")
+    page.get_by_text("Answer", exact=True).first.click()
+    block = page.locator(".language-pycon").first
+    block.hover()
+    block.locator("button.md-code__button, button.md-clipboard").first.click()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.split("\n")[0] == "from distrinews import sharding"
+    assert ">>>" in block.inner_text()  # negative control: it is shown
+    assert ">>>" not in copied
+    assert "16" not in copied.split()
+    window.close()
+
+
 # In the words of a reader: the page that explains it, or the entry that ends it.
 EXPLAINED = {
     "nan on one rank": "/understand/failures/#one-rank-computes-nan",

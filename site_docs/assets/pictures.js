@@ -1,7 +1,45 @@
-// A wide picture on a telephone: a button opens it over the whole screen, along its longer
-// side. The button is seen only where the picture is wider than the window (extra.css).
+// Wide pictures on a telephone. One that can be cut (data-cut says at which x) shows its
+// parts one below the other. Any other one is shown whole and small, and a button opens it
+// over the whole screen, along its longer side; extra.css hides the button elsewhere.
 (function () {
   "use strict";
+
+  const SVG = "http://www.w3.org/2000/svg";
+  const narrow = window.matchMedia("(max-width: 44em)");
+
+  function element(name, attributes, children) {
+    const made = document.createElementNS(SVG, name);
+    Object.entries(attributes).forEach(([key, value]) => made.setAttribute(key, value));
+    made.append(...children);
+    return made;
+  }
+
+  function stack_parts(picture, number) {
+    const { width, height } = picture.viewBox.baseVal;
+    const cuts = picture.dataset.cut.split(" ").map(Number);
+    const drawn = Array.from(picture.children).filter(
+      (child) => !["title", "desc", "defs"].includes(child.tagName),
+    );
+    const id = `picture-${number}`;
+    const starts = [0, ...cuts];
+    const widths = [...cuts, width].map((end, part) => end - starts[part]);
+    starts.forEach(function (start, part) {
+      const window_of_part = {
+        y: part * height,
+        width: widths[part],
+        height,
+        viewBox: `${start} 0 ${widths[part]} ${height}`,
+      };
+      const content = part
+        ? element("use", { href: `#${id}` }, [])
+        : element("g", { id }, drawn);
+      picture.append(element("svg", window_of_part, [content]));
+    });
+    picture.setAttribute(
+      "viewBox",
+      `0 0 ${Math.max(...widths)} ${starts.length * height}`,
+    );
+  }
 
   function close(figure, button) {
     figure.classList.remove("is-open");
@@ -9,8 +47,7 @@
     button.setAttribute("aria-expanded", "false");
   }
 
-  document.querySelectorAll("figure.picture").forEach(function (figure) {
-    if (!figure.querySelector(":scope > svg")) return;
+  function add_button(figure) {
     const button = document.createElement("button");
     button.type = "button";
     button.className = "picture-open";
@@ -28,5 +65,18 @@
       if (event.key === "Escape") close(figure, button);
     });
     figure.append(button);
+  }
+
+  document.querySelectorAll("figure.picture").forEach(function (figure, number) {
+    const picture = figure.querySelector(":scope > svg");
+    if (!picture) return;
+    if (!picture.dataset.cut) {
+      add_button(figure);
+    } else if (narrow.matches) {
+      stack_parts(picture, number);
+    } else {
+      const stack = () => stack_parts(picture, number);
+      narrow.addEventListener("change", stack, { once: true });
+    }
   });
 })();
