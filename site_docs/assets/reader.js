@@ -167,6 +167,6 @@
   }
 
   guess_system();
-  const data = document.getElementById("path-pages");
+  const data = document.getElementById("__path");
   if (data) follow_path(JSON.parse(data.textContent));
 })();

@@ -326,11 +326,11 @@ RUN_BY = {
 def unmarked(text: str) -> list[str]:
     """Commands that the page says our checks run."""
     commands: list[str] = []
-    tab = section = lead = ""
+    tab = lead = ""
     fence: list[str] | None = None
     for line in text.splitlines():
         if fence is not None and line.strip() == "```":
-            left_out = tab in {"Windows", "macOS"} or "accounts" in section
+            left_out = tab in {"Windows", "macOS"}
             if not left_out and not NOT_RUN.search(lead):
                 commands += site_commands.commands("\n".join(fence))
             fence, lead = None, ""
@@ -344,13 +344,13 @@ def unmarked(text: str) -> list[str]:
             if not line.startswith(" "):
                 tab = title[1] if title else ""
             if line.startswith("## "):
-                section, lead = line, ""
+                lead = ""
             lead = f"{lead} {line}"  # what stands there since the last block
     return commands
 
 
 def check_the_setup_page() -> Iterator[Finding]:
-    """Our checks run each command, or it is marked; accounts say what they cost."""
+    """Our checks run each command, or it is marked; accounts say what they want."""
     text = words(SETUP)
     commands = unmarked(text)
     yield from expect(SETUP, ((len(commands) >= 10, "few commands were found"),))
@@ -361,32 +361,32 @@ def check_the_setup_page() -> Iterator[Finding]:
             yield at(SETUP, f"{command!r} has left the page: forget it in RUN_BY")
         if part not in words(ROOT / path):
             yield at(ROOT / path, f"it does not run {command!r}")
-    accounts = text.partition("## 6.")[2].partition("\n## ")[0]
-    rows = {
-        name: re.findall(rf"^\| \[{name}\].*$", accounts, re.MULTILINE)
-        for name in ("Hugging Face", "Kaggle")
-    }
-    hf = ("auth login", "auth whoami", "repos create", "upload")
+    space = words(SITE / "howto" / "space.md")
+    kaggle = words(SITE / "howto" / "kaggle.md")
     yield from expect(
         SETUP,
         (
             ("Windows and macOS: **not run here**" in text, "what was not run?"),
-            *(
-                (
-                    len(found) == 1
-                    and "| nothing |" in found[0]
-                    and re.search(r"\d+ (GB|GPU hours)", found[0])
-                    and "verified" in found[0],
-                    f"{name}: cost, quota and who must be verified",
-                )
-                for name, found in rows.items()
-            ),
-            ("30 days" in accounts, "how long does verification take?"),
-            ("GPU T4 x2" in accounts, "which GPUs?"),
-            (NOT_RUN.search(accounts), "say that it was not run here"),
-            *((f"hf {word}" in accounts, f"no command hf {word}") for word in hf),
+            ("30 days" in text, "how long does an account's waiting time take?"),
         ),
-        near="## 6.",
+    )
+    # What an account costs and wants stands where it is needed first.
+    yield from expect(
+        SITE / "howto" / "space.md",
+        (
+            ("verified e-mail address" in space, "who must be verified?"),
+            *(
+                (f"hf {word}" in space, f"no command hf {word}")
+                for word in ("auth login", "repos create", "upload")
+            ),
+        ),
+    )
+    yield from expect(
+        SITE / "howto" / "kaggle.md",
+        (
+            ("phone number" in kaggle, "who must be verified?"),
+            ("GPU T4 x2" in kaggle, "which GPUs?"),
+        ),
     )
 
 
