@@ -1,4 +1,5 @@
-// Wide pictures on a telephone. One that can be cut (data-cut says at which x) shows its
+// Wide pictures on a telephone. One that was drawn a second time, tall, needs nothing here
+// (has-tall: extra.css shows the one that fits). One that can be cut (data-cut says at which x) shows its
 // parts one below the other. Any other one is shown whole and small, and a button opens it
 // over the whole screen, along its longer side; extra.css hides the button elsewhere.
 (function () {
@@ -69,7 +70,7 @@
 
   document.querySelectorAll("figure.picture").forEach(function (figure, number) {
     const picture = figure.querySelector(":scope > svg");
-    if (!picture) return;
+    if (!picture || figure.classList.contains("has-tall")) return;
     if (!picture.dataset.cut) {
       add_button(figure);
     } else if (narrow.matches) {

@@ -456,6 +456,9 @@ def check_pictures() -> Iterator[Finding]:
         path = SITE / "diagrams" / f"{name}.svg"
         for what in picture_faults(name, words(path)):
             yield at(path, what)
+    for path in sorted((SITE / "diagrams").glob("*-tall.svg")):
+        for what in picture_faults(path.stem, words(path)):
+            yield at(path, what)
 
 
 # --- Words about our settings -------------------------------------------------------
