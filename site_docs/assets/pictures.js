@@ -1,7 +1,7 @@
 // Wide pictures on a telephone. One that was drawn a second time, tall, needs nothing here
-// (has-tall: extra.css shows the one that fits). One that can be cut (data-cut says at which x) shows its
-// parts one below the other. Any other one is shown whole and small, and a button opens it
-// over the whole screen, along its longer side; extra.css hides the button elsewhere.
+// (has-tall: extra.css shows the one that fits). One that can be cut (data-cut says at which
+// x) shows its parts one below the other. Any other one is shown whole and small, and a
+// button opens it over the whole screen, along its longer side.
 (function () {
   "use strict";
 
