@@ -111,7 +111,6 @@
       if (button) {
         button.hidden = false;
         button.setAttribute("aria-pressed", String(is_ticked(here)));
-        button.textContent = is_ticked(here) ? "Ticked" : "Tick this page";
       }
       if (place) show_place();
     }
