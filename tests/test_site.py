@@ -436,10 +436,10 @@ def test_no_picture_is_cut_off_on_a_telephone_and_a_small_one_opens(
             cut_off[path] = names
     assert cut_off == {}
     # Negative control: without its style the picture would be wider than the window.
-    page.goto(f"{origin}/understand/launchers/")
+    page.goto(f"{origin}/learn/exercises/")
     page.add_style_tag(content=".picture > svg { width: 720px !important }")
     assert page.evaluate(CUT_OFF) != []
-    page.goto(f"{origin}/understand/launchers/")
+    page.goto(f"{origin}/learn/exercises/")
     figure = page.locator("figure.picture").first
     figure.get_by_role("button", name="Enlarge the picture").click()
     box = figure.locator("svg").bounding_box()

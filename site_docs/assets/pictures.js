@@ -48,7 +48,9 @@
     button.setAttribute("aria-expanded", "false");
   }
 
-  function add_button(figure) {
+  function add_button(figure, picture) {
+    const { width, height } = picture.viewBox.baseVal;
+    figure.classList.toggle("is-turned", width > height);
     const button = document.createElement("button");
     button.type = "button";
     button.className = "picture-open";
@@ -72,7 +74,7 @@
     const picture = figure.querySelector(":scope > svg");
     if (!picture || figure.classList.contains("has-tall")) return;
     if (!picture.dataset.cut) {
-      add_button(figure);
+      add_button(figure, picture);
     } else if (narrow.matches) {
       stack_parts(picture, number);
     } else {
