@@ -1,8 +1,7 @@
-"""Proofs for the learner's path: its times are those of records, its pages one list."""
+"""Proofs for the learner's path: one list of pages, and minutes that are counted."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numbers_path
@@ -11,29 +10,6 @@ import reading_time
 from lint import course, words
 
 ROOT = Path(__file__).resolve().parents[1]
-CAPTURED = ROOT / "site_docs" / "learn" / "captured"
-
-
-def test_the_computers_times_are_those_of_the_captured_runs() -> None:
-    record = json.loads((CAPTURED / "06_ddp_benchmark.json").read_text("utf-8"))
-    step = record["steps"]["06_ddp_benchmark"]
-    busy = ", on a busy machine" if step["others_share"] > 0.05 else ""
-    table = numbers_path.path_steps()
-    assert f"| {step['seconds']:.0f} s{busy} |\n" in table
-    # Two labs say 4 s each, two exercises 4 s each.
-    assert "labs: about 8 s; checks: about 8 s, each time |" in table
-
-
-def test_what_nobody_captured_has_no_time() -> None:
-    """Negative control."""
-    with pytest.raises(SystemExit, match="nothing was captured as 07_dreams"):
-        numbers_path._computer_time(
-            numbers_path.Step("dream", "[a](b.md)", runs=("07_dreams",))
-        )
-    assert (
-        numbers_path._computer_time(numbers_path.Step("think", "[a](b.md)"))
-        == "not measured"
-    )
 
 
 def test_the_sites_list_of_the_path_is_that_of_its_table() -> None:

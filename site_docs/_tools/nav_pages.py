@@ -29,7 +29,7 @@ def pages_of(section: str, config: str) -> list[str]:
         SystemExit: There is no such section.
 
     Examples:
-        >>> pages_of("B", "- A: a.md\\n- B:\\n    - b.md\\n    - C: c.md\\n")
+        >>> pages_of("B", "- A: a.md\n- B:\n    - b.md\n    - C: c.md\n")
         ['b.md', 'c.md']
     """
     form = rf"^( *)- {re.escape(section)}:[^\n]*\n((?:\1 +[^\n]*\n)+)"

@@ -1,7 +1,6 @@
 """The path: every page that a learner reads, in one order, and what to do after each.
 
-The minutes to read are counted from the words of the pages. Every time of the computer
-is read from what was captured, or is what a lab or exercise says about itself.
+The minutes to read are counted from the words of the pages.
 """
 
 from __future__ import annotations
@@ -13,9 +12,6 @@ import reading_time
 import records
 from number_tables import text
 
-from distrinews.course import sheets
-
-NOT_MEASURED = "not measured"
 LINK = re.compile(r"\]\(([^)#]+\.md)\)")
 
 
@@ -26,7 +22,6 @@ class Step:
     Attributes:
         part: Its name in the table.
         read: The pages, with links as seen from `start/`, in the order of the path.
-        runs: Captured outputs of what it lets you run.
         labs: To play.
         exercises: To solve.
         cards: A group of interview cards.
@@ -34,7 +29,6 @@ class Step:
 
     part: str
     read: str
-    runs: tuple[str, ...] = ()
     labs: tuple[str, ...] = ()
     exercises: tuple[str, ...] = ()
     cards: str = ""
@@ -49,19 +43,16 @@ PATH = (
     Step(
         "Start",
         "[Setup](setup.md), [First run](first-run.md)",
-        runs=("05_ddp_training", "05_predict"),
     ),
     Step(
         "One process",
         "[chapter 01](../learn/single-gpu.md)",
-        runs=("01_single_gpu",),
     ),
     Step(
         "Processes that talk",
         "[chapter 02](../learn/process-group.md), "
         "[processes and ranks](../understand/processes-and-ranks.md), "
         "[collectives](../understand/collectives.md)",
-        runs=("02_process_group",),
         labs=("collective_behind_rank_0",),
         exercises=("tell_the_others",),
         cards="basics",
@@ -72,7 +63,6 @@ PATH = (
         "[sharding](../understand/sharding.md), "
         "[the global batch](../understand/global-batch.md), "
         "[exact evaluation](../understand/exact-evaluation.md)",
-        runs=("03_data_sharding",),
         labs=("no_set_epoch", "padded_evaluation"),
         exercises=("my_rows", "rows_to_evaluate"),
         cards="data",
@@ -82,7 +72,6 @@ PATH = (
         "[chapter 04](../learn/gradient-sync.md), "
         "[the ring](../understand/ring-all-reduce.md), "
         "[DDP inside](../understand/ddp-inside.md)",
-        runs=("04_gradient_sync",),
         labs=("sum_instead_of_mean", "unfinished_reduction"),
         exercises=("average_gradients", "one_message"),
     ),
@@ -91,7 +80,6 @@ PATH = (
         "[chapter 05](../learn/ddp-training.md), "
         "[when N ranks equal one](../understand/gradient-sync.md), "
         "[accumulation](../understand/accumulation.md)",
-        runs=("05_ddp_training", "05_one_rank"),
         labs=("larger_global_batch", "early_stop_on_one_rank"),
         exercises=("mean_over_all_rows", "report_once"),
         cards="gradients",
@@ -100,7 +88,6 @@ PATH = (
         "When it breaks",
         "[checkpoint](../understand/checkpoint.md), "
         "[failures](../understand/failures.md)",
-        runs=("resume_interrupted", "resume_resumed"),
         labs=("error_on_one_rank", "incomplete_resume"),
         exercises=("raise_together", "save_once"),
         cards="failures",
@@ -110,7 +97,6 @@ PATH = (
         "[chapter 06](../learn/ddp-benchmark.md), "
         "[performance](../understand/performance.md), "
         "[why DDP can be slower](../understand/why-ddp-can-be-slower.md)",
-        runs=("06_ddp_benchmark",),
         cards="speed",
     ),
     Step(
@@ -137,14 +123,13 @@ def reading_minutes(page: str) -> float:
 def path_steps() -> str:
     """The path, a line for each stretch."""
     lines = [
-        "| part | read, in this order | minutes to read | then | the computer needs |",
-        "|---|---|--:|---|---|",
+        "| part | read, in this order | minutes to read | then |",
+        "|---|---|--:|---|",
     ]
     for step in PATH:
         minutes = sum(map(reading_minutes, step.pages()))
         lines.append(
-            f"| {step.part} | {step.read} | {minutes:.0f} | {_practice(step)} "
-            f"| {_computer_time(step)} |"
+            f"| {step.part} | {step.read} | {minutes:.0f} | {_practice(step)} |"
         )
     return "\n".join(lines)
 
@@ -176,26 +161,3 @@ def _practice(step: Step) -> str:
     if step.cards:
         parts.append(f"[cards](../interview/{step.cards}.md)")
     return "; ".join(parts)
-
-
-def _computer_time(step: Step) -> str:
-    """Seconds that were measured, and those that labs and exercises declare."""
-    parts = []
-    if step.runs:
-        runs = [records.capture(name) for name in step.runs]
-        seconds = sum(run["seconds"] for run in runs)
-        busy = any(run["busy"] for run in runs)
-        parts.append(f"{seconds:.0f} s" + ", on a busy machine" * busy)
-    if step.labs:
-        seconds = sum(_takes_s(sheets.LabSheet.read(name)) for name in step.labs)
-        parts.append(f"labs: about {seconds} s")
-    if step.exercises:
-        seconds = sum(
-            _takes_s(sheets.ExerciseSheet.read(name)) for name in step.exercises
-        )
-        parts.append(f"checks: about {seconds} s, each time")
-    return "; ".join(parts) or NOT_MEASURED
-
-
-def _takes_s(sheet: sheets.LabSheet | sheets.ExerciseSheet) -> int:
-    return int(sheet.fields["Takes"].split()[0])

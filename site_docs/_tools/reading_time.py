@@ -22,7 +22,8 @@ FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 FOLD = re.compile(r"^( *)\?\?\? [^\n]*\n(?:\1    [^\n]*\n|\s*\n)*", re.MULTILINE)
 NO_WORDS = re.compile(
-    r"<!--.*?-->|<(?:figure|svg|script)\b.*?</(?:figure|svg|script)>|<[^>]+>"
+    r"^ *(?:\?\?\?\+?|!!!) \w+|<!--.*?-->"
+    r"|<(?:figure|svg|script)\b.*?</(?:figure|svg|script)>|<[^>]+>"
     r"|^ *--8<-- [^\n]*$|^ *::: [^\n]*$|\]\([^)]*\)|\]\[[^]]*\]|\{[^}\n]*\}|https?://\S+",
     re.MULTILINE | re.DOTALL,
 )
@@ -56,7 +57,7 @@ def of_page(text: str) -> ReadingTime:
 
     Examples:
         >>> of_page('# A page\n\n??? info "Why"\n\n    It is so.\n\nAnd on.\n')
-        ReadingTime(num_open=4, num_folded=5)
+        ReadingTime(num_open=4, num_folded=4)
         >>> of_page("See [here](there.md):\n\n```sh\nls -l\n```\n")
         ReadingTime(num_open=2, num_folded=0)
     """

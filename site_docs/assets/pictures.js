@@ -75,11 +75,14 @@
     if (!picture || figure.classList.contains("has-tall")) return;
     if (!picture.dataset.cut) {
       add_button(figure, picture);
-    } else if (narrow.matches) {
-      stack_parts(picture, number);
     } else {
-      const stack = () => stack_parts(picture, number);
-      narrow.addEventListener("change", stack, { once: true });
+      const stack = function () {
+        if (!narrow.matches) return;
+        narrow.removeEventListener("change", stack);
+        stack_parts(picture, number);
+      };
+      narrow.addEventListener("change", stack);
+      stack();
     }
   });
 })();
