@@ -75,7 +75,8 @@ def page(group: Group) -> str:
     """
     head = (
         # The search shows the page that explains before the card that asks.
-        f"---\nsearch:\n  boost: 0.4\n---\n# {group.title}\n\n<!-- Written by site_docs/_tools/interview_pages.py from "
+        "---\nsearch:\n  boost: 0.4\n---\n"
+        f"# {group.title}\n\n<!-- Written by site_docs/_tools/interview_pages.py from "
         f"distrinews/course/interview_{group.name}.toml: edit that. -->\n\n"
         f"{group.about} Answer aloud, then open the card. In the terminal: "
         f"`python -m distrinews interview --group {group.name}`."
