@@ -323,9 +323,9 @@ def test_a_contributors_file_becomes_a_line_of_the_page(site: pathlib.Path) -> N
     theirs = results_folder / "scaling-theirs.json"
     results.write(theirs, record)
     call("-m", "distrinews", "benchmark", "check", theirs, folder=site.parent)
-    page = site / "benchmarks" / "speed-up.md"
+    page = site / "benchmarks" / "scaling.md"
     done = renew(site, "--check", expect=1)
-    assert done.stdout.split() == ["site_docs/benchmarks/speed-up.md"]
+    assert done.stdout.split() == ["site_docs/benchmarks/scaling.md"]
     before = page.read_text(encoding="utf-8").splitlines()
     renew(site)
     after = page.read_text(encoding="utf-8").splitlines()

@@ -231,6 +231,39 @@ def test_a_chapters_page_without_an_act_or_an_answer_is_found() -> None:
     for before in ("## Predict first", "## Exercises", '    ??? success "Answer"\n'):
         faults = pages.chapter_page_faults(text.replace(before, ""), chapter=chapter)
         assert list(faults), before
+    twice = f'{text}\n``` {{ .python }}\n--8<-- "chapters/{chapter.name}"\n```\n'
+    [fault] = pages.chapter_page_faults(twice, chapter=chapter)
+    assert "twice" in fault
+
+
+def test_a_page_that_its_sections_index_forgets_is_found() -> None:
+    text = "[a](a.md#x), [c](../c/d.md), [e](https://example.org/e.md)"
+    section = ["b/index.md", "b/a.md", "c/d.md"]
+    assert pages.not_linked("b/index.md", section, text) == []
+    assert pages.not_linked("b/index.md", [*section, "b/e.md"], text) == ["b/e.md"]
+    config = "x: 1\nnav:\n  - A: a.md\n  - B: # why\n      - C: c.md\n"
+    assert pages.tabs(config) == ["A", "B"]
+
+
+def test_what_stands_on_two_pages_is_found() -> None:
+    words_once = " ".join(f"word{n}" for n in range(14))
+    code = f"```sh\necho {words_once}\n```"
+    for part in (words_once, f"| a | b |\n|---|---|\n| {words_once} | c |", code):
+        pair = {"a.md": f"# A\n\n{part}\n\nEnd.\n", "b.md": f"# B\n\n{part}\n"}
+        assert [found[:2] for found in pages.repeated(pair)] == [("b.md", "a.md")]
+        # Negative controls: other words, few words, and where a number comes from.
+        pair["b.md"] = pair["b.md"].replace("word7", "other")
+        assert list(pages.repeated(pair)) == []
+    for alike in ("A short sentence.", f"Measured on a day: {words_once}"):
+        assert list(pages.repeated({"a.md": alike, "b.md": alike})) == []
+
+
+def test_a_page_that_takes_too_long_is_found() -> None:
+    text = "word " * (12 * 220)
+    assert pages.too_long("learn", text) == ""
+    assert "12.0 minutes to read, more than 8" in pages.too_long("understand", text)
+    assert pages.too_long("understand", f'??? info "Deep"\n\n    {text}\n') == ""
+    assert pages.too_long("reference", text * 9) == ""
 
 
 def only(text: str) -> Fence:

@@ -124,7 +124,7 @@ def test_rows_become_a_table_and_a_name_is_taken_once() -> None:
         drawn = make(toy_figure)()
         assert drawn.splitlines()[2:5] == [
             "| way  | steps |",
-            "| ---- | ----- |",
+            "| ---- | ----: |",
             "| ring | 2     |",
         ]
         assert drawn.startswith("Above.\n\n|")
@@ -162,3 +162,17 @@ def test_pages_and_anchors_that_one_build_lacks_are_named(tmp_path: Path) -> Non
     # Negative control: equal builds differ in nothing.
     same = compare_builds.report({"one": whole, "other": whole})
     assert same.count(", 0 only here") == 4
+
+
+def test_numbers_stand_to_the_right_and_words_to_the_left() -> None:
+    import number_tables
+
+    table = (
+        "| way | step | ratio | text |\n| --- | ---- | ----- | ---- |\n"
+        "| a | 5 ms | 0.9x (0.8 to 1.0) | 5 of 6 |\n| b | 1,234 ms | - | 6 |"
+    )
+    aligned = number_tables.numbers_right(table).splitlines()
+    assert aligned[1] == "| --- | ---: | ----: | ---- |"
+    assert [aligned[0], *aligned[2:]] == [table.splitlines()[n] for n in (0, 2, 3)]
+    # Negative control: what is no table stays as it is.
+    assert number_tables.numbers_right("| 1 |\n\n5 ms\n") == "| 1 |\n\n5 ms\n"

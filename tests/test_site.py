@@ -29,6 +29,7 @@ pytest.importorskip("material")
 pytest.importorskip("mkdocstrings")
 
 import docs_site
+import redirect_pages
 from helpers import browsing, site_crawl
 from helpers.running import wait_until
 from helpers.site_crawl import DARK, LIGHT, NARROW, NARROW_DARK, Look
@@ -42,7 +43,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # computes in one process and one thread, so alone it takes as long.
 LIMIT_S = 20.0
 PICTURE = re.compile(
-    rb'class="picture"|<(?:ring-all|bucket-t|sampler-v|speed-up|match-b)'
+    rb'class="picture|<(?:ring-all|bucket-t|sampler-v|speed-up|match-b)'
 )
 
 
@@ -130,9 +131,10 @@ def test_every_page_describes_itself_in_its_own_words(
 
 
 def pages_of(folder: pathlib.Path) -> list[str]:
-    """The addresses of all pages, from the root."""
+    """The addresses of all pages, from the root, but for those that lead on."""
     paths = sorted(folder.rglob("index.html"))
     parts = [path.parent.relative_to(folder).as_posix() for path in paths]
+    parts = [part for part in parts if part not in redirect_pages.MOVED]
     return ["/" if part == "." else f"/{part}/" for part in parts]
 
 
@@ -231,8 +233,7 @@ def test_every_page_in_every_look_with_all_that_is_folded_is_as_good(
 ) -> None:
     pages = pages_of(built[0])
     assert len(pages) >= 80  # the guard: pages were found
-    unfold = functools.partial(site_crawl.use_widgets, num_sources=10_000)
-    assert faults(chromium, origin, pages, look, unfold) == ""
+    assert faults(chromium, origin, pages, look, site_crawl.use_widgets) == ""
 
 
 def test_pages_on_a_telephone_in_the_dark_are_as_good(
@@ -306,14 +307,182 @@ def test_an_old_address_of_an_entry_leads_on_to_it(
     window.close()
 
 
+def test_the_path_remembers_its_reader_in_the_browser_only(
+    chromium: Any, origin: str
+) -> None:
+    window = chromium.new_context(viewport={"width": 1280, "height": 800})
+    page = window.new_page()
+    place = page.locator('[data-path="place"]')
+    page.goto(f"{origin}/start/path/")
+    assert place.inner_text() == ""  # negative control: nothing was read yet
+    page.goto(f"{origin}/learn/data-sharding/")
+    page.get_by_role("heading", name="Act 2").evaluate("it => it.scrollIntoView()")
+    page.wait_for_function("localStorage['distrinews.path'].includes('Act 2')")
+    page.goto(f"{origin}/")
+    text = place.inner_text()
+    assert text.startswith("Continue at 03 Data sharding, Act 2: evaluation"), text
+    assert "0 of 23 pages ticked" in text
+    place.get_by_role("link").click()
+    assert "/learn/data-sharding/#act-2" in page.url
+    tick = page.get_by_role("button", name="I have read this page")
+    assert tick.get_attribute("aria-pressed") == "false"
+    tick.press("Enter")
+    assert tick.get_attribute("aria-pressed") == "true"
+    ticked = page.locator(".md-nav--primary a.path-ticked")
+    assert ticked.count() == 1
+    assert ticked.inner_text() == "03 Data sharding"
+    page.goto(f"{origin}/start/path/")
+    assert place.inner_text().startswith("Continue at Sharding")
+    assert page.locator("article table a.path-ticked").count() == 1
+    place.get_by_role("button", name="Start over").click()
+    assert place.inner_text() == ""
+    assert page.locator(".path-ticked").count() == 0
+    window.close()
+
+
+def test_every_page_leads_to_the_path_without_javascript(
+    chromium: Any, origin: str, built: tuple[pathlib.Path, str, float]
+) -> None:
+    window = chromium.new_context(java_script_enabled=False)
+    page = window.new_page()
+    page.goto(f"{origin}/learn/data-sharding/")
+    end = page.locator(".path-end")
+    assert "Step 7 of 23 of the path. Next: Sharding" in end.inner_text()
+    assert end.get_by_role("button").count() == 0  # it could do nothing
+    end.get_by_role("link", name="the path").click()
+    assert page.url == f"{origin}/start/path/"
+    window.close()
+    for path in pages_of(built[0]):
+        text = (built[0] / path.strip("/") / "index.html").read_text(encoding="utf-8")
+        assert ('class="path-end"' in text) == (path != "/start/path/"), path
+
+
+@pytest.mark.parametrize(
+    ("agent", "system"),
+    [("Windows NT 10.0", "Windows"), ("Macintosh", "macOS"), ("X11; Linux", "Linux")],
+)
+def test_the_readers_system_is_chosen_until_another_one_is(
+    agent: str, system: str, chromium: Any, origin: str
+) -> None:
+    window = chromium.new_context(user_agent=f"Mozilla/5.0 ({agent})")
+    page = window.new_page()
+
+    def chosen() -> set[str]:
+        labels = page.locator(".tabbed-set > input:checked").evaluate_all(
+            "all => all.map(it => document.querySelector(`label[for=${it.id}]`)"
+            ".textContent.trim().split(' ')[0])"
+        )
+        return set(labels)
+
+    page.goto(f"{origin}/start/setup/")
+    assert chosen() == {system}
+    other = "macOS" if system == "Linux" else "Linux"
+    page.locator(".tabbed-labels label", has_text=other).first.click()
+    page.wait_for_function("window.__md_get('__tabs') !== null")
+    assert chosen() == {other}
+    page.goto(f"{origin}/learn/")
+    assert chosen() == {other}
+    window.close()
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+def test_the_old_address_of_a_page_leads_on(
+    javascript: bool, chromium: Any, origin: str
+) -> None:
+    window = chromium.new_context(java_script_enabled=javascript)
+    page = window.new_page()
+    for old, new in redirect_pages.MOVED.items():
+        page.goto(f"{origin}/{old}/#an-anchor")
+        page.wait_for_url(f"{origin}/{new}/" + "#an-anchor" * javascript)
+        assert page.locator("h1").count() == 1
+    window.close()
+    # Negative control: an address that never was leads nowhere.
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{origin}/benchmarks/no-such-page/")
+
+
 SHORT_INPUTS = json.loads(
     (ROOT / "tests" / "data" / "short_inputs.json").read_text("utf-8")
 )
 
 
-def test_the_search_finds_the_entries_of_short_inputs_and_gibberish_nowhere(
-    chromium: Any, origin: str
+CUT_OFF = """() => [...document.querySelectorAll("figure.picture")]
+  .filter(it => it.scrollWidth > it.clientWidth + 1)
+  .map(it => it.getAttribute("aria-label") || it.outerHTML.slice(0, 80))"""
+
+
+def test_no_picture_is_cut_off_on_a_telephone_and_a_small_one_opens(
+    chromium: Any, origin: str, built: tuple[pathlib.Path, str, float]
 ) -> None:
+    window = chromium.new_context(viewport={"width": 390, "height": 844})
+    page = window.new_page()
+    cut_off: dict[str, list[str]] = {}
+    pages = [
+        path
+        for path in pages_of(built[0])
+        if b'class="picture' in (built[0] / path[1:] / "index.html").read_bytes()
+    ]
+    assert len(pages) >= 25  # the guard
+    for path in pages:
+        page.goto(f"{origin}{path}")
+        if names := page.evaluate(CUT_OFF):
+            cut_off[path] = names
+    assert cut_off == {}
+    # Negative control: without its style the picture would be wider than the window.
+    page.goto(f"{origin}/learn/exercises/")
+    page.add_style_tag(content=".picture > svg { width: 720px !important }")
+    assert page.evaluate(CUT_OFF) != []
+    page.goto(f"{origin}/learn/exercises/")
+    figure = page.locator("figure.picture").first
+    figure.get_by_role("button", name="Enlarge the picture").click()
+    box = figure.locator("svg").bounding_box()
+    assert box["height"] == pytest.approx(844, abs=1)  # along the longer side
+    assert box["width"] <= 390
+    page.keyboard.press("Escape")
+    assert figure.locator("svg").bounding_box()["width"] <= 390
+    assert figure.get_by_role("button", name="Enlarge the picture").is_visible()
+    # A picture that can be cut has its parts one below the other, letters full size.
+    page.goto(f"{origin}/")
+    letters = page.locator("#home-title ~ svg text").first
+    assert letters.bounding_box()["height"] > 12
+    window.close()
+
+
+def test_copied_is_what_can_be_typed(chromium: Any, origin: str) -> None:
+    window = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = window.new_page()
+    page.goto(f"{origin}/learn/ddp-training/")
+    page.get_by_text("Answer", exact=True).first.click()
+    block = page.locator(".language-pycon").first
+    block.hover()
+    block.locator("button.md-code__button, button.md-clipboard").first.click()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.split("\n")[0] == "from distrinews import sharding"
+    assert ">>>" in block.inner_text()  # negative control: it is shown
+    assert ">>>" not in copied
+    assert "16" not in copied.split()
+    window.close()
+
+
+# In the words of a reader: the page that explains it, or the entry that ends it.
+EXPLAINED = {
+    "nan on one rank": "/understand/failures/#one-rank-computes-nan",
+    "exit code 0": "/understand/launchers/#a-rank-that-leaves-exit-code-0",
+    "two backwards one forward": (
+        "/understand/ddp-inside/#one-forward-for-each-backward"
+    ),
+    "optimizer in backward": (
+        "/understand/memory-and-beyond/#the-optimizer-inside-backward"
+    ),
+    "OOM": "/troubleshooting/error/#cuda-out-of-memory",
+}
+# What the reference has a name for is explained elsewhere first.
+NOT_THE_REFERENCE = ("accumulation", "ring all-reduce", "sampler", "checkpoint", "rank")
+
+
+@pytest.fixture
+def search(chromium: Any, origin: str) -> Iterator[Callable[[str], list[str]]]:
+    """Search as a reader does; gives the results that are seen, without unfolding."""
     window = chromium.new_context(viewport={"width": 1280, "height": 900})
     page = window.new_page()
     page.goto(f"{origin}/understand/")
@@ -322,7 +491,6 @@ def test_the_search_finds_the_entries_of_short_inputs_and_gibberish_nowhere(
     meta = page.locator(".md-search-result__meta")
 
     def found(text: str) -> list[str]:
-        """The anchors of the results that are seen without unfolding any."""
         box.fill("")
         box.press("End")  # the theme listens for keys
         meta.get_by_text("Type to start").wait_for()
@@ -331,27 +499,48 @@ def test_the_search_finds_the_entries_of_short_inputs_and_gibberish_nowhere(
         meta.get_by_text("matching document").wait_for()
         links = page.locator(".md-search-result__link:visible")
         addresses = links.evaluate_all("all => all.map((one) => one.href)")
-        return [address.rpartition("#")[2] for address in addresses]
+        return [re.sub(r"\?[^#]*", "", one).removeprefix(origin) for one in addresses]
 
-    first = {case["text"]: found(case["text"])[:3] for case in SHORT_INPUTS["ten"]}
-    lost = {
-        case["text"]: first[case["text"]]
-        for case in SHORT_INPUTS["ten"]
-        if case["expect"] not in first[case["text"]]
-    }
+    yield found
+    window.close()
+
+
+def test_the_search_finds_the_entries_of_short_inputs_and_gibberish_nowhere(
+    search: Callable[[str], list[str]],
+) -> None:
+    lost = {}
+    for case in SHORT_INPUTS["ten"]:
+        first = [address.rpartition("#")[2] for address in search(case["text"])[:3]]
+        if case["expect"] not in first:
+            lost[case["text"]] = first
     assert lost == {}
     # Of a sentence the search shows whatever holds any of its words.
     for text in ("flurble wobble", "asdf", "qwertz uiop", "1234567"):
         assert text in SHORT_INPUTS["nonsense"]
-        assert found(text) == [], text
-    window.close()
+        assert search(text) == [], text
+
+
+def test_the_search_finds_what_explains_before_what_lists(
+    search: Callable[[str], list[str]],
+) -> None:
+    first = {text: search(text)[:3] for text in EXPLAINED}
+    lost = {text: first[text] for text in first if EXPLAINED[text] not in first[text]}
+    assert lost == {}
+    for text in NOT_THE_REFERENCE:
+        assert not search(text)[0].startswith("/reference/api/"), text
+    # Negative control: what only the reference names is found there.
+    assert search("allowed_error_names")[:1] != search("sampler")[:1]
 
 
 def test_a_page_that_is_not_there_leads_on(chromium: Any, origin: str) -> None:
     with site_crawl.visitor(chromium, origin, LIGHT) as visitor:
         faults_there = visitor.faults("/no/such/page/")
+        visitor.page.get_by_role("button", name="Search this site").press("Enter")
+        box = visitor.page.get_by_role("textbox", name="Search")
+        box.wait_for()
+        box.press("Escape")
         links = visitor.page.locator("article a").all()
-        assert len(links) == 2
+        assert len(links) == 3
         addresses = [link.get_attribute("href") for link in links]
         # The browser itself reports the 404 that was asked for.
         assert all("404" in line for line in faults_there), faults_there

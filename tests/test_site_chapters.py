@@ -147,7 +147,7 @@ def test_a_changed_script_makes_its_page_and_the_diffs_stale(
         text = path.read_text("utf-8")
         if make_pages.render(text, pages.BLOCKS) != text:
             changed.add(path.stem)
-    assert changed == {"ddp-training", "ddp-benchmark"}  # 06 shows the diff from 05
+    assert changed == {"ddp-training"}
 
 
 # --- One process and two, seen by eye ---------------------------------------------

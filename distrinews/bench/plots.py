@@ -21,7 +21,7 @@ __all__ = ["draw_many_ranks", "draw_steps"]
 
 # Told apart also by those who do not see red and green (Okabe and Ito 2008).
 COLOURS = dict(
-    zip(PHASES, ("#999999", "#56B4E9", "#0072B2", "#D55E00", "#009E73"), strict=True)
+    zip(PHASES, ("#999999", "#56B4E9", "#0072B2", "#CC79A7", "#009E73"), strict=True)
 )
 # Readable on white and on black: pages have both.
 GREY = "#808080"

@@ -21,7 +21,7 @@ __all__ = ["exposed_communication_s", "write_html", "write_perfetto"]
 
 LANE_PX, WIDTH_PX, LEFT_PX = 64, 1100, 70
 COLOURS = {"forward": "#56B4E9", "backward": "#0072B2", "optimizer": "#009E73"}
-OTHER_COLOUR, COMMUNICATION_COLOUR, NEVER_ENDED_COLOUR = "#BBBBBB", "#D55E00", "#CC0000"
+OTHER_COLOUR, COMMUNICATION_COLOUR, NEVER_ENDED_COLOUR = "#BBBBBB", "#CC79A7", "#CC0000"
 
 
 def write_perfetto(events_by_rank: dict[int, list[Event]], path: pathlib.Path) -> None:

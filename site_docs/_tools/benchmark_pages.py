@@ -18,6 +18,7 @@ from typing import Any
 
 import headlines
 import measured_blocks
+from number_tables import numbers_right
 from records import RESULTS
 
 from distrinews.bench import results, scaling, timing
@@ -113,4 +114,7 @@ def _scaling_table() -> str:
     return timing.draw_table(lines)
 
 
-BLOCKS = {"from": _measured, "all": _summary}
+BLOCKS = {
+    "from": lambda argument: numbers_right(_measured(argument)),
+    "all": lambda argument: numbers_right(_summary(argument)),
+}

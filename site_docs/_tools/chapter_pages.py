@@ -176,8 +176,10 @@ def origin(name: str) -> str:
 
 def _captured(name: str) -> str:
     """A captured output, its command above it and its origin below it."""
+    # Long lines wrap as a terminal wraps them; a table would fall apart, and scrolls.
+    wide = " .wide" * ("| ---" in records.captured_text(name))
     return "\n".join([
-        f"```text title='{records.capture(name)['command']}'",
+        f"``` {{ .text{wide} title='{records.capture(name)['command']}' }}",
         f'--8<-- "learn/captured/{name}.txt"',
         "```",
         "",

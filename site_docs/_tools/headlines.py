@@ -102,7 +102,7 @@ def _quickstart_rows() -> list[tuple[str, str, str]]:
     return [
         (
             "chapter 05, from start to classified headlines, one run",
-            "learn/ddp-training.md#run-it",
+            "start/first-run.md#what-is-printed",
             f"{run['seconds']:.0f} s",
         ),
         (
@@ -156,7 +156,7 @@ def _training_rows() -> list[tuple[str, str, str]]:
         ),
         (
             "two ranks against one process with two threads, same two cores, samples/s",
-            "benchmarks/two-ranks-cpu.md",
+            "benchmarks/scaling.md",
             scaling.speedup_text(_read("scaling")["figures"], "strong")
             + ": here DDP does not pay, and chapter 06 says why",
         ),

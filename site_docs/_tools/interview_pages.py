@@ -53,16 +53,11 @@ def _questions(_: str) -> str:
         parts.append(f"### [{group.title}]({group.name}.md)")
         parts.append(f"{group.about} {len(group.cards)} cards.")
         lines = [
-            f"- [{card.title}]({group.name}.md#{card.id}) ({card.level}): "
-            + card.question
+            f"- [{card.title}]({group.name}.md#{card.id}) ({card.level})"
             for card in group.cards
         ]
-        parts.append("\n".join(map(_item, lines)))
+        parts.append("\n".join(lines))
     return "\n\n".join(parts)
-
-
-def _item(line: str) -> str:
-    return textwrap.fill(line, WIDTH, subsequent_indent="  ", **_WORDS)
 
 
 # WHY: a link or an option must stay one word, or Markdown reads something else.
@@ -79,6 +74,8 @@ def page(group: Group) -> str:
         Markdown.
     """
     head = (
+        # The search shows the page that explains before the card that asks.
+        "---\nsearch:\n  boost: 0.4\n---\n"
         f"# {group.title}\n\n<!-- Written by site_docs/_tools/interview_pages.py from "
         f"distrinews/course/interview_{group.name}.toml: edit that. -->\n\n"
         f"{group.about} Answer aloud, then open the card. In the terminal: "

@@ -34,13 +34,15 @@ MAKERS = (
     "reference_pages",
     "interview_pages",
     "troubleshooting_page",
+    "nav_pages",
     "room_pages",
+    "redirect_pages",
     "exercise_pictures",
     "first_run_player",
     "widget_fixtures",
 )
-# WHY only when it is named: the widgets draw themselves, in a Chromium.
-NAMED_ONLY = ("widget_pictures",)
+# WHY only when they are named: they draw in a Chromium.
+NAMED_ONLY = ("card_picture", "widget_pictures")
 
 
 def blocks(names: Sequence[str] = MAKERS) -> dict[str, Callable[[str], str]]:

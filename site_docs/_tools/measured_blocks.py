@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import charts
 import headlines
 import measure_engines
+from charts import Bar
 
 from distrinews.bench import (
     averaging,
@@ -40,19 +42,26 @@ def _scaling(record: dict[str, Any]) -> str:
     return f"{table}\n\n{bullets}"
 
 
-def _one_process(record: dict[str, Any]) -> str:
-    row = record["figures"]["one_process"]
-    phases = [f"{row['phases_ms'].get(p, 0.0):.0f} ms" for p in timing.PHASES]
+def _scaling_chart(record: dict[str, Any]) -> str:
+    """Where the milliseconds of each way of taking a step go."""
+    num_ranks = record["environment"]["num_ranks"]
+    titles = {
+        "one_process": "one process",
+        "strong": f"{num_ranks} ranks, same rows",
+        "weak": f"{num_ranks} ranks, same rows each",
+    }
     lines = [
-        ["threads", "step", *timing.PHASES, "samples/s", "tokens/s", "padding"],
-        [
-            *(str(row["threads"][0]), f"{row['median_ms']:.0f} ms", *phases),
-            f"{row['samples_per_s']:.1f}",
-            f"{row['tokens_per_s']:,.0f}",
-            f"{row['padding_share']:.0%}",
-        ],
+        Bar(
+            title,
+            [record["figures"][name]["phases_ms"].get(p, 0.0) for p in timing.PHASES],
+            f"{record['figures'][name]['median_ms']:.0f} ms",
+        )
+        for name, title in titles.items()
     ]
-    return timing.draw_table(lines)
+    names = [
+        "exposed communication" if p == "communication" else p for p in timing.PHASES
+    ]
+    return charts.bars("Milliseconds of a step, by phase", lines, names=names)
 
 
 def _speed_up(record: dict[str, Any]) -> str:
@@ -108,6 +117,16 @@ def _peers(record: dict[str, Any]) -> str:
     return peer_report.table(record["figures"], num_rows=num_rows)
 
 
+def _peers_chart(record: dict[str, Any]) -> str:
+    lines = [
+        Bar(title, [row["samples_per_s"]], f"{row['samples_per_s']:.1f}")
+        for name, title in peer_report.TITLES.items()
+        # What the table has no line for, either.
+        if not name.startswith("whole_") and (row := record["figures"].get(name))
+    ]
+    return charts.bars("Samples per second, more is better", lines)
+
+
 def _limit(record: dict[str, Any]) -> str:
     shown = record["figures"]
     return f"{step_limit.table(shown)}\n\n{step_limit.sentence(shown)}"
@@ -123,21 +142,31 @@ def _data(record: dict[str, Any]) -> str:
     )
 
 
+SERVERS = {
+    "distrinews": "`apps/api.py`, as it starts by default",
+    "naive": "transformers pipeline in a FastAPI `def` route",
+    "naive_one_thread": "the same route, one torch thread per request",
+    "litserve": "the same pipeline in LitServe, batching on",
+}
+
+
+def _serving_chart(record: dict[str, Any]) -> str:
+    lines = [
+        Bar(SERVERS[name].replace("`", ""), [row["per_s"]], f"{row['per_s']:.0f}")
+        for name, row in record["figures"]["side_by_side"].items()
+    ]
+    return charts.bars("Requests per second, more is better", lines)
+
+
 def _serving(record: dict[str, Any]) -> str:
     lines = [
         "| Server | Requests/s (slowest to fastest round) | ours by it | p50 | p99 |",
         "|---|---|---|---|---|",
     ]
-    names = {
-        "distrinews": "`apps/api.py`, as it starts by default",
-        "naive": "transformers pipeline in a FastAPI `def` route",
-        "naive_one_thread": "the same route, one torch thread per request",
-        "litserve": "the same pipeline in LitServe, batching on",
-    }
     ratios = headlines.serving_ratios(record)
     for name, row in record["figures"]["side_by_side"].items():
         lines.append(
-            f"| {names[name]} | {row['per_s']:.0f} ({row['slowest_per_s']:.0f} to "
+            f"| {SERVERS[name]} | {row['per_s']:.0f} ({row['slowest_per_s']:.0f} to "
             f"{row['fastest_per_s']:.0f}) | {ratios[name]} | {row['p50_ms']:.0f} ms "
             f"| {row['p99_ms']:.0f} ms |"
         )
@@ -241,14 +270,16 @@ VIEWS: dict[str, Callable[[dict[str, Any]], str]] = {
     "lighthouse": _lighthouse,
     "limit": _limit,
     "peers": _peers,
+    "peers chart": _peers_chart,
     "peers parts": lambda record: peer_report.parts(record["figures"]),
     "prediction many_ranks": _many_ranks,
     "prediction sources": _sources,
     "prediction t4": _t4,
     "scaling": _scaling,
-    "scaling one_process": _one_process,
+    "scaling chart": _scaling_chart,
     "scaling speed_up": _speed_up,
     "serving": _serving,
+    "serving chart": _serving_chart,
     "trace": _trace,
 }
 

@@ -7,6 +7,7 @@ a function yields; `@text` takes the Markdown that it returns.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ __all__ = [
     "between",
     "gradient_bytes",
     "mb",
+    "numbers_right",
     "ring_ms",
     "table",
     "text",
@@ -62,7 +64,7 @@ def table(
         ...     yield 2, "2"
         >>> print(doctest_ring())
         | ranks | messages |
-        | ----- | -------- |
+        | ----: | -------: |
         | 2     | 2        |
     """
 
@@ -71,11 +73,48 @@ def table(
         def make(*arguments: int) -> str:
             lines = [head.split(" | ")]
             lines += [[str(cell) for cell in row] for row in rows(*arguments)]
-            return "\n\n".join(filter(None, (above, draw_table(lines), below)))
+            drawn = numbers_right(draw_table(lines))
+            return "\n\n".join(filter(None, (above, drawn, below)))
 
         return text(make)
 
     return decorate
+
+
+def numbers_right(markdown: str) -> str:
+    r"""Align the columns that hold only numbers, with their units, to the right.
+
+    Args:
+        markdown: With tables in it.
+
+    Returns:
+        The same, with other rules below the tables' heads.
+
+    Examples:
+        >>> print(numbers_right("| way | step |\n| --- | ---- |\n| 2 a | 5 ms |"))
+        | way | step |
+        | --- | ---: |
+        | 2 a | 5 ms |
+    """
+    return TABLE.sub(_aligned, markdown)
+
+
+TABLE = re.compile(r"^(\|.*\|)\n(\|[ |-]+\|)\n((?:\|.*\|\n?)+)", re.MULTILINE)
+NUMBER = re.compile(
+    r"[-+~]?\d[\d,.]*(e[-+]\d+)?"
+    r"( ?(%|x|s|ms|us|B|[kKMGT]i?B|[KMGT]B/s|GFLOP))?( \(.*\))?"
+)
+
+
+def _aligned(match: re.Match[str]) -> str:
+    rules = match[2].strip("|").split("|")
+    rows = [line.strip("|").split("|") for line in match[3].splitlines()]
+    for column, rule in enumerate(rules):
+        cells = [row[column].strip() for row in rows if len(row) == len(rules)]
+        numbers = [cell for cell in cells if cell not in {"", "-"}]
+        if numbers and all(map(NUMBER.fullmatch, numbers)):
+            rules[column] = rule.rstrip()[:-1] + ": "
+    return f"{match[1]}\n|{'|'.join(rules)}|\n{match[3]}"
 
 
 def gradient_bytes(model: str) -> int:

@@ -139,7 +139,8 @@ def pages() -> dict[pathlib.Path, str]:
 
 
 def _page(title: str, names: list[str]) -> str:
-    lines = [f"# {title}", ""]
+    # The search shows a page that explains before one that lists names.
+    lines = ["---", "search:", "  boost: 0.3", "---", "", f"# {title}", ""]
     if len(names) > 1:
         lines += ["| module | what it is |", "|---|---|"]
         for name in names[1:]:

@@ -58,11 +58,7 @@ WIDE = """() => {
   return [`scrolls sideways: ${page.scrollWidth} px in ${page.clientWidth}: `
     + wide.map(node => node.outerHTML.slice(0, 100)).join(" | ")];
 }"""
-# WHY only the first of the reference's sources, by default: there are five hundred, all
-# alike, and axe would spend most of its time there.
-DETAILS = """(keep) => {
-  const sources = [...document.querySelectorAll("details.mkdocstrings-source")];
-  sources.slice(keep).forEach(source => source.remove());
+DETAILS = """() => {
   document.querySelectorAll("details").forEach(details => { details.open = true });
 }"""
 
@@ -135,14 +131,14 @@ class Visitor:
         return [f"{path} ({self.look.name}): {line}" for line in lines]
 
 
-def open_details(page: Any, *, num_sources: int = 2) -> None:
-    """Open everything that is folded; of a page's sources keep only the first."""
-    page.evaluate(DETAILS, num_sources)
+def open_details(page: Any) -> None:
+    """Open everything that is folded."""
+    page.evaluate(DETAILS)
 
 
-def use_widgets(page: Any, *, num_sources: int = 2) -> None:
+def use_widgets(page: Any) -> None:
     """Open what is folded and veiled, press each widget's main button: in mid-run."""
-    open_details(page, num_sources=num_sources)
+    open_details(page)
     # WHY: a widget that still loads has no button yet, and is veiled a moment later.
     page.wait_for_function(WIDGETS_ARE_READY)
     for button in page.get_by_role("button", name="Show me").all():

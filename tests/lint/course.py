@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import pathlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -256,7 +255,7 @@ def check_self_checks() -> Iterator[Finding]:
 def check_the_pages_of_self_checks() -> Iterator[Finding]:
     questions = self_check_pages.questions()
     shown = set()
-    order = ["## Keep these sentences", "## Check yourself", "## The whole"]
+    order = ["## Exercises", "## Keep these sentences", "## Check yourself"]
     for page in sorted(LEARN.glob("*.md")):
         text = words(page)
         shown |= set(re.findall(r"^<!-- self-check (\S+) -->$", text, re.MULTILINE))
@@ -269,27 +268,37 @@ def check_the_pages_of_self_checks() -> Iterator[Finding]:
 # --- The learner's path -----------------------------------------------------------
 
 
-def minutes(steps: Iterable[numbers_path.Step]) -> int:
-    """How long a plan takes."""
-    return sum(int(step.plan.removesuffix(" min")) for step in steps)
+HOURS_OF_THE_PATH = 6
 
 
-def check_the_plans_add_up() -> Iterator[Finding]:
-    days = [step.plan for step in numbers_path.WEEK]
-    yield from expect(
-        pathlib.Path(numbers_path.__file__),
-        (
-            (minutes(numbers_path.HOUR) == 60, "the hour has not 60 minutes"),
-            (minutes(numbers_path.DAY) == 480, "the day has not eight hours"),
-            (days == [f"Day {n}" for n in range(1, 8)], "the week has not seven days"),
-        ),
-    )
+def listed_path(config: str) -> list[str]:
+    """The pages of `extra: path:` in mkdocs.yml."""
+    block = re.search(r"^  path:\n((?:    - \S+\n)+)", config, re.MULTILINE)
+    return re.findall(r"- (\S+)", block[1]) if block else []
+
+
+def path_faults(listed: list[str], pages: list[str], minutes: float) -> Iterator[str]:
+    """What is wrong with the path: the site's list, the table's pages, its length."""
+    if listed != pages:
+        differing = sorted(set(listed) ^ set(pages))
+        yield f"mkdocs.yml and the table differ: {differing or 'in their order'}"
+    if len(pages) != len(set(pages)):
+        yield "a page stands twice on the path"
+    if minutes > HOURS_OF_THE_PATH * 60:
+        yield f"{minutes:.0f} minutes to read, more than {HOURS_OF_THE_PATH} hours"
+
+
+def check_the_path_is_one() -> Iterator[Finding]:
+    pages = numbers_path.spine()
+    minutes = sum(map(numbers_path.reading_minutes, pages))
+    listed = listed_path(words(ROOT / "mkdocs.yml"))
+    for what in path_faults(listed, pages, minutes):
+        yield at(ROOT / "mkdocs.yml", what, near="  path:")
 
 
 def check_the_path_names_only_what_exists() -> Iterator[Finding]:
     text = words(PATH_PAGE)
-    plans = ("HOUR", "DAY", "WEEK", "KAGGLE")
-    steps = [step for plan in plans for step in getattr(numbers_path, plan)]
+    steps = numbers_path.PATH
     labs = {lab for step in steps for lab in step.labs} - set(sheets.lab_names())
     named = {name for step in steps for name in step.exercises}
     exercises = named - set(sheets.exercise_names())
@@ -300,9 +309,8 @@ def check_the_path_names_only_what_exists() -> Iterator[Finding]:
             *(
                 (part in text, f"{part!r} is missing")
                 for part in (
-                    "### I have an interview in a week",
-                    "### I have to train on Kaggle",
-                    "### I want to understand everything",
+                    "## An interview soon",
+                    "## Training on Kaggle",
                     "## Short of time: what to skip",
                     *(f"[chapter {chapter:02}]" for chapter in range(1, 7)),
                 )

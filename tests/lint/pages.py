@@ -5,16 +5,20 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
+import math
 import os
 import pathlib
+import posixpath
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 from xml.etree import ElementTree
 
 import chapter_pages
+import nav_pages
+import reading_time
 from helpers import site_code, site_commands
 from helpers.site_code import Fence
 
@@ -74,14 +78,17 @@ ASKED_FIRST = (
     '??? success "Answer"',
     "## Run it",
     "```sh\npython chapters/{name}\n```",
-    "<!-- captured {stem} -->",
+    "{output}",
     "## The script, act by act",
+    "`chapters/{name}`",
     "**Why ",
     "## Change something",
     "## Exercises",
     "## Keep these sentences",
-    "**Next:**",
+    "## Check yourself",
 )
+# Whose output another page of the path has already explained.
+OUTPUT_ELSEWHERE = {"05_ddp_training": "(../start/first-run.md#what-is-printed)"}
 
 
 def missing_lines(text: str, *, chapter: pathlib.Path) -> list[str]:
@@ -104,9 +111,10 @@ def chapter_page_faults(text: str, *, chapter: pathlib.Path) -> Iterator[str]:
     """What the page of a chapter lacks."""
     for line in missing_lines(text, chapter=chapter)[:1]:
         yield f"not every line of the script is shown, first: {line}"
-    if f'--8<-- "chapters/{chapter.name}"' not in text:
-        yield "the whole script, to copy, is missing"
-    parts = [p.format(name=chapter.name, stem=chapter.stem) for p in ASKED_FIRST]
+    if f'--8<-- "chapters/{chapter.name}"' in text:
+        yield "the script stands here twice: act by act, and whole"
+    output = OUTPUT_ELSEWHERE.get(chapter.stem, f"<!-- captured {chapter.stem} -->")
+    parts = [part.format(name=chapter.name, output=output) for part in ASKED_FIRST]
     for part in parts:
         if part not in text:
             yield f"{part!r} is missing"
@@ -131,6 +139,101 @@ def check_the_chapters_pages() -> Iterator[Finding]:
         page = LEARN / f"{chapter_pages.PAGES[chapter.stem]}.md"
         for what in chapter_page_faults(words(page), chapter=chapter):
             yield at(page, what)
+
+
+# --- The navigation ----------------------------------------------------------------
+
+TABS = ["Get started", "Learn", "Understand", "Practice", "Help", "Reference"]
+
+
+def tabs(config: str) -> list[str]:
+    """The names at the navigation's first level."""
+    nav = config.partition("\nnav:\n")[2]
+    return re.findall(r"^  - ([^:\n]+):", nav, re.MULTILINE)
+
+
+def not_linked(index: str, pages: list[str], text: str) -> list[str]:
+    """Pages of a section to which its index, with this text, does not link."""
+    links = re.findall(r"\]\(([^)#]+\.md)", text)
+    folder = posixpath.dirname(index)
+    there = {posixpath.normpath(posixpath.join(folder, link)) for link in links}
+    return [page for page in pages if page not in {*there, index}]
+
+
+def check_the_navigation() -> Iterator[Finding]:
+    config = words(ROOT / "mkdocs.yml")
+    has_six = tabs(config) == TABS
+    yield from expect(ROOT / "mkdocs.yml", ((has_six, "other tabs"),), near="nav:")
+    # How-to's index names what leads out of its folder, too.
+    for section in ("Learn", "Understand", "How-to", "Interview", "Benchmarks"):
+        index, *pages = nav_pages.pages_of(section, config)
+        for page in not_linked(index, pages, words(SITE / index)):
+            yield at(SITE / index, f"no link to {page}, which its section has")
+
+
+# --- Each thing once, in a time that somebody has -----------------------------------
+
+# Minutes to read a page of this folder, without code and without what is folded.
+MINUTES = {"learn": 12, "understand": 8}
+# Shorter paragraphs may be alike by chance.
+MIN_WORDS = 14
+BLOCK = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
+# What says where numbers come from stands below each of them. The reference's texts are
+# the modules' own docstrings.
+ORIGIN = ("Measured on ", "<small>Our run of ", "Assumed: ", "<!--")
+
+
+def paragraphs(text: str) -> Iterator[str]:
+    """The paragraphs, tables and code blocks of a page, each on one line."""
+    rest = BLOCK.sub("\n\n", text)
+    parts = [match[0] for match in BLOCK.finditer(text)] + re.split(r"\n\s*\n", rest)
+    for part in parts:
+        line = " ".join(re.sub(r"\]\([^)]*\)", "]", part).split())
+        if len(line.split()) >= MIN_WORDS and not line.startswith(ORIGIN):
+            yield line
+
+
+def repeated(texts: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """A page, the page that has the same paragraph, and how the paragraph begins."""
+    first: dict[str, str] = {}
+    for name, text in texts.items():
+        for line in paragraphs(text):
+            where = first.setdefault(line, name)
+            if where != name:
+                yield name, where, line[:60]
+
+
+def check_each_thing_stands_once() -> Iterator[Finding]:
+    texts = {
+        path.relative_to(SITE).as_posix(): words(path)
+        for path in PAGES
+        if "api" not in path.parts
+    }
+    num_paragraphs = sum(len(list(paragraphs(text))) for text in texts.values())
+    yield from expect(SITE, ((num_paragraphs >= 1000, "few paragraphs were found"),))
+    for name, where, begins in repeated(texts):
+        yield at(SITE / name, f"{where} says the same: {begins}", near=begins)
+
+
+def too_long(folder: str, text: str) -> str:
+    """By how much a page takes longer to read than its folder allows; empty if not."""
+    minutes = reading_time.of_page(text).minutes
+    if minutes <= MINUTES.get(folder, math.inf):
+        return ""
+    return f"{minutes:.1f} minutes to read, more than {MINUTES[folder]}"
+
+
+def check_the_minutes_to_read() -> Iterator[Finding]:
+    for path in PAGES:
+        if fault := too_long(path.parent.name, words(path)):
+            yield at(path, fault)
+
+
+def check_the_proofs_are_folded() -> Iterator[Finding]:
+    for path in PAGES:
+        proof = words(path).partition("\n## The proof\n")[2].strip()
+        if proof and not proof.startswith("???"):
+            yield at(path, "fold the proof", near="\n## The proof")
 
 
 # --- Code blocks and commands -------------------------------------------------------
@@ -228,11 +331,11 @@ RUN_BY = {
 def unmarked(text: str) -> list[str]:
     """Commands that the page says our checks run."""
     commands: list[str] = []
-    tab = section = lead = ""
+    tab = lead = ""
     fence: list[str] | None = None
     for line in text.splitlines():
         if fence is not None and line.strip() == "```":
-            left_out = tab in {"Windows", "macOS"} or "accounts" in section
+            left_out = tab in {"Windows", "macOS"}
             if not left_out and not NOT_RUN.search(lead):
                 commands += site_commands.commands("\n".join(fence))
             fence, lead = None, ""
@@ -246,13 +349,13 @@ def unmarked(text: str) -> list[str]:
             if not line.startswith(" "):
                 tab = title[1] if title else ""
             if line.startswith("## "):
-                section, lead = line, ""
+                lead = ""
             lead = f"{lead} {line}"  # what stands there since the last block
     return commands
 
 
 def check_the_setup_page() -> Iterator[Finding]:
-    """Our checks run each command, or it is marked; accounts say what they cost."""
+    """Our checks run each command, or it is marked; accounts say what they want."""
     text = words(SETUP)
     commands = unmarked(text)
     yield from expect(SETUP, ((len(commands) >= 10, "few commands were found"),))
@@ -263,32 +366,32 @@ def check_the_setup_page() -> Iterator[Finding]:
             yield at(SETUP, f"{command!r} has left the page: forget it in RUN_BY")
         if part not in words(ROOT / path):
             yield at(ROOT / path, f"it does not run {command!r}")
-    accounts = text.partition("## 6.")[2].partition("\n## ")[0]
-    rows = {
-        name: re.findall(rf"^\| \[{name}\].*$", accounts, re.MULTILINE)
-        for name in ("Hugging Face", "Kaggle")
-    }
-    hf = ("auth login", "auth whoami", "repos create", "upload")
+    space = words(SITE / "howto" / "space.md")
+    kaggle = words(SITE / "howto" / "kaggle.md")
     yield from expect(
         SETUP,
         (
             ("Windows and macOS: **not run here**" in text, "what was not run?"),
-            *(
-                (
-                    len(found) == 1
-                    and "| nothing |" in found[0]
-                    and re.search(r"\d+ (GB|GPU hours)", found[0])
-                    and "verified" in found[0],
-                    f"{name}: cost, quota and who must be verified",
-                )
-                for name, found in rows.items()
-            ),
-            ("30 days" in accounts, "how long does verification take?"),
-            ("GPU T4 x2" in accounts, "which GPUs?"),
-            (NOT_RUN.search(accounts), "say that it was not run here"),
-            *((f"hf {word}" in accounts, f"no command hf {word}") for word in hf),
+            ("30 days" in text, "how long does an account's waiting time take?"),
         ),
-        near="## 6.",
+    )
+    # What an account costs and wants stands where it is needed first.
+    yield from expect(
+        SITE / "howto" / "space.md",
+        (
+            ("verified e-mail address" in space, "who must be verified?"),
+            *(
+                (f"hf {word}" in space, f"no command hf {word}")
+                for word in ("auth login", "repos create", "upload")
+            ),
+        ),
+    )
+    yield from expect(
+        SITE / "howto" / "kaggle.md",
+        (
+            ("phone number" in kaggle, "who must be verified?"),
+            ("GPU T4 x2" in kaggle, "which GPUs?"),
+        ),
     )
 
 
@@ -357,6 +460,9 @@ def check_pictures() -> Iterator[Finding]:
     ):
         path = SITE / "diagrams" / f"{name}.svg"
         for what in picture_faults(name, words(path)):
+            yield at(path, what)
+    for path in sorted((SITE / "diagrams").glob("*-tall.svg")):
+        for what in picture_faults(path.stem, words(path)):
             yield at(path, what)
 
 
