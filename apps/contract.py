@@ -129,6 +129,7 @@ class VersionOut(BaseModel):
     )
     labels: list[str] | None
     model: Model | None
+    facts: dict[str, Any] | None = None
 
 
 def problem_responses(*kinds: str) -> dict[int | str, dict[str, Any]]:

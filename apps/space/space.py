@@ -138,7 +138,7 @@ def build(out: pathlib.Path, *, weights: Weights, hardware: str) -> None:
         own = [ROOT / "apps/space" / name for name in ("app.py", "space_model.py")]
         for path in [*(ROOT / "apps").glob("*.py"), *own]:
             shutil.copyfile(path, draft / path.name)
-        shutil.copytree(ROOT / "apps/page", draft / "page")
+        space_files.copy_page(draft / "page")
         shutil.copyfile(ROOT / "LICENSE", draft / "LICENSE")
         if weights.repo_id is None:
             (draft / MODEL_FOLDER).mkdir()

@@ -31,5 +31,7 @@ def write(
         for weights in net.parameters():
             weights *= 3  # an untrained model would say 0.25 to everything
     about = facts(max_length=24) | {"classes": list(classes)}
+    if tuple(classes) != LABEL_NAMES:
+        about["data"] = "own rows"
     export.write(folder, net=net, tokenizer=tokenizer, facts=about)
     return folder
