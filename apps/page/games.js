@@ -16,9 +16,10 @@ export class Games {
 
   // Called with each answer.
   follow(text, answer) {
+    const ranked = Object.entries(answer.scores).sort(([, one], [, other]) => other - one);
+    if (ranked.length < 2) return; // there is nobody to play against
     this.last = { text, label: answer.label };
-    const [[first, high], [second, low]] =
-      Object.entries(answer.scores).sort(([, one], [, other]) => other - one);
+    const [[first, high], [second, low]] = ranked;
     const lead = 100 * (high - low);
     this.smallestLead = Math.min(this.smallestLead, lead);
     this.tie.textContent = (lead < TIE_POINTS ? "A tie! " : "")

@@ -151,13 +151,15 @@ async function loadEngine() {
 
 function put(typed) {
   text.value = typed;
+  form.scrollIntoView({ block: "nearest" }); // the answer is below it
   return classify();
 }
 
 // WHY behind "#": browsers keep that part of an address to themselves.
 function share() {
   if (text.value.length > MAX_SHARED) {
-    return show(`Too long for a link: up to ${MAX_SHARED} characters.`, {});
+    note.textContent = `Too long for a link: up to ${MAX_SHARED} characters.`;
+    return;
   }
   const parts = new URLSearchParams({ text: text.value });
   if (games.fixed) parts.set("fixed", games.fixed.text);
