@@ -8,30 +8,40 @@ no gradient, so there is nothing to average and nobody to wait for.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from typing import Any
 
 try:
+    import access
+    import asking
     import contract
     import pages
     import problems
     import prometheus_client
-    import reading
     from asgi_correlation_id import CorrelationIdMiddleware
-    from contract import BatchIn, BatchOut, PredictIn, PredictOut, StateOut, VersionOut
-    from fastapi import APIRouter, FastAPI, Request
-    from fastapi.responses import Response
-    from middleware import RequestMiddleware
+    from contract import (
+        BatchIn,
+        BatchOut,
+        HubIn,
+        HubOut,
+        PredictIn,
+        PredictOut,
+        StateOut,
+        StreamIn,
+        VersionOut,
+    )
+    from fastapi import APIRouter, Depends, FastAPI, Request
+    from fastapi.responses import Response, StreamingResponse
+    from middleware import LimitMiddleware, RequestMiddleware
     from serve_settings import ServeSettings
     from service import Service
     from telemetry import Metrics
 
     import distrinews
-    from distrinews.inference.classifier import Classifier, Prediction
+    from distrinews.inference.classifier import Classifier
     from distrinews.system import console
 except ModuleNotFoundError as error:
     if __name__ != "__main__":
@@ -48,50 +58,53 @@ __all__ = ["create_app"]
 
 # A client's name for its request goes into our log.
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-routes = APIRouter(responses=contract.problem_responses())
+routes = APIRouter(responses=contract.problem_responses("unauthorized"))
+probes = APIRouter(responses=contract.problem_responses())  # open even with a key
 
 
-@routes.post(
-    "/predict",
-    response_model=PredictOut,
-    responses=contract.problem_responses(*contract.WITH_TEXTS),
-    openapi_extra=contract.request_body(PredictIn),
-)
+@routes.post("/predict", response_model=PredictOut, **contract.takes(PredictIn))
 async def predict(request: Request) -> Response:
     """Classify one text."""
-    [answer] = await _classify(request, PredictIn, lambda body: [body.text], "/text")
-    if isinstance(answer, problems.ProblemError):
-        raise answer
+    question, results = await asking.classify(request, PredictIn)
+    [answer] = asking.all_answers(results, question)
     model = request.app.state.service.identity()
     return _json(PredictOut(**vars(answer), model=model))
 
 
-@routes.post(
-    "/predict/batch",
-    response_model=BatchOut,
-    responses=contract.problem_responses(*contract.WITH_TEXTS),
-    openapi_extra=contract.request_body(BatchIn),
-)
+@routes.post("/predict/batch", response_model=BatchOut, **contract.takes(BatchIn))
 async def predict_batch(request: Request) -> Response:
     """Classify several texts; a text at which the model fails gets a problem."""
-    answers = await _classify(request, BatchIn, lambda body: body.texts, "/texts/{}")
-    results = [
-        contract.Failed(problem=problems.describe(answer, request.scope["root_path"]))
-        if isinstance(answer, problems.ProblemError)
-        else contract.Answer(**vars(answer))
-        for answer in answers
-    ]
+    question, results = await asking.classify(request, BatchIn)
+    entries = [asking.entry(request, result, question) for result in results]
     model = request.app.state.service.identity()
-    return _json(BatchOut(results=results, model=model))
+    return _json(BatchOut(results=entries, model=model))
 
 
-@routes.get("/healthz", response_model=StateOut)
+@routes.post(
+    "/predict/stream",
+    response_class=StreamingResponse,
+    dependencies=[Depends(asking.stream_slot)],
+    **contract.takes_and_streams(StreamIn),
+)
+async def predict_stream(request: Request) -> Response:
+    """Classify many texts, and send each answer as soon as it is there."""
+    return await asking.stream(request)
+
+
+@routes.post("/", response_model=HubOut, **contract.takes(HubIn))
+async def predict_for_hub_clients(request: Request) -> Response:
+    """Classify, asked and answered as by the Hugging Face Hub's inference API."""
+    question, results = await asking.classify(request, HubIn)
+    return _json(contract.to_hub(asking.all_answers(results, question)))
+
+
+@probes.get("/healthz", response_model=StateOut)
 async def healthz() -> Response:
     """Say that the process lives."""
     return _json(StateOut(status="alive"))
 
 
-@routes.get(
+@probes.get(
     "/readyz",
     response_model=StateOut,
     responses=contract.problem_responses("not-ready"),
@@ -120,28 +133,6 @@ async def metrics(request: Request) -> Response:
     """Give numbers for Prometheus."""
     text = prometheus_client.generate_latest(request.app.state.metrics.registry)
     return Response(text, media_type=prometheus_client.CONTENT_TYPE_LATEST)
-
-
-async def _classify(
-    request: Request,
-    model: type[Any],
-    texts_of: Callable[[Any], list[str]],
-    pointer: str,
-) -> list[Prediction | problems.ProblemError]:
-    """Read a body and have its texts classified before the deadline."""
-    settings: ServeSettings = request.app.state.settings
-    service: Service = request.app.state.service
-    client = reading.client_network(request)
-    service.check_capacity(client=client)  # before its body costs anything
-    body = await reading.read_body(request, timeout_s=settings.body_timeout_s)
-    until_s = asyncio.get_running_loop().time() + settings.deadline_s
-    texts = texts_of(
-        reading.parse_json(body, model, max_texts=settings.max_texts_at_once)
-    )
-    characters = sum(map(len, texts))
-    request.scope["distrinews"] |= {"texts": len(texts), "characters": characters}
-    work = service.classify(texts, pointer=pointer, client=client, until_s=until_s)
-    return await reading.cancel_on_disconnect(request, work)
 
 
 def _json(answer: Any) -> Response:
@@ -179,12 +170,14 @@ def create_app(
     state = app.state
     state.settings, state.service, state.metrics = settings, service, metrics
     problems.handle_in(app)
-    app.include_router(routes)
+    app.include_router(routes, dependencies=access.key_needed(settings.api_key))
+    app.include_router(probes)
     app.include_router(pages.routes)
-    schema = contract.openapi(routes.routes, settings)
+    schema = contract.openapi(app.routes, settings)
     app.openapi = lambda: schema  # type: ignore[method-assign]
-    limit = settings.max_body_bytes
-    app.add_middleware(RequestMiddleware, metrics=metrics, max_body_bytes=limit)
+    app.add_middleware(LimitMiddleware, max_body_bytes=settings.max_body_bytes)
+    access.allow_origins(app, settings.cors_origins)
+    app.add_middleware(RequestMiddleware, metrics=metrics)
     app.add_middleware(
         CorrelationIdMiddleware, validator=lambda name: bool(REQUEST_ID.fullmatch(name))
     )

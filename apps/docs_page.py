@@ -66,7 +66,9 @@ def _operation(
     if "requestBody" in operation:
         [content] = operation["requestBody"]["content"].values()
         example = json.dumps(_example(content["schema"], schema))
-        command = f"curl --json '{example}' {url}{path}\n# Windows: see howto/serve"
+        key = " --oauth2-bearer KEY" if "security" in operation else ""
+        command = f"curl --json '{example}'{key} {url}{path}"
+        command += "\n# Windows: see howto/serve"
         parts.append(f"<pre>{_text(command)}</pre>")
     rows = [
         f"<tr><td><code>{status}</code></td><td>{_text(answer['description'])}</td></tr>"
@@ -99,8 +101,8 @@ def _example(part: dict[str, Any], schema: dict[str, Any]) -> Any:
     if "examples" in part:
         return part["examples"][0]
     if part.get("type") == "object":
-        fields = part["properties"].items()
-        return {name: _example(field, schema) for name, field in fields}
+        fields = part["properties"]
+        return {name: _example(fields[name], schema) for name in part["required"]}
     if part.get("type") == "array":
         return [_example(part["items"], schema)]
     return "a text"

@@ -4,7 +4,10 @@ Each request writes one log line. Its labels and those of the metrics come from 
 fixed lists, so that no visitor can make them grow. Every answer carries the security
 headers, even the answer to a crash.
 
-Not here: request ids (asgi-correlation-id).
+Two classes, so that the headers of CORS can be added between them: a script of another
+site may read a refusal, too.
+
+Not here: request ids (asgi-correlation-id), who may ask (`access`).
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from telemetry import Metrics, log, log_error
 
-__all__ = ["MAX_HEAD_BYTES", "RequestMiddleware"]
+__all__ = ["MAX_HEAD_BYTES", "LimitMiddleware", "RequestMiddleware"]
 
 METHODS = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"}
 CLOSE = {"Connection": "close"}
@@ -29,39 +32,26 @@ HTTP = re.compile(r"1\.\d|2|3")  # as ASGI spells it; h11 reads "HTTP/7.0", too
 
 
 class RequestMiddleware:
-    """What all requests have in common: headers, limits, log line, metrics.
+    """Security headers, log line, metrics, and an answer to a crash.
 
     Args:
         app: What answers.
         metrics: What counts.
-        max_body_bytes: More is refused.
     """
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics
-        self.max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers, method = Headers(scope=scope), scope["method"]
+        method = scope["method"]
         # WHY: a GET whose body is dropped answers a HEAD; no route need know of it.
         scope = {**scope, "method": "GET" if method == "HEAD" else method}
         fields = scope["distrinews"] = {}
         status, began_s = 0, time.perf_counter()
-        num_received, awaits_continue = 0, "expect" in headers
-
-        async def receive_counted() -> Message:
-            nonlocal num_received, awaits_continue
-            message = await receive()
-            num_received += len(message.get("body", b""))
-            # A body that came in chunks, its length unannounced.
-            if num_received > self.max_body_bytes:
-                raise self._too_large()
-            awaits_continue &= message.get("more_body", False)
-            return message
 
         async def send_on(message: Message) -> None:
             nonlocal status
@@ -70,22 +60,13 @@ class RequestMiddleware:
                 response_headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     response_headers.setdefault(name, value)
-                # WHY: a client that was not told to continue may send the body or
-                # not, and nobody could tell it from the next request.
-                if awaits_continue:
-                    response_headers.update(CLOSE)
             elif method == "HEAD":
                 message = {**message, "body": b""}
             await send(message)
 
         self.metrics.in_flight.inc()
         try:
-            refusal = self._refuse(scope, headers)
-            if refusal is None:
-                await self.app(scope, receive_counted, send_on)
-            else:
-                response = answer(refusal, scope.get("root_path", ""))
-                await response(scope, receive, send_on)
+            await self.app(scope, receive, send_on)
         except Exception as error:
             log_error("crash", error)
             if not status:  # else the answer has begun: it can only be cut off
@@ -108,6 +89,50 @@ class RequestMiddleware:
                 "ms": round(seconds * 1000, 1),
             }
             log.info("request", extra={"facts": facts | fields})
+
+
+class LimitMiddleware:
+    """Refuse a request for what its head says, or for the size of its body.
+
+    Args:
+        app: What answers.
+        max_body_bytes: More is refused.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int) -> None:
+        self.app, self.max_body_bytes = app, max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one request through, or refuse it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        num_received, awaits_continue = 0, "expect" in headers
+
+        async def receive_counted() -> Message:
+            nonlocal num_received, awaits_continue
+            message = await receive()
+            num_received += len(message.get("body", b""))
+            # A body that came in chunks, its length unannounced.
+            if num_received > self.max_body_bytes:
+                raise self._too_large()
+            awaits_continue &= message.get("more_body", False)
+            return message
+
+        async def send_on(message: Message) -> None:
+            # WHY: a client that was not told to continue may send the body or not, and
+            # nobody could tell it from the next request.
+            if awaits_continue and message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(CLOSE)
+            await send(message)
+
+        refusal = self._refuse(scope, headers)
+        if refusal is None:
+            await self.app(scope, receive_counted, send_on)
+        else:
+            response = answer(refusal, scope.get("root_path", ""))
+            await response(scope, receive, send_on)
 
     def _refuse(self, scope: Scope, headers: Headers) -> ProblemError | None:
         """Refuse a request for what its head says."""

@@ -59,6 +59,9 @@ class Kind(NamedTuple):
 KINDS = {
     "bad-request": Kind(400, "Not a request we can read", "The request is malformed."),
     "not-json": Kind(400, "Not JSON", "The body is not JSON in UTF-8."),
+    "unauthorized": Kind(
+        401, "No valid API key", "Send the header Authorization: Bearer KEY."
+    ),
     "not-found": Kind(404, "Not found", "There is nothing at this path."),
     "method-not-allowed": Kind(
         405, "Method not allowed", "This path answers to other methods; see Allow."

@@ -6,9 +6,10 @@ refused in one sentence before the server starts. A flag beats its variable.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, CliImplicitFlag, SettingsConfigDict
 
 from distrinews.inference.batching import Limits
@@ -18,6 +19,8 @@ __all__ = ["PREFIX", "ServeSettings", "environment_help"]
 PREFIX = "DISTRINEWS_"
 # WHY at most a day: the event loop cannot count to infinity.
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+KEY = re.compile(r"[!-~]{16,}")  # what a header can hold without quotes
+ORIGIN = r"https?://[^\s,/*]+"  # as a browser sends it: without a path
 
 
 class ServeSettings(BaseSettings):
@@ -67,7 +70,21 @@ class ServeSettings(BaseSettings):
         "X-Forwarded-For and X-Forwarded-Proto are believed",
     )
     ui: CliImplicitFlag[bool] = Field(
-        default=True, description="show the demo page at /ui"
+        default=True,
+        description="show the demo page at /ui; it has no key, so with --api-key there "
+        "is none",
+    )
+    api_key: SecretStr | None = Field(
+        default=None,
+        description="answer only requests with the header Authorization: Bearer KEY; "
+        "health checks and the API's description stay open. Better set the variable: "
+        "other users of the machine can read a flag",
+    )
+    cors_origins: str = Field(
+        default="",
+        pattern=f"({ORIGIN}(,{ORIGIN})*)?",
+        description="sites, with commas, whose scripts may ask from a browser, such as "
+        "https://me.example",
     )
     max_body_bytes: int = Field(
         default=262_144,
@@ -86,11 +103,22 @@ class ServeSettings(BaseSettings):
         description="texts in one /predict/batch; more get 422; never above "
         "max_waiting [texts]",
     )
+    max_stream_texts: int = Field(
+        default=1000,
+        ge=1,
+        description="texts in one /predict/stream; more get 422 [texts]",
+    )
+    max_streams: int = Field(
+        default=8,
+        ge=2,
+        description="/predict/stream at the same time; more get 503; one client gets "
+        "half of them, or less if there are others [streams]",
+    )
     max_connections: int = Field(
         default=1000,
         ge=2,
-        description="requests on further connections get 503; one address gets half "
-        "of them [connections]",
+        description="requests on further connections get 503; one address that is no "
+        "trusted proxy gets half of them [connections]",
     )
     keep_alive_s: Seconds = Field(
         default=5.0,
@@ -155,6 +183,20 @@ class ServeSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="warning leaves out the line per request"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_the_page(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """With a key there is no demo page: it would only show that it may not ask."""
+        return values | ({"ui": False} if values.get("api_key") else {})
+
+    @field_validator("api_key")
+    @classmethod
+    def _check_key(cls, key: SecretStr | None) -> SecretStr | None:
+        """Refuse a key that is easily guessed, or that no header can hold."""
+        if key is not None and not KEY.fullmatch(key.get_secret_value()):
+            raise ValueError("needs at least 16 letters, digits or signs, all ASCII")
+        return key
 
     @property
     def max_texts_at_once(self) -> int:

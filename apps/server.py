@@ -18,7 +18,6 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
-from middleware import MAX_HEAD_BYTES
 from serve_settings import ServeSettings, environment_help
 from telemetry import flush, log, log_as_json
 from wire import TimedH11Protocol
@@ -81,7 +80,6 @@ def run(app: FastAPI) -> None:
         app,
         http=TimedH11Protocol,
         ws="none",  # nothing here uses web sockets
-        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         # WHY so far above the queue's limit: this refusal is plain text, and meets
         # health checks, too.
         limit_concurrency=settings.max_connections,

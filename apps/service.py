@@ -11,6 +11,7 @@ Not here: HTTP codes and pages (`api`), the queue itself
 from __future__ import annotations
 
 import asyncio
+import collections
 import concurrent.futures
 import contextlib
 import re
@@ -71,6 +72,7 @@ class Service:
         )
         self._batcher: Batcher[str, Prediction] | None = None
         self._loading: asyncio.Task[None] | None = None
+        self._streams: collections.Counter[str] = collections.Counter()  # by client
         metrics.waiting.set_function(lambda: self.num_waiting)
         metrics.ready.set_function(lambda: self.not_ready_reason is None)
 
@@ -171,6 +173,56 @@ class Service:
         with _problems_of_the_queue():
             self._ready_batcher().check_capacity(num_texts, client=client)
 
+    @contextlib.contextmanager
+    def stream_slot(self, *, client: str) -> Generator[None, None, None]:
+        """Hold one of the few places for streams, shared among clients as the queue is.
+
+        WHY few: a stream may last for minutes, and its texts are in memory.
+
+        Args:
+            client: Whose stream it is.
+
+        Raises:
+            BusyError: No place is free, or none of this client's share.
+        """
+        streams, limit = self._streams, self.settings.max_streams
+        # WHY one share more than there are clients: the next one must find room.
+        share, mine = limit / (1 + len(streams)), streams[client]
+        if streams.total() >= limit or (mine and mine + 1 > share):
+            raise BusyError("overloaded", retry_after_s=2)
+        streams[client] += 1
+        try:
+            yield
+        finally:
+            streams[client] -= 1
+            if not streams[client]:
+                del streams[client]
+
+    def check_texts(self, texts: Sequence[str], *, pointer: str) -> None:
+        """Refuse texts that no model could classify.
+
+        Args:
+            texts: B texts.
+            pointer: Where in the body the text with this index stands.
+
+        Raises:
+            ProblemError: Some are empty or too long, or hold half a character.
+        """
+        limit = self.settings.max_characters
+        faults = []
+        for index, text in enumerate(texts):
+            detail = ""
+            if len(text) > limit:
+                detail = f"A text may have {limit:,} characters."
+            elif not LETTER.search(text):
+                detail = "Holds no letter and no digit."
+            elif LONE_SURROGATE.search(text):
+                detail = "Holds half a character (a lone surrogate)."
+            if detail:
+                faults.append(Fault(pointer=pointer.format(index), detail=detail))
+        if faults:
+            raise ProblemError("invalid", errors=faults)
+
     async def classify(
         self,
         texts: Sequence[str],
@@ -196,7 +248,7 @@ class Service:
             ProblemError: Some are empty or too long, or the deadline passed.
         """
         batcher = self._ready_batcher()
-        self._check_texts(texts, pointer=pointer)
+        self.check_texts(texts, pointer=pointer)
         try:
             with _problems_of_the_queue():
                 answers = await batcher.submit(texts, client=client, until_s=until_s)
@@ -204,22 +256,6 @@ class Service:
             limit = f"{self.settings.deadline_s:g} s"
             raise ProblemError("deadline", f"No answer within {limit}.") from None
         return [self._count_answer(answer) for answer in answers]
-
-    def _check_texts(self, texts: Sequence[str], *, pointer: str) -> None:
-        limit = self.settings.max_characters
-        faults = []
-        for index, text in enumerate(texts):
-            detail = ""
-            if len(text) > limit:
-                detail = f"A text may have {limit:,} characters."
-            elif not LETTER.search(text):
-                detail = "Holds no letter and no digit."
-            elif LONE_SURROGATE.search(text):
-                detail = "Holds half a character (a lone surrogate)."
-            if detail:
-                faults.append(Fault(pointer=pointer.format(index), detail=detail))
-        if faults:
-            raise ProblemError("invalid", errors=faults)
 
     def _estimate_tokens(self, text: str) -> int:
         """Tokens of a text by its length; reading them would cost the event loop."""
@@ -257,6 +293,7 @@ class Service:
             "fallback_reason": self._public_fallback_reason(),
             "labels": list(classifier.labels) if classifier else None,
             "model": self.identity(),
+            "facts": classifier.facts if classifier else None,
         }
 
     def _public_fallback_reason(self) -> str | None:

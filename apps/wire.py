@@ -1,4 +1,4 @@
-"""HTTP/1.1 by uvicorn and h11, with limits on time that uvicorn has no settings for.
+"""HTTP/1.1 by uvicorn and h11, with limits that neither has a setting for.
 
 Not here: limits on what a request holds (`middleware`, `reading`), signals (`server`).
 """
@@ -8,19 +8,66 @@ Not here: limits on what a request holds (`middleware`, `reading`), signals (`se
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable
 from typing import Any
 
 import h11
 import problems
+from middleware import MAX_HEAD_BYTES
 from serve_settings import ServeSettings
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-__all__ = ["TimedH11Protocol"]
+__all__ = ["Connection", "TimedH11Protocol"]
 
 # A client may close its sending side (`nc -N`) and wait this long for its answer. WHY
 # not longer: a client that is gone looks the same, and holds a place in the queue.
 HALF_CLOSED_S = 1.0
+# A body may come in one chunk for each 64 bytes of the largest body, whatever their
+# sizes. WHY: h11 takes as long for a chunk of one byte as for one of 65,536.
+CHUNK_BYTES = 64
+# RFC 9112, 3.2.2: what a client sends to a proxy, and every server must accept.
+ABSOLUTE = re.compile(rb"https?://([^/?#]+)", re.IGNORECASE)
+
+
+class Connection(h11.Connection):
+    """Refuse a body in many tiny chunks; read an absolute target as a path and a host.
+
+    Args:
+        max_chunks: More are no request.
+    """
+
+    def __init__(self, *, max_chunks: int) -> None:
+        super().__init__(h11.SERVER, MAX_HEAD_BYTES)
+        self._max_chunks, self._num_chunks = max_chunks, 0
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._num_chunks = 0
+            return _with_path_only(event)
+        if isinstance(event, h11.Data) and event.chunk_start:
+            self._num_chunks += 1
+            if self._num_chunks > self._max_chunks:
+                raise h11.RemoteProtocolError("too many chunks")
+        return event
+
+
+def _with_path_only(request: h11.Request) -> h11.Request:
+    """Move the host of an absolute target into Host, where everything else looks."""
+    match = ABSOLUTE.match(request.target)
+    if match is None:
+        return request
+    rest = request.target[match.end() :]
+    return h11.Request(
+        method=request.method,
+        target=rest if rest.startswith(b"/") else b"/" + rest,
+        headers=[
+            (name, match[1] if name == b"host" else value)
+            for name, value in request.headers
+        ],
+        http_version=request.http_version,
+    )
 
 
 class TimedH11Protocol(H11Protocol):
@@ -34,13 +81,12 @@ class TimedH11Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._settings: ServeSettings = self.config.app.state.settings  # type: ignore[union-attr]
+        max_chunks = self._settings.max_body_bytes // CHUNK_BYTES
+        self.conn = Connection(max_chunks=max_chunks)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         # WHY 0: `pause_writing` then means that the client has not taken everything.
         transport.set_write_buffer_limits(high=0)
-        others: Iterable[Any] = self.connections
-        hosts = [other.client and other.client[0] for other in others]
-        limit = self._settings.max_connections // 2
-        if hosts.count(self.client and self.client[0]) > limit:
+        if _has_too_many_connections(self, self._settings.max_connections // 2):
             transport.abort()
         self._watch_head()
 
@@ -103,3 +149,13 @@ class TimedH11Protocol(H11Protocol):
     def _stop(self, name: str) -> None:
         if name in self._timers:
             self._timers.pop(name).cancel()
+
+
+def _has_too_many_connections(newest: H11Protocol, limit: int) -> bool:
+    """Whether the address of the newest connection has more than its share."""
+    others: Iterable[Any] = newest.connections
+    hosts = [other.client and other.client[0] for other in others]
+    host = newest.client[0] if newest.client else ""
+    # A trusted proxy's connections are those of all its clients.
+    is_proxy = host in getattr(newest.app, "trusted_hosts", ())
+    return hosts.count(host) > limit and not is_proxy

@@ -25,9 +25,11 @@ hypothesis = pytest.importorskip("hypothesis")
 
 import api
 import contract
+import h11
 import problems
 import reading
 import telemetry
+import wire
 from fastapi import FastAPI
 from helpers.serving import LABELS, POISON, FakeModel, make_app, run
 from hypothesis import strategies as st
@@ -298,6 +300,47 @@ def test_many_unknown_fields_are_one_fault_and_cost_little() -> None:
         assert len(error.value.errors()) == 20_000
 
     assert 3 * cpu_s(ours) < cpu_s(pydantics)
+
+
+def read_all(connection: h11.Connection, sent: bytes) -> int:
+    """Read as uvicorn does; return how many bytes of a body were read."""
+    connection.receive_data(sent)
+    num_bytes = 0
+    while (event := connection.next_event()) is not h11.NEED_DATA:
+        if isinstance(event, h11.Data):
+            num_bytes += len(event.data)
+    return num_bytes
+
+
+def test_a_body_in_chunks_of_a_byte_costs_no_more_than_its_first_chunks() -> None:
+    """The length of a chunk says nothing about the time that h11 takes for it."""
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    many, few = head + b"1\r\nx\r\n" * 40_000, head + b"1\r\nx\r\n" * 1000
+
+    def ours() -> None:
+        with pytest.raises(h11.RemoteProtocolError):
+            read_all(wire.Connection(max_chunks=1000), many)
+
+    def h11s() -> None:  # the control
+        assert read_all(h11.Connection(h11.SERVER), many) == 40_000
+
+    assert read_all(wire.Connection(max_chunks=1000), few) == 1000
+    assert 5 * cpu_s(ours) < cpu_s(h11s)
+
+
+def test_the_chunks_of_each_request_are_counted_by_themselves() -> None:
+    connection = wire.Connection(max_chunks=3)
+    request = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    request += b"1\r\nx\r\n" * 3 + b"0\r\n\r\n"
+    for _ in range(3):
+        connection.receive_data(request)
+        while not isinstance(connection.next_event(), h11.EndOfMessage):
+            pass
+        connection.send(
+            h11.Response(status_code=200, headers=[("content-length", "0")])
+        )
+        connection.send(h11.EndOfMessage())
+        connection.start_next_cycle()
 
 
 @pytest.mark.parametrize(

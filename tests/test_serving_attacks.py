@@ -209,19 +209,23 @@ def test_a_client_that_does_not_read_does_not_hold_up_the_end(
         assert server.program.exit_code(timeout_s=30) == 0
 
 
-def test_one_address_gets_half_of_the_connections(served: Served) -> None:
+@pytest.mark.parametrize("is_proxy", [False, True])
+def test_one_address_gets_half_of_the_connections_unless_it_is_a_trusted_proxy(
+    served: Served, is_proxy: bool
+) -> None:
+    one, other = ("127.0.0.1" if is_proxy else "127.0.0.2"), "127.0.0.3"
     with contextlib.ExitStack() as ended:
-        ours = [
-            ended.enter_context(connect(served.port)) for _ in range(CONNECTIONS // 2)
-        ]
+        for _ in range(CONNECTIONS // 2):
+            ended.enter_context(connect(served.port, source=one))
         time.sleep(0.2)
-        with connect(served.port) as surplus:
-            assert is_closed(surplus, within_s=LIMIT_S / 2)
-        # Negative control: another address finds room.
-        with connect(served.port, source="127.0.0.2") as other:
-            other.sendall(WHOLE)
-            assert other.recv(65536).startswith(b"HTTP/1.1 200")
-        assert len(ours) == CONNECTIONS // 2
+        # Negative control: another address finds room in any case.
+        for source in (one, other):
+            with connect(served.port, source=source) as surplus:
+                if source == one and not is_proxy:
+                    assert is_closed(surplus, within_s=LIMIT_S / 2)
+                    continue
+                surplus.sendall(WHOLE)
+                assert surplus.recv(65536).startswith(b"HTTP/1.1 200")
 
 
 def test_above_all_connections_requests_are_refused_and_later_answered(

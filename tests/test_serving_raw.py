@@ -28,7 +28,8 @@ JSON = b"Content-Type: application/json"
 CLOSE = b"Connection: close"
 CHUNKED = b"Transfer-Encoding: chunked"
 MAX_BODY_BYTES, MAX_CHARACTERS, MAX_TEXTS = 262_144, 20_000, 32  # the defaults
-NUM_REQUESTS = 319
+MAX_CHUNKS = MAX_BODY_BYTES // 64
+NUM_REQUESTS = 330
 
 
 def get(
@@ -76,6 +77,14 @@ LINES = {
     "an escaped letter": get(line=b"GET /%68ealthz HTTP/1.1"),
     "a HEAD": get(line=b"HEAD /healthz HTTP/1.1"),
     "a file of the page": get(line=b"GET /static/page.js HTTP/1.1"),
+    "an absolute target": get(line=b"GET http://x/healthz HTTP/1.1"),
+    "an absolute target with a port": get(line=b"GET http://x:80/healthz HTTP/1.1"),
+    "an absolute target in capitals": get(line=b"GET HTTPS://X/healthz HTTP/1.1"),
+    "an absolute target with a query": get(line=b"GET http://x/healthz?a HTTP/1.1"),
+    "an absolute target of another host": get(line=b"GET http://y/healthz HTTP/1.1"),
+    "an absolute target that is posted": framed(
+        b"Content-Length: %d" % len(BODY), path=b"http://x/predict"
+    ),
 }
 FIELDS = {
     "capitals in a name": get(b"X-LONG: x", host=b"HOST: x"),
@@ -118,6 +127,9 @@ LENGTHS = {
 }
 CHUNKS = {
     "a chunk": chunked(chunk() + LAST),
+    "as many chunks as may be": chunked(
+        b"".join(chunk(b"%c" % k) for k in BODY.ljust(MAX_CHUNKS)) + LAST
+    ),
     "chunks of a byte": chunked(b"".join(chunk(b"%c" % k) for k in BODY) + LAST),
     "capitals in the coding": framed(
         b"Transfer-Encoding: Chunked", body=chunk() + LAST
@@ -255,6 +267,7 @@ FORBIDDEN = {
     "two names in a host": get(host=b"Host: x, y"),
     "a path in a host": get(host=b"Host: x/y"),
     "a user in a host": get(host=b"Host: me@x"),
+    "a user in an absolute target": get(line=b"GET http://me@x/healthz HTTP/1.1"),
     "a command in a host": get(host=b"Host: $(ls)"),
     "a tag in a host": get(host=b"Host: <b>"),
     "a long field": get(b"A: " + b"b" * 20_000),
@@ -310,6 +323,9 @@ FORBIDDEN = {
     "a blank before a size": chunked(b" " + chunk() + LAST),
     "a size with an underscore": chunked(b"1_" + chunk() + LAST),
     "a size of 21 digits": chunked(b"0" * 21 + chunk() + LAST),
+    "one chunk too many": chunked(
+        b"".join(chunk(b"%c" % k) for k in BODY.ljust(MAX_CHUNKS + 1)) + LAST
+    ),
     "a chunk that is longer": chunked(b"2\r\n" + BODY + b"\r\n" + LAST),
     "a chunk without its end": chunked(SIZE + b"\r\n" + BODY + LAST),
     "a chunk that ends in a line feed": chunked(SIZE + b"\r\n" + BODY + b"\n" + LAST),
@@ -430,8 +446,8 @@ NOWHERE = {
     "a fragment": get(line=b"GET /healthz#a HTTP/1.1"),
     "a star": get(line=b"OPTIONS * HTTP/1.1"),
     "a tunnel": get(line=b"CONNECT x:443 HTTP/1.1"),
-    # RFC 9112 (3.2.2) would have it answered; uvicorn takes it for a path.
-    "a whole address": get(line=b"GET http://x/healthz HTTP/1.1"),
+    "an absolute target without a host": get(line=b"GET http:///healthz HTTP/1.1"),
+    "an absolute target of another scheme": get(line=b"GET ftp://x/healthz HTTP/1.1"),
     "a body for nobody": post(path=b"/nowhere"),
 }
 METHODS = (
@@ -470,7 +486,10 @@ VERDICTS: dict[tuple[int, ...], dict[str, bytes]] = {
     },
     (404, 404): NOWHERE,
     (405, 404): OTHER_METHODS,
-    (307, 404): {"the front door": get(line=b"GET / HTTP/1.1")},
+    (307, 404): {
+        "the front door": get(line=b"GET / HTTP/1.1"),
+        "an absolute target without a path": get(line=b"GET http://x HTTP/1.1"),
+    },
 }
 REQUESTS = {
     name: (request, verdict)
@@ -510,6 +529,16 @@ def test_a_request_gets_its_verdict(served: Served, name: str) -> None:
     request, verdict = REQUESTS[name]
     assert statuses(served.exchange(request + AFTER)) == verdict
     assert served.predict().status_code == 200  # whatever it was, the server goes on
+
+
+@pytest.mark.parametrize(
+    ("target", "host"), [(b"http://me.example/docs", b"me.example"), (b"/docs", b"x")]
+)
+def test_the_host_of_an_absolute_target_counts_and_not_the_field(
+    served: Served, target: bytes, host: bytes
+) -> None:
+    heard = served.exchange(get(CLOSE, line=b"GET %b HTTP/1.1" % target))
+    assert b" http://%b/predict" % host in heard
 
 
 @pytest.mark.parametrize("name", UNFINISHED)

@@ -362,7 +362,7 @@ def test_the_folder_serves_api_and_page_and_leaves_in_order(
         assert got["model"]["id"] == REPO
         assert httpx.get(f"{url}/predict").status_code == 405
         assert httpx.get(f"{url}/").headers["location"] == "ui"
-        assert len(httpx.get(f"{url}/openapi.json").json()["paths"]) == 6
+        assert len(httpx.get(f"{url}/openapi.json").json()["paths"]) == 8
         # Nothing of Gradio's can be reached, and the limits are those of any machine.
         for door in ("gradio_api/info", "gradio_api/upload", "config", "queue/join"):
             for root in (url, f"{url}/ui"):

@@ -1,12 +1,15 @@
 // Classify a headline:  node predict.mjs [http://127.0.0.1:8000] ["a headline"]
 const [url = "http://127.0.0.1:8000", text = "Oil prices rise as a storm nears the coast"] =
   process.argv.slice(2);
+const headers = { "Content-Type": "application/json" };
+const key = process.env.DISTRINEWS_API_KEY; // for a server that has one
+if (key) headers.Authorization = `Bearer ${key}`;
 
 async function classify(text, numTries = 5) {
   for (let i = 0; ; i++) {
     const reply = await fetch(`${url}/predict`, {
       method: "POST",
-      headers: { "Content-Type": "application/json" },
+      headers,
       body: JSON.stringify({ text }),
       signal: AbortSignal.timeout(30_000),
     });

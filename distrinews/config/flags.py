@@ -63,17 +63,25 @@ def parse(
         return CliApp.run(settings_class, cli_args=argv, cli_settings_source=source)
     except ValidationError as error:
         raise SettingsError(
-            "; ".join(_format_error(details) for details in error.errors()) + ".",
+            "; ".join(
+                _format_error(details, settings_class) for details in error.errors()
+            )
+            + ".",
             why="the run would fail later, or be another one than you meant.",
             fix="--help lists every flag with its unit and default.",
             page="settings",
         ) from None
 
 
-def _format_error(details: ErrorDetails) -> str:
+def _format_error(details: ErrorDetails, settings_class: type[BaseSettings]) -> str:
     """One pydantic problem as `--flag value: what was expected`."""
     message = details["msg"].removeprefix("Value error, ")
     if not details["loc"]:
         return message
-    flag = "--" + str(details["loc"][0]).replace("_", "-")
-    return f"{flag} {details['input']}: {message[0].lower()}{message[1:]}"
+    name = str(details["loc"][0])
+    field = settings_class.model_fields.get(name)
+    # A key must not get into the log, not even a wrong one.
+    is_secret = field is not None and "Secret" in str(field.annotation)
+    value = "..." if is_secret else details["input"]
+    flag = "--" + name.replace("_", "-")
+    return f"{flag} {value}: {message[0].lower()}{message[1:]}"

@@ -17,7 +17,7 @@ import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -141,6 +141,11 @@ class Classifier:
     def max_length(self) -> int:
         """Tokens after which a text is cut."""
         return self._bundle.max_length
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the training run said of the model; empty if it is not from here."""
+        return self._bundle.facts
 
     @property
     def engine_name(self) -> str:

@@ -35,7 +35,7 @@ class Served:
         *,
         wait: bool = True,
         seconds: float = 0.0,
-        **limits: float,
+        **limits: float | str,
     ) -> None:
         self.port = free_port()
         words = [f"{name}={value}" for name, value in limits.items()]

@@ -48,6 +48,7 @@ class FakeModel:
         self.identity = Identity(id="fake/model", sha256="f" * 64, run_id="proof")
         self.engine_name, self.fallback_reason = "fake", None
         self.labels, self.max_length = LABELS, MAX_TOKENS
+        self.facts: dict[str, Any] = {"accuracy": 0.5, "rows": 8, "secret": "/home/me"}
         self.batches: list[int] = []
         self.gate = threading.Event()
         self.gate.set()
@@ -126,10 +127,9 @@ def main() -> None:
     import server
 
     port, seconds, *rest = sys.argv[1:]
-    settings = {
-        name: float(value) for name, value in (word.split("=") for word in rest)
-    }
-    model, load_s = FakeModel(seconds=float(seconds)), settings.pop("load_s", 0.0)
+    settings: dict[str, Any] = dict(word.split("=") for word in rest)
+    load_s = float(settings.pop("load_s", 0.0))
+    model = FakeModel(seconds=float(seconds))
     model.warm_up = lambda: time.sleep(load_s)  # type: ignore[method-assign]
     server.run(make_app(model, port=int(port), **settings))
 

@@ -147,6 +147,10 @@ BY_HAND = {
         '{"type": "/docs#overloaded"',
     ): "see tests/test_serving.py",
     (
+        "howto/serve.md",
+        '{"index": 0, "done": 1',
+    ): "see tests/test_serving_api.py",
+    (
         "howto/own-task.md",
         "%%writefile own_task.py",
     ): "a notebook's cell around the script, which the page includes above",
