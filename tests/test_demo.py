@@ -221,7 +221,7 @@ def test_the_page_is_found_below_a_proxys_prefix(server: str, address: str) -> N
         assert page.headers["location"] == "../ui"
     else:
         addresses = re.findall(r'(?:href|src)="([^"]*)"', page.text)
-        assert len(addresses) >= 5
+        assert len(addresses) >= 4
         assert not [a for a in addresses if a.startswith(("/", "http"))]
 
 
@@ -284,6 +284,7 @@ def test_each_word_is_left_out_once_in_one_batch(chromium: Any, server: str) -> 
     visit.page.get_by_role("button", name="goal", exact=True).click()
     assert line.inner_text() == "Without “goal”: Sci/Tech 0.60 (with it 0.60)."
     visit.keep_picture("words")
+    visit.page.mouse.move(0, 0)  # else the word under it would be told
     # A word may speak against the answer.
     visit.type("tie a goal")
     visit.sees("Without “tie”: Sports 0.60 (with it 0.40)")

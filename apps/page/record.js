@@ -78,8 +78,8 @@ export async function showPicture(details) {
   if (!details.open || place.firstChild) return;
   const answer = await fetch("static/ddp-step.svg");
   if (!answer.ok) return;
-  const parsed = new DOMParser().parseFromString(await answer.text(), "image/svg+xml");
   // WHY without: the page's policy allows no style attribute; page.css has the width.
-  parsed.documentElement.removeAttribute("style");
+  const source = (await answer.text()).replace(/ style="[^"]*"/, "");
+  const parsed = new DOMParser().parseFromString(source, "image/svg+xml");
   if (!place.firstChild) place.append(document.importNode(parsed.documentElement, true));
 }
