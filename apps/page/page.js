@@ -59,7 +59,8 @@ async function classify() {
   try {
     const answer = await engine.ask(typed, signal);
     if (signal.aborted) return;
-    const seconds = ((performance.now() - began) / 1000).toFixed(2);
+    const waitedS = (performance.now() - began) / 1000;
+    const seconds = waitedS.toFixed(waitedS < 0.1 ? 3 : 2);
     const cut = answer.truncated
       ? " Longer than what the model reads: only its beginning counted." : "";
     show(`${answer.label}. Answered in ${seconds} seconds.${cut}`, answer.scores);

@@ -31,7 +31,8 @@ export const load = {
   // What loading will cost, and whether an earlier visit has paid it.
   async cost() {
     const { browser } = await about;
-    const model = new URL(`${browser.folder}/${browser.model_file}.onnx`, document.baseURI);
+    const path = `${browser.folder}/onnx/${browser.model_file}.onnx`;
+    const model = new URL(path, document.baseURI);
     // `caches` is missing where the page came without https.
     const isCached = Boolean(await globalThis.caches?.match(model.href));
     return { megabytes: Math.ceil(browser.bytes / 1e6), isCached };
@@ -81,7 +82,7 @@ async function answer(text, { model, tokenizer, Tensor }) {
   const characters = [...text];
   const limit = longest * CHARACTERS_PER_TOKEN;
   const all = tokenizer.encode(characters.slice(0, limit).join(""));
-  // The last token ends the text, also where it is cut.
+  // WHY by hand: Transformers.js would cut off the token that ends a text, too.
   const ids = all.length > longest ? [...all.slice(0, longest - 1), all.at(-1)] : all;
   const input = new Tensor("int32", Int32Array.from(ids), [1, ids.length]);
   const { logits } = await model({ input_ids: input });
@@ -125,7 +126,6 @@ async function loadParts({ folder, model_file: file, runtime, bytes }, tell) {
       device: "wasm",
       dtype: "fp32", // adds nothing to the file's name; its matrices are int8
       model_file_name: file,
-      subfolder: "",
     }),
   ]);
   return { model, tokenizer, Tensor };

@@ -41,6 +41,12 @@ HERE = pathlib.Path(__file__).parent
 ENGINE = "onnx-int8"
 RUNTIME = files.read_json(HERE / "browser_runtime.json")
 CDN = "https://cdn.jsdelivr.net/npm"
+NOTICE = """\
+transformers.js is from @huggingface/transformers, Apache-2.0
+(LICENSE-transformers.txt).
+ort.mjs and ort.wasm are from onnxruntime-web, MIT, Copyright (c) Microsoft Corporation:
+https://github.com/microsoft/onnxruntime/blob/main/LICENSE
+"""
 SCRIPT = '<script type="module" src="static/page.js"></script>'
 
 
@@ -66,7 +72,8 @@ def fill(draft: pathlib.Path, bundle: Bundle, *, vendor: bool) -> None:
     places = _places(vendor=vendor)
     if vendor:
         _load_runtime(draft / "vendor")
-    model_bytes = sum(path.stat().st_size for path in model_folder.iterdir())
+    model_files = [path for path in model_folder.rglob("*") if path.is_file()]
+    model_bytes = sum(path.stat().st_size for path in model_files)
     runtime_bytes = sum(RUNTIME["files"][name]["bytes"] for name in places)
     browser = {
         "folder": model_folder.name,
@@ -129,11 +136,12 @@ def _copy_model(draft: pathlib.Path, bundle: Bundle) -> pathlib.Path:
     contents = {
         name: bundle.read(name) for name in (CONFIG, TOKENIZER, TOKENIZER_CONFIG)
     }
-    contents[onnx_export.file_name(ENGINE)] = onnx_export.read(bundle, ENGINE)
+    # Transformers.js looks for the model in a folder of this name.
+    contents[f"onnx/{onnx_export.file_name(ENGINE)}"] = onnx_export.read(bundle, ENGINE)
     digest = hashlib.sha256(b"".join(contents[name] for name in sorted(contents)))
     # WHY in its name: browsers keep these files by their address, for good.
     folder = draft / f"model-{digest.hexdigest()[:12]}"
-    folder.mkdir()
+    (folder / "onnx").mkdir(parents=True)
     for name, content in contents.items():
         (folder / name).write_bytes(content)
     return folder
@@ -223,6 +231,7 @@ def _load_runtime(folder: pathlib.Path) -> None:
             page="space",
         )
     folder.mkdir()
+    (folder / "NOTICE.txt").write_text(NOTICE, encoding="utf-8", newline="\n")
     for package, version in RUNTIME["packages"].items():
         with tempfile.TemporaryDirectory() as work:
             done = subprocess.run(
