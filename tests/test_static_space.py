@@ -392,6 +392,47 @@ def test_what_is_not_as_it_was_made_gives_no_answers(
         assert visit.bars() == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("is_pinned", [True, False])
+def test_without_npm_the_browser_takes_the_pinned_files_from_the_cdn(
+    chromium: Any, build: Build, vendored: pathlib.Path, is_pinned: bool
+) -> None:
+    """With a stand-in for the CDN; the control: it sends files with a byte more."""
+    types = {
+        "mjs": "text/javascript",
+        "js": "text/javascript",
+        "wasm": "application/wasm",
+    }
+    names = {
+        place.rpartition("/")[2]: name
+        for name, place in static_space._places(vendor=False).items()
+    }
+    asked = []
+
+    def send(route: Any) -> None:
+        name = route.request.url.rpartition("/")[2]
+        asked.append(name)
+        body = (vendored / "vendor" / names[name]).read_bytes()
+        route.fulfill(
+            body=body if is_pinned else body + b" ",
+            content_type=types[name.rpartition(".")[2]],
+            headers={"Access-Control-Allow-Origin": "*"},
+        )
+
+    with Site(build()) as url:
+        visit = Visit(chromium, url, size=DESK)
+        visit.page.route("https://cdn.jsdelivr.net/**", send)
+        visit.page.get_by_role("button", name="Load the model").click()
+        if not is_pinned:
+            visit.sees("The model could not be loaded")
+            return
+        visit.page.locator("#loader").wait_for(state="hidden")
+        visit.type("a goal")
+        visit.sees("Answered in")
+        assert set(asked) == set(names)
+        assert visit.faults == []
+
+
 def use_the_model(page: Any) -> None:
     load_model(page)
     page.get_by_label("Text", exact=True).fill("Striker scores twice in the final")

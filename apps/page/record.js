@@ -33,6 +33,8 @@ export function showRecord(section, version) {
     figure.prepend(curve(facts.loss_curve));
     figure.hidden = false;
   }
+  // One rank alone averages nothing.
+  section.querySelector("#step").hidden = !(facts.num_ranks > 1);
   section.hidden = false;
 }
 
