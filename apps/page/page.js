@@ -111,12 +111,7 @@ function newRow(label) {
 
 // The classes are those of the model that answers; it may still be loading.
 async function showModel() {
-  let version = null;
-  try {
-    version = await engine.describe();
-  } catch (error) {
-    if (error instanceof Refusal) return tell(error);
-  }
+  const version = await engine.describe().catch(() => null);
   if (!version?.labels) return setTimeout(showModel, RETRY_MS);
   const { labels } = version;
   const more = labels.length - MAX_CLASSES;
