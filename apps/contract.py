@@ -253,6 +253,14 @@ class Facts(BaseModel):
     licence: str | None = None
     preset: str | None = Field(None, description="Which network it is")
     num_ranks: int | None = Field(None, description="Processes that trained it")
+    device: str | None = Field(None, description="Of each rank: cpu or cuda")
+    train_s: float | None = Field(
+        None, description="Seconds of training; null after a resume"
+    )
+    origin: str | None = Field(None, description="Where its first weights came from")
+    loss_curve: list[tuple[int, float]] | None = Field(
+        None, description="Training loss over all ranks: step, mean"
+    )
     max_length: int | None = Field(None, description="Tokens of a text that it reads")
 
 

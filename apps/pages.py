@@ -15,7 +15,9 @@ from problems import ProblemError
 
 __all__ = ["front_door", "routes"]
 
-FOLDER = pathlib.Path(__file__).parent / "page"
+HERE = pathlib.Path(__file__).parent
+# The second holds the course's pictures; a Space's folder has them in the first.
+FOLDERS = (HERE / "page", HERE.parent / "site_docs/diagrams")
 # WHY not Starlette's StaticFiles: on Windows it asks the registry for a file's media
 # type, and browsers run no script of another type; and it answers a wrong Range in
 # plain text.
@@ -23,9 +25,23 @@ MEDIA_TYPES = {
     "index.html": "text/html",
     "page.css": "text/css",
     "page.js": "text/javascript",
+    "engine.js": "text/javascript",
+    "games.js": "text/javascript",
+    "record.js": "text/javascript",
+    "refusal.js": "text/javascript",
+    "words.js": "text/javascript",
     "icon.svg": "image/svg+xml",
+    "ddp-step.svg": "image/svg+xml",
 }
-CONTENTS = {name: (FOLDER / name).read_bytes() for name in MEDIA_TYPES}
+
+
+def _read(name: str) -> bytes:
+    """The content of a file of the demo page."""
+    [path] = [folder / name for folder in FOLDERS if (folder / name).is_file()]
+    return path.read_bytes()
+
+
+CONTENTS = {name: _read(name) for name in MEDIA_TYPES}
 routes = APIRouter(include_in_schema=False)
 # WHY in the schema: the same path also takes a POST, and programs see both.
 front_door = APIRouter(responses=contract.problem_responses())

@@ -57,3 +57,19 @@ def test_a_line_that_a_kill_cut_off_is_dropped(
 def test_a_run_without_a_log_has_nothing_to_forget(tmp_path: pathlib.Path) -> None:
     RunLog(tmp_path, ALONE).truncate_after(20)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_loss_curve_is_thinned_and_keeps_the_last_step(
+    tmp_path: pathlib.Path,
+) -> None:
+    log = RunLog(tmp_path, ALONE)
+    assert log.losses(max_points=4) == []
+    for step in range(10, 110, 10):
+        log.write({"step": step, "loss": step / 1000})
+        log.write({"step": step, "validation": {"loss": 9.0}})  # of no training step
+    with log.path.open("a", encoding="utf-8") as file:
+        file.write('{"step": 20, "lo')
+    # 10 points into at most 4: every third one, counted from the end.
+    want = [(10, 0.01), (40, 0.04), (70, 0.07), (100, 0.1)]
+    assert log.losses(max_points=4) == want
+    assert len(log.losses(max_points=10)) == 10

@@ -1,6 +1,11 @@
-// The demo page: a client like any other. It sends what is typed to /predict and nowhere
-// else; limits, deadlines, metrics and logs are those of the service. Nothing is stored.
-"use strict";
+// The demo page: what is typed is asked of an engine, and the answer is shown while one
+// types. Nothing is stored. Which engine: `engine.js`.
+
+import * as engine from "./engine.js";
+import { Games } from "./games.js";
+import { showPicture, showRecord } from "./record.js";
+import { FAILED, Refusal } from "./refusal.js";
+import { Words } from "./words.js";
 
 // Only a model of these classes knows news; for others there are no examples.
 const NEWS = ["World", "Sports", "Business", "Sci/Tech"];
@@ -15,83 +20,164 @@ const EXAMPLES = [
 ];
 const MAX_CLASSES = 20; // named above the form; a model may have a thousand
 const MAX_BARS = 10;
-const TOO_LONG = "This text is too long. A few sentences are enough.";
-// By the HTTP status of the answer: what its problem document tells programs.
-const SENTENCES = {
-  400: "This text holds characters that cannot be read.",
-  413: TOO_LONG,
-  422: "This text cannot be read: it has no letters, is too long, or holds broken characters.",
-  429: "Many people are asking right now. Please try again in a few seconds.",
-  503: "The model is starting or busy. Please try again in a few seconds.",
-  504: "This took too long and was given up. Please try again.",
-};
-const FAILED = "Something went wrong on our side. Please try again.";
-const MAX_TYPED = 100000; // far above the service's limit, far below a slow upload
-const PATIENCE_MS = 60000; // above the service's own deadline
+const MAX_TYPED = 100000; // far above any engine's limit, far below a slow upload
+const MAX_SHARED = 2000; // characters; longer links break in mails and chats
 const RETRY_MS = 2000;
+const TYPING_PAUSE_MS = 150; // shorter pauses are part of typing a word
+const WORDS_PAUSE_MS = 500; // the words cost an answer each
+const SLOW_MS = 200; // a shorter wait needs no word about it
+const EMPTY = "Type a text first: there is nothing to classify yet.";
+const TOO_LONG = "This text is too long. A few sentences are enough.";
 
-const [form, text, note, bars, classes, examples] =
-  ["form", "text", "note", "bars", "classes", "examples"].map(
-    (id) => document.getElementById(id));
+const find = (selector) => document.querySelector(selector);
+const [form, text, note, bars, link] =
+  ["#form", "#text", "#note", "#bars", "#link"].map(find);
+const words = new Words(find("#words"), engine);
+const games = new Games(find("#games"), () => { text.focus(); });
 let asking = new AbortController();
+let pause; // the timer that runs while somebody types, or before the words
 
 // The page of a Hugging Face Space asks for its own theme.
 const theme = new URLSearchParams(location.search).get("__theme");
 if (theme) document.documentElement.dataset.theme = theme;
+for (const place of ["api", "browser"]) {
+  for (const part of document.querySelectorAll(`.only-${place}`)) {
+    part.hidden = place !== engine.place;
+  }
+}
 
-async function ask(typed) {
-  if (!typed.trim()) return ["Type a text first: there is nothing to classify yet.", {}];
-  if (typed.length > MAX_TYPED) return [TOO_LONG, {}];
+async function classify() {
+  clearTimeout(pause);
+  asking.abort(); // the answer to an earlier text would come too late
+  const { signal } = (asking = new AbortController());
+  const typed = text.value;
+  words.fade();
+  if (!typed.trim()) return show(EMPTY, {});
+  if (typed.length > MAX_TYPED) return show(TOO_LONG, {});
+  const slow = setTimeout(() => { note.textContent = "Reading …"; }, SLOW_MS);
   const began = performance.now();
-  const response = await fetch("predict", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ text: typed }),
-    signal: AbortSignal.any([asking.signal, AbortSignal.timeout(PATIENCE_MS)]),
-  });
-  if (!response.ok) return [SENTENCES[response.status] ?? FAILED, {}];
-  const answer = await response.json();
-  const seconds = ((performance.now() - began) / 1000).toFixed(2);
-  const cut = answer.truncated
-    ? " Longer than what the model reads: only its beginning counted." : "";
-  return [`Answered in ${seconds} seconds.${cut}`, answer.scores];
+  try {
+    const answer = await engine.ask(typed, signal);
+    if (signal.aborted) return;
+    const waitedS = (performance.now() - began) / 1000;
+    const seconds = waitedS.toFixed(waitedS < 0.1 ? 3 : 2);
+    const cut = answer.truncated
+      ? " Longer than what the model reads: only its beginning counted." : "";
+    show(`${answer.label}. Answered in ${seconds} seconds.${cut}`, answer.scores);
+    games.follow(typed, answer);
+    pause = setTimeout(() => words.show(typed, answer, signal), WORDS_PAUSE_MS);
+  } catch (error) {
+    if (!signal.aborted) tell(error);
+  } finally {
+    clearTimeout(slow);
+  }
 }
 
 function show(sentence, scores) {
   note.textContent = sentence;
+  if (!Object.keys(scores).length) words.hide();
   const rows = Object.entries(scores).sort(([, one], [, other]) => other - one);
-  bars.replaceChildren(...rows.slice(0, MAX_BARS).map(([label, score]) => {
-    const row = document.createElement("tr");
-    const meter = document.createElement("meter");
-    meter.value = score;
-    const cells = [label, meter, `${Math.round(100 * score)}%`];
-    for (const cell of cells) row.insertCell().append(cell);
-    return row;
-  }));
-  if (rows.length > MAX_BARS) {
-    bars.insertRow().insertCell().append(`and ${rows.length - MAX_BARS} more classes`);
+  const shown = rows.slice(0, MAX_BARS);
+  const names = [...bars.querySelectorAll("th")].map((cell) => cell.textContent);
+  // WHY keep rows that stay in place: their bars then glide to the new length.
+  if (names.join("\n") !== shown.map(([label]) => label).join("\n")) {
+    bars.replaceChildren(...shown.map(([label]) => newRow(label)));
+    if (rows.length > MAX_BARS) {
+      bars.insertRow().insertCell().append(`and ${rows.length - MAX_BARS} more classes`);
+    }
+  }
+  shown.forEach(([, score], index) => {
+    const [, bar, percent] = bars.rows[index].cells;
+    bar.firstChild.style.setProperty("--share", score);
+    percent.textContent = `${Math.round(100 * score)}%`;
+  });
+}
+
+function tell(error) {
+  if (!(error instanceof Refusal)) console.error(error);
+  show(error instanceof Refusal ? error.message : FAILED, {});
+}
+
+function newRow(label) {
+  const row = document.createElement("tr");
+  const head = document.createElement("th");
+  head.scope = "row";
+  head.textContent = label;
+  row.append(head);
+  row.insertCell().append(document.createElement("div"));
+  row.insertCell();
+  return row;
+}
+
+// The classes are those of the model that answers; it may still be loading.
+async function showModel() {
+  const version = await engine.describe().catch(() => null);
+  if (!version?.labels) return setTimeout(showModel, RETRY_MS);
+  const { labels } = version;
+  const more = labels.length - MAX_CLASSES;
+  find("#classes").textContent = labels.slice(0, MAX_CLASSES).join(", ")
+    + (more > 0 ? ` and ${more} more` : "");
+  find("#examples").hidden = labels.join() !== NEWS.join();
+  find("#games").hidden = labels.length < 2;
+  showRecord(find("#record"), version);
+}
+
+// An engine in the browser has to be loaded: when a visitor says so, or from the cache.
+async function loadEngine() {
+  const [button, progress] = find("#loader").children;
+  const { megabytes, isCached } = await engine.load.cost();
+  button.textContent = `Load the model (${megabytes} MB)`;
+  for (let isFirst = true; ; isFirst = false) {
+    if (!isFirst || !isCached) {
+      await new Promise((pressed) => button.addEventListener("click", pressed, { once: true }));
+    }
+    button.disabled = true;
+    progress.hidden = false;
+    try {
+      await engine.load.begin((share) => { progress.value = share; });
+      find("#loader").hidden = true;
+      return;
+    } catch (error) {
+      tell(error);
+    }
+    button.disabled = false;
+    progress.hidden = true;
   }
 }
 
-// The classes are those of the model that is served; it may still be loading.
-async function showClasses() {
-  const labels = await fetch("version")
-    .then((response) => response.json())
-    .then((version) => version.labels, () => null);
-  if (!labels) return setTimeout(showClasses, RETRY_MS);
-  const more = labels.length - MAX_CLASSES;
-  classes.textContent = labels.slice(0, MAX_CLASSES).join(", ")
-    + (more > 0 ? ` and ${more} more` : "");
-  examples.hidden = labels.join() !== NEWS.join();
+function put(typed) {
+  text.value = typed;
+  form.scrollIntoView({ block: "nearest" }); // the answer is below it
+  return classify();
 }
 
-async function classify() {
-  asking.abort(); // the answer to an earlier text would come too late
-  const mine = (asking = new AbortController());
-  show("Reading …", {});
-  const answer = await ask(text.value).catch(
-    () => ["The service did not answer. Are you online? Please try again.", {}]);
-  if (mine === asking) show(...answer);
+// WHY behind "#": browsers keep that part of an address to themselves.
+function share() {
+  if (text.value.length > MAX_SHARED) {
+    note.textContent = `Too long for a link: up to ${MAX_SHARED} characters.`;
+    return;
+  }
+  const parts = new URLSearchParams({ text: text.value });
+  if (games.fixed) parts.set("fixed", games.fixed.text);
+  history.replaceState(null, "", `#${parts}`);
+  link.hidden = false;
+  const field = link.querySelector("input");
+  field.value = location.href;
+  field.focus();
+  field.select();
+  // WHY it may be refused: without https, or in a frame. The field is there to copy.
+  navigator.clipboard?.writeText(location.href).catch(() => {});
+}
+
+const linked = () => new URLSearchParams(location.hash.slice(1));
+
+async function openLink() {
+  const fixed = linked().get("fixed");
+  if (fixed) {
+    await put(fixed);
+    games.fix();
+  }
+  await put(linked().get("text"));
 }
 
 form.addEventListener("submit", (event) => { event.preventDefault(); classify(); });
@@ -101,13 +187,31 @@ text.addEventListener("keydown", (event) => {
     form.requestSubmit();
   }
 });
+text.addEventListener("input", () => {
+  clearTimeout(pause);
+  link.hidden = true; // it holds the text as it was
+  pause = setTimeout(() => {
+    if (text.value.trim()) return classify();
+    asking.abort();
+    show("", {});
+  }, TYPING_PAUSE_MS);
+});
+find("#nonsense").addEventListener("click", (event) => put(event.target.textContent));
+find("#share").addEventListener("click", share);
+find("#step").addEventListener("toggle", (event) => showPicture(event.target));
+addEventListener("hashchange", () => { if (linked().get("text")) openLink(); });
 for (const example of EXAMPLES) {
   const button = document.createElement("button");
   button.type = "button";
   button.textContent = example;
-  button.addEventListener("click", () => { text.value = example; classify(); });
+  button.addEventListener("click", () => put(example));
   const item = document.createElement("li");
   item.append(button);
-  examples.querySelector("ul").append(item);
+  find("#examples ul").append(item);
 }
-showClasses();
+showModel();
+const first = linked().get("text") ?? text.value;
+text.value = first;
+if (engine.load) await loadEngine();
+if (linked().get("text") && text.value === first) openLink();
+else if (text.value.trim()) classify();

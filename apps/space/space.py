@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import space_files
+import static_space
 from space_files import HARDWARE, ROOT
 from space_model import MANIFEST, MODEL_FOLDER, from_hub
 
@@ -28,8 +29,9 @@ from distrinews.inference.bundle import Bundle, open_bundle
 from distrinews.system import files
 from distrinews.system.manifest import MANIFEST as MODEL_MANIFEST
 
-__all__ = ["Weights", "build", "fetch", "make"]
+__all__ = ["STATIC", "Weights", "build", "build_static", "fetch", "make"]
 
+STATIC = "static"
 COMMIT = re.compile(r"[0-9a-f]{40}")
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -53,14 +55,28 @@ def make(arguments: argparse.Namespace) -> None:
     """Make the folder that the command line asks for, and say what to do with it.
 
     Args:
-        arguments: `model`, `revision`, `out`, `hardware`.
+        arguments: `model`, `revision`, `out`, `hardware`, `vendor`.
 
     Raises:
-        DistriNewsError: As `fetch` and `build` say. There is no new folder then.
+        SettingsError: `vendor` without the static kind.
+        DistriNewsError: As `fetch`, `build` and `build_static` say. There is no new
+            folder then.
     """
     _check_free(arguments.out)
+    is_static = arguments.hardware == STATIC
+    if arguments.vendor and not is_static:
+        raise SettingsError(
+            f"--vendor --hardware {arguments.hardware}: a server needs no runtime for "
+            "browsers.",
+            why="only the static page computes in the browser.",
+            fix=f"leave --vendor out, or --hardware {STATIC}",
+            page="space",
+        )
     weights = fetch(arguments.model, revision=arguments.revision)
-    build(arguments.out, weights=weights, hardware=arguments.hardware)
+    if is_static:
+        build_static(arguments.out, weights=weights, vendor=arguments.vendor)
+    else:
+        build(arguments.out, weights=weights, hardware=arguments.hardware)
     num_bytes = sum(p.stat().st_size for p in arguments.out.rglob("*") if p.is_file())
     print(
         f"{arguments.out}: {num_bytes / 1e6:.1f} MB, "
@@ -138,7 +154,7 @@ def build(out: pathlib.Path, *, weights: Weights, hardware: str) -> None:
         own = [ROOT / "apps/space" / name for name in ("app.py", "space_model.py")]
         for path in [*(ROOT / "apps").glob("*.py"), *own]:
             shutil.copyfile(path, draft / path.name)
-        shutil.copytree(ROOT / "apps/page", draft / "page")
+        space_files.copy_page(draft / "page")
         shutil.copyfile(ROOT / "LICENSE", draft / "LICENSE")
         if weights.repo_id is None:
             (draft / MODEL_FOLDER).mkdir()
@@ -154,6 +170,26 @@ def build(out: pathlib.Path, *, weights: Weights, hardware: str) -> None:
         ):
             (draft / name).write_text(text, encoding="utf-8", newline="\n")
         files.write_json(draft / MANIFEST, _manifest(draft, weights, hardware))
+
+
+def build_static(out: pathlib.Path, *, weights: Weights, vendor: bool) -> None:
+    """Make the folder of a Space that computes in the visitor's browser.
+
+    Args:
+        out: Where; must not exist.
+        weights: The model; its int8 form goes into the folder.
+        vendor: Put the browser's runtime into the folder, too.
+
+    Raises:
+        SettingsError: `out` exists.
+        ModelError: Its int8 form cannot be made, or misses the recorded scores.
+        SetupError: The runtime cannot be had.
+        OutputError: It could not be written.
+    """
+    _check_free(out)
+    with files.atomic_folder(out) as draft:
+        static_space.fill(draft, weights.bundle, vendor=vendor)
+        files.write_json(draft / MANIFEST, _manifest(draft, weights, STATIC))
 
 
 def _check_free(out: pathlib.Path) -> None:

@@ -27,7 +27,14 @@ from distrinews.data.labels import list_classes
 from distrinews.errors import SetupError
 from distrinews.system.checkout import ROOT
 
-__all__ = ["HARDWARE", "ROOT", "front_page", "requirements", "unpack_library"]
+__all__ = [
+    "HARDWARE",
+    "ROOT",
+    "copy_page",
+    "front_page",
+    "requirements",
+    "unpack_library",
+]
 
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==(\S+)", re.MULTILINE)
 NAME = re.compile(r"^[A-Za-z0-9_.-]+$", re.MULTILINE)  # without a version
@@ -52,6 +59,16 @@ HARDWARE = {
     # One of the two that ZeroGPU lists (August 2026): 3.12.12 and 3.10.13.
     "zerogpu": Hardware("zero-a10g", "3.12.12"),
 }
+
+
+def copy_page(folder: pathlib.Path) -> None:
+    """Put the demo page into a new folder, with the course's picture that it shows.
+
+    Args:
+        folder: Where; must not exist.
+    """
+    shutil.copytree(ROOT / "apps/page", folder)
+    shutil.copy(ROOT / "site_docs/diagrams/ddp-step.svg", folder)
 
 
 def unpack_library(draft: pathlib.Path) -> None:

@@ -162,7 +162,15 @@ def _add_space(commands: Any) -> None:
     build.add_argument("--revision", help="the repository's commit, 40 digits")
     build.add_argument("--out", required=True, type=pathlib.Path, help="a new folder")
     build.add_argument(
-        "--hardware", required=True, choices=("cpu", "zerogpu"), help="of the Space"
+        "--hardware",
+        required=True,
+        choices=("cpu", "zerogpu", "static"),
+        help="of the Space; static: none, the visitor's browser computes",
+    )
+    build.add_argument(
+        "--vendor",
+        action="store_true",
+        help="static: put the browser's runtime into the folder, from npm",
     )
 
 

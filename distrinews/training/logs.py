@@ -77,6 +77,24 @@ class RunLog:
                     text = "".join(f"{line}\n" for line in kept)
                     draft.write_text(text, encoding="utf-8", newline="\n")
 
+    def losses(self, *, max_points: int) -> list[tuple[int, float]]:
+        """Read back the curve of the training loss; on rank 0, which has the file.
+
+        Args:
+            max_points: Of a longer log, evenly spaced lines and the last one.
+
+        Returns:
+            Step and mean loss over all ranks, by rising step.
+        """
+        # WHY so careful: a run must not lose its export to a line of its log.
+        exists = self.path.exists()
+        lines = self.path.read_text(encoding="utf-8").splitlines() if exists else []
+        records = [json.loads(line) for line in lines if _step_of(line) < float("inf")]
+        points = [(r["step"], round(r["loss"], 4)) for r in records if "loss" in r]
+        stride = -(-len(points) // max_points) or 1
+        # From the end, so that the last point is one of them.
+        return points[::-stride][::-1]
+
     def close(self) -> None:
         """Write out what TensorBoard still holds back."""
         if self._tensorboard is not None:

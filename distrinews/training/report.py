@@ -35,6 +35,7 @@ __all__ = ["HEADLINES", "finish", "print_summary"]
 
 MAX_COLUMNS = 8  # of the confusion matrix, so that it fits a console
 MAX_LISTED_CLASSES = 20  # more would push the rest off the screen
+MAX_CURVE_POINTS = 60  # of the loss, in the export: enough for a small picture
 # Written for this course; what a run on news classifies as its last act.
 HEADLINES = (
     "Striker scores twice as champions win the cup final in extra time",
@@ -163,6 +164,9 @@ def _export(
         "macro_f1": figures["macro_f1"],
         "fitted_rows": figures["fitted_rows"],
         "num_ranks": run.ranks.world_size,
+        "device": run.ranks.device.type,
+        # After a resume nobody knows the seconds of the first part.
+        "train_s": None if run.first_step else round(run.seconds["train"], 1),
         "max_length": run.settings.max_length,
     }
     with dist.raise_together():
@@ -170,6 +174,7 @@ def _export(
             # WHY here: only rank 0 needs the engines, and only at the end.
             from distrinews.training import export
 
+            facts["loss_curve"] = run.log.losses(max_points=MAX_CURVE_POINTS)
             export.write(
                 run.export_folder, net=net, tokenizer=splits.tokenizer, facts=facts
             )

@@ -79,7 +79,7 @@ class Visit:
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.goto(url)
-        self.box = self.page.get_by_label("Text")
+        self.box = self.page.get_by_label("Text", exact=True)
         self.box.wait_for()
 
     def type(self, text: str) -> None:
