@@ -6,6 +6,7 @@ Run   python process_program.py FUNCTION OUT NUM_RANKS
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import multiprocessing
 import os
@@ -160,6 +161,19 @@ def all_leave(rank: int) -> None:
     sys.exit()
 
 
+def print_much(rank: int) -> None:
+    """Print until nobody reads; as on Windows, if RANK_PIPE says so."""
+    answers_einval = os.environ.get("RANK_PIPE") == "windows"
+    try:
+        while True:
+            print(f"rank {rank} prints", flush=True)
+    except BrokenPipeError:
+        if not answers_einval:
+            raise
+    sys.platform = "win32"
+    raise OSError(errno.EINVAL, "Invalid argument")
+
+
 def start_method(rank: int) -> None:
     """Say how this rank would start processes of its own."""
     at_work(rank)
@@ -186,6 +200,7 @@ RANK_FUNCTIONS = {
         leave_quietly,
         return_early,
         all_leave,
+        print_much,
         start_method,
     )
 }
@@ -204,4 +219,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if "RANK_PLAIN" in os.environ:  # a script of a user's own
+        main()
     console.run(main)
