@@ -37,6 +37,13 @@ def at_work(rank: int) -> None:
     part.rename(OUT / f"{rank}.pid")  # complete as soon as it is seen
 
 
+def notice(rank: int, *, after_s: float) -> None:
+    """Go on a while after another rank is at work, however long its start takes."""
+    while not (OUT / f"{rank}.pid").exists():
+        time.sleep(0.01)
+    time.sleep(after_s)
+
+
 def finish(rank: int) -> None:
     at_work(rank)
     seen = os.environ.get("RANK_ENV", "")
@@ -75,7 +82,7 @@ def raise_value_error(rank: int) -> None:
     at_work(rank)
     if rank == 1:
         raise ValueError("bad row")
-    time.sleep(0.3)
+    notice(1, after_s=0.3)
     raise ConnectionError("peer closed")
 
 
@@ -83,8 +90,9 @@ def close_slowly(rank: int) -> None:
     """Rank 1 fails first, but is the last to end: closing takes it a while."""
     reports = os.environ.get("RANK_REPORTS") == "1"
     reporting = spawn.report_failure() if reports else contextlib.nullcontext()
+    at_work(rank)
     if rank == 0:
-        time.sleep(0.4)
+        notice(1, after_s=0.4)
         raise ConnectionError("peer closed")
     try:
         with reporting:
@@ -118,7 +126,7 @@ def die(rank: int) -> None:
     at_work(rank)
     if rank == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(0.2)
+    notice(1, after_s=0.2)
     raise ConnectionError("peer closed")
 
 
@@ -127,7 +135,7 @@ def leave(rank: int) -> None:
     at_work(rank)
     if rank == 1:
         sys.exit(7)
-    time.sleep(0.3)
+    notice(1, after_s=0.3)
     raise ConnectionError("Connection closed by peer")
 
 
@@ -143,7 +151,7 @@ def leave_quietly(rank: int) -> None:
     at_work(rank)
     if rank == 0:
         sys.exit(0)
-    time.sleep(0.3)
+    notice(0, after_s=0.3)
     raise ConnectionError("Connection closed by peer")
 
 
@@ -151,7 +159,7 @@ def return_early(rank: int) -> None:
     """Rank 1 has no work left; rank 0 loses it."""
     at_work(rank)
     if rank == 0:
-        time.sleep(0.3)
+        notice(1, after_s=0.3)
         raise ConnectionError("Connection closed by peer")
 
 
