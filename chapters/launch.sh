@@ -94,7 +94,7 @@ print(
 answer="$("$python" -c "$question" 2>&1)" || fail \
     "torchrun cannot run with $python: $(tail -n 1 <<<"$answer")" \
     "torchrun is part of torch, and the chapters import distrinews." \
-    "source .venv/bin/activate, or: $python -m pip install -e '$(dirname -- "$here")'"
+    "source .venv/bin/activate, or in $(dirname -- "$here"): $python -m pip install -c constraints.txt -e ."
 # The last line: above it may stand warnings, for example about an old driver.
 read -r num_gpus num_cores loopback <<<"$(tail -n 1 <<<"$answer")"
 

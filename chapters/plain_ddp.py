@@ -4,6 +4,7 @@ Run       python plain_ddp.py
 Expect    A falling loss, and the same weight on both ranks.
 """
 
+import sys
 import tempfile
 from datetime import timedelta
 from pathlib import Path
@@ -18,9 +19,11 @@ WORLD_SIZE = 2
 
 
 def train(rank: int, path: str) -> None:
-    # A file instead of a port: no port can be in use, no firewall asks, and the
-    # official Windows wheels cannot open torchrun's store.
-    store = torch_dist.FileStore(path, WORLD_SIZE)
+    # A file instead of a port: no port can be in use, and the official Windows wheels
+    # cannot open torchrun's store. On Windows torch reads the path in the system's code
+    # page: below `Users/Jörg` it would not find what Python writes as UTF-8.
+    file = path.encode("mbcs") if sys.platform == "win32" else path
+    store = torch_dist.FileStore(file, WORLD_SIZE)
     torch_dist.init_process_group(
         "gloo",
         store=store,

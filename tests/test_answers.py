@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as torch_dist
+from helpers.running import like_windows
 from torch import nn
 from torch.distributed.nn import functional as differentiable
 from torch.nn import functional as F
@@ -642,16 +643,19 @@ def test_every_ranks_own_average_of_the_model_is_the_same_bits(
 # --- The script to copy -------------------------------------------------------------
 
 
-def run_plain_script(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def run_plain_script(
+    script: str, folder: Path, **env: str
+) -> subprocess.CompletedProcess[str]:
     copied = folder / "plain_ddp.py"
     copied.write_text(script, encoding="utf-8")
     return subprocess.run(
         [sys.executable, str(copied)],
         cwd=folder,
         env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-        | {"OMP_NUM_THREADS": "1"},
+        | {"OMP_NUM_THREADS": "1"}
+        | env,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=180,
         check=False,
     )
@@ -675,6 +679,25 @@ def test_the_plain_script_trains_two_equal_replicas_without_this_library(
         script.replace("replica(rows)", "replica.module(rows)"), tmp_path
     )
     assert "equal on both ranks: False" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(sys.platform != "linux", reason="it imitates on Linux")
+def test_on_windows_the_plain_script_meets_below_a_folder_with_umlauts(
+    tmp_path: Path,
+) -> None:
+    script = (ROOT / "chapters" / "plain_ddp.py").read_text("utf-8")
+    temporary = tmp_path / "Jörg"
+    temporary.mkdir()
+    rules = {**like_windows(), "TMPDIR": str(temporary)}
+    # Negative control: the path as Python writes it, in UTF-8.
+    done = run_plain_script(script, tmp_path, **rules)
+    assert "imitated: No such file" in done.stderr
+    as_there = script.replace('sys.platform == "win32"', "True")
+    done = run_plain_script(as_there, tmp_path, **rules)
+    assert done.returncode == 0, done.stderr
+    assert "equal on both ranks: True" in done.stdout
 
 
 # --- The store ----------------------------------------------------------------------

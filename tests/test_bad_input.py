@@ -135,7 +135,7 @@ CASES = {
     "empty row": csv_case("empty_row", "line 51", "empty"),
     "100,000 characters": csv_case("long_row", "line 51", "20,000 characters"),
     "NUL bytes": csv_case("nul", "line 51", "NUL"),
-    "latin-1": csv_case("latin1", "line 201", "not UTF-8", "iconv"),
+    "latin-1": csv_case("latin1", "line 201", "not UTF-8", "decode('CP1252')"),
     "UTF-16": csv_case("utf16", "UTF-16"),
     "a quote never closed": csv_case("open_quote", "quote"),
     "no ranks": Case(typed("--num-ranks", "0"), ("--num-ranks 0",), "settings"),

@@ -125,11 +125,24 @@ def test_windows_answer_to_a_closed_pipe_is_no_error_either(
     def fail() -> None:
         raise OSError(errno.EINVAL, "Invalid argument")
 
+    monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(console, "_output_is_closed", lambda: is_closed)
     # Negative control: with an open output EINVAL is a crash like any other.
     expected = SystemExit if is_closed else OSError
     with pytest.raises(expected):
         console.run(fail)
+
+
+def test_a_file_name_that_windows_does_not_allow_is_no_closed_pipe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It answers both with the same number."""
+    for platform, is_closed in (("win32", True), ("linux", False)):
+        monkeypatch.setattr(sys, "platform", platform)
+        error = OSError(errno.EINVAL, "Invalid argument")
+        assert console.is_closed_pipe(error) is is_closed
+        assert not console.is_closed_pipe(OSError(errno.EINVAL, "Invalid", "a?.csv"))
+        assert console.is_closed_pipe(BrokenPipeError("rank 0 raised ..."))
 
 
 @posix_only

@@ -109,6 +109,13 @@ def test_an_interface_that_does_not_exist_is_a_problem(
     assert (finding.level, "nonsense" in finding.text) == ("problem", True)
     monkeypatch.setenv("GLOO_SOCKET_IFNAME", socket.if_nameindex()[0][1])
     assert levels(check("interface")) == ["ok"]
+    # Windows' names are those of its settings, which `socket` does not know.
+    adapter = "Loopback Pseudo-Interface 1"
+    monkeypatch.setattr("psutil.net_if_addrs", lambda: {"WLAN": [], adapter: []})
+    monkeypatch.setattr(socket, "if_nameindex", lambda: [(1, "loopback_0")])
+    for name, level in ((adapter, "ok"), ("loopback_0", "problem")):
+        monkeypatch.setenv("GLOO_SOCKET_IFNAME", name)
+        assert levels(check("interface")) == [level]
 
 
 def test_a_taken_port_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

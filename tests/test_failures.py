@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+from dataclasses import replace
+
 import pytest
 
 from distrinews.dist.failures import (
@@ -89,8 +92,9 @@ def test_an_error_with_a_cure_is_raised_as_it_is() -> None:
 
 
 def test_a_closed_output_is_a_broken_pipe_for_the_program_to_judge() -> None:
-    failure = report(0, 1.0, "BrokenPipeError: [Errno 32] Broken pipe (program.py:1)")
-    with pytest.raises(BrokenPipeError):
+    words = "OSError: [Errno 22] Invalid argument (program.py:1)"  # as on Windows
+    failure = replace(report(0, 1.0, words), is_closed_pipe=True)
+    with pytest.raises(BrokenPipeError, match="rank 0 raised OSError") as caught:
         raise_root_cause(
             [failure],
             {0: 1},
@@ -100,6 +104,9 @@ def test_a_closed_output_is_a_broken_pipe_for_the_program_to_judge() -> None:
             left={},
             failed_at_s=0.0,
         )
+    assert caught.value.errno == errno.EPIPE  # by which `console.run` knows it
+    # Negative control: an invalid argument of another kind.
+    assert "raised OSError: [Errno 22]" in cause(report(0, 1.0, words))
 
 
 # --- A rank that left without an error ----------------------------------------------

@@ -15,7 +15,6 @@ import json
 import logging
 import pickle
 import re
-import shutil
 import subprocess
 import sys
 import unicodedata
@@ -27,6 +26,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from distrinews.data import conversion
 from distrinews.data.columns import ColumnsWanted
 from distrinews.data.labels import LABEL_NAMES
 from distrinews.data.sources import open_source
@@ -186,16 +186,27 @@ Refused = tuple[str | bytes, str, Rows | None]
 MAC = text(PLAIN).replace("\n", "\r")
 LONG: Rows = [(f"{n % 2}", f"text {n} " + "word " * 1000) for n in range(400)]
 WINDOWS: Rows = [("a", "„Schön“ – 5 €"), ("b", "don’t"), ("a", "ja"), ("b", "nein")]
+QUOTES: Rows = [("a", "“Schön”"), ("b", "don’t"), ("a", "à la carte"), ("b", "nein")]
+RUSSIAN: Rows = [("a", "Мир"), ("b", "Спорт"), ("a", "да"), ("b", "нет")]
+
+
+def seen_by_windows(words: str) -> str:
+    """UTF-8 as Windows' programs show it that take it for CP1252."""
+    return "".join(
+        bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in words.encode()
+    )
+
+
 REFUSED_CSV: dict[str, Refused] = {
-    "UTF-16": (text().encode("utf-16"), r"is UTF-16(?s:.*)iconv -f UTF-16 ", ROWS),
+    "UTF-16": (text().encode("utf-16"), r"is UTF-16(?s:.*)decode\('UTF-16'\)", ROWS),
     "UTF-16 without a mark": (
         text().encode("utf-16-le"),
-        r"line 1 .*NUL.* UTF-16LE(?s:.*)iconv -f UTF-16LE ",
+        r"line 1 .*NUL.* UTF-16LE(?s:.*)decode\('UTF-16LE'\)",
         ROWS,
     ),
     "Windows' quotes and dashes": (
         text(WINDOWS).encode("cp1252"),
-        r"line 2 .*byte 0x84; as CP1252 it reads .*„Schön“ – 5 €(?s:.*)-f CP1252",
+        r"line 2 .*byte 0x84; as CP1252 it reads .*„Schön“ – 5 €(?s:.*)\('CP1252'\)",
         WINDOWS,
     ),
     "Windows file converted as Latin-1": (
@@ -205,8 +216,23 @@ REFUSED_CSV: dict[str, Refused] = {
     ),
     "UTF-8 converted as Latin-1": (
         text(WINDOWS).encode().decode("latin-1").encode(),
-        r"line 2 .*U\+0080(?s:.*)UTF-8 was read as if it were Latin-1",
+        r"line 2 .*'â\\x80\\x9e', which was '„'(?s:.*)UTF-8 was read as if it were",
         WINDOWS,
+    ),
+    "UTF-8 converted as CP1252": (
+        text(WINDOWS).encode().decode("cp1252").encode(),
+        r"line 2 .*'â€ž', which was '„'(?s:.*)UTF-8 was read as if it were CP1252",
+        WINDOWS,
+    ),
+    "UTF-8 converted as CP1252 by Windows, with a mark": (
+        "\ufeff" + seen_by_windows(text(QUOTES)),
+        r"line 2 .*'â€œ', which was '“'(?s:.*)UTF-8 was read as if it were CP1252",
+        QUOTES,
+    ),
+    "UTF-8 of Russia converted as CP1252": (
+        seen_by_windows(text(RUSSIAN)),
+        r"line 2 .*'ÐœÐ¸', which was 'Ми'(?s:.*)UTF-8 was read as if it were CP1252",
+        RUSSIAN,
     ),
     "a label converted as Latin-1": (
         text([(("r\x92n", "a")[n % 2], f"text {n}") for n in range(8)]),
@@ -287,6 +313,53 @@ REFUSED_CSV: dict[str, Refused] = {
 }
 
 
+# Correct texts in which some letters look like bytes of UTF-8 in CP1252.
+CORRECT = (
+    *("liberté\xa0»", "«\xa0À\xa0»", "IRMÃ…", "“CAFÉ”", "CAFÉ”", "Größe – 5\xa0€"),
+    *("ESPAÑA", "Привет, мир", "你好", "ÀÉÈ", "Þór Ætíð", "30°C", "Straße 5½", "×÷"),
+    *(
+        "THÉÂTRE…",
+        "NÃO…",
+        "señor ñ…",
+        "Łódź",
+        "İzmir",
+        "ΑΒΓ",
+        "שלום",
+        "سلام",
+        "e\u0301",
+    ),
+)
+
+
+@pytest.mark.parametrize("words", CORRECT)
+def test_a_correct_text_is_not_taken_for_a_wrong_conversion(words: str) -> None:
+    """Each with its control: the same text, with quotes, its UTF-8 taken for CP1252."""
+    assert conversion.find(words) == []
+    [damage, *_] = conversion.find(seen_by_windows(f"{words} „so“"))
+    assert damage.undo is conversion.as_bytes
+
+
+@pytest.mark.parametrize("name", ["old.csv", "old.jsonl"])
+def test_a_file_of_which_a_part_was_converted_is_read_with_a_warning(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No command mends it: it would stop at what is correct."""
+    rows: Rows = [("a", "donâ€™t"), ("b", "“yes”"), ("a", "grÃ¼n"), ("b", "no\x92")]
+    path = tmp_path / name
+    content = text(rows) if name.endswith(".csv") else as_json(rows, ensure_ascii=False)
+    path.write_text(content, encoding="utf-8")
+    with caplog.at_level(logging.WARNING):
+        assert read(path) == sorted(rows)
+    [record] = caplog.records  # one, although the rows are read several times
+    assert re.search(r"line [12] of .*holds 'â€™', which was '’'", record.message)
+    # Negative control: without the correct quotes the whole file can be undone.
+    path.write_text(
+        content.replace("“yes”", "yes").replace("\x92", ""), encoding="utf-8"
+    )
+    with pytest.raises(DataError, match="holds 'â€™', which was '’'"):
+        read(path)
+
+
 # Negative control: each of these rows looks like a fault of the table above.
 LOOK_ALIKE: Rows = [
     ("nan", "the code of a language"),
@@ -328,15 +401,15 @@ def test_a_csv_file_is_refused_with_its_true_cause_and_a_cure_that_works(
 
 def run_the_cure(path: Path, fix: str, mended: Rows | None) -> None:
     """Run the command of a message, if it holds one; the new file must be read."""
-    command = re.search(r"\b(?:iconv|sed|tr|jq) .*> new\.\w+", fix)
+    command = re.search(r'python -c "([^"]*)"', fix)
     assert (command is None) == (mended is None), fix
     if command is None or mended is None:
         return
-    words = {word for word in ("iconv", "sed", "tr", "jq") if word in command[0]}
-    if sys.platform != "linux" or not all(map(shutil.which, words)):
-        pytest.skip(f"needs {', '.join(words)}")
-    old = command[0].replace("old.tsv", "old.csv")
-    subprocess.run(["bash", "-c", old], cwd=path.parent, check=True, timeout=30)
+    # Neither sh nor PowerShell changes anything between these double quotes.
+    assert not set("$`!%") & set(command[1])
+    assert r"\\" not in command[1]
+    run = [sys.executable, "-c", command[1]]
+    subprocess.run(run, cwd=path.parent, check=True, timeout=30)
     [new] = path.parent.glob("new.*")
     assert read(new) == sorted(mended)
 
@@ -382,15 +455,15 @@ JSON: dict[str, tuple[str, Rows]] = {
     ),
 }
 REFUSED_JSON: dict[str, Refused] = {
-    "an array": (json.dumps(RECORDS), r"no JSON object(?s:.*)jq -c '\.\[\]'", ROWS),
+    "an array": (json.dumps(RECORDS), r"no JSON object(?s:.*)json\.loads", ROWS),
     "a large array": (
         json.dumps([{"label": label, "text": words} for label, words in LONG]),
-        r"line 1 .*JSON array of more than 1,000,000 bytes(?s:.*)jq",
+        r"line 1 .*JSON array of more than 1,000,000 bytes(?s:.*)json\.loads",
         LONG,
     ),
     "objects over several lines": (
         "\n".join(json.dumps(record, indent=1) for record in RECORDS),
-        r"line 1 .*no JSON object(?s:.*)jq -c \.",
+        r"line 1 .*no JSON object(?s:.*)json\.loads",
         ROWS,
     ),
     "pandas' columns": (
@@ -411,7 +484,7 @@ REFUSED_JSON: dict[str, Refused] = {
     ),
     "UTF-16, as PowerShell writes": (
         as_json().encode("utf-16"),
-        r"is UTF-16(?s:.*)iconv -f UTF-16 ",
+        r"is UTF-16(?s:.*)decode\('UTF-16'\)",
         ROWS,
     ),
 }
@@ -523,6 +596,16 @@ PARQUET: dict[str, tuple[Callable[[], pyarrow.Table], Rows]] = {
     "ClassLabel": (
         lambda: named(numbers(pyarrow.int64()), ["müßig", "sehr gut"]),
         [(("müßig", "sehr gut")[n == "1"], words) for n, words in NUMBERED],
+    ),
+    "ClassLabel of numbers with zeros before them": (
+        lambda: named(numbers(pyarrow.int64()), ["01", "02"]),
+        [(("1", "2")[n == "1"], words) for n, words in NUMBERED],
+    ),
+    "ClassLabel with blanks and accents in two forms": (
+        lambda: named(
+            numbers(pyarrow.int64()), [unicodedata.normalize("NFD", "müßig "), "gut"]
+        ),
+        [(("müßig", "gut")[n == "1"], words) for n, words in NUMBERED],
     ),
     "lists and structs beside": (
         lambda: table(tokens=[["a", "b"]] * 12, meta=[{"text": "no", "label": 3}] * 12),
@@ -649,6 +732,14 @@ REFUSED_PARQUET: dict[str, tuple[Callable[[], pyarrow.Table], str]] = {
         lambda: named(numbers(pyarrow.int64(), missing=2), ["a", "b"]),
         r"row 12 .*label 2, expected 0 to 1",
     ),
+    "two names that are one": (
+        lambda: named(numbers(pyarrow.int64()), ["1", "01"]),
+        r"calls its classes '1', '01'(?s:.*)two of them are called the same",
+    ),
+    "a class without a name": (
+        lambda: named(numbers(pyarrow.int64()), ["a", " "]),
+        r"calls its classes 'a', ' '(?s:.*)one has no name",
+    ),
     "text and label inside a struct": (
         lambda: pyarrow.table({"row": [{"text": "a", "label": 1}] * 12}),
         r"a\.parquet: its columns are 'row'",
@@ -710,7 +801,7 @@ def test_control_characters_in_parquet_are_reported_and_the_rows_are_read(
     [record] = caplog.records  # once, although the rows are read several times
     assert "row 11 of" in record.message
     assert "U+0092" in record.message
-    assert "2 row(s)" in record.message
+    assert "there are 2;" in record.message
     assert "Windows file (CP1252) was read as if it were Latin-1" in record.message
     caplog.clear()
     parquet.write_table(table(), tmp_path / "b.parquet")

@@ -31,7 +31,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 KAGGLE = ROOT / "apps" / "kaggle"
 COMMIT = "eb185aade064a813bc0b7f42de02595523103ca4"
 NOTEBOOK = KAGGLE / "distrinews.ipynb"
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Kaggle is Linux")
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32" or not hasattr(os, "set_blocking"), reason="Kaggle is Linux"
+)
 
 
 @pytest.fixture

@@ -168,7 +168,11 @@ def test_a_missing_torchrun_is_an_error_that_names_the_interpreter(
     fake: str, chapter: pathlib.Path
 ) -> None:
     python = pathlib.Path(fake) / "python3"
-    python.write_text("#!/bin/sh\necho 'No module named torch' >&2; exit 1\n")
+    python.write_text(
+        "#!/bin/sh\necho 'No module named torch' >&2; exit 1\n",
+        encoding="utf-8",
+        newline="\n",
+    )
     done = launch(chapter, cwd=chapter.parent, path=fake)
     check_error(done, f"torchrun cannot run with {python}: No module named torch")
 

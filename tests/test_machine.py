@@ -132,6 +132,22 @@ def test_on_windows_a_processor_has_the_name_that_it_is_sold_under(
     assert asked == [(2, r"HARDWARE\DESCRIPTION\System\CentralProcessor\0")]
 
 
+def test_on_macos_a_processor_has_the_name_that_it_is_sold_under(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run(command: tuple[str, ...], **_: object) -> types.SimpleNamespace:
+        assert command[-1] == "machdep.cpu.brand_string"
+        return types.SimpleNamespace(stdout=b"Apple M3 Pro\n")
+
+    monkeypatch.setattr("pathlib.Path.read_text", lambda *_, **__: "")  # no /proc
+    monkeypatch.setattr("platform.processor", lambda: "arm")
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setitem(sys.modules, "winreg", None)
+    assert machine._cpu_name() == "arm"  # negative control: on no Mac
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert machine._cpu_name() == "Apple M3 Pro"
+
+
 def test_the_loopback_exists_and_carries_the_loopback_address() -> None:
     name = machine.loopback_interface()
     assert name is not None

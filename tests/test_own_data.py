@@ -8,6 +8,7 @@ import functools
 import json
 import random
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -296,6 +297,47 @@ def test_the_same_bytes_at_another_path_are_welcome(
         resume.check(resumed(settings, data=str(moved), text_columns="label"))
 
 
+def hub_copy(home: Path, commit: str, rows: list[tuple[str, str]]) -> Path:
+    """What `hf download` leaves of AG News, with these rows in both splits."""
+    folder = home / "hub" / "datasets--fancyzhx--ag_news"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text(commit, encoding="utf-8")
+    data = folder / "snapshots" / commit / "data"
+    data.mkdir(parents=True)
+    numbers = [LABEL_NAMES.index(label) for label, _ in rows]
+    table = pyarrow.table({"text": [text for _, text in rows], "label": numbers})
+    for split in ("train", "test"):
+        parquet.write_table(table, data / f"{split}-00000-of-00001.parquet")
+    return home
+
+
+def test_a_resume_with_other_news_of_the_hub_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    rows = made_up(LABEL_NAMES, 40)
+    hub_copy(tmp_path, "a" * 40, rows)
+    settings = DistributedSettings(
+        data="ag_news", runs_dir=str(tmp_path / "runs"), run_name="r"
+    )
+    folder = begun(settings)
+    resume.check(resumed(settings))
+    # A new commit with the same rows, such as a corrected README: the same data.
+    hub_copy(tmp_path, "b" * 40, rows)
+    resume.check(resumed(settings))
+    hub_copy(tmp_path, "c" * 40, [*rows[1:], ("World", "Another text")])
+    with pytest.raises(SettingsError, match=r"ag_news has other rows(?s:.*)new --run"):
+        resume.check(resumed(settings))
+    # A run that an older version began has no fingerprints; its data have a name.
+    (folder / resume.DATA_FILE).write_text("{}", encoding="utf-8")
+    resume.check(resumed(settings))
+    with pytest.raises(SettingsError, match="data was ag_news, now newswire"):
+        resume.check(resumed(settings, data="newswire"))
+
+
 # --- Which rows judge a model -------------------------------------------------------
 
 
@@ -342,6 +384,26 @@ def test_a_file_that_changed_after_training_judges_nothing_unless_it_is_named(
     named = asked(data=str(path))
     judging_rows.follow_run(named, export)
     assert named.data == str(path)
+
+
+def test_a_folder_that_changed_after_training_judges_nothing_unless_it_is_named(
+    tmp_path: Path,
+) -> None:
+    """Also parquet files without splits, of which a tenth is the test split."""
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    rows = made_up(SPAM, 40)
+    write_parquet(folder / "part-0.parquet", rows[:20])
+    write_parquet(folder / "part-1.parquet", rows[20:])
+    chosen = DistributedSettings(data=str(folder), runs_dir=str(tmp_path), run_name="r")
+    export = export_of(begun(chosen), SPAM)
+    args = asked()
+    judging_rows.follow_run(args, export)  # negative control: nothing changed
+    assert args.data == str(folder)
+    write_parquet(folder / "part-1.parquet", rows[21:])
+    with pytest.raises(SettingsError, match=r"shards has changed since .*r was"):
+        judging_rows.follow_run(asked(), export)
+    judging_rows.follow_run(asked(data=str(folder)), export)
 
 
 @pytest.mark.parametrize(

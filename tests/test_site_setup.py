@@ -41,3 +41,20 @@ def test_the_workflow_runs_the_readmes_commands_on_windows_and_macos() -> None:
     assert [each for each in commands if each not in run_lines] == []
     # Negative control: another command is not found.
     assert commands[0].replace("quickstart", "serve") not in run_lines
+
+
+def test_powershells_commands_say_which_encoding_a_text_has() -> None:
+    """PowerShell 5.1 sends a body as Latin-1 and a pipe as ASCII, if nobody says so."""
+    pages = [path.read_text("utf-8") for path in (ROOT / "site_docs").rglob("*.md")]
+    commands = [
+        line.strip()
+        for page in pages
+        for block in re.findall(r"```powershell\n(.*?)```", page, re.S)
+        for line in block.splitlines()
+    ]
+    posts = [line for line in commands if "-Body" in line]
+    assert len(posts) >= 1  # the guard: they were found
+    assert [line for line in posts if "charset=utf-8" not in line] == []
+    piped = [k for k, line in enumerate(commands) if "| python" in line]
+    assert len(piped) >= 1
+    assert all("$OutputEncoding" in commands[k - 1] for k in piped)

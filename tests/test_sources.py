@@ -559,12 +559,14 @@ out.append(len(list(source.rows("test", num_rows=4, seed=0))))
 """
 
 
-def run_cached(home: Path, code: str, *, commit: str, offline: str) -> list[Any]:
+def run_cached(
+    home: Path, code: str, *, commit: str, offline: str, text: str = "Oil #39;s up"
+) -> list[Any]:
     """Run code in a process whose Hub cache holds one commit of ag_news."""
     folder = home / "hub" / "datasets--fancyzhx--ag_news"
     (folder / "refs").mkdir(parents=True)
     (folder / "refs" / "main").write_text(commit, encoding="utf-8")
-    rows = [Row("Oil #39;s up", 2), *made_up(8)]
+    rows = [Row(text, 2), *made_up(8)]
     hub_folder(folder / "snapshots" / commit, rows, made_up(8))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         closed = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -592,12 +594,19 @@ def test_ag_news_from_the_cache_needs_no_network_and_is_repaired(
     assert len(name) == 64
 
 
-def test_the_commit_stands_in_the_fingerprint_of_ag_news(tmp_path: Path) -> None:
-    def fingerprint(home: str, commit: str) -> list[Any]:
-        return run_cached(tmp_path / home, NAME_ROWS, commit=commit, offline="0")
+def test_the_rows_and_not_the_commit_stand_in_the_fingerprint_of_ag_news(
+    tmp_path: Path,
+) -> None:
+    """A commit may change a README only, and a run would be refused to go on."""
 
-    assert fingerprint("a", COMMIT) == fingerprint("b", COMMIT)
-    assert fingerprint("c", COMMIT) != fingerprint("d", COMMIT[::-1])
+    def fingerprint(home: str, commit: str, **rows: str) -> list[Any]:
+        return run_cached(
+            tmp_path / home, NAME_ROWS, commit=commit, offline="0", **rows
+        )
+
+    first = fingerprint("a", COMMIT)
+    assert first == fingerprint("b", COMMIT[::-1])
+    assert first != fingerprint("c", COMMIT, text="Oil is up")
 
 
 # --- Real rows ---------------------------------------------------------------------

@@ -9,7 +9,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pathlib
+import re
 import signal
+import subprocess
 import sys
 import time
 import types
@@ -122,6 +124,23 @@ def test_the_rank_that_failed_first_is_named_once_with_file_and_line(
     check_nothing_is_left(program, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("env", "is_above"), [({}, True), ({"RANK_PLAIN": "1"}, False)]
+)
+def test_the_message_says_where_the_traceback_is_also_in_a_script_of_ones_own(
+    start_ranks: StartRanks, env: dict[str, str], is_above: bool
+) -> None:
+    """`console.run` prints it above the message, Python itself below it."""
+    program = start_ranks("raise_value_error", env=env)
+    assert program.exit_code() == 1
+    assert (
+        "fix:  read the traceback of rank 1, printed with this message" in program.err
+    )
+    [traceback] = re.finditer(r'raise ValueError\("bad row"\)', program.err)
+    [message] = re.finditer(r"rank 1 raised ValueError: bad row", program.err)
+    assert (traceback.start() < message.start()) is is_above
+
+
 @pytest.mark.parametrize(("reports", "named"), [("1", 1), ("0", 0)])
 def test_a_rank_reports_before_it_leaves_and_so_the_first_failure_counts(
     start_ranks: StartRanks, reports: str, named: int
@@ -212,6 +231,27 @@ def test_a_rank_that_leaves_is_blamed_and_not_the_rank_that_lost_it(
     )
     assert f"A rank failed: {said.format(line=number + 1)}" in program.err
     check_nothing_is_left(program, tmp_path)
+
+
+@posix_only
+@pytest.mark.parametrize("answer", ["posix", "windows"])
+def test_ranks_whose_output_nobody_reads_any_more_end_quietly(
+    tmp_path: pathlib.Path, answer: str
+) -> None:
+    """As in `python chapters/05_ddp_training.py | head -1`."""
+    program = subprocess.Popen(
+        (sys.executable, PROGRAM, "print_much", "2"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "RANK_OUT": str(tmp_path), "RANK_PIPE": answer},
+    )
+    assert program.stdout is not None
+    assert program.stderr is not None
+    assert program.stdout.readline().startswith(b"rank ")
+    program.stdout.close()
+    err = program.stderr.read().decode()
+    program.stderr.close()
+    assert (program.wait(30), err) == (0, "")
 
 
 def test_ranks_that_all_leave_without_an_error_are_a_run_that_went_well(

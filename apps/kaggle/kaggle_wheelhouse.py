@@ -135,7 +135,9 @@ def _refuse_foreign_wheels(draft: pathlib.Path) -> None:
 def _output_of(*words: str) -> str:
     """What a command prints; a SetupError if it fails."""
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            words, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
     except FileNotFoundError:
         code, reason = 127, f"there is no program {words[0]}"
     else:

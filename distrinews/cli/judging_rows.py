@@ -11,7 +11,6 @@ Guide: reference/command-line.
 from __future__ import annotations
 
 import argparse
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ def follow_run(args: argparse.Namespace, model: Bundle) -> None:
             if getattr(args, name) is None:
                 setattr(args, name, run.get(name))
         args.data = run["data"]
-        _check_same_file(model.folder.parent, Path(args.data))
+        _check_same_rows(model.folder.parent, run)
     elif args.data is None:
         named = model.facts.get("data_name")
         is_news = model.labels == LABEL_NAMES
@@ -100,14 +99,21 @@ def _saved(path: Path) -> dict[str, Any]:
     return saved if isinstance(saved, dict) else {}
 
 
-def _check_same_file(run_folder: Path, path: Path) -> None:
-    """Raise SettingsError where a run's file is not the one it was trained on."""
-    expected = _saved(run_folder / resume.DATA_FILE).get("sha256")
-    if expected is None or not path.is_file():
+def _check_same_rows(run_folder: Path, run: dict[str, Any]) -> None:
+    """Raise SettingsError where a run's rows are not those it was trained on."""
+    saved, path = _saved(run_folder / resume.DATA_FILE), Path(run["data"])
+    if path.is_file():
+        expected, current = saved.get("sha256"), files.sha256(path)
+    elif path.is_dir():
+        wanted = ColumnsWanted(run.get("text_columns"), run.get("label_column"))
+        expected = saved.get("test")
+        current = sources.open_source(run["data"], wanted=wanted).fingerprint(
+            "test", num_rows=run.get("test_rows"), seed=run.get("seed", 0)
+        )
+    else:
+        return  # news; a path that is gone is named when it is opened
+    if expected in (None, current):
         return
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() == expected:
-            return
     raise SettingsError(
         f"{path} has changed since {run_folder} was trained on it.",
         why="its test rows are chosen by their texts: other ones, which may have been "

@@ -176,7 +176,7 @@ class TrainSettings(CommandSettings):
     tensorboard: CliImplicitFlag[bool] = Field(
         False,
         description="also write events for TensorBoard into the run's folder "
-        "[needs: pip install tensorboard]",
+        "[needs: pip install -c constraints.txt tensorboard]",
     )
     run_name: str = Field(
         default_factory=_timestamp_name,
@@ -246,7 +246,8 @@ class TrainSettings(CommandSettings):
             )
         if self.tensorboard and importlib.util.find_spec("tensorboard") is None:
             raise ValueError(
-                "--tensorboard needs an optional package: pip install tensorboard"
+                "--tensorboard needs an optional package: "
+                "pip install -c constraints.txt tensorboard"
             )
         return self
 

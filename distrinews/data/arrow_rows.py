@@ -13,9 +13,7 @@ Guide: reference/data.
 
 from __future__ import annotations
 
-import functools
 import json
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -23,6 +21,7 @@ from typing import NoReturn
 import pyarrow
 from pyarrow import parquet
 
+from distrinews.data import conversion
 from distrinews.data.columns import (
     Columns,
     ColumnsWanted,
@@ -34,7 +33,6 @@ from distrinews.data.columns import (
 from distrinews.data.csv_rows import (
     check_kind,
     checked_text,
-    control_cause,
     reject,
     reject_label,
     short_repr,
@@ -46,8 +44,6 @@ from distrinews.errors import DataError
 __all__ = ["read_parquet", "read_saved", "saved_files"]
 
 Records = Iterator[tuple[object, ...]]  # texts, then the label
-
-log = logging.getLogger(__name__)
 
 
 def read_parquet(
@@ -136,7 +132,7 @@ def _opened(
     columns = choose(schema.names, wanted)
     if columns is None:
         refuse(schema.names, wanted, what=f"no text and label are recognised in {name}")
-    class_names = _class_names(schema, columns.label)
+    class_names = _class_names(schema, columns.label, name)
     records = read(paths, columns)
     form = f"{len(paths)} Arrow or parquet file(s); {columns.description}"
     # WHY without the split where there is one file: it may serve both.
@@ -196,7 +192,7 @@ def _batch_records(batch: pyarrow.RecordBatch, keys: list[str]) -> Records:
 def _rows(
     records: Records, class_names: tuple[str, ...] | None, where: str
 ) -> Iterator[FileRow]:
-    first: tuple[str, str, str, str] | None = None
+    first: tuple[str, conversion.Damage] | None = None
     num_spoilt = 0
     for number, (*texts, value) in enumerate(records, start=1):
         location = f"row {number} {where}"
@@ -213,24 +209,18 @@ def _rows(
         if label is None:
             reject_label(location, value)
         text = checked_text(" ".join(map(str, texts)), location=location)
-        if cause := control_cause(text) or control_cause(label):
-            first = first or (location, *cause)
+        if found := conversion.find(text) or conversion.find(label):
+            first = first or (location, found[0])
             num_spoilt += 1
         yield FileRow(text, label, location)
     # WHY no error, as in a file of text: no command converts parquet back, and the rest
     # of the text can be read.
     if first is not None:
-        _warn_once(
-            f"{first[0]} holds the control character {first[1]}, and so do "
-            f"{num_spoilt} row(s) in all: {first[2]}, and its quotes and dashes were "
-            "lost."
+        location, damage = first
+        conversion.warn_once(
+            f"{location} holds {damage.sign}: {damage.cause}. Of such rows there are "
+            f"{num_spoilt}; they are read as they are."
         )
-
-
-@functools.cache
-def _warn_once(message: str) -> None:
-    """Log a warning the first time only: rows are read several times."""
-    log.warning(message)
 
 
 def _named(value: object, class_names: tuple[str, ...], location: str) -> str:
@@ -248,15 +238,28 @@ def _named(value: object, class_names: tuple[str, ...], location: str) -> str:
     return class_names[value]
 
 
-def _class_names(schema: pyarrow.Schema, label: str) -> tuple[str, ...] | None:
-    """The names of the labels, where the file says them."""
+def _class_names(
+    schema: pyarrow.Schema, label: str, path: str
+) -> tuple[str, ...] | None:
+    """The names of the labels, where the file says them, as a CSV file's are read."""
     # WHY: `label` 2 means what the file says it means; with other names, training would
     # work and every printed class would be wrong.
     try:
         features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
-        return tuple(str(name) for name in features[label]["names"])
+        stored = [str(name) for name in features[label]["names"]]
     except (LookupError, TypeError, ValueError):
         return None  # most writers of parquet name no labels
+    # WHY as in a CSV file: "01" is the class "1" there, and a model that was trained on
+    # one file is to be judged by the other.
+    names = [label_name(name) or "" for name in stored]
+    if "" in names or len(set(names)) < len(names):
+        reject(
+            f"{path} calls its classes {', '.join(map(repr, stored)):.200}.",
+            why="two of them are called the same, or one has no name: their answers "
+            "could not be told apart.",
+            fix="give each class a name of its own, and write the file again.",
+        )
+    return tuple(names)
 
 
 def _cannot_read(what: str, error: Exception) -> NoReturn:

@@ -29,6 +29,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NoReturn, cast
 
+from distrinews.data import conversion
 from distrinews.data.cleaning import repair
 from distrinews.data.columns import (
     Columns,
@@ -40,6 +41,7 @@ from distrinews.data.columns import (
 )
 from distrinews.data.labels import LABEL_NAMES, label_name
 from distrinews.errors import DataError
+from distrinews.system import shell
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -48,9 +50,8 @@ __all__ = [
     "ARRAY_FIX",
     "MAX_TEXT_LENGTH",
     "checked_text",
-    "check_controls",
+    "check_conversion",
     "check_kind",
-    "control_cause",
     "lines",
     "open_bytes",
     "read_csv",
@@ -74,21 +75,26 @@ HEAD_LINES = 50
 _SAVE_AS_CSV = 'save the sheet as "CSV UTF-8"'
 # What a file is in truth, by its first bytes, and the cure.
 _KINDS = (
-    (b"\x1f\x8b", "gzip", "gunzip it; or end its name in .gz if it holds CSV or JSON"),
+    (b"\x1f\x8b", "gzip", "unpack it; or end its name in .gz if it holds CSV or JSON"),
     (b"PK\x03\x04", "a zip file or an Excel workbook", f"unzip it; or {_SAVE_AS_CSV}"),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook", _SAVE_AS_CSV),
     (b"PAR1", "parquet", "end its name in .parquet"),
     (b"ARROW1\0\0", "an Arrow or Feather file", "save the table as parquet"),
     (b"\x80\x04\x95", "a pickle", "save the table as parquet"),
     (b"\x80\x05\x95", "a pickle", "save the table as parquet"),
-    (b"BZh91AY&SY", "packed with bzip2", "bunzip2 it"),
-    (b"\xfd7zXZ", "packed with xz", "unxz it"),
-    (b"\x28\xb5\x2f\xfd", "packed with zstd", "unzstd it"),
+    (b"BZh91AY&SY", "packed with bzip2", "unpack it"),
+    (b"\xfd7zXZ", "packed with xz", "unpack it"),
+    (b"\x28\xb5\x2f\xfd", "packed with zstd", "unpack it"),
     (b"version https://git-lfs", "a Git LFS pointer, not the data", "git lfs pull"),
     (b"<!doctype html", "a web page", "download the file itself (its raw form)"),
     (b"<!DOCTYPE html", "a web page", "download the file itself (its raw form)"),
 )
-ARRAY_FIX = "one object per line: jq -c '.[]' old.json > new.jsonl"
+ARRAY_FIX = "one object per line: " + shell.rewrite_file(
+    "old.json",
+    "new.jsonl",
+    "b''.join(json.dumps(row).encode() + b'\\n' for row in json.loads(old))",
+    modules="json",
+)
 
 _NEWS_CLASSES = {str(k + 1): name for k, name in enumerate(LABEL_NAMES)}
 _NEWS_HEADERS = {"class index", "class_index", "class", "label"}
@@ -147,6 +153,7 @@ def read_csv(path: Path, *, wanted: ColumnsWanted | None = None) -> FileRows:
 def _rows(path: Path, form: _Form) -> Iterator[FileRow]:
     places, label_place = form.columns.text_places, form.columns.label_place
     header: list[str] | None = None
+    is_warned = False
     with translate_read_errors(path), open_bytes(path) as file:
         for line, fields in _records(lines(file, path), path, form):
             if form.has_header and header is None:
@@ -166,9 +173,34 @@ def _rows(path: Path, form: _Form) -> Iterator[FileRow]:
             if label is None:
                 _reject_label(location, fields[label_place], form)
             text = " ".join([fields[place] for place in places])
-            check_controls(label, location)
-            check_controls(text, location)
+            is_warned = is_warned or check_conversion(path, location, label, text)
             yield FileRow(checked_text(text, location=location), label, location)
+
+
+def check_conversion(path: Path, location: str, *texts: str) -> bool:
+    """Refuse what a wrong conversion left in a row, or warn of it.
+
+    Args:
+        path: The file.
+        location: Of the row in it, for the message.
+        *texts: The row's label and text.
+
+    Returns:
+        Whether there is a warning, so that the rows that follow need no look.
+
+    Raises:
+        DataError: The file as a whole can be converted back.
+    """
+
+    def read_bytes() -> Iterator[bytes]:
+        with open_bytes(path) as file:
+            yield from iter(lambda: file.readline(_MAX_LINE_BYTES), b"")
+
+    for text in texts:
+        if found := conversion.find(text):
+            conversion.refuse_or_warn(found, location, read_bytes)
+            return True
+    return False
 
 
 def _expected(form: _Form) -> str:
@@ -319,14 +351,14 @@ def translate_read_errors(path: Path) -> Generator[None, None, None]:
         raise DataError(
             f"{path} is not a whole gzip file: {error}.",
             why="its rows cannot be unpacked, at least not all of them.",
-            fix=f"copy it again; test it with: gzip -t {path}",
+            fix="copy it or download it again.",
             page="bad-data",
         ) from error
     except OSError as error:
         raise DataError(
             f"cannot read {path}: {error.strerror or error}.",
             why="without its rows there is nothing to train with.",
-            fix=f"check the path and its permissions: ls -l {path}",
+            fix="check the path and its permissions.",
             page="bad-data",
         ) from error
 
@@ -517,19 +549,21 @@ def _reader(record_lines: Iterable[str], separator: str) -> Reader:
 
 def _quote_fault(record_lines: list[str], form: _Form) -> tuple[str, str] | None:
     """Why a record cannot be cut, and the cure, if the cure works on this record."""
-    separator = form.separator.replace("\t", r"\t")
+    separator = re.escape(form.separator)
+    hexadecimal = "".join(rf"\x{byte:02x}" for byte in form.separator.encode())
     faults = (
         (
             r'\\"',
             '""',
             "a backslash stands before its inner quotes; CSV doubles them.",
-            r"""sed 's/\\"/""/g' old.csv > new.csv""",
+            r"old.replace(b'\x5c\x22', b'\x22\x22')",
         ),
         (
-            rf'" +(?=[{re.escape(form.separator)}\r\n]|$)',
+            rf'" +(?=[{separator}\r\n]|$)',
             '"',
             "a blank stands between a closing quote and what follows.",
-            rf"""sed -E 's/" +([{separator}]|$)/"\1/g' old.csv > new.csv""",
+            rf"re.sub(rb'\x22 +(?=[{hexadecimal}\r\n]|\Z)', "
+            r"b'\x22', old)",
         ),
     )
     for pattern, mended, why, fix in faults:
@@ -539,15 +573,26 @@ def _quote_fault(record_lines: list[str], form: _Form) -> tuple[str, str] | None
         with contextlib.suppress(csv.Error):
             records = list(_reader(lines_mended, form.separator))
             if all(len(record) == form.num_columns for record in records):
-                return why, fix
+                return why, _rewrite(fix)
     num_tabs = form.num_columns - 1
     if form.separator == "\t" and all(n.count("\t") == num_tabs for n in record_lines):
         return (
             "tab-separated files often have quotes as part of a text; here they are "
             "read as CSV's.",
-            r"""sed 's/"/""/g; s/\t/"\t"/g; s/^/"/; s/$/"/' old.tsv > new.tsv""",
+            _rewrite(
+                r"b'\n'.join(b'\x22' + row.replace(b'\x22', b'\x22\x22')"
+                r".replace(b'\t', b'\x22\t\x22') + b'\x22' for row in old.splitlines())"
+            ),
         )
     return None
+
+
+def _rewrite(expression: str, ending: str = ".csv") -> str:
+    """The command that makes `new` from `old`, in the names of our messages."""
+    modules = "re" if expression.startswith("re.") else ""
+    return shell.rewrite_file(
+        f"old{ending}", f"new{ending}", expression, modules=modules
+    )
 
 
 def check_kind(head: bytes, path: Path, *, expected: str) -> None:
@@ -574,15 +619,15 @@ def check_kind(head: bytes, path: Path, *, expected: str) -> None:
 
 
 def _reject_encoding(what: str, encoding: str, path: Path) -> NoReturn:
-    # WHY not LATIN1: it has the same letters as CP1252, but reads the bytes 0x80 to
+    # WHY not Latin-1: it has the same letters as CP1252, but reads the bytes 0x80 to
     # 0x9f, Windows' quotes and dashes, as control characters.
-    doubt = " If that reads wrong, put the right encoding after -f."
+    doubt = ", with another encoding if that reads wrong" * (encoding == "CP1252")
     ending = Path(path.name.lower().removesuffix(".gz")).suffix
+    command = _rewrite(f"old.decode('{encoding}').encode()", ending)
     reject(
         what,
         why="its characters would be read as other characters.",
-        fix=f'save it as UTF-8 (Excel: "CSV UTF-8"), or: iconv -f {encoding} -t UTF-8 '
-        f"old{ending} > new{ending}.{doubt if encoding == 'CP1252' else ''}",
+        fix=f'save it as UTF-8 (Excel: "CSV UTF-8"), or{doubt}: {command}',
     )
 
 
@@ -595,7 +640,8 @@ def _reject_nul(raw: bytes, location: str, path: Path) -> NoReturn:
     reject(
         f"{location} holds a NUL byte.",
         why="no text has one: the file is binary, or was damaged.",
-        fix="write it again; or leave them out: tr -d '\\000' < old.csv > new.csv.",
+        fix="write it again; or leave them out: "
+        + _rewrite(r"old.replace(b'\0', b'')"),
     )
 
 
@@ -605,7 +651,7 @@ def _reject_long_line(raw: bytes, location: str) -> NoReturn:
         reject(
             f"{location} is a JSON array of more than {_MAX_LINE_BYTES:,} bytes.",
             why="each line must be one object, so that rows can be read one by one.",
-            fix=f"{ARRAY_FIX}.",
+            fix=ARRAY_FIX,
         )
     if raw.count(b"\r") > 1:
         _reject_carriage_return(location, is_old_mac=True)
@@ -615,66 +661,13 @@ def _reject_long_line(raw: bytes, location: str) -> NoReturn:
 def _reject_carriage_return(location: str, *, is_old_mac: bool) -> NoReturn:
     if is_old_mac:
         why = "lines end with it, as in old Mac programs; here they are one line."
-        fix = "tr '\\r' '\\n' < old.csv > new.csv"
+        new = r"b'\n'"
     else:
         # Python's own csv (3.11, tried) writes it so where lines end in "\n".
         why = "a text that holds it is not quoted: does its row end there?"
-        fix = "tr '\\r' ' ' < old.csv > new.csv"
+        new = "b' '"
     what = f"{location} is not CSV: a carriage return stands outside quotes."
-    reject(what, why=why, fix=f"{fix}.")
-
-
-_CONTROLS = re.compile("[\x80-\x9f]")
-
-
-def control_cause(text: str) -> tuple[str, str, str] | None:
-    r"""Find what a wrong conversion left in a text.
-
-    Args:
-        text: One row's text or label.
-
-    Returns:
-        The control character (U+0080 to U+009F), where it comes from, and the command
-        that undoes it for a file of text; None if there is none.
-
-    Examples:
-        >>> control_cause("caf\u00e9 \u201copen\u201d") is None
-        True
-        >>> control_cause("don\x92t")[0]
-        'U+0092'
-    """
-    if text.isascii() or not (found := _CONTROLS.search(text)):
-        return None
-    back = "iconv -f UTF-8 -t LATIN1 old.csv"
-    try:
-        text.encode("latin-1").decode()
-        cause, fix = "UTF-8 was read", f"{back} > new.csv"
-    except UnicodeError:
-        cause = "a Windows file (CP1252) was read"
-        fix = f"{back} | iconv -f CP1252 -t UTF-8 > new.csv"
-    return f"U+{ord(found[0]):04X}", f"{cause} as if it were Latin-1", fix
-
-
-def check_controls(text: str, location: str) -> None:
-    """Refuse what a wrong conversion left in a text.
-
-    Args:
-        text: One row's text or label.
-        location: File and line, for the message.
-
-    Raises:
-        DataError: It holds a control character from U+0080 to U+009F.
-
-    Examples:
-        >>> check_controls("caf\u00e9 \u201copen\u201d", "line 1")
-    """
-    if cause := control_cause(text):
-        character, origin, fix = cause
-        reject(
-            f"{location} holds the control character {character}.",
-            why=f"no text has it: {origin}, and its quotes and dashes were lost.",
-            fix=f"convert the old file again, or undo it: {fix}.",
-        )
+    reject(what, why=why, fix=_rewrite(rf"old.replace(b'\r', {new})"))
 
 
 def _reject_length(location: str, size: str) -> NoReturn:

@@ -31,6 +31,7 @@ from distrinews.data.labels import (
     LABEL_NAMES,
     MAX_CLASSES,
     Row,
+    label_name,
     missing_label,
     number_classes,
 )
@@ -276,6 +277,8 @@ class FileSource:
         """All rows, their labels numbered."""
         numbers = {name: k for k, name in enumerate(self.class_names)}
         numbers |= self._hub_numbers
+        for k, name in enumerate(self.class_names):
+            numbers.setdefault(label_name(name) or name, k)  # of a model's class "01"
         for row in self._open(split).rows:
             number = numbers.get(row.label)
             if number is None:
@@ -426,14 +429,16 @@ class HubSource(FileSource):
         return ""
 
     def check(self) -> None:
-        """Make sure there is a copy here or a Hub that answers.
+        """Download the rows unless a copy is here.
+
+        Why already now: ranks that met would wait for the download in a collective,
+        and a rank whose download breaks off would leave the others in it.
 
         Raises:
-            HubUnreachableError: Neither; within 10 seconds.
+            HubUnreachableError: Neither a copy nor a Hub that answers; within 10
+                seconds. Or the download broke off.
         """
-        hub.check_reachable(
-            AG_NEWS_REPO, repo_type="dataset", allow_patterns=_HUB_PATTERNS
-        )
+        self._snapshot()
 
     @property
     def _is_single_file(self) -> bool:
@@ -446,9 +451,6 @@ class HubSource(FileSource):
 
     def _files(self, split: str) -> list[Path]:
         return sorted(self._snapshot().glob(f"data/{split}-*.parquet"))
-
-    def _content(self, split: str) -> str:
-        return self._snapshot().name  # the commit: it names every file's content
 
 
 def _subsample(flags: bytearray, num_rows: int, *, key: str, location: str) -> None:

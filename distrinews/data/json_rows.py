@@ -23,7 +23,7 @@ from distrinews.data.columns import (
 )
 from distrinews.data.csv_rows import (
     ARRAY_FIX,
-    check_controls,
+    check_conversion,
     checked_text,
     lines,
     open_bytes,
@@ -33,6 +33,7 @@ from distrinews.data.csv_rows import (
     translate_read_errors,
 )
 from distrinews.data.labels import label_name
+from distrinews.system import shell
 
 __all__ = ["read_json_lines"]
 
@@ -64,14 +65,14 @@ def read_json_lines(path: Path, *, wanted: ColumnsWanted) -> FileRows:
 
 
 def _rows(path: Path, columns: Columns) -> Iterator[FileRow]:
+    is_warned = False
     for location, record in _objects(path):
         texts = [_text(record.get(name), name, location) for name in columns.texts]
         label = label_name(record.get(columns.label))
         if label is None:
             reject_label(location, record.get(columns.label))
         text = " ".join(texts)
-        check_controls(label, location)
-        check_controls(text, location)
+        is_warned = is_warned or check_conversion(path, location, label, text)
         yield FileRow(checked_text(text, location=location), label, location)
 
 
@@ -116,10 +117,20 @@ _TABLE_FIX = (
 )
 
 
+# Between two objects stands a line end that is no part of a text: JSON escapes those.
+_LINES_COMMAND = shell.rewrite_file(
+    "old.json",
+    "new.jsonl",
+    r"b''.join(json.dumps(row).encode() + b'\n' for row in json.loads("
+    r"b'[' + re.sub(rb'}\s*\n\s*{', b'},{', old) + b']'))",
+    modules="json, re",
+)
+
+
 def _fix(line: str, *, is_first: bool) -> str:
     """The cure of a line that is no object; the first one shows a whole file's form."""
     if is_first and line.lstrip().startswith("["):
-        return f"{ARRAY_FIX}."
+        return ARRAY_FIX
     if is_first and line.strip() == "{":
-        return "one object per line: jq -c . old.json > new.jsonl."
+        return f"one object per line: {_LINES_COMMAND}"
     return "repair or delete the line."

@@ -69,11 +69,12 @@ class Source(Protocol):
     def class_names(self) -> tuple[str, ...]: ...  # noqa: D102 - see Attributes
 
     def check(self) -> None:
-        """Find out before any process starts whether rows can be had.
+        """Find out before any process starts whether rows can be had; download them.
 
         Raises:
             DataError: A file is missing or malformed.
-            HubUnreachableError: Nothing cached and no Hub; within 10 seconds.
+            HubUnreachableError: Nothing cached and no Hub, within 10 seconds; or the
+                download broke off.
         """
 
     def fingerprint(self, split: str, *, num_rows: int | None, seed: int) -> str:

@@ -196,7 +196,7 @@ def _picklable_error(problem: Exception) -> DistriNewsError:
     failed = RankFailedError(
         f"rank {rank} raised {type(problem).__name__}: {problem}.",
         why="every rank stops with it: the others would have waited for it for ever.",
-        fix=f"read the traceback of rank {rank} above.",
+        fix=f"read the traceback of rank {rank}, printed with this message.",
         page="rank-failed",
     )
     failed.add_note("".join(traceback.format_exception(problem)))

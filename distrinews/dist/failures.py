@@ -11,6 +11,7 @@ Guide: understand/failures.
 from __future__ import annotations
 
 import contextlib
+import errno
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,6 +92,7 @@ class Report:
     """What a failing rank tells the process that started it.
 
     `summary` is what the rank raised, and where; for `sys.exit(3)` this call.
+    `is_closed_pipe`: it wrote into a pipe that nobody reads.
     """
 
     rank: int
@@ -99,6 +101,7 @@ class Report:
     summary: str
     location: str
     traceback_text: str
+    is_closed_pipe: bool = False
 
 
 def raise_root_cause(
@@ -151,16 +154,19 @@ def raise_root_cause(
     first = min(reports, key=lambda report: report.failed_at_s)
     if first.error is not None:
         raise first.error
-    if first.summary.startswith("BrokenPipeError"):
+    if first.is_closed_pipe:
         # `... | head` has read enough. `console.run` ends a program quietly then.
-        broken = BrokenPipeError(f"rank {first.rank} raised {first.summary}.")
+        broken = BrokenPipeError(
+            errno.EPIPE, f"rank {first.rank} raised {first.summary}"
+        )
         broken.add_note(first.traceback_text)
         raise broken
     verb = "called" if first.summary.startswith("sys.exit(") else "raised"
     failed = RankFailedError(
         f"rank {first.rank} {verb} {first.summary}.",
         why="the other ranks were stopped: they would have waited for it for ever.",
-        fix=f"read the traceback of rank {first.rank} above; it failed first.",
+        fix=f"read the traceback of rank {first.rank}, printed with this message; it "
+        "failed first.",
         page="rank-failed",
     )
     failed.add_note(first.traceback_text)

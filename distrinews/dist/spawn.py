@@ -144,10 +144,10 @@ def _run_worker(
     try:
         with report_failure(target):
             target(rank, *args)
-    except BrokenPipeError:
-        # An orderly exit would complain about the closed output again.
-        console.exit_now(1)
-    except Exception:  # its starter raises it
+    except Exception as error:  # its starter raises it
+        if console.is_closed_pipe(error):
+            # An orderly exit would complain about the closed output again.
+            console.exit_now(1)
         sys.exit(1)  # orderly: progress bars end their lines
     console.exit_now(0)
 
@@ -260,7 +260,15 @@ def report_of(
         if error.code in (None, 0):
             return failures.Left(f"it called {summary}", failed_at_s)
     text = "".join(traceback.format_exception(error))
-    return failures.Report(rank, failed_at_s, course_error, summary, location, text)
+    return failures.Report(
+        rank,
+        failed_at_s,
+        course_error,
+        summary,
+        location,
+        text,
+        is_closed_pipe=console.is_closed_pipe(error),
+    )
 
 
 def _wait_for_all(workers: list[Worker]) -> None:

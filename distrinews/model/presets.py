@@ -27,7 +27,7 @@ import torch
 from distrinews.data.labels import LABEL_NAMES
 from distrinews.errors import ModelError
 from distrinews.model import cls_token, minilm, sizes
-from distrinews.system import hub
+from distrinews.system import hub, shell
 
 # WHY not loaded here: transformers takes seconds to import, and the process that only
 # starts the ranks and checks their settings needs none of it.
@@ -289,8 +289,8 @@ def _named_folder() -> pathlib.Path | None:
     raise ModelError(
         what,
         why="weights of another shape would be left out, and noise be trained.",
-        fix=f"name the folder with {HUB_MODEL}'s files, or unset {FOLDER_VARIABLE}: "
-        "then they come from the Hub.",
+        fix=f"name the folder with {HUB_MODEL}'s files; or, to take them from the Hub: "
+        f"{shell.unset_variables(FOLDER_VARIABLE)}",
         page="preset",
     )
 

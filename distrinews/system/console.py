@@ -23,12 +23,16 @@ from typing import NoReturn
 
 from distrinews.errors import DistriNewsError, RankFailedError
 
-__all__ = ["INTERRUPTED_EXIT_CODE", "exit_now", "quiet_interrupts", "run"]
+__all__ = [
+    "INTERRUPTED_EXIT_CODE",
+    "exit_now",
+    "is_closed_pipe",
+    "quiet_interrupts",
+    "run",
+]
 
 # 128 + SIGINT: what shells report for a program that Ctrl-C ended.
 INTERRUPTED_EXIT_CODE = 128 + signal.SIGINT
-# What writing to a pipe that nobody reads is answered with; EINVAL by Windows.
-CLOSED_PIPE = (errno.EPIPE, errno.EINVAL)
 
 
 def quiet_interrupts() -> None:
@@ -98,11 +102,38 @@ def run(main: Callable[[], None]) -> NoReturn:
         _print_on_rank0("Interrupted. What had been saved before is intact.")
         sys.exit(INTERRUPTED_EXIT_CODE)
     except OSError as error:
-        if error.errno not in CLOSED_PIPE or not _output_is_closed():
+        if not is_closed_pipe(error) or not _output_is_closed():
             raise  # another pipe broke: a crash, and exit code 0 would hide it
     if "RANK" in os.environ:  # torchrun started this process
         exit_now(0)
     sys.exit(0)
+
+
+def is_closed_pipe(error: BaseException) -> bool:
+    """Say whether an error is the answer to writing into a pipe that nobody reads.
+
+    Args:
+        error: Any.
+
+    Returns:
+        True for a broken pipe; on Windows also for EINVAL without a file's name, which
+        it answers in that case (not run on Windows).
+
+    Source: https://github.com/python/cpython/issues/79935
+
+    Examples:
+        >>> is_closed_pipe(BrokenPipeError(errno.EPIPE, "Broken pipe"))
+        True
+        >>> is_closed_pipe(FileNotFoundError(errno.ENOENT, "No such file"))
+        False
+    """
+    # WHY the name: for a file name that it does not allow, Windows answers EINVAL, too.
+    return isinstance(error, BrokenPipeError) or (
+        sys.platform == "win32"
+        and isinstance(error, OSError)
+        and error.errno == errno.EINVAL
+        and error.filename is None
+    )
 
 
 def exit_now(code: int) -> NoReturn:

@@ -5,29 +5,33 @@ Guide: troubleshooting/#setup.
 
 from __future__ import annotations
 
-import pathlib
 import sys
 
-__all__ = ["copy_beginning", "set_variable", "unset_variables"]
+__all__ = ["rewrite_file", "set_variable", "unset_variables"]
 
 
-def copy_beginning(source: pathlib.Path, target: str, *, num_bytes: int) -> str:
-    """Write the command that copies a file's first bytes, for any shell with Python.
+def rewrite_file(old: str, new: str, expression: str, *, modules: str = "") -> str:
+    """Write the command that makes a file from another one, for any shell with Python.
+
+    Why: PowerShell has no `iconv`, `sed`, `head` or `jq`, and its `>` writes no bytes.
 
     Args:
-        source: The file; without quotes in its path.
-        target: Its copy.
-        num_bytes: How many.
+        old: The file; without quotes in its path.
+        new: The one to write.
+        expression: What to write, in Python, from `old`, the file's bytes. Without
+            double quotes, `$`, `` ` ``, `!` and `%`, which mean something to a shell.
+        modules: What the expression uses, with commas between.
 
     Returns:
         The command.
 
     Examples:
-        >>> print(copy_beginning(pathlib.Path("news.csv"), "old.csv", num_bytes=9))
-        python -c "open('old.csv', 'wb').write(open('news.csv', 'rb').read(9))"
+        >>> print(rewrite_file("a", "b", "old[:9]"))
+        python -c "old = open('a', 'rb').read(); open('b', 'wb').write(old[:9])"
     """
-    copy = f"open('{target}', 'wb').write(open('{source.as_posix()}', 'rb').read("
-    return f'python -c "{copy}{num_bytes}))"'
+    load = f"import {modules}; " if modules else ""
+    read = f"old = open('{old}', 'rb').read()"
+    return f"python -c \"{load}{read}; open('{new}', 'wb').write({expression})\""
 
 
 def set_variable(name: str, value: str) -> str:

@@ -10,6 +10,7 @@ Guide: understand/checkpoint.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -87,16 +88,15 @@ def describe_data(settings: TrainSettings) -> dict[str, Any]:
 
     Returns:
         What `data.json` holds: a fingerprint for each split; of a single file also its
-        size and SHA-256. Empty for the Hub's news, which a resume does not compare.
+        size and SHA-256.
 
     Raises:
         DataError: The files cannot be read.
+        HubUnreachableError: AG News is not here, and the Hub does not answer.
 
     Note:
         Cost: the files are read once or twice, without looking at their rows.
     """
-    if settings.data == "ag_news":
-        return {}
     source, path = corpus.open_source(settings), pathlib.Path(settings.data)
     facts: dict[str, Any] = {
         split: source.fingerprint(split, num_rows=num_rows, seed=settings.seed)
@@ -111,21 +111,25 @@ def describe_data(settings: TrainSettings) -> dict[str, Any]:
     return facts
 
 
-def _check_same_data(folder: pathlib.Path, settings: TrainSettings) -> None:
+def _check_same_data(
+    folder: pathlib.Path, settings: TrainSettings, saved: dict[str, Any]
+) -> None:
     """Raise SettingsError where the rows are others than those the run began with."""
-    saved, current = files.read_json(folder / DATA_FILE), describe_data(settings)
+    current = describe_data(settings)
     if all(saved.get(split) == current.get(split) for split in ("train", "test")):
         return
     path, num_bytes = pathlib.Path(settings.data), int(saved.get("bytes", 0))
     fix = "bring back the old data (--data with its path), or start a new --run-name."
+    if settings.data == "ag_news":
+        fix = "copy ~/.cache/huggingface from where the run began, or start a new "
+        fix += "--run-name."
     what = "has other rows"
     has_grown = path.is_file() and current["bytes"] > num_bytes > 0
     if has_grown and _sha256(path, num_bytes=num_bytes) == saved["sha256"]:
         what = f"has grown by {current['bytes'] - num_bytes:,} bytes"
         old = "old" + "".join(path.suffixes)
-        # WHY not `head -c`: PowerShell has none, and its `>` writes no bytes.
-        fix = f"{shell.copy_beginning(path, old, num_bytes=num_bytes)}, then --resume "
-        fix += f"--data {old}; or start a new --run-name to train on all rows."
+        fix = f"{shell.rewrite_file(path.as_posix(), old, f'old[:{num_bytes}]')}, then "
+        fix += f"--resume --data {old}; or start a new --run-name to train on all rows."
     raise SettingsError(
         f"{settings.data} {what} since the run {folder} began.",
         why="checkpoint and log would belong to rows that are not there any more.",
@@ -152,8 +156,8 @@ def _check_same_settings(folder: pathlib.Path, settings: TrainSettings) -> None:
         return  # killed before its first file: nothing to differ from
     current = settings.model_dump()
     may_change = settings.may_change_on_resume
-    has_data = (folder / DATA_FILE).is_file()
-    if has_data:
+    data = _saved_data(folder)
+    if data:
         # WHY not the path: the same bytes in another place are the same data, and
         # other bytes in the same place are not.
         may_change |= {"data"}
@@ -169,5 +173,12 @@ def _check_same_settings(folder: pathlib.Path, settings: TrainSettings) -> None:
             fix="repeat that run's flags, or start a new --run-name.",
             page="resume",
         )
-    if has_data:
-        _check_same_data(folder, settings)
+    if data:
+        _check_same_data(folder, settings, data)
+
+
+def _saved_data(folder: pathlib.Path) -> dict[str, Any]:
+    """What `data.json` holds; nothing in a run that an older version began."""
+    with contextlib.suppress(OSError, TypeError, ValueError):
+        return dict(files.read_json(folder / DATA_FILE))
+    return {}

@@ -228,7 +228,8 @@ def leave_rank_0_alone(ranks: dist.Ranks, out: pathlib.Path) -> None:
     try:
         dist.sum_over_ranks(1)
     except Exception as error:
-        (out / "rank_0.txt").write_text(f"{type(error).__name__}: {error}")
+        text = f"{type(error).__name__}: {error}"  # torch ends it in an emoji
+        (out / "rank_0.txt").write_text(text, encoding="utf-8")
         raise
 
 

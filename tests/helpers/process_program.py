@@ -6,6 +6,7 @@ Run   python process_program.py FUNCTION OUT NUM_RANKS
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import multiprocessing
 import os
@@ -34,6 +35,13 @@ def at_work(rank: int) -> None:
     part = OUT / f"{rank}.part"
     part.write_text(str(os.getpid()), encoding="utf-8")
     part.rename(OUT / f"{rank}.pid")  # complete as soon as it is seen
+
+
+def notice(rank: int, *, after_s: float) -> None:
+    """Go on a while after another rank is at work, however long its start takes."""
+    while not (OUT / f"{rank}.pid").exists():
+        time.sleep(0.01)
+    time.sleep(after_s)
 
 
 def finish(rank: int) -> None:
@@ -74,7 +82,7 @@ def raise_value_error(rank: int) -> None:
     at_work(rank)
     if rank == 1:
         raise ValueError("bad row")
-    time.sleep(0.3)
+    notice(1, after_s=0.3)
     raise ConnectionError("peer closed")
 
 
@@ -82,8 +90,9 @@ def close_slowly(rank: int) -> None:
     """Rank 1 fails first, but is the last to end: closing takes it a while."""
     reports = os.environ.get("RANK_REPORTS") == "1"
     reporting = spawn.report_failure() if reports else contextlib.nullcontext()
+    at_work(rank)
     if rank == 0:
-        time.sleep(0.4)
+        notice(1, after_s=0.4)
         raise ConnectionError("peer closed")
     try:
         with reporting:
@@ -117,7 +126,7 @@ def die(rank: int) -> None:
     at_work(rank)
     if rank == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(0.2)
+    notice(1, after_s=0.2)
     raise ConnectionError("peer closed")
 
 
@@ -126,7 +135,7 @@ def leave(rank: int) -> None:
     at_work(rank)
     if rank == 1:
         sys.exit(7)
-    time.sleep(0.3)
+    notice(1, after_s=0.3)
     raise ConnectionError("Connection closed by peer")
 
 
@@ -142,7 +151,7 @@ def leave_quietly(rank: int) -> None:
     at_work(rank)
     if rank == 0:
         sys.exit(0)
-    time.sleep(0.3)
+    notice(0, after_s=0.3)
     raise ConnectionError("Connection closed by peer")
 
 
@@ -150,7 +159,7 @@ def return_early(rank: int) -> None:
     """Rank 1 has no work left; rank 0 loses it."""
     at_work(rank)
     if rank == 0:
-        time.sleep(0.3)
+        notice(1, after_s=0.3)
         raise ConnectionError("Connection closed by peer")
 
 
@@ -158,6 +167,19 @@ def all_leave(rank: int) -> None:
     """Every rank ends as if all were well."""
     at_work(rank)
     sys.exit()
+
+
+def print_much(rank: int) -> None:
+    """Print until nobody reads; as on Windows, if RANK_PIPE says so."""
+    answers_einval = os.environ.get("RANK_PIPE") == "windows"
+    try:
+        while True:
+            print(f"rank {rank} prints", flush=True)
+    except BrokenPipeError:
+        if not answers_einval:
+            raise
+    sys.platform = "win32"
+    raise OSError(errno.EINVAL, "Invalid argument")
 
 
 def start_method(rank: int) -> None:
@@ -186,6 +208,7 @@ RANK_FUNCTIONS = {
         leave_quietly,
         return_early,
         all_leave,
+        print_much,
         start_method,
     )
 }
@@ -204,4 +227,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if "RANK_PLAIN" in os.environ:  # a script of a user's own
+        main()
     console.run(main)

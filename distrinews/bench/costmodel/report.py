@@ -154,7 +154,7 @@ def draw(result: Mapping[str, Any], path: pathlib.Path) -> None:
         path: The picture.
     """
     if importlib.util.find_spec("matplotlib") is None:
-        print("no picture: pip install matplotlib", file=sys.stderr)
+        print("no picture: pip install -c constraints.txt matplotlib", file=sys.stderr)
         return
     [(model, scenarios)] = result["many_ranks"].items()
     titles = {name: scenario.title for name, scenario in many_ranks.SCENARIOS.items()}
