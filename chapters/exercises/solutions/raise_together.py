@@ -1,4 +1,4 @@
-"""Everybody tries, everybody votes, then all raise or none."""
+"""Every rank tries, every rank votes, then all raise or none does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The vote stands behind load(): a failed rank never votes.
+"""Votes after load(): a failed rank never reaches the vote.
 
 Rejected  had already left `solve`.*others waited for it
 """

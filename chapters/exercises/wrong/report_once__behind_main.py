@@ -1,4 +1,4 @@
-"""The collective behind `if ranks.is_main`: rank 0 waits for ever.
+"""Calls the collective inside `if ranks.is_main`: rank 0 waits forever.
 
 Rejected  rank 1 had already left `solve`.*others waited for it: rank 0
 """

@@ -1,4 +1,4 @@
-"""Leaves the loop by its own loss, before the collective of that epoch.
+"""Leaves the loop because of its own loss, before the collective of that epoch.
 
 Rejected  had already left `solve`.*others waited for it
 """
