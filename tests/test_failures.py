@@ -39,8 +39,8 @@ def test_the_first_failure_counts() -> None:
 
 def test_a_timeout_names_the_rank_that_did_not_come_and_where_it_is() -> None:
     what = cause(report(0, 1.0, TIMED_OUT), hanging=(1,), r1="(program.py:7 in sleep)")
-    assert what.startswith("rank 1 is at (program.py:7 in sleep). It did not come")
-    assert what.endswith("others waited for it: rank 0 (program.py:0).")
+    assert what.startswith("rank 1 is at (program.py:7 in sleep). It never reached")
+    assert what.endswith("others were waiting in: rank 0 (program.py:0).")
 
 
 def test_a_rank_that_noticed_anothers_timeout_waited_too() -> None:

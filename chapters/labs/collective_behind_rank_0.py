@@ -1,7 +1,7 @@
 """A collective inside `if rank == 0`: the other ranks never call it.
 
-Symptom   Hangs. After the timeout: "rank 1 is at ... did not come to where others
-          waited for it: rank 0".
+Symptom   Hangs. After the timeout: "rank 1 is at ... never reached the call that the
+          others were waiting in: rank 0".
 Cause     Only rank 0 calls all_reduce. A collective ends only when every rank has
           called it.
 Fix       Call it on every rank; put only the printing inside the `if`.
@@ -49,7 +49,7 @@ LAB = labs.Lab(
     broken=broken,
     fixed=fixed,
     detect=detect,
-    symptom=r"rank 1 is at .*did not come to where others waited for it: rank 0",
+    symptom=r"rank 1 is at .*never reached .*others were waiting in: rank 0",
 )
 
 if __name__ == "__main__":

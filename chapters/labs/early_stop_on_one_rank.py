@@ -1,7 +1,7 @@
 """One rank stops early because of its own loss; the others continue and wait.
 
-Symptom   Hangs after "rank 1 stops". After the timeout: "rank 1 is at ... did not come
-          to where others waited for it: rank 0".
+Symptom   Hangs after "rank 1 stops". After the timeout: "rank 1 is at ... never reached
+          the call that the others were waiting in: rank 0".
 Cause     Each rank decides from the loss of its own rows. Rank 1's loss rises once, so
           it leaves the loop, and rank 0 waits for it in the next backward. A barrier
           would not help: it carries no value.
@@ -63,7 +63,7 @@ LAB = labs.Lab(
     broken=broken,
     fixed=fixed,
     detect=detect,
-    symptom=r"rank 1 is at .*did not come to where others waited for it: rank 0",
+    symptom=r"rank 1 is at .*never reached .*others were waiting in: rank 0",
 )
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """One rank skips a bad row alone; from then on the ranks are out of step.
 
 Symptom   Hangs after "rank 1: could not convert ...". After the timeout: "rank 1 is at
-          ... did not come to where others waited for it: rank 0".
+          ... never reached the call that the others were waiting in: rank 0".
 Cause     Rank 1 has a problem before a collective and handles it alone, so it skips
           that call. Its next call is matched with the wrong call of rank 0, and rank 0
           waits in vain for the last one.
@@ -61,7 +61,7 @@ LAB = labs.Lab(
     broken=broken,
     fixed=fixed,
     detect=detect,
-    symptom=r"rank 1 is at .*did not come to where others waited for it: rank 0",
+    symptom=r"rank 1 is at .*never reached .*others were waiting in: rank 0",
 )
 
 if __name__ == "__main__":

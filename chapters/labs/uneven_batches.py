@@ -1,6 +1,7 @@
 """One rank has one batch more than the others: a hang at the end of the epoch.
 
-Symptom   Hangs in the last step. After the timeout: "rank 1 is at ... did not come".
+Symptom   Hangs in the last step. After the timeout: "rank 1 is at ... never reached the
+          call that the others were waiting in".
 Cause     17 rows in batches of 4: rank 0 has three batches, rank 1 two. DDP
           communicates in every backward, and rank 1 has no third one.
 Fix       Split the rows so that all ranks take the same number of steps (`ShardSampler`
@@ -52,7 +53,7 @@ LAB = labs.Lab(
     broken=broken,
     fixed=fixed,
     detect=detect,
-    symptom=r"rank 1 is at .*did not come to where others waited for it: rank 0",
+    symptom=r"rank 1 is at .*never reached .*others were waiting in: rank 0",
 )
 
 if __name__ == "__main__":

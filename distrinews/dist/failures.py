@@ -235,8 +235,8 @@ def _raise_hang(
     )
     if hanging:
         message = (
-            f"{_places(hanging, locations)}. It did not come to where others waited "
-            f"for it: {waiting_at}."
+            f"{_places(hanging, locations)}. It never reached the call that "
+            f"the others were waiting in: {waiting_at}."
         )
     else:
         message = f"ranks waited for each other in different places: {waiting_at}."
