@@ -6,7 +6,7 @@ collective returns its argument.
 
 - `launcher`: `launch` starts the ranks, `rank0_first` orders them.
 - `process_group`: `setup` joins and leaves it; `Ranks` and `current` tell which rank
-this process is.
+  this process is.
 - `collectives`: sums, shared objects, and votes before any rank raises.
 - `spawn`: one process per rank, and no process left behind.
 - `failures`: finds the error that explains the others.
