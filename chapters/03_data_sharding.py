@@ -84,7 +84,7 @@ def learn(ranks: dist.Ranks, settings: lessons.DataSettings) -> None:
     # --8<-- [end:evaluate]
     if ranks.is_main:
         print(
-            f"accuracy with {in_order.num_padding} padding row(s) {padded:.4f}, "
+            f"padding rows: {in_order.num_padding}, accuracy with them {padded:.4f}, "
             f"exact {exact:.4f} = {NUM_ROWS - 1} of {NUM_ROWS}\n"
         )
 

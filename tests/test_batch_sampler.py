@@ -144,7 +144,7 @@ def test_with_drop_last_off_every_row_comes_once_and_counts_differ_by_one(
 
 @pytest.mark.parametrize(("num_rows", "drops"), [(0, False), (0, True), (31, True)])
 def test_an_epoch_without_a_step_is_refused(num_rows: int, drops: bool) -> None:
-    with pytest.raises(SettingsError, match=f"{num_rows} rows are no step of 32"):
+    with pytest.raises(SettingsError, match=f"{num_rows} rows do not fill a step"):
         ShuffledBatchSampler(
             num_rows, rank_of(0, 1), global_batch_size=SIZE, seed=0, drop_last=drops
         )

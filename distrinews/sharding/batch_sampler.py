@@ -166,7 +166,7 @@ class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
             )
         if self.steps_per_epoch == 0:
             raise SettingsError(
-                f"{num_rows} rows are no step of {global_batch_size} rows.",
+                f"{num_rows} rows do not fill a step of {global_batch_size} rows.",
                 why="every epoch would be empty, and nothing would be trained.",
                 fix=f"a global batch size of at most {num_rows}; without any row, look "
                 "at what reads them.",
@@ -225,11 +225,11 @@ class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
         handed_out = self.epoch * self.steps_per_epoch + self._steps_handed_out()
         if self._has_begun and not self._has_repeated and step > handed_out:
             raise SettingsError(
-                f"step {step} is to be saved, and the sampler has handed out the rows "
-                f"of {handed_out} steps.",
-                why="a resumed run would leave out the rows between.",
-                fix="count one step after each optimizer.step(): "
-                f"{self.accumulation_steps} micro-batch(es) of this sampler.",
+                f"step {step} was to be saved, but the sampler has handed out the rows "
+                f"of only {handed_out} steps.",
+                why="a resumed run would skip the rows in between.",
+                fix="count one step after each optimizer.step(), that is, per "
+                f"{self.accumulation_steps} of this sampler's micro-batches.",
                 page="resume",
             )
         epoch, done = divmod(step, self.steps_per_epoch)
@@ -277,9 +277,9 @@ class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
         skipped = state.get("micro_batches", 0)
         if skipped and state.get("accumulation_steps") != self.accumulation_steps:
             raise SettingsError(
-                f"this position lies after {skipped} micro-batch(es) of a step of "
-                f"{state.get('accumulation_steps')}; here a step has "
-                f"{self.accumulation_steps}.",
+                f"this position is after {skipped} of "
+                f"{state.get('accumulation_steps')} micro-batches of a step; here a "
+                f"step has {self.accumulation_steps}.",
                 why="part of a global batch would be trained twice or never.",
                 fix="resume with that number of micro-batches.",
                 page="resume",
@@ -499,7 +499,7 @@ def _steps_done(plan: list[np.ndarray], consumed_rows: int) -> int:
     done = int(np.searchsorted(ends, consumed_rows))
     if done >= len(ends) or ends[done] != consumed_rows:
         raise SettingsError(
-            f"{consumed_rows} rows are no whole number of global batches of this "
+            f"{consumed_rows} rows are not a whole number of global batches of this "
             f"epoch of {ends[-1]} rows.",
             why="part of a global batch would be trained twice or never.",
             fix="resume with the global batch size of that run.",

@@ -63,7 +63,7 @@ class StatefulSampler:
         if epoch < self.epoch and self._is_main:
             log.warning(
                 "set_epoch(%d) after epoch %d: these rows were trained before. After "
-                "a resume, begin at `sampler.epoch`.",
+                "a resume, start at `sampler.epoch`.",
                 *(epoch, self.epoch),
             )
         # Keep the position: a resumed run restores it and then calls set_epoch, like
@@ -116,8 +116,8 @@ class StatefulSampler:
             raise SettingsError(
                 "this position belongs to another order of rows: "
                 f"{'; '.join(differing)}.",
-                why="the same number of rows would be other rows: some trained twice, "
-                "some never.",
+                why="the position would point to other rows: some would be trained "
+                "twice, some never.",
                 fix="resume with the data, the seed and the batch of that run.",
                 page="resume",
             )
@@ -126,7 +126,7 @@ class StatefulSampler:
         if not all(type(value) is int and value >= 0 for value in position):
             raise CheckpointError(
                 f"the sampler's position is {position}, not two counts.",
-                why="training would go on at rows that nobody knows.",
+                why="no one could tell which rows to continue with.",
                 fix="resume from an older checkpoint: remove this one's folder.",
                 page="checkpoint",
             )

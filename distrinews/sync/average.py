@@ -262,10 +262,12 @@ def _all_gradients(model: nn.Module) -> list[torch.Tensor]:
 
 
 def _missing_gradient_error(names: list[str]) -> MissingGradientError:
+    have = "has" if len(names) == 1 else "have"
     return MissingGradientError(
-        f"rank {dist.current().rank}: {len(names)} trainable parameter(s) have no "
-        f"gradient: {names}.",
-        why="averaging would mix gradients with nothing; replicas would drift.",
+        f"rank {dist.current().rank}: {len(names)} of the trainable parameters {have} "
+        f"no gradient: {names}.",
+        why="the other ranks may have these gradients; their mean would be wrong, and "
+        "the replicas would drift apart.",
         fix="call loss.backward() on every rank first, or freeze what the loss does "
         "not use with requires_grad_(False).",
         page="missing-gradient",

@@ -128,8 +128,8 @@ def _raise_differ(name: str, values: list[int], *, is_buffer: bool = False) -> N
         )
     raise ReplicasDifferError(
         what,
-        why="each rank now trains a model of its own; their average gradient belongs "
-        "to none of them, and the checkpoint would be rank 0's alone.",
+        why="each rank now trains its own model; their average gradient belongs to "
+        "none of them, and the checkpoint would hold rank 0's only.",
         fix="give every rank the same start (training.seed_weights, or wrap the model "
         "in DDP before changing it) and let every backward of a step's last "
         "micro-batch communicate.",

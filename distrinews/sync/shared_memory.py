@@ -103,8 +103,7 @@ def ddp_in_shared_memory(
     on_cpu = ranks.device.type == "cpu"
     if not on_cpu and ranks.is_main:
         logging.getLogger(__name__).warning(
-            "gradients are averaged by DDP as always: on GPUs nccl shares memory by "
-            "itself."
+            "gradients are averaged by plain DDP: on GPUs nccl itself shares memory."
         )
     shares = on_cpu and ranks.world_size > 1
     tables = sparse_embedding.large_embeddings(net, min_rows=min_rows) if shares else {}
@@ -207,10 +206,11 @@ class _SharedGradients:
         if not self._missing:
             return None
         return MissingGradientError(
-            f"rank {self._ranks.rank}: backward() reached no gradient of "
-            f"{len(self._missing)} trainable parameter(s): {sorted(self._missing)}.",
+            f"rank {self._ranks.rank}: backward() gave no gradient to "
+            f"{len(self._missing)} of the trainable parameters: "
+            f"{sorted(self._missing)}.",
             why="the loss does not depend on them here; on another rank it may, and "
-            "the mean would mix gradients with nothing.",
+            "the mean would be wrong.",
             fix="use them in the loss on every rank, or freeze them with "
             "requires_grad_(False) before wrapping the model.",
             page="missing-gradient",
@@ -298,8 +298,8 @@ def _shared_tensor(num_elements: int, dtype: torch.dtype) -> torch.Tensor:
         except OSError as error:
             problem = SetupError(
                 f"no shared memory of {size * dtype.itemsize:,} bytes ({error}).",
-                why="the ranks would exchange their gradients in it.",
-                fix="free disk space, or use DistributedDataParallel, which sends.",
+                why="the ranks exchange their gradients in it.",
+                fix="free disk space, or use DistributedDataParallel.",
                 page="shared-memory",
             )
     dist.vote_then_raise(problem)
@@ -308,9 +308,9 @@ def _shared_tensor(num_elements: int, dtype: torch.dtype) -> torch.Tensor:
         mapped = torch.from_file(path, shared=True, size=max(1, size), dtype=dtype)
     except (OSError, RuntimeError) as error:
         problem = SetupError(
-            f"rank {ranks.rank} cannot see rank 0's memory ({error}).",
+            f"rank {ranks.rank} cannot open rank 0's shared memory ({error}).",
             why="ranks share memory only if they run on one machine.",
-            fix="use DistributedDataParallel, which sends.",
+            fix="use DistributedDataParallel, which sends gradients.",
             page="shared-memory",
         )
     try:

@@ -72,7 +72,7 @@ def wrap_ddp(
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     elif sync_batch_norm and ranks.is_main:
         logging.getLogger(__name__).warning(
-            "BatchNorm takes the statistics of each rank's own rows: torch has "
+            "BatchNorm uses the statistics of each rank's own rows: torch has "
             "SyncBatchNorm for GPUs only."
         )
     return DistributedDataParallel(
@@ -175,10 +175,10 @@ class HookedModule(nn.Module):
         """Raise on every rank if a rank's loss did not use a parameter. Collective."""
         names = [name for name, _ in self.module.named_parameters() if name in unused]
         problem = MissingGradientError(
-            f"rank {dist.current().rank}: backward() reached no gradient of "
-            f"{len(names)} trainable parameter(s): {names}.",
+            f"rank {dist.current().rank}: backward() gave no gradient to "
+            f"{len(names)} of the trainable parameters: {names}.",
             why="the loss does not depend on them here; on another rank it may, and "
-            "the mean would mix gradients with nothing.",
+            "the mean would be wrong.",
             fix="use them in the loss on every rank, or freeze them with "
             "requires_grad_(False) before wrapping the model.",
             page="missing-gradient",

@@ -21,5 +21,5 @@ def solve(ranks: dist.Ranks, load: Callable[[], int]) -> int:
     if failure is not None:
         raise failure
     if failed > 0:
-        raise ValueError(f"{int(failed)} other rank(s) could not load")
+        raise ValueError(f"load() failed on {int(failed)} of the ranks")
     return value
