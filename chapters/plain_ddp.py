@@ -18,7 +18,7 @@ WORLD_SIZE = 2
 
 
 def train(rank: int, path: str) -> None:
-    # A file instead of a port: no port can be in use, no firewall asks, and the
+    # A file instead of a port: no port can be taken, no firewall asks, and the
     # official Windows wheels cannot open torchrun's store.
     store = torch_dist.FileStore(path, WORLD_SIZE)
     torch_dist.init_process_group(
@@ -56,12 +56,12 @@ def train(rank: int, path: str) -> None:
 
 
 def main() -> None:
-    # A fresh file each time: an old one holds the addresses of ranks that are gone.
+    # A fresh file each time: an old one holds the addresses of dead ranks.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = str(Path(folder, "store"))
         multiprocessing.spawn(train, args=(path,), nprocs=WORLD_SIZE)
 
 
-# Each rank imports this file: without the guard it would start ranks of its own.
+# Each rank imports this file: without the guard it would start ranks too.
 if __name__ == "__main__":
     main()
