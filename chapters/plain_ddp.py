@@ -18,8 +18,8 @@ WORLD_SIZE = 2
 
 
 def train(rank: int, path: str) -> None:
-    # A file instead of a port: no port can be taken, no firewall asks, and the
-    # official Windows wheels cannot open torchrun's store.
+    # A file instead of a port: no port can be taken, and the official Windows wheels
+    # cannot open torchrun's store.
     store = torch_dist.FileStore(path, WORLD_SIZE)
     torch_dist.init_process_group(
         "gloo",

@@ -1,4 +1,4 @@
-"""The test set does not divide by the number of ranks. Count every row once.
+"""The test rows are not a multiple of the number of ranks. Count every row once.
 
 Task      Write `solve` so that it returns the rows that this rank evaluates: each row
           on exactly one rank, shared as evenly as possible.

@@ -58,8 +58,8 @@ class CallTrace:
 def return_type_error(solve: Callable[..., Any], got: Any) -> str:
     """Explain why a value does not have the type of the function's annotation.
 
-    Why: a check would fail somewhere in its own code, or say "7 on rank 0; right is 7"
-    of a tensor.
+    Why: otherwise a check would fail in its own code, or report "7 on rank 0; right is
+    7" for a tensor.
 
     Args:
         solve: The learner's function, with the annotation that the task has.

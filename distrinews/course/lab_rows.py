@@ -44,7 +44,7 @@ def own_rows(ranks: dist.Ranks) -> list[int]:
     """Split the 16 rows of `small_data` equally over the ranks.
 
     Args:
-        ranks: Who is asking.
+        ranks: This process.
 
     Returns:
         Row numbers.

@@ -237,7 +237,7 @@ class ClassificationMetrics:
 
     @property
     def precision_by_class(self) -> dict[str, float]:
-        """Of the rows that were predicted as a class, the fraction that is."""
+        """Of the rows predicted as a class, the fraction that belongs to it."""
         correct, _, predictions = self._class_counts
         return self._by_class(correct, predictions)
 
