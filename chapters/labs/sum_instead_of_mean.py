@@ -20,7 +20,7 @@ import torch.distributed as torch_dist
 from distrinews import dist
 from distrinews.course import labs
 
-LOSSES = (1.0, 3.0)  # each rank's mean over equally many rows
+LOSSES = (1.0, 3.0)  # each rank's mean, over the same number of rows
 
 
 def broken(ranks: dist.Ranks) -> float:
