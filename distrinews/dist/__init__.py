@@ -2,7 +2,7 @@
 
 A rank is one process that trains one replica. The same function runs alone, under
 `launch` and under torchrun. With one rank there is no process group, and every
-collective returns its argument.
+collective uses that rank's value only.
 
 - `launcher`: `launch` starts the ranks, `rank0_first` orders them.
 - `process_group`: `setup` joins and leaves it; `Ranks` and `current` tell which rank

@@ -4,7 +4,7 @@ The rule behind this module: no rank raises alone before a collective. A rank th
 would leave the others waiting until the timeout, and their timeout reports would bury
 the real cause. So the ranks vote first, and then all raise the same error.
 
-Without a process group every function here returns its argument.
+Without a process group every function here uses this rank's value only.
 
 Not here: making the process group (`distrinews.dist.process_group`), gradients,
 metrics. Import all of this from `distrinews.dist`.
