@@ -176,7 +176,7 @@ def died(
 def test_a_rank_aborted_while_another_sleeps_is_not_blamed_but_the_sleeper() -> None:
     """What nccl's watchdog does to the healthy rank that waits."""
     error = died({0: -6}, hanging=(1,), r1="(program.py:7 in sleep)")
-    assert error.what.startswith("rank 1 is at (program.py:7 in sleep). Alive and")
+    assert error.what.startswith("rank 1 is at (program.py:7 in sleep). Alive, without")
     assert error.page == "rank-hung"
     frozen = died({0: -6}, hanging=(1,))
     assert frozen.what.startswith("rank 1 is at a halt: its process is frozen")

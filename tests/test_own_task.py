@@ -452,7 +452,7 @@ def test_the_readmes_loop_trains_on_two_ranks_and_continues(
         return sorted(file.stat().st_mtime_ns for file in files)
 
     first = accuracy_of_a_run(loop)
-    assert first > 0.85
+    assert first > 0.8
     before = saved_at()
     assert len(before) == 2
     assert accuracy_of_a_run(loop) == first
