@@ -198,7 +198,7 @@ def test_after_any_step_any_number_of_ranks_goes_on_without_a_gap(
 def test_half_a_global_batch_is_no_place_to_go_on_from() -> None:
     sampler = balanced(rank_of(0, 2))
     sampler.start_at(epoch=0, consumed_rows=SIZE // 2)
-    with pytest.raises(SettingsError, match="no whole number of global batches"):
+    with pytest.raises(SettingsError, match="not a whole number of global batches"):
         next(iter(sampler))
 
 
