@@ -1,11 +1,11 @@
 """Chapter 01 - One process, one model: the loop that the course distributes.
 
 Question  What happens between reading a batch of headlines and a better model?
-Predict   2,432 rows, 32 per step: how many steps are an epoch, and what becomes of
-first     the rows that fill no whole batch?
+Predict   2,432 rows, 32 per step: how many steps does an epoch have, and what happens
+first     to the rows that do not fill a batch?
 Builds on Nothing: this is the start.
-New here  The loop in plain sight; validation rows to judge by, test rows seen once.
-Left out  Every second process (chapter 05 is this loop on several).
+New here  The whole loop; validation rows to choose the best epoch, test rows used once.
+Left out  A second process (chapter 05 runs this loop on several).
 
 Run       python chapters/01_single_gpu.py                    a GPU if there is one
           python chapters/01_single_gpu.py --preset tiny      a quick look, 20 seconds
@@ -31,7 +31,7 @@ from distrinews.training import corpus, report, resume, runs
 
 
 def train(ranks: dist.Ranks, settings: TrainSettings) -> None:
-    """Train and test; `ranks` says on which device, and that we are alone."""
+    """Train and test; `ranks` gives the device, and here holds one rank only."""
     run = runs.begin(settings, ranks=ranks)
 
     # --8<-- [start:start]
@@ -59,15 +59,15 @@ def train(ranks: dist.Ranks, settings: TrainSettings) -> None:
     # 2. The loop ----------------------------------------------------------------
     size = settings.global_batch_size
     for epoch in range(settings.epochs):
-        # WHY a new order each epoch: with one fixed order the model would meet the
-        # same neighbours in every batch.
+        # A new order in each epoch: with a fixed order, every batch would hold the same
+        # rows in every epoch.
         generator = torch.Generator().manual_seed(settings.seed + epoch)
         order = torch.randperm(len(splits.train_rows), generator=generator).tolist()
         batches = [order[step * size :][:size] for step in range(plan.steps_per_epoch)]
         for rows in run.progress_bar(batches, total=plan.num_steps):
             inputs, labels = splits.batch(rows, device=ranks.device)
             loss = F.cross_entropy(net(**inputs).logits, labels)  # mean over 32 rows
-            optimizer.zero_grad()  # else gradients of earlier steps add up
+            optimizer.zero_grad()  # otherwise gradients of earlier steps add up
             loss.backward()
             clip_grad_norm_(net.parameters(), settings.max_gradient_norm)
             optimizer.step()

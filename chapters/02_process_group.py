@@ -1,10 +1,10 @@
-"""Chapter 02 - The process group: how processes that share nothing talk.
+"""Chapter 02 - The process group: how processes without shared memory communicate.
 
-Question  Several processes run this very file. How does each know who it is, and how
-          do they come to hold the same number?
+Question  Several processes run this file. How does each know its rank, and how do they
+          come to hold the same number?
 Predict   Rank 0 holds [1, 2], rank 1 holds [10, 20]. What does each hold after
 first     all_reduce? After reduce to rank 0? After all_gather?
-Builds on Chapter 01: what one process does. Nothing of the model is needed here.
+Builds on Chapter 01: what one process does. This chapter needs no model.
 New here  Rank and world size, six collectives, send and receive, a ring by hand.
 Left out  Gradients (chapter 04), and the data that makes them differ (chapter 03).
 
@@ -36,7 +36,7 @@ def learn(ranks: dist.Ranks) -> None:
 
     # --8<-- [start:who]
     # 1. Who am I? ---------------------------------------------------------------
-    # Rank says which data; local_rank, counted anew on each machine, says which GPU.
+    # The rank selects the data; local_rank, counted per machine, selects the GPU.
     identity = {"process": os.getpid(), "local_rank": ranks.local_rank}
     lessons.show("who am I?", ranks, **identity, device=device)
     # --8<-- [end:who]
@@ -47,7 +47,7 @@ def learn(ranks: dist.Ranks) -> None:
     local = start * 10**rank  # [2]: 1, 2 on rank 0; 10, 20 on rank 1; ...
 
     tensor = local.clone()
-    torch_dist.broadcast(tensor, src=0)  # DDP: everybody starts from rank 0's weights
+    torch_dist.broadcast(tensor, src=0)  # DDP: all start from rank 0's weights
     lessons.show("broadcast from rank 0", ranks, before=local, after=tensor)
 
     total = local.clone()
@@ -77,7 +77,7 @@ def learn(ranks: dist.Ranks) -> None:
 
     # 3. Only two of them: send and receive ----------------------------------------
     tensor = torch.zeros_like(local)
-    # WHY behind `if`, where no collective may stand: only the two named take part.
+    # WHY inside `if`, unlike a collective: only these two ranks take part.
     if rank == 0:
         torch_dist.send(local, dst=world_size - 1)
     if rank == world_size - 1:
@@ -89,22 +89,22 @@ def learn(ranks: dist.Ranks) -> None:
     right, left = (rank + 1) % world_size, (rank - 1) % world_size
 
     def exchange(outgoing: torch.Tensor, incoming: torch.Tensor) -> None:
-        # WHY both at once: if all sent first and waited, none would ever receive.
+        # Both at once: if all ranks sent first and waited, none would ever receive.
         sending = torch_dist.P2POp(torch_dist.isend, outgoing, right)
         receiving = torch_dist.P2POp(torch_dist.irecv, incoming, left)
         for work in torch_dist.batch_isend_irecv([sending, receiving]):
             work.wait()
 
     ring = local[:1].repeat(world_size)  # [W]: one chunk for each rank
-    chunks = ring.split(1)  # views: what is written there stands in `ring`
+    chunks = ring.split(1)  # views: writing into them writes into `ring`
     lessons.show("ring all-reduce", ranks, chunks=ring)
-    for step in range(world_size - 1):  # reduce-scatter: running sums go round
+    for step in range(world_size - 1):  # reduce-scatter: pass partial sums on
         incoming = chunks[(rank - step - 1) % world_size]
         received = torch.empty_like(incoming)
         exchange(chunks[(rank - step) % world_size], received)
         incoming += received
         lessons.show(f"  reduce-scatter {step + 1}", ranks, chunks=ring)
-    for step in range(world_size - 1):  # all-gather: finished sums go round
+    for step in range(world_size - 1):  # all-gather: pass finished sums on
         finished = chunks[(rank + 1 - step) % world_size]
         exchange(finished, chunks[(rank - step) % world_size])
         lessons.show(f"  all-gather {step + 1}", ranks, chunks=ring)

@@ -1,16 +1,16 @@
 """Chapter 03 - Data sharding: which rank reads which row.
 
-Question  DDP averages gradients. Who makes sure that the ranks read different rows,
-          and that an evaluation counts each row once?
+Question  DDP averages gradients. What makes the ranks read different rows, and makes
+          an evaluation count each row once?
 Predict   Seven rows, two ranks, torch's DistributedSampler: how many rows are read,
 first     and what does that do to an accuracy?
 Builds on Chapter 02: what a rank is.
-New here  Dealing rows, set_epoch, padding, exact evaluation, batches of like length.
+New here  Splitting rows, set_epoch, padding, exact evaluation, batches by length.
 Left out  What the ranks do with the rows (chapter 04).
 
 Run       python chapters/03_data_sharding.py
           python chapters/03_data_sharding.py --preset tiny --num-ranks 4
-Expect    Tables of who reads what, an accuracy that padding fakes, rows per second.
+Expect    Tables of each rank's rows, an accuracy falsified by padding, rows per second.
 Takes     About half a minute on two CPU cores; --preset tiny: fifteen seconds.
 """
 
@@ -30,8 +30,8 @@ from distrinews.config.settings import DistributedSettings
 from distrinews.course import lessons
 from distrinews.training import corpus
 
-NUM_ROWS = 13  # divides by no number of ranks
-ROWS_TO_TIME = 480  # with each kind of batches; 15 steps of two ranks
+NUM_ROWS = 13  # a prime: not a multiple of any number of ranks
+ROWS_TO_TIME = 480  # with each kind of batches: 15 steps of two ranks
 
 
 def learn(ranks: dist.Ranks, settings: lessons.DataSettings) -> None:
@@ -45,11 +45,11 @@ def learn(ranks: dist.Ranks, settings: lessons.DataSettings) -> None:
     # --8<-- [start:deal]
     # 1. Rows are dealt like cards ------------------------------------------------
     def deal(epoch: int) -> list[int]:
-        # WHY the same seed on every rank: all must cut the same deck. And another one
-        # each epoch: with set_epoch forgotten, every epoch has the first one's order.
+        # The same seed on every rank, so that all split the same order; and a new seed
+        # in each epoch: without set_epoch every epoch has the order of the first.
         generator = torch.Generator().manual_seed(epoch)
         order = torch.randperm(NUM_ROWS, generator=generator).tolist()
-        # WHY repeat rows: every step is a meeting, so all ranks need equally many.
+        # Repeat rows: every step synchronises, so all ranks need the same number.
         order += order[: -NUM_ROWS % ranks.world_size]
         return order[ranks.rank :: ranks.world_size]
 
@@ -84,14 +84,14 @@ def learn(ranks: dist.Ranks, settings: lessons.DataSettings) -> None:
     # --8<-- [end:evaluate]
     if ranks.is_main:
         print(
-            f"accuracy with {in_order.num_padding} padding row(s) {padded:.4f}, "
+            f"padding rows: {in_order.num_padding}, accuracy with them {padded:.4f}, "
             f"exact {exact:.4f} = {NUM_ROWS - 1} of {NUM_ROWS}\n"
         )
 
     # --8<-- [start:balance]
-    # 3. Batches of like length ------------------------------------------------------
-    # WHY: a batch is padded to its longest row, and a step lasts as long as its slowest
-    # rank. So rows of like length go together, and neighbours in length to each step.
+    # 3. Batches of similar length ---------------------------------------------------
+    # A batch is padded to its longest row; a step lasts as long as its slowest rank. So
+    # put rows of similar length into a batch, and similar batches into a step.
     size = 16 * ranks.world_size
     rows = {"train_rows": ROWS_TO_TIME + 20, "validation_rows": 20}
     chosen = settings.model_dump(include={"preset", "data"}) | rows

@@ -1,9 +1,9 @@
 """Chapter 04 - How gradients meet: DDP, built by hand, variant by variant.
 
-Question  Two ranks computed different gradients from different rows. How do both come
-          to hold the mean, and what does torch's DDP do to make that cheap?
+Question  Two ranks computed different gradients from different rows. How do both get
+          the mean, and how does torch's DDP make that cheap?
 Predict   The gradients of minilm are 91 MB. What costs more: 104 small all-reduces
-first     or one large one? And can a gradient travel while others are still computed?
+first     or one large one? Can a gradient be sent while others are still computed?
 Builds on Chapters 02 (all-reduce) and 03 (different rows on every rank).
 New here  Buckets, overlap with backward, no_sync; three wrong ways that look right.
 Left out  The optimizer: with equal gradients its step is local (chapter 05).
@@ -44,7 +44,7 @@ def average_naively(gradients: list[torch.Tensor]) -> None:
 
 
 def average_flat(gradients: list[torch.Tensor]) -> None:
-    # WHY: each all-reduce costs a fixed time, because all ranks have to meet.
+    # Each all-reduce costs a fixed time, because all ranks must join it.
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     torch_dist.all_reduce(flat)
     flat /= torch_dist.get_world_size()
@@ -55,7 +55,7 @@ def average_flat(gradients: list[torch.Tensor]) -> None:
 
 def average_in_buckets(gradients: list[torch.Tensor]) -> None:
     bucket_bytes = 25 * 2**20  # as DDP's bucket_cap_mb
-    # WHY from the end: backward finishes the last layer first; its bucket could travel.
+    # From the end: backward finishes the last layer first, so it could be sent first.
     bucket: list[torch.Tensor] = []
     for number, gradient in reversed(list(enumerate(gradients))):
         bucket.append(gradient)
@@ -71,7 +71,7 @@ def average_in_hooks(net: nn.Module) -> Callable[[list[torch.Tensor]], None]:
         travelling.append(torch_dist.all_reduce(param.grad, async_op=True))
 
     for param in net.parameters():
-        # WHY after accumulation: before, it is this micro-batch's gradient alone.
+        # After accumulation: before, it is the gradient of this micro-batch only.
         param.register_post_accumulate_grad_hook(start)
 
     def finish(gradients: list[torch.Tensor]) -> None:  # called after it
@@ -86,7 +86,7 @@ def average_in_hooks(net: nn.Module) -> Callable[[list[torch.Tensor]], None]:
 # --8<-- [end:by-hand]
 def learn(ranks: dist.Ranks, settings: lessons.TimingSettings) -> None:
     """What one rank does. Every rank runs exactly these lines."""
-    # WHY the same model: averaging keeps equal replicas equal; it never makes them so.
+    # The same model: averaging keeps equal replicas equal, it never makes them equal.
     net, batches = grad_sync.load_model_and_batches(settings.preset, ranks)
 
     # 2. Every variant gives the same gradients, in its own time -------------------

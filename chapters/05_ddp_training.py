@@ -1,10 +1,10 @@
 """Chapter 05 - The whole run: several processes train one model.
 
 Question  Why do N processes that read different news end up with one model?
-Predict   Two ranks, a global batch of 32 rows: how many rows does each rank read in
-first     a step? In which line do ranks wait for each other: backward or step?
-Builds on Chapters 01 (the loop), 03 (who reads what), 04 (how gradients meet).
-New here  All of it at once; accumulation, early stopping, a run that can be killed.
+Predict   Two ranks, a global batch of 32 rows: how many rows does each rank read per
+first     step? In which line do the ranks wait for each other: backward or step?
+Builds on Chapters 01 (the loop), 03 (the ranks' rows), 04 (averaging gradients).
+New here  All of it together; accumulation, early stopping, resuming a killed run.
 Left out  How fast it is (chapter 06).
 
 Run       python chapters/05_ddp_training.py                  two processes, any OS
@@ -48,17 +48,17 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
         training.seed_dropout(settings.seed, ranks=ranks)  # ... and different dropout
         replica = net
         if ranks.world_size > 1 and settings.averaging == "shared":
-            replica = sync.ddp_in_shared_memory(net)  # DDP, and a hook in place of gloo
+            replica = sync.ddp_in_shared_memory(net)  # DDP with a hook instead of gloo
         elif ranks.world_size > 1:
-            # WHY device_ids only on GPUs: a CPU replica has no device number.
+            # device_ids only on GPUs: a replica on the CPU has no device number.
             gpu = [ranks.device.index] if ranks.device.type == "cuda" else None
-            # WHY bucket views: gradients live in DDP's buckets, with no second copy.
+            # Bucket views: gradients live in DDP's buckets, without a second copy.
             replica = DistributedDataParallel(
                 net, device_ids=gpu, gradient_as_bucket_view=True
             )
         if ranks.world_size > 1:
-            # WHY: DDP cuts its buckets anew after the first backward. A resumed run
-            # would begin without; three ranks or more would add up in another order.
+            # DDP rebuilds its buckets after the first backward. A resumed run would
+            # start with other buckets, and three ranks or more would round differently.
             with sync.discarded_step(net):
                 inputs, labels = splits.batch([0], device=ranks.device)
                 F.cross_entropy(replica(**inputs).logits, labels).backward()
@@ -70,7 +70,7 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
     optimizer = training.build_optimizer(net, settings=settings)
     scheduler = training.build_scheduler(optimizer, settings=settings, plan=plan)
     state = checkpoint.TrainingState(net, optimizer, scheduler, sampler)
-    run.restore(state)  # all that decides the next step; with --resume
+    run.restore(state)  # with --resume: everything that decides the next step
     while run.step < plan.last_step and not run.stopped_early:
         # --8<-- [start:one-gradient]
         # 3. One gradient --------------------------------------------------------
@@ -82,25 +82,25 @@ def train(ranks: dist.Ranks, settings: DistributedSettings) -> None:
             for micro_step in range(settings.accumulation_steps):
                 is_last = micro_step == settings.accumulation_steps - 1
                 rows = next(micro_batches)
-                # Only the last micro-batch synchronises; before, gradients accumulate.
-                # WHY around forward, too: there DDP decides what backward will do.
+                # Only the last micro-batch synchronises; until then gradients add up.
+                # Forward is inside too, because it decides what backward will do.
                 with sync.no_sync_unless(is_last, replica=replica):
                     inputs, labels = splits.batch(rows, device=ranks.device)
                     loss = F.cross_entropy(replica(**inputs).logits, labels)
-                    # WHY this line is where ranks meet: DDP hangs a hook on every
-                    # parameter; in backward() full buckets travel. It averages.
+                    # The ranks synchronise in this line: DDP has a hook on every
+                    # parameter, and backward() sends full buckets and averages them.
                     (loss / settings.accumulation_steps).backward()
                 run.log_loss(loss, num_rows=len(rows))
             clip_grad_norm_(net.parameters(), settings.max_gradient_norm)
             optimizer.step()  # local: same weights, same gradient, same step
             scheduler.step()
-            # WHY not behind `if ranks.is_main`: it sums over all ranks now and then.
+            # Not inside `if ranks.is_main`: in some steps this sums over all ranks.
             run.end_step(scheduler)
         # --8<-- [end:one-gradient]
         # 4. The pause: validate at the end of an epoch, save a checkpoint --------
         if plan.should_validate(run.step):
             with run.phase("validation"):
-                # WHY not `replica`: its forward may communicate; batch counts differ.
+                # Not `replica`: its forward may communicate, but batch counts differ.
                 table, rows = splits.train, splits.validation_rows
                 validation = training.evaluate_table(net, table, ranks, rows=rows)
             run.log_validation(validation, patience=settings.patience)
@@ -122,6 +122,6 @@ def main() -> None:
     dist.launch(train, settings, num_ranks=num_ranks)
 
 
-# WHY the guard: every new process first imports this file, and would start two more.
+# The guard: every new process first imports this file, and would start two more.
 if __name__ == "__main__":
     console.run(main)

@@ -3,9 +3,9 @@
 Question  Two ranks do half the work each. Why is a step not twice as fast?
 Predict   Your computer has two cores. One process with two threads, or two ranks with
 first     one thread each: which is faster, and by how much?
-Builds on Chapter 04 (where communication hides) and 05 (the whole step).
-New here  Strong and weak scaling, exposed communication, the part that never divides.
-Left out  What the model learns; it is not trained far enough to judge.
+Builds on Chapters 04 (hiding communication) and 05 (the whole step).
+New here  Strong and weak scaling, exposed communication, the serial part.
+Left out  Accuracy: the model is not trained long enough to judge it.
 
 Run       python chapters/06_ddp_benchmark.py
           python chapters/06_ddp_benchmark.py --preset tiny --num-rounds 20
@@ -47,7 +47,7 @@ def timed_step(
     """Take chapter 05's step, with a clock around each part."""
     inputs, labels = batch
     optimizer.zero_grad()
-    # WHY also without: backward within no_sync computes as much and sends nothing. The
+    # Also without: backward inside no_sync computes the same and sends nothing. The
     # difference is the communication that computing does not hide.
     with sync.no_sync_unless(synchronise, replica=replica):
         with timer.phase("forward"):
@@ -77,9 +77,9 @@ def measure(ranks: dist.Ranks, settings: BenchmarkSettings) -> None:
     ).to(ranks.device)
 
     # 3. Taking turns ----------------------------------------------------------------
-    # WHY in turn, within one run: a machine that grows warm, or a neighbour that gets
-    # busy, then slows all of them alike.
-    bar.unpause()  # the time left is judged by steps, not by loading
+    # Alternate within one run: if the machine gets hot, or another program gets busy,
+    # all variants slow down alike.
+    bar.unpause()  # estimate the remaining time from steps, not from loading
     bar.set_description("time steps")
     times = scaling.measure(
         net, splits, ranks, settings=settings, take_step=timed_step, title=bar
@@ -88,7 +88,7 @@ def measure(ranks: dist.Ranks, settings: BenchmarkSettings) -> None:
     # --8<-- [end:measure]
 
     # 4. Record a timeline -------------------------------------------------------------
-    # WHY after the timing: recorded steps are a little slower.
+    # After the timing, because recorded steps are a little slower.
     bar.set_description("record steps")
     trace_overhead.record(net, splits, ranks, settings=settings, folder=run.folder)
     bar.update(trace_overhead.NUM_STEPS)
@@ -106,7 +106,7 @@ def measure(ranks: dist.Ranks, settings: BenchmarkSettings) -> None:
     path = run.folder / "scaling.json"
     results.save(settings, "scaling", figures=figures, ranks=ranks, always=path)
     cpu, size = machine.describe()["cpu"], settings.global_batch_size
-    title = f"{settings.preset}, {size} rows a step, {cpu}, {ranks.device.type}"
+    title = f"{settings.preset}, {size} rows per step, {cpu}, {ranks.device.type}"
     plots.draw_steps(figures, run.folder, world_size=ranks.world_size, title=title)
     report = run.folder / "report.md"
     text = (

@@ -10,9 +10,9 @@
 #   CHAPTER           a file, or the name of a file beside this script
 #   FLAGS             everything after CHAPTER goes to the chapter, unchanged
 #
-# Why torchrun and not `python CHAPTER`? Here they do the same. But torchrun is what
-# clusters use. This script is for one machine: its ranks meet on the loopback. With two
-# machines that share a file system the chapter stays, and torchrun's line is your own.
+# Why torchrun instead of `python CHAPTER`? Here both do the same, but clusters use
+# torchrun. This script is for one machine: its ranks connect over the loopback. On two
+# machines that share a file system, run the same chapter with your own torchrun line.
 # (On Windows use `python CHAPTER`: the official wheels cannot run torchrun.)
 
 # -e: stop at the first failing command. -u: a misspelt variable is an error, not "".
@@ -28,7 +28,7 @@ fail() { # what, why, fix: the three parts of every error of this course
     exit 2
 }
 
-# 1. What was asked for -----------------------------------------------------------
+# 1. The arguments ----------------------------------------------------------------
 num_processes=""
 log_dir="runs/torchrun/$(date +%Y%m%d-%H%M%S)-$$"
 while [[ "${1:-}" == -* ]]; do
@@ -41,7 +41,7 @@ while [[ "${1:-}" == -* ]]; do
             [[ $# -ge 2 ]] || fail "$1 is the last word." \
                 "it needs a value after it." "bash chapters/launch.sh --help"
             if [[ "$1" == -n ]]; then num_processes="$2"; else log_dir="$2"; fi
-            # WHY also for the empty word: it would otherwise mean "one per GPU".
+            # Refuse an empty value too: it would otherwise mean "one per GPU".
             [[ -n "$2" ]] || fail "the value of $1 is empty." \
                 "a misspelt variable in a script looks like this." "$1 2, for example"
             shift 2
@@ -69,14 +69,14 @@ if [[ ! -f "$chapter" ]]; then
 fi
 shift
 
-# 2. What this machine has --------------------------------------------------------
+# 2. This machine ------------------------------------------------------------------
 # WHY the interpreter and not the `torchrun` command: they are the same program, but
 # the command found first on PATH may belong to another environment.
 python="$(command -v python3 || command -v python || true)"
 [[ -n "$python" ]] || fail "there is no python3 on PATH." \
     "torchrun is a Python program." "source .venv/bin/activate"
-# WHY all in one question: answering it imports torch, and that takes seconds. WHY
-# torch and not nvidia-smi: only torch respects CUDA_VISIBLE_DEVICES.
+# One program for all questions, because importing torch takes seconds. torch instead
+# of nvidia-smi, because only torch respects CUDA_VISIBLE_DEVICES.
 question='
 import importlib.util
 import sys
@@ -95,24 +95,24 @@ answer="$("$python" -c "$question" 2>&1)" || fail \
     "torchrun cannot run with $python: $(tail -n 1 <<<"$answer")" \
     "torchrun is part of torch, and the chapters import distrinews." \
     "source .venv/bin/activate, or in $(dirname -- "$here"): $python -m pip install -c constraints.txt -e ."
-# The last line: above it may stand warnings, for example about an old driver.
+# The last line: warnings may come before it, for example about an old driver.
 read -r num_gpus num_cores loopback <<<"$(tail -n 1 <<<"$answer")"
 
-# One process per GPU: a replica is what fills a GPU. Without a GPU two processes are
-# enough to see everything that this course is about.
+# One process per GPU, because one replica fills a GPU. Without a GPU, two processes are
+# enough to see everything in this course.
 if [[ -z "$num_processes" ]]; then
     num_processes=$((num_gpus > 0 ? num_gpus : 2))
 fi
 
-# 3. What every rank finds in its environment --------------------------------------
-# OpenMP threads per rank: two ranks that each start a thread per core fight for the
-# cores. (torchrun's own default is 1: safe, and too slow for training on the CPU.)
+# 3. Every rank's environment ------------------------------------------------------
+# OpenMP threads per rank: ranks that each start one thread per core compete for the
+# cores. (torchrun's own default is 1: safe, but too slow for training on the CPU.)
 threads=$((num_cores / num_processes))
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}"
-# Python writes into a file in blocks of 8 KiB. With --tee the output of a rank is a
-# file first, and without this the terminal would stay empty for minutes.
+# Python writes to a file in blocks of 8 KiB. With --tee a rank's output goes to a file
+# first, and without this the terminal would stay empty for minutes.
 export PYTHONUNBUFFERED=1
-# What stands before each line on the terminal. "rank" is the global one.
+# The prefix of each line on the terminal. "rank" is the global one.
 # shellcheck disable=SC2016  # torchrun fills in ${rank}, not this shell
 export TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE='[rank ${rank}] '
 # gloo looks up the machine's own name to find its network. On laptops that leads to a
@@ -123,8 +123,8 @@ fi
 
 # 4. Start -------------------------------------------------------------------------
 flags=(
-    # One machine. The ranks meet at a port that is free right now. Given nothing, torch
-    # 2.13 does so, too; older ones take 29500, where two runs at a time would collide.
+    # One machine, with the store on a free port. Without this flag torch 2.13 does the
+    # same; older versions use port 29500, where two runs at a time would collide.
     --standalone
     # How many ranks to start. Each finds RANK, LOCAL_RANK and WORLD_SIZE in its
     # environment; distrinews.dist.setup reads them.
@@ -132,14 +132,14 @@ flags=(
     # The address of this machine as the ranks see it, for the same reason as above.
     --local_addr=127.0.0.1
     # Keep every rank's output: LOG_DIR/.../attempt_0/LOCAL_RANK/{stdout,stderr}.log.
-    # When one rank of eight fails, its own words are here.
+    # When one rank of eight fails, its error is here.
     --log_dir="$log_dir"
     # tee: into the file and on the terminal. 1 is stdout, 2 is stderr, 3 is both.
     --tee=3
-    # On the terminal only rank 0. The others say the same or nothing, all at once.
+    # Show only rank 0 on the terminal. The others print the same or nothing.
     --local_ranks_filter=0
-    # Not here: --max_restarts. It starts all ranks again after a failure, which helps
-    # on clusters; in a course it would hide the error. A run is resumed on purpose.
+    # Left out: --max_restarts. It starts all ranks again after a failure, which helps
+    # on clusters; in a course it would hide the error. Resume a run explicitly.
 )
 echo "launch.sh: $num_processes rank(s), GPUs: $num_gpus, threads per rank:" \
     "$OMP_NUM_THREADS. Every rank's output: $log_dir" >&2

@@ -19,7 +19,7 @@ WORLD_SIZE = 2
 
 
 def train(rank: int, path: str) -> None:
-    # A file instead of a port: no port can be in use, and the official Windows wheels
+    # A file instead of a port: no port can be taken, and the official Windows wheels
     # cannot open torchrun's store. On Windows torch reads the path in the system's code
     # page: below `Users/Jörg` it would not find what Python writes as UTF-8.
     file = path.encode("mbcs") if sys.platform == "win32" else path
@@ -59,12 +59,12 @@ def train(rank: int, path: str) -> None:
 
 
 def main() -> None:
-    # A fresh file each time: an old one holds the addresses of ranks that are gone.
+    # A fresh file each time: an old one holds the addresses of dead ranks.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = str(Path(folder, "store"))
         multiprocessing.spawn(train, args=(path,), nprocs=WORLD_SIZE)
 
 
-# Each rank imports this file: without the guard it would start ranks of its own.
+# Each rank imports this file: without the guard it would start ranks too.
 if __name__ == "__main__":
     main()

@@ -144,7 +144,7 @@ def test_with_drop_last_off_every_row_comes_once_and_counts_differ_by_one(
 
 @pytest.mark.parametrize(("num_rows", "drops"), [(0, False), (0, True), (31, True)])
 def test_an_epoch_without_a_step_is_refused(num_rows: int, drops: bool) -> None:
-    with pytest.raises(SettingsError, match=f"{num_rows} rows are no step of 32"):
+    with pytest.raises(SettingsError, match=f"{num_rows} rows do not fill a step"):
         ShuffledBatchSampler(
             num_rows, rank_of(0, 1), global_batch_size=SIZE, seed=0, drop_last=drops
         )
@@ -198,7 +198,7 @@ def test_after_any_step_any_number_of_ranks_goes_on_without_a_gap(
 def test_half_a_global_batch_is_no_place_to_go_on_from() -> None:
     sampler = balanced(rank_of(0, 2))
     sampler.start_at(epoch=0, consumed_rows=SIZE // 2)
-    with pytest.raises(SettingsError, match="no whole number of global batches"):
+    with pytest.raises(SettingsError, match="not a whole number of global batches"):
         next(iter(sampler))
 
 

@@ -301,12 +301,12 @@ def test_a_readme_with_another_number_than_its_record_is_found(
     assert done.stdout.split() == ["README.md"]
     # And the page beside it follows the same file.
     renew(site)
-    path = site / "benchmarks" / "results" / "independent.json"
+    path = site / "benchmarks" / "results" / "quickstart.json"
     record = json.loads(path.read_text(encoding="utf-8"))
-    record["serving"]["ratio_to_naive"] = 3.21
+    record["ag_news_test"]["accuracy"] = 0.321
     path.write_text(json.dumps(record), encoding="utf-8")
     done = renew(site, "--check", expect=1)
-    assert done.stdout.split() == ["site_docs/benchmarks/index.md", "README.md"]
+    assert {"site_docs/benchmarks/index.md", "README.md"} <= {*done.stdout.split()}
 
 
 @pytest.mark.slow

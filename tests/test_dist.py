@@ -702,7 +702,7 @@ def test_a_frozen_rank_ends_the_run_after_the_timeout(
     program = start(PROGRAM, "stop_rank_1", tmp_path, 2, 5.0)
     assert program.exit_code(timeout_s=40) == 1
     assert "rank 1 is at a halt: its process is frozen" in program.err
-    assert "others waited for it: rank 0 (dist_program.py:" in program.err
+    assert "others were waiting in: rank 0 (dist_program.py:" in program.err
     waited_s = float((tmp_path / "waited_s.txt").read_text(encoding="utf-8"))
     assert 5.0 <= waited_s < 7.0
     program.seconds_until_nothing_is_left(timeout_s=0.5)

@@ -42,8 +42,8 @@ def test_the_first_failure_counts() -> None:
 
 def test_a_timeout_names_the_rank_that_did_not_come_and_where_it_is() -> None:
     what = cause(report(0, 1.0, TIMED_OUT), hanging=(1,), r1="(program.py:7 in sleep)")
-    assert what.startswith("rank 1 is at (program.py:7 in sleep). It did not come")
-    assert what.endswith("others waited for it: rank 0 (program.py:0).")
+    assert what.startswith("rank 1 is at (program.py:7 in sleep). It never reached")
+    assert what.endswith("others were waiting in: rank 0 (program.py:0).")
 
 
 def test_a_rank_that_noticed_anothers_timeout_waited_too() -> None:
@@ -183,7 +183,7 @@ def died(
 def test_a_rank_aborted_while_another_sleeps_is_not_blamed_but_the_sleeper() -> None:
     """What nccl's watchdog does to the healthy rank that waits."""
     error = died({0: -6}, hanging=(1,), r1="(program.py:7 in sleep)")
-    assert error.what.startswith("rank 1 is at (program.py:7 in sleep). Alive and")
+    assert error.what.startswith("rank 1 is at (program.py:7 in sleep). Alive, without")
     assert error.page == "rank-hung"
     frozen = died({0: -6}, hanging=(1,))
     assert frozen.what.startswith("rank 1 is at a halt: its process is frozen")

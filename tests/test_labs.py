@@ -208,7 +208,7 @@ def test_an_installed_package_says_that_the_labs_need_a_checkout(
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
-    with pytest.raises(LabError, match=r"nowhere\.py is no file"):
+    with pytest.raises(LabError, match=r"nowhere\.py is not a file"):
         lab_commands._check("mean_of_means", file="nowhere.py")
 
 

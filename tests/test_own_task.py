@@ -27,6 +27,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import mishaps
+from helpers.command import call
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
@@ -406,3 +407,57 @@ def test_the_template_is_shorter_than_both_rivals_and_checked_strictly() -> None
     mypy = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["mypy"]
     assert mypy["strict"] is True  # `mypy` itself runs in .ci/run
     assert "chapters" in mypy["files"]
+
+
+# --- The loop in the README -------------------------------------------------------
+
+# What the README says is yours: a model, two data sets, the names of the classes.
+YOURS = """
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from distrinews import checkpoint, dist, metrics, sharding, sync
+
+digits = load_digits()
+pixels, labels = torch.tensor(digits.data).float() / 16, torch.tensor(digits.target)
+train_set = TensorDataset(pixels[:1500], labels[:1500])
+test_set = TensorDataset(pixels[1500:], labels[1500:])
+names = digits.target_names.astype(str)
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+"""
+RESTORE = '    checkpoint.restore("runs/mine", state)'
+
+
+def test_the_readmes_loop_trains_on_two_ranks_and_continues(
+    tmp_path: pathlib.Path,
+) -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    [loop] = re.findall(r"^```python\n(.+?)^```$", readme, re.MULTILINE | re.DOTALL)
+    script = tmp_path / "mine.py"
+
+    def accuracy_of_a_run(text: str) -> float:
+        script.write_text(YOURS + text, encoding="utf-8")
+        printed = call(script, folder=tmp_path).stdout
+        [accuracy] = re.findall(
+            r"^accuracy (0\.\d{4}) on 297 test rows$", printed, re.M
+        )
+        return float(accuracy)
+
+    def saved_at() -> list[int]:
+        files = (tmp_path / "runs" / "mine").glob("step-*/state.json")
+        return sorted(file.stat().st_mtime_ns for file in files)
+
+    first = accuracy_of_a_run(loop)
+    assert first > 0.8
+    before = saved_at()
+    assert len(before) == 2
+    assert accuracy_of_a_run(loop) == first
+    assert saved_at() == before  # all epochs are trained: nothing was left to do
+    # Negative control: without the line that restores, it trains and saves again.
+    assert RESTORE in loop
+    accuracy_of_a_run(loop.replace(RESTORE, "    pass"))
+    assert saved_at() != before

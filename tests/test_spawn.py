@@ -318,7 +318,7 @@ def test_a_function_from_a_notebook_cell_is_refused_with_the_cure(
     cell = types.ModuleType("__main__")  # like a kernel's: it has no file
     exec("def train(ranks):\n    pass\n", vars(cell))
     monkeypatch.setitem(sys.modules, "__main__", cell)
-    with pytest.raises(SetupError, match="train is defined in no file") as caught:
+    with pytest.raises(SetupError, match="train is not defined in a file") as caught:
         run(cell.train)
     assert "%%writefile train.py" in caught.value.fix
 

@@ -1,13 +1,14 @@
-"""Four micro-batches, one meeting.
+"""Four micro-batches, one synchronisation.
 
 Task      Write `solve` so that the gradients of a DDP model become the mean over all
-          micro-batches of all ranks, while the ranks meet only in the last backward.
+          micro-batches of all ranks, while the ranks communicate only in the last
+          backward.
 Target    Right on 2 ranks, in as many all-reduces as one backward has buckets.
-Hint 1    DDP averages in every backward. Which context manager keeps it quiet?
-Hint 2    It looks at the flag when forward runs. And `.grad` adds up: what must each
-          loss be divided by?
-Hint 3    `with model.no_sync(): (loss_of(model, batch) / n).backward()` for all but the
-          last; the last one outside.
+Hint 1    DDP averages in every backward. Which context manager prevents that?
+Hint 2    DDP reads the flag when forward runs. And `.grad` accumulates: by what must
+          you divide each loss?
+Hint 3    `with model.no_sync(): (loss_of(model, batch) / n).backward()` for all
+          micro-batches but the last, and the last one outside it.
 Concept   understand/accumulation
 Level     medium
 Takes     4 s
@@ -33,9 +34,9 @@ def solve(
     """Leave the mean gradient of all micro-batches of all ranks in `.grad`.
 
     Args:
-        ranks: Who this process is.
+        ranks: This process's rank and the number of ranks.
         model: The DDP wrapper.
-        micro_batches: Of this rank, all of one size.
+        micro_batches: This rank's micro-batches, all of the same size.
         loss_of: Runs the model on a micro-batch; returns its mean loss.
     """
     raise NotImplementedError("write it here")

@@ -1,13 +1,13 @@
-"""Have the replicas drifted apart? Ask without sending the model.
+"""Have the replicas drifted apart? Find out without sending the model.
 
 Task      Write `solve` so that every rank returns True if all ranks hold the same
           model, to the last bit, and False otherwise.
 Target    Right on 2 ranks for four kinds of drift; at most 64 bytes given to
           collectives.
-Hint 1    How do two people compare two long books by telephone?
-Hint 2    A sum of weights does not notice when two of them are swapped. What does?
-Hint 3    sha256 over the bytes of every parameter and buffer; its first 8 bytes as an
-          int64; all_reduce its MIN and its MAX and compare.
+Hint 1    How can two people compare two long books over the telephone?
+Hint 2    A sum of the weights stays the same if two of them are swapped. What changes?
+Hint 3    sha256 over the bytes of every parameter and buffer; take its first 8 bytes as
+          an int64; all_reduce its MIN and its MAX, and compare them.
 Concept   understand/gradient-sync
 Level     medium
 Takes     4 s
@@ -21,10 +21,10 @@ from distrinews import dist
 
 
 def solve(ranks: dist.Ranks, model: nn.Module) -> bool:
-    """Say whether all ranks hold the same parameters and buffers, bit for bit.
+    """Return whether all ranks hold the same parameters and buffers, bit for bit.
 
     Args:
-        ranks: Who this process is.
+        ranks: This process's rank and the number of ranks.
         model: This rank's.
     """
     raise NotImplementedError("write it here")

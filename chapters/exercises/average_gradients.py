@@ -3,10 +3,10 @@
 Task      backward() has run on every rank, on different rows. Write `solve` so that
           every gradient is replaced by its mean over all ranks.
 Target    The gradients of one process that sees all rows, on 3 ranks. A frozen
-          parameter (no gradient on any rank) stays as it is.
-Hint 1    Which collective gives every rank the sum of what all hold?
-Hint 2    The sum is W times the mean. And which tensors travel: the parameters, or what
-          `.grad` holds?
+          parameter (no gradient on any rank) stays unchanged.
+Hint 1    Which collective gives every rank the sum of all ranks' tensors?
+Hint 2    The sum is W times the mean. And which tensors do you send: the parameters, or
+          their `.grad`?
 Hint 3    For each parameter with a gradient: all_reduce(grad), then grad /= W.
 Concept   understand/gradient-sync
 Level     easy
@@ -24,7 +24,7 @@ def solve(ranks: dist.Ranks, model: nn.Module) -> None:
     """Replace each gradient by its mean over all ranks, in place.
 
     Args:
-        ranks: Who this process is.
+        ranks: This process's rank and the number of ranks.
         model: The same on every rank; its gradients come from this rank's rows.
     """
     raise NotImplementedError("write it here")

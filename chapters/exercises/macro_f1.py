@@ -5,7 +5,8 @@ Task      Each rank holds predictions and labels of 4 classes. Write `solve` so 
           the classes' F1, where F1 = 2 TP / (2 TP + FP + FN), and 0 for a class that
           occurs nowhere.
 Target    Correct on 2 ranks, in 1 collective.
-Hint 1    Would you average the ranks' F1? Try it with a class that only one rank has.
+Hint 1    Would you average the ranks' F1? Try it with a class that occurs on one rank
+          only.
 Hint 2    A confusion matrix holds counts. Counts add up over ranks.
 Hint 3    Fill an int64 [4, 4] matrix, all_reduce it; then take the diagonal, and the
           sums of rows and columns.
@@ -25,7 +26,7 @@ def solve(ranks: dist.Ranks, predicted: torch.Tensor, labels: torch.Tensor) -> f
     """Return the macro F1 over the rows of all ranks, on every rank.
 
     Args:
-        ranks: Who this process is.
+        ranks: This process's rank and the number of ranks.
         predicted: int64 [N], classes 0 to 3; N differs from rank to rank.
         labels: int64 [N], classes 0 to 3.
     """

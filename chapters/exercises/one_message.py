@@ -1,10 +1,10 @@
-"""Sixty small messages, or one? Each has its price before the first byte moves.
+"""Sixty small messages, or one? Each has a fixed cost before its first byte is sent.
 
-Task      As in average_gradients, but all gradients shall travel in one collective.
+Task      As in average_gradients, but send all gradients in one collective.
 Target    Right on 2 ranks, in 1 collective.
-Hint 1    A collective takes one tensor. How do many become one?
-Hint 2    `torch.cat` of the flattened gradients is a copy: after the collective the
-          numbers must find their way back.
+Hint 1    A collective takes one tensor. How do many tensors become one?
+Hint 2    `torch.cat` of the flattened gradients is a copy: after the collective you
+          must copy the numbers back.
 Hint 3    cat, all_reduce, divide, then `flat.split(sizes)` and
           `grad.copy_(part.view_as(grad))`.
 Concept   understand/ddp-inside
@@ -23,7 +23,7 @@ def solve(ranks: dist.Ranks, model: nn.Module) -> None:
     """Replace each gradient by its mean over all ranks, in one collective.
 
     Args:
-        ranks: Who this process is.
+        ranks: This process's rank and the number of ranks.
         model: The same on every rank; each parameter has a gradient.
     """
     raise NotImplementedError("write it here")

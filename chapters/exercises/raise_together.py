@@ -4,9 +4,9 @@ Task      `load()` may raise ValueError on any rank. Write `solve` so that it re
           what load() returned, or raises ValueError on every rank if it raised on any.
 Target    Right on 2 ranks in 1 collective, whichever rank fails.
 Hint 1    A rank that raises alone leaves the others in their next collective. What must
-          every rank know before anybody raises?
-Hint 2    Catch, count the failed ranks with an all_reduce, then raise.
-Hint 3    The all_reduce stands outside `try`: every rank must reach it exactly once.
+          every rank know before any rank raises?
+Hint 2    Catch the error, count the failed ranks with an all_reduce, then raise.
+Hint 3    Put the all_reduce outside `try`: every rank must reach it exactly once.
 Concept   understand/failures
 Level     medium
 Takes     5 s
@@ -23,7 +23,7 @@ def solve(ranks: dist.Ranks, load: Callable[[], int]) -> int:
     """Return load()'s value, or raise ValueError on every rank.
 
     Args:
-        ranks: Who this process is.
+        ranks: This process's rank and the number of ranks.
         load: Returns this rank's value, or raises ValueError.
     """
     raise NotImplementedError("write it here")

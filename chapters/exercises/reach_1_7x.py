@@ -1,13 +1,14 @@
 """Make two ranks reach 1.7x.
 
-Task      A step costs what its longest row costs, times the rows: shorter rows are
-          padded. And it is over when the slower rank is. Write `solve` so that it
-          returns this rank's batches such that two ranks are at least 1.7 times as fast
-          as one process that pads as little as it can.
-Target    Each row once, `per_rank_batch_size` rows a batch, equally many batches on
-          both ranks, no collective; 1.7 times as fast.
-Hint 1    Which two losses are there: inside a batch, and between the ranks?
-Hint 2    Sort by length; rows of like length share a batch. Then who gets which batch?
+Task      A batch costs as much as its longest row times the number of rows, because
+          shorter rows are padded. And a step lasts as long as its slower rank. Write
+          `solve` so that it returns this rank's batches, and two ranks are at least 1.7
+          times as fast as one process that pads as little as it can.
+Target    Each row once, `per_rank_batch_size` rows per batch, the same number of
+          batches on both ranks, no collective; 1.7 times as fast.
+Hint 1    Where is time wasted inside a batch, and where between the ranks?
+Hint 2    Sort by length, so that rows of similar length share a batch. Then which rank
+          gets which batch?
 Hint 3    Cut the sorted rows into batches; deal them alternately: batch 2k to rank 0,
           batch 2k + 1 to rank 1. (In training the order of the steps is then shuffled.)
 Concept   understand/stragglers-and-length-balance
@@ -26,9 +27,9 @@ def solve(
     """Return this rank's batches of row numbers.
 
     Args:
-        ranks: Who this process is.
+        ranks: This process's rank and the number of ranks.
         lengths: Tokens of each row, the same list on every rank. Their number is a
             multiple of per_rank_batch_size times the number of ranks.
-        per_rank_batch_size: Rows of a batch.
+        per_rank_batch_size: Rows per batch.
     """
     raise NotImplementedError("write it here")

@@ -1,11 +1,11 @@
-"""The test set does not divide by the number of ranks. Count every row once.
+"""The test rows are not a multiple of the number of ranks. Count every row once.
 
-Task      Write `solve` so that it returns the rows that this rank evaluates: over all
-          ranks each row exactly once, shared as evenly as can be.
+Task      Write `solve` so that it returns the rows that this rank evaluates: each row
+          on exactly one rank, shared as evenly as possible.
 Target    Correct on 3 ranks for 10, 11, 12 and 2 rows, without any collective.
-Hint 1    DistributedSampler makes all shards equally long. What does it do for that?
-Hint 2    Evaluation has no gradients to average: the ranks may take unequal numbers of
-          steps.
+Hint 1    DistributedSampler makes all shards equally long. How?
+Hint 2    Evaluation has no gradients to average: the ranks may take different numbers
+          of steps.
 Hint 3    `range(ranks.rank, num_rows, ranks.world_size)`.
 Concept   understand/exact-evaluation
 Level     easy
@@ -21,7 +21,7 @@ def solve(ranks: dist.Ranks, num_rows: int) -> list[int]:
     """Return the rows that this rank evaluates.
 
     Args:
-        ranks: Who this process is.
-        num_rows: N; need not divide by the number of ranks.
+        ranks: This process's rank and the number of ranks.
+        num_rows: N; need not be a multiple of the number of ranks.
     """
     raise NotImplementedError("write it here")

@@ -1,10 +1,10 @@
-"""Rank 0 has decided something. The others must know it, too.
+"""Rank 0 has decided something. How do the others learn it?
 
-Task      Rank 0 holds a number; the others hold nothing of use. Write `solve` so that
+Task      Rank 0 holds a number; the others hold nothing useful. Write `solve` so that
           every rank returns rank 0's number.
 Target    Correct on 3 ranks, in 1 collective, with 4 bytes.
 Hint 1    Which operation of chapter 02 goes from one rank to all?
-Hint 2    broadcast writes into the tensor that it is given, on every rank but `src`. So
+Hint 2    On every rank but `src`, broadcast writes into the tensor that you pass. So
           every rank must call it, with a tensor of the same shape and type.
 Hint 3    `torch_dist.broadcast(value, src=0)`, then return `value.item()`.
 Concept   understand/collectives
@@ -23,7 +23,8 @@ def solve(ranks: dist.Ranks, value: torch.Tensor) -> float:
     """Return rank 0's number on every rank.
 
     Args:
-        ranks: Who this process is: `ranks.rank`, `ranks.world_size`.
-        value: float32, no dimensions. Right on rank 0, nonsense elsewhere.
+        ranks: This process: `ranks.rank`, `ranks.world_size`.
+        value: float32, no dimensions. The number on rank 0, a meaningless value
+            elsewhere.
     """
     raise NotImplementedError("write it here, with torch_dist")

@@ -4,8 +4,9 @@ Task      Write `solve` so that it returns a new `nn.Linear(4, 4)`, with equal w
           on every rank, and a dropout mask of 16 numbers that differs from rank to
           rank. Both must be the same in every run with the same seed.
 Target    Right on 2 ranks, without any collective.
-Hint 1    What would two ranks with the same dropout mask do twice?
-Hint 2    Seed once for the weights, the same on all; then once more before the mask.
+Hint 1    What do two ranks with the same dropout mask do twice?
+Hint 2    Seed once for the weights, the same on all ranks; then seed again before the
+          mask.
 Hint 3    `torch.manual_seed(seed)`, build; `torch.manual_seed(seed + 1 + ranks.rank)`,
           draw.
 Concept   understand/randomness
@@ -22,10 +23,10 @@ from distrinews import dist
 
 
 def solve(ranks: dist.Ranks, seed: int) -> tuple[nn.Linear, torch.Tensor]:
-    """Return a layer with equal weights and a mask that is this rank's own.
+    """Return a layer with equal weights, and a mask for this rank only.
 
     Args:
-        ranks: Who this process is.
+        ranks: This process's rank and the number of ranks.
         seed: The same on every rank.
 
     Returns:

@@ -1,16 +1,17 @@
-"""A fixed port that another job has already.
+"""A fixed port that another job already uses.
 
 Symptom   "torch.distributed.DistNetworkError: The server socket has failed to listen on
           any local network address. port: ..., code: -98, name: EADDRINUSE, message:
           address already in use".
-Cause     MASTER_PORT or the default 29500 is taken: by a second job, or by what is left
-          of your last one.
+Cause     MASTER_PORT or the default 29500 is taken: by a second job, or by processes
+          that your last job left behind.
 Fix       Port 0: torchrun --rdzv-endpoint=localhost:0 (or --standalone), or a file
-          (`dist.launch`). End leftovers by their process id.
+          (`dist.launch`). End leftover processes by their process id.
 Detector  The operating system.
-Look at   The port in the message, and who has it (`ss -ltnp`, `lsof -i :PORT`).
-Question  A helper looks for a free port, closes it and passes its number on. What can
-          go wrong?
+Look at   The port in the message, and which process has it (`ss -ltnp`, `lsof -i
+          :PORT`).
+Question  A helper opens a free port, closes it and passes its number on. What can go
+          wrong?
 Source    https://github.com/pytorch/pytorch/issues/85604
 Concept   understand/launchers
 Silent    no

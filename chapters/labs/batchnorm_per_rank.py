@@ -1,15 +1,15 @@
-"""BatchNorm's statistics are each rank's own.
+"""Each rank's BatchNorm keeps its own statistics.
 
-Symptom   "the replicas differ in 'module.1.running_mean' first", said by the detector.
-          Each rank's evaluation gives another result.
-Cause     BatchNorm keeps statistics of the rows it saw. DDP averages gradients; buffers
-          it copies from rank 0, at the next forward.
-Fix       Average the statistics before you evaluate or save; or SyncBatchNorm on GPUs;
-          or a model with LayerNorm, as DistilBERT.
+Symptom   "the replicas differ in 'module.1.running_mean' first", reported by the
+          detector. Each rank's evaluation gives a different result.
+Cause     BatchNorm keeps statistics of the rows it saw. DDP averages gradients, but it
+          copies buffers from rank 0, at the next forward.
+Fix       Average the statistics before you evaluate or save; or use SyncBatchNorm on
+          GPUs; or use a model with LayerNorm, such as DistilBERT.
 Detector  `sync.assert_replicas_equal(buffers=True)`: a checksum of every tensor,
           compared over the ranks.
-Look at   The parameters are equal; only buffers differ.
-Question  Which rows do the statistics of a saved checkpoint speak for?
+Look at   The parameters are equal; only the buffers differ.
+Question  Which rows do the statistics in a saved checkpoint describe?
 Source    https://github.com/huggingface/pytorch-image-models/issues/110
 Concept   understand/buffers-and-batch-norm
 Silent    yes

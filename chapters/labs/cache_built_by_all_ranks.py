@@ -1,12 +1,12 @@
 """Every rank finds no cache and builds it, at the same time.
 
-Symptom   "times the cache was built: 2 ... right is 1", said by the detector. Now and
-          then: a file that two ranks wrote at once.
-Cause     All ranks look at the same moment, and none finds the cache.
-Fix       Rank 0 first, then the others (`dist.rank0_first`), with a timeout as long as
+Symptom   "times the cache was built: 2 ... right is 1", reported by the detector.
+          Sometimes the file is damaged, because two ranks wrote it at once.
+Cause     All ranks look for the cache at the same moment, and none finds it.
+Fix       Rank 0 first, then the others (`dist.rank0_first`), with a timeout longer than
           the work.
-Detector  A count of who built it.
-Look at   What each rank saw when it asked whether the cache exists.
+Detector  A count of the ranks that built it.
+Look at   What each rank found when it looked for the cache.
 Question  With several machines and no shared disk: which ranks must build it?
 Source    https://github.com/huggingface/trl/issues/7223
 Concept   understand/processes-and-ranks

@@ -3,12 +3,12 @@
 Symptom   "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: ...
           exitcode : 1 ... error_file: <N/A> ... traceback : To enable traceback see:
           https://..."
-Cause     torchrun knows only that a process ended with 1. The traceback is in the
-          output of that rank, far above or lost.
+Cause     torchrun only knows that a process ended with exit code 1. The traceback is in
+          that rank's output, far above or lost.
 Fix       @record on main: the rank writes its error to a file that torchrun reads. Look
           for the FIRST rank that failed.
 Detector  torchrun's summary.
-Look at   "Root Cause (first observed failure)", and what stands above it.
+Look at   "Root Cause (first observed failure)", and the lines above it.
 Question  With eight ranks: which of the eight tracebacks do you read?
 Source    https://github.com/pytorch/pytorch/issues/113546
 Concept   understand/failures

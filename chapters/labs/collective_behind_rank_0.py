@@ -1,12 +1,14 @@
-"""A collective behind `if rank == 0`: the others never come.
+"""A collective inside `if rank == 0`: the other ranks never call it.
 
-Symptom   Hangs. After the timeout: "rank 1 is at ... did not come to where others
-          waited for it: rank 0".
-Cause     Only rank 0 calls all_reduce. A collective ends when every rank has called it.
-Fix       Every rank calls it; only the printing stands behind `if`.
-Detector  A short timeout, and `distrinews.dist.failures`, which names who waited where.
+Symptom   Hangs. After the timeout: "rank 1 is at ... never reached the call that the
+          others were waiting in: rank 0".
+Cause     Only rank 0 calls all_reduce. A collective ends only when every rank has
+          called it.
+Fix       Call it on every rank; put only the printing inside the `if`.
+Detector  A short timeout, and `distrinews.dist.failures`, which names the ranks that
+          waited, and where.
 Look at   The two places in the last message: where rank 0 waits, where rank 1 is.
-Question  Which of the two lines has to move, and which must stay behind the `if`?
+Question  Which of the two lines has to move, and which must stay inside the `if`?
 Source    https://github.com/huggingface/transformers/pull/1081
 Concept   understand/collectives
 Silent    no
@@ -47,7 +49,7 @@ LAB = labs.Lab(
     broken=broken,
     fixed=fixed,
     detect=detect,
-    symptom=r"rank 1 is at .*did not come to where others waited for it: rank 0",
+    symptom=r"rank 1 is at .*never reached .*others were waiting in: rank 0",
 )
 
 if __name__ == "__main__":

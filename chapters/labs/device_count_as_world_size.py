@@ -1,12 +1,12 @@
-"""Accumulation steps from device_count(): right on one machine, by luck.
+"""Dividing by device_count() to get the accumulation steps: right on one machine only.
 
-Symptom   "rows per step over all ranks: 64 ... right is 32", said by the detector.
-Cause     device_count() counts this machine's GPUs: none on a CPU, and on two machines
-          only half of the ranks.
+Symptom   "rows per step over all ranks: 64 ... right is 32", reported by the detector.
+Cause     device_count() counts this machine's GPUs: none without a GPU, and on two
+          machines only half of the ranks.
 Fix       get_world_size() (`ranks.world_size`).
 Detector  Rows per step, counted over all ranks.
-Look at   Which of the two numbers the division needs.
-Question  On two machines with four GPUs each: how many rows has a step?
+Look at   The number that the batch is divided by: GPUs of this machine, or ranks?
+Question  On two machines with four GPUs each, how many rows does a step have?
 Source    https://github.com/karpathy/nanoGPT/issues/283
 Concept   understand/processes-and-ranks
 Silent    yes

@@ -5,12 +5,11 @@ Symptom   "ValueError: DistributedDataParallel device_ids and output_device argu
           got device_ids [0], output_device None, and module parameters
           {device(type='cpu')}."
 Cause     device_ids names the GPU of a model that lives on one. This one is on the CPU:
-          it was never moved, or there is no GPU.
-Fix       device_ids=None on the CPU; on a GPU first `model.to(device)`.
+          it was never moved to a GPU, or there is none.
+Fix       On the CPU, device_ids=None. On a GPU, `model.to(device)` before wrapping.
 Detector  DDP's constructor.
 Look at   The last words of the message: where the parameters are.
-Question  What would this line do on a machine with GPUs where `.to(device)` was
-          forgotten?
+Question  What does this line do on a machine with GPUs if you forget `.to(device)`?
 Source    https://github.com/pytorch/pytorch/issues/46821
 Concept   understand/data-parallelism
 Silent    no

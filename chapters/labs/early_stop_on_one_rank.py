@@ -1,15 +1,17 @@
-"""One rank stops early by its own loss; the others go on and wait.
+"""One rank stops early because of its own loss; the others continue and wait.
 
-Symptom   Hangs after "rank 1 stops". After the timeout: "rank 1 is at ... did not come
-          to where others waited for it: rank 0".
-Cause     Each rank decides by the loss of its own rows. Rank 1's rises once, it leaves,
-          and rank 0 waits for it in the next backward. A barrier would not help: it
-          carries no value.
-Fix       Decide by a number that is the same on every rank: reduce the loss, or
+Symptom   Hangs after "rank 1 stops". After the timeout: "rank 1 is at ... never reached
+          the call that the others were waiting in: rank 0".
+Cause     Each rank decides from the loss of its own rows. Rank 1's loss rises once, so
+          it leaves the loop, and rank 0 waits for it in the next backward. A barrier
+          would not help: it carries no value.
+Fix       Decide from a number that is the same on every rank: reduce the loss, or
           broadcast rank 0's decision.
-Detector  A short timeout, and `distrinews.dist.failures`, which names who waited where.
-Look at   Who said that it stops, and who still waits.
-Question  Would a barrier before the `if` help? What does a barrier tell the others?
+Detector  A short timeout, and `distrinews.dist.failures`, which names the ranks that
+          waited, and where.
+Look at   Which rank says that it stops, and which one still waits.
+Question  Would a barrier before the `if` help? What do the other ranks learn from a
+          barrier?
 Source    https://github.com/ultralytics/yolov5/pull/8345
 Concept   understand/collectives
 Silent    no
@@ -61,7 +63,7 @@ LAB = labs.Lab(
     broken=broken,
     fixed=fixed,
     detect=detect,
-    symptom=r"rank 1 is at .*did not come to where others waited for it: rank 0",
+    symptom=r"rank 1 is at .*never reached .*others were waiting in: rank 0",
 )
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
-"""One rank skips a bad row alone; from there on the ranks are out of step.
+"""One rank skips a bad row alone; from then on the ranks are out of step.
 
 Symptom   Hangs after "rank 1: could not convert ...". After the timeout: "rank 1 is at
-          ... did not come to where others waited for it: rank 0".
-Cause     Rank 1 meets a problem before a collective and deals with it alone. It misses
-          one meeting: its next one joins the wrong one of rank 0, and rank 0 waits for
-          the last in vain.
-Fix       Vote first: every rank says whether it has a problem, then all do the same.
+          ... never reached the call that the others were waiting in: rank 0".
+Cause     Rank 1 has a problem before a collective and handles it alone, so it skips
+          that call. Its next call is matched with the wrong call of rank 0, and rank 0
+          waits in vain for the last one.
+Fix       Vote first: every rank reports whether it has a problem, then all act alike.
           `dist.raise_together` does this for errors.
-Detector  A short timeout, and `distrinews.dist.failures`, which names who waited where.
-Look at   Which sum did rank 0 wait for, the second or the third?
-Question  Rank 0 got a sum for line 2. Of which two numbers?
+Detector  A short timeout, and `distrinews.dist.failures`, which names the ranks that
+          waited, and where.
+Look at   Did rank 0 wait for the second sum or for the third?
+Question  Rank 0 got a sum for line 2. Which two numbers were added?
 Source    https://github.com/LibreYOLO/libreyolo/pull/594
 Concept   understand/failures
 Silent    no
@@ -60,7 +61,7 @@ LAB = labs.Lab(
     broken=broken,
     fixed=fixed,
     detect=detect,
-    symptom=r"rank 1 is at .*did not come to where others waited for it: rank 0",
+    symptom=r"rank 1 is at .*never reached .*others were waiting in: rank 0",
 )
 
 if __name__ == "__main__":

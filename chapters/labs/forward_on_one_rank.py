@@ -1,14 +1,16 @@
 """Rank 0 alone evaluates through the DDP wrapper: a later step fails.
 
 Symptom   gloo on Linux: "Received data size doesn't match expected size. Is there a
-          distributed collective mismatch in your code?" in a later step. Else: a hang.
-Cause     The model has a buffer (as BatchNorm has). After a training step the wrapper's
-          next forward copies rank 0's buffers to all ranks: a collective, also without
-          gradients. Rank 0 called it once more than the others.
+          distributed collective mismatch in your code?" in a later step. Elsewhere: a
+          hang.
+Cause     The model has a buffer, as BatchNorm does. After a training step the wrapper's
+          next forward copies rank 0's buffers to all ranks. That is a collective, even
+          without gradients, and rank 0 called it once more than the others.
 Fix       Evaluate `replica.module`, or let every rank evaluate.
-Detector  gloo aborts when more bytes come than it expects (Linux). Else the timeout.
-Look at   Rank 0's evaluation went well. The rank that dies is another one, later.
-Question  Why does the same code run well with a model that has no buffers?
+Detector  gloo aborts when it receives more bytes than it expects (Linux). Elsewhere the
+          timeout.
+Look at   Rank 0's evaluation worked. Another rank dies, later.
+Question  Why does the same code work with a model that has no buffers?
 Source    https://github.com/pytorch/pytorch/issues/54059
 Concept   understand/buffers-and-batch-norm
 Silent    no
@@ -26,7 +28,7 @@ from distrinews.course import labs
 
 
 class Counting(nn.Module):
-    """A model with a buffer, as BatchNorm's statistics are one."""
+    """A model with a buffer, like BatchNorm's statistics."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +36,7 @@ class Counting(nn.Module):
         self.register_buffer("num_calls", torch.zeros(1))
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Called by the model's caller."""
+        """Run the layers; the buffer is not used."""
         answer: torch.Tensor = self.net(inputs)
         return answer
 

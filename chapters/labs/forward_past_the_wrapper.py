@@ -1,14 +1,14 @@
-"""Training through replica.module: N models that never meet.
+"""Training through replica.module: N models that are never averaged.
 
-Symptom   "the replicas differ in 'module...' first", said by the detector. The losses
-          fall, nothing raises.
-Cause     DDP's forward prepares the reducer for the backward that follows. Called past
-          the wrapper, nobody prepares it, and the hooks do nothing.
-Fix       In training call the wrapper; `replica.module` is for evaluation and saving.
+Symptom   "the replicas differ in 'module...' first", reported by the detector. The
+          losses fall, nothing raises.
+Cause     DDP's forward prepares the reducer for the backward that follows. If you call
+          the inner module, nothing prepares it, and the hooks do nothing.
+Fix       Call the wrapper in training; `replica.module` is for evaluation and saving.
 Detector  `sync.assert_replicas_equal`: a checksum of every tensor, compared over
           the ranks.
-Look at   Which object is called in the loop.
-Question  Each rank trains on half of the rows. Whose model would be saved?
+Look at   The object that the loop calls.
+Question  Each rank trains on half of the rows. Which rank's model would be saved?
 Source    https://github.com/k2-fsa/icefall/issues/226
 Concept   understand/ddp-inside
 Silent    yes

@@ -2,10 +2,10 @@
 
 Symptom   "AttributeError: Can't get attribute 'train' on <module '__main__'
           (built-in)>"
-Cause     A function travels to a spawned process by its name; the process imports the
-          file it stands in. A cell is no file.
-Fix       Put it in a file: %%writefile and import, or `!torchrun file.py` from the
-          cell.
+Cause     A spawned process gets a function by its name and imports the file that
+          defines it. A notebook cell is not in a file.
+Fix       Put the function in a file: use %%writefile and import it, or run `!torchrun
+          file.py` from the cell.
 Detector  pickle, in the new process.
 Look at   "built-in": the new process's __main__ has no file.
 Question  Why does a lambda fail even in a file?

@@ -1,11 +1,10 @@
-"""The loss is multiplied by the number of ranks, to make up for DDP's division.
+"""The loss is multiplied by the number of ranks, to undo DDP's division.
 
-Symptom   "length of the gradient: ... right is ...": twice too long, said by the
-          detector.
-Cause     DDP divides the sum of gradients by W. With a mean loss on equally many rows
-          that is already the gradient of the global batch.
-Fix       Leave a mean loss alone. Only a loss that is a sum over rows needs another
-          factor.
+Symptom   "length of the gradient: ... right is ...": twice as long as it should be,
+          reported by the detector.
+Cause     DDP divides the sum of gradients by W. With a mean loss on the same number of
+          rows per rank, that is already the gradient of the global batch.
+Fix       Do not scale a mean loss. Only a loss that is a sum over rows needs a factor.
 Detector  The gradient of one process on all rows.
 Look at   The ratio of the two lengths.
 Question  Adam would hide this for a while. Why, and what does it not hide?

@@ -1,12 +1,13 @@
-"""A collective in a process that is no rank.
+"""A collective in a process that belongs to no group.
 
 Symptom   "ValueError: Default process group has not been initialized, please make
           sureprocess_group."
-Cause     The script was started plainly; nobody called init_process_group.
-Fix       Start it with a launcher, or use functions that work alone: `dist.current`,
-          `dist.sum_over_ranks`.
+Cause     The script was started with plain python, and nothing called
+          init_process_group.
+Fix       Start it with a launcher, or use functions that also work in one process:
+          `dist.current`, `dist.sum_over_ranks`.
 Detector  torch itself.
-Look at   The line of the script in the traceback: which collective comes first?
+Look at   The line of the script in the traceback. Which collective comes first?
 Question  What should a mean over all ranks be when there is one process?
 Source    https://github.com/zcablii/LSKNet/issues/54
 Concept   understand/processes-and-ranks
@@ -31,7 +32,7 @@ def broken() -> float:
 
 
 def fixed() -> float:
-    # The library's sum is an identity when there is no process group.
+    # Without a process group the library's sum returns its argument.
     return dist.sum_over_ranks(1.5) / dist.current().world_size
 
 

@@ -1,14 +1,13 @@
-"""A hand-written hook averages the parameter and not its gradient.
+"""A hand-written hook averages the parameter instead of its gradient.
 
-Symptom   "the replicas differ in '0.weight' first", said by the detector.
-Cause     register_post_accumulate_grad_hook hands the hook the parameter. The weights,
-          still equal, are averaged; the gradients are not.
+Symptom   "the replicas differ in '0.weight' first", reported by the detector.
+Cause     register_post_accumulate_grad_hook passes the parameter to the hook. So the
+          weights, which are still equal, are averaged, and the gradients are not.
 Fix       Reduce `param.grad`.
 Detector  `sync.assert_replicas_equal`: a checksum of every tensor, compared over
           the ranks.
-Look at   What the argument of the hook is, in the documentation of the method.
-Question  `register_hook` gets a gradient. Why is it wrong all the same, with
-          accumulation?
+Look at   The documentation of the method: what is the hook's argument?
+Question  `register_hook` passes a gradient. Why is that also wrong, with accumulation?
 Source    https://github.com/huggingface/picotron/issues/39
 Concept   understand/gradient-sync
 Silent    yes

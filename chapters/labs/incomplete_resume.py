@@ -1,14 +1,14 @@
-"""The checkpoint holds the model, not the optimizer: the resumed run is another one.
+"""The checkpoint holds the model but not the optimizer: the resumed run differs.
 
-Symptom   "the same weights as without the interruption: False ... right is True", said
-          by the detector.
-Cause     The optimizer's momentum, the scheduler, the sampler's place and the random
-          numbers belong to the state of a run.
-Fix       Save and load all of it (`checkpoint`), and prove it: resumed and
+Symptom   "the same weights as without the interruption: False ... right is True",
+          reported by the detector.
+Cause     The state of a run also includes the optimizer's momentum, the scheduler, the
+          sampler's position and the random state.
+Fix       Save and load all of it (`checkpoint`), and prove that resumed and
           uninterrupted runs end with the same bits.
 Detector  The weights of a run that was never interrupted, bit for bit.
 Look at   What SGD keeps besides the weights when momentum is not 0.
-Question  What would Adam forget? Would you see it in the loss?
+Question  What would Adam lose? Would you see it in the loss?
 Source    https://github.com/huggingface/accelerate/issues/2016
 Concept   understand/checkpoint
 Silent    yes

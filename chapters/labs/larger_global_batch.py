@@ -1,12 +1,12 @@
-"""Two ranks with the old batch size: another experiment.
+"""Two ranks, each with the old batch size: a different experiment.
 
-Symptom   "rows per step, steps per epoch: [64, 10] ... right is [32, 20]", said by the
-          detector. Later: a lower accuracy.
-Cause     A batch size per rank stays what it was; the batch of a step grows with the
-          ranks. Half as many steps at the old learning rate.
-Fix       Fix the global batch and divide it by the ranks. Then change batch and
-          learning rate on purpose, and measure.
-Detector  Rows per step over all ranks, against the run you compare with.
+Symptom   "rows per step, steps per epoch: [64, 10] ... right is [32, 20]", reported by
+          the detector. Later: a lower accuracy.
+Cause     The batch size per rank stays the same, so the batch of a step grows with the
+          number of ranks: half as many steps at the old learning rate.
+Fix       Fix the global batch and divide it by the ranks. Change batch size and
+          learning rate later, on purpose, and measure.
+Detector  Rows per step over all ranks, compared with those of the other run.
 Look at   The steps per epoch.
 Question  Linear scaling of the learning rate is one answer. What does it assume?
 Source    https://github.com/Lightning-AI/pytorch-lightning/issues/3706

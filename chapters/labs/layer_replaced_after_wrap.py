@@ -1,12 +1,12 @@
-"""A layer is thawed after wrapping: nobody averages its gradient.
+"""A layer is unfrozen after wrapping: DDP does not average its gradient.
 
-Symptom   "the replicas differ in 'module.0.weight' first", said by the detector.
-Cause     DDP hangs its hooks on the parameters that require a gradient when it is
-          built. A layer that is thawed or replaced later has none.
-Fix       Change the model first, then wrap it; after a change wrap it anew.
+Symptom   "the replicas differ in 'module.0.weight' first", reported by the detector.
+Cause     When DDP is built it registers hooks on the parameters that require a
+          gradient. A layer that is unfrozen or replaced later has no hook.
+Fix       Change the model first, then wrap it; after a change, wrap it again.
 Detector  `sync.assert_replicas_equal`: a checksum of every tensor, compared over
           the ranks.
-Look at   The name of the tensor: it is the layer that was thawed.
+Look at   The name of the tensor: it belongs to the layer that was unfrozen.
 Question  The second layer's weights are equal on both ranks. Why?
 Source    https://github.com/pytorch/pytorch/issues/12603
 Concept   understand/ddp-inside
@@ -41,7 +41,7 @@ def broken(ranks: dist.Ranks) -> nn.Module:
     replica = DistributedDataParallel(frozen_body())
     # ... some epochs later: now the body may learn, too.
     replica.module[0].requires_grad_(True)
-    print(f"rank {ranks.rank}: layer 0 thawed, it trains from now on")
+    print(f"rank {ranks.rank}: layer 0 is unfrozen and trains from now on")
     return train(replica, ranks)
 
 
@@ -49,7 +49,7 @@ def fixed(ranks: dist.Ranks) -> nn.Module:
     replica = DistributedDataParallel(frozen_body())
     net = replica.module
     net[0].requires_grad_(True)
-    print(f"rank {ranks.rank}: layer 0 thawed, wrapped anew")
+    print(f"rank {ranks.rank}: layer 0 is unfrozen, then wrapped again")
     return train(DistributedDataParallel(net), ranks)
 
 

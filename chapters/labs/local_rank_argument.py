@@ -1,11 +1,11 @@
-"""torch.distributed.launch passes --local-rank, and the script knows --local_rank.
+"""torch.distributed.launch passes --local-rank, but the script expects --local_rank.
 
 Symptom   "train.py: error: unrecognized arguments: --local-rank=0"
-Cause     The old launcher adds an argument to the script's own. Since torch 2.0 it is
-          spelt with a dash.
-Fix       torchrun, and LOCAL_RANK from the environment.
+Cause     The old launcher adds an argument to those of the script. Since torch 2.0 it
+          is spelt with a dash.
+Fix       Use torchrun, and read LOCAL_RANK from the environment.
 Detector  The script's argument parser.
-Look at   The dash and the underscore.
+Look at   The dash in one name and the underscore in the other.
 Question  Why is an environment variable the better place for this number?
 Source    https://github.com/XPixelGroup/BasicSR/issues/626
 Concept   understand/launchers

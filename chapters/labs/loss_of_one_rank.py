@@ -1,11 +1,11 @@
-"""The printed loss is rank 0's, and speaks for nobody else.
+"""The printed loss is rank 0's only.
 
-Symptom   "printed loss: 1 ... right is 2", said by the detector.
+Symptom   "printed loss: 1 ... right is 2", reported by the detector.
 Cause     `if ranks.is_main: print(loss)` prints the loss of one rank's rows.
-Fix       Reduce over all ranks first, outside the `if`; or print that it is the loss of
-          rank 0.
-Detector  The mean over all ranks, computed beside it.
-Look at   The number, and which rows it was computed on.
+Fix       Reduce over all ranks first, outside the `if`; or print that it is rank 0's
+          loss.
+Detector  The mean over all ranks, computed separately.
+Look at   The number, and the rows that it was computed on.
 Question  With more ranks, does this curve become smoother or noisier?
 Source    https://github.com/karpathy/llm.c/pull/551
 Concept   understand/metrics-over-ranks

@@ -1,11 +1,11 @@
-"""Reentrant checkpointing runs a layer twice: its gradient comes twice.
+"""Reentrant checkpointing finishes a shared layer's gradient twice.
 
 Symptom   "RuntimeError: Expected to mark a variable ready only once."
-Cause     Reentrant checkpointing runs a backward of its own for each recomputed part,
-          so a shared layer's gradient is finished twice. DDP sends each gradient once.
-Fix       use_reentrant=False; or DDP with static_graph=True.
+Cause     Reentrant checkpointing runs a separate backward for each recomputed part, so
+          a shared layer's gradient is finished twice. DDP sends each gradient once.
+Fix       Set use_reentrant=False, or build DDP with static_graph=True.
 Detector  DDP's reducer, inside backward.
-Look at   The reasons 1) and 2) that the message offers. Which one is it?
+Look at   The reasons 1) and 2) that the message gives. Which one applies here?
 Question  What would the replicas hold if DDP sent the gradient after the first part?
 Source    https://github.com/huggingface/accelerate/issues/3536
 Concept   understand/ddp-inside

@@ -1,12 +1,13 @@
-"""The mean of the ranks' accuracies, where ranks hold unequal numbers of rows.
+"""Averaging the ranks' accuracies, although the ranks hold different numbers of rows.
 
-Symptom   "3 of 4 rows right: 0.5 ... right is 0.75", said by the detector.
-Cause     Each rank's mean counts the same, also where one has three rows and the other
-          one.
-Fix       Add up sums and counts over all ranks, divide once (`metrics.global_mean`).
+Symptom   "3 of 4 rows right: 0.5 ... right is 0.75", reported by the detector.
+Cause     Each rank's mean counts the same, although one rank has three rows and the
+          other has one.
+Fix       Add up sums and counts over all ranks, and divide once
+          (`metrics.global_mean`).
 Detector  The count over all rows, in one process.
-Look at   How much the single row of rank 1 weighs.
-Question  When are both numbers equal? Which line of your code makes sure of it?
+Look at   The weight of rank 1's single row.
+Question  When are both numbers equal? Which line of your code ensures that?
 Source    https://github.com/huggingface/transformers/issues/34242
 Concept   understand/metrics-over-ranks
 Silent    yes

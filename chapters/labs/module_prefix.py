@@ -2,13 +2,13 @@
 
 Symptom   'Missing key(s) in state_dict: "0.weight", ... Unexpected key(s) in
           state_dict: "module.0.weight", ...'
-Cause     The wrapper is a module that holds yours under the name `module`, and its
-          state_dict says so.
-Fix       Save `replica.module.state_dict()`. For old files:
+Cause     The wrapper holds your model in its attribute `module`, so every name in its
+          state_dict has that prefix.
+Fix       Save `replica.module.state_dict()`. For old files use
           `torch.nn.modules.utils.consume_prefix_in_state_dict_if_present`.
 Detector  load_state_dict, because strict=True.
-Look at   The one word by which missing and unexpected names differ.
-Question  What would strict=False have done here, and who would have noticed?
+Look at   The word that distinguishes the missing names from the unexpected ones.
+Question  What would strict=False have done here, and how would you have noticed?
 Source    https://github.com/hpcaitech/ColossalAI/issues/768
 Concept   understand/checkpoint
 Silent    no

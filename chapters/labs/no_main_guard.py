@@ -3,12 +3,11 @@
 Symptom   "RuntimeError: An attempt has been made to start a new process before the
           current process has finished its bootstrapping phase."
 Cause     "spawn", the only way on Windows and macOS, starts a new Python that first
-          imports your file. Without the guard the import starts processes, too.
-Fix       Start processes below `if __name__ == "__main__":`, and nothing else.
+          imports your file. Without the guard that import starts processes too.
+Fix       Start processes only below `if __name__ == "__main__":`.
 Detector  Python's multiprocessing.
-Look at   The traceback begins in spawn.py: it is the child's.
-Question  The same file runs well with "fork". Why, and why is fork no way out with
-          CUDA?
+Look at   The traceback begins in spawn.py, so it comes from the child.
+Question  The same file works with "fork". Why, and why can you not use fork with CUDA?
 Source    https://github.com/pytorch/pytorch/issues/5858
 Concept   understand/processes-and-ranks
 Silent    no

@@ -1,9 +1,10 @@
-"""Nobody calls set_epoch: every epoch has the same order.
+"""Never calling set_epoch: every epoch has the same order.
 
-Symptom   "different orders in three epochs: 1 ... right is 3", said by the detector.
-Cause     DistributedSampler shuffles with seed + epoch, and cannot know the epoch by
-          itself.
-Fix       sampler.set_epoch(epoch) at the start of each epoch, on every rank.
+Symptom   "different orders in three epochs: 1 ... right is 3", reported by the
+          detector.
+Cause     DistributedSampler shuffles with seed + epoch, and only you can tell it the
+          epoch.
+Fix       Call sampler.set_epoch(epoch) at the start of each epoch, on every rank.
 Detector  The orders of two epochs, compared.
 Look at   The three lines that rank 0 prints.
 Question  Why does the sampler not use torch's global random numbers instead?

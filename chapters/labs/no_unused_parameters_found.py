@@ -1,12 +1,12 @@
-"""find_unused_parameters=True to be safe: a walk through the graph, each step.
+"""find_unused_parameters=True, just to be safe: a graph walk in every step.
 
 Symptom   A warning, once per rank: "find_unused_parameters=True was specified in DDP
           constructor,  unused parameters in the forward pass."
-Cause     With the flag DDP walks the whole autograd graph after each forward, in search
-          of parameters without a gradient. This model has none.
-Fix       Leave the flag out; if a layer is unused, freeze or remove it.
+Cause     With the flag DDP walks the whole autograd graph after each forward, to find
+          parameters that will get no gradient. This model has none.
+Fix       Omit the flag; if a layer is unused, freeze or remove it.
 Detector  DDP's warning.
-Look at   The warning comes in the first step only; the walk comes in each.
+Look at   The warning appears in the first step only; the walk happens in every step.
 Question  What does the flag cost, and what does it hide when a layer is unused by
           mistake?
 Source    https://github.com/pytorch/pytorch/pull/50133

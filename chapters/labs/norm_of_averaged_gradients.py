@@ -1,14 +1,14 @@
-"""The gradient norm is added up over ranks that all hold the same gradient.
+"""The squared gradient norm is summed over ranks that all hold the same gradient.
 
-Symptom   "length of the gradient: ... right is ...": sqrt(2) times too long, said by
-          the detector. Clipping cuts too much.
+Symptom   "length of the gradient: ... right is ...": too long by sqrt(2), reported by
+          the detector. Clipping shortens the gradient too much.
 Cause     After backward every rank holds the same, averaged gradient. Adding up its
-          square W times gives sqrt(W) times the norm. (It is right where each rank
-          holds another part of the weights.)
-Fix       clip_grad_norm_ on each rank, with no communication.
-Detector  The norm of one process on all rows.
+          square W times gives sqrt(W) times the norm. (The sum is right if each rank
+          holds a different part of the weights.)
+Fix       Call clip_grad_norm_ on each rank, without communication.
+Detector  The gradient norm of one process on all rows.
 Look at   The ratio of the two numbers, squared.
-Question  Why do all ranks clip by the same factor without talking to each other?
+Question  Why do all ranks clip by the same factor without communicating?
 Source    https://github.com/modelscope/twinkle/pull/290
 Concept   understand/gradient-sync
 Silent    yes

@@ -1,13 +1,13 @@
-"""Everything is frozen: there is nothing for DDP to average.
+"""Every layer is frozen, so DDP has nothing to average.
 
 Symptom   "RuntimeError: DistributedDataParallel is not needed when a module doesn't
           have any parameter that requires a gradient."
 Cause     A frozen model (a teacher, a feature extractor) was wrapped. DDP averages
-          gradients, and it has none.
-Fix       Do not wrap it. It must only start with the same weights on every rank.
+          gradients, and this model has none.
+Fix       Do not wrap it. It only has to start with the same weights on every rank.
 Detector  DDP's constructor.
-Look at   Which of your models will an optimizer change?
-Question  What keeps the frozen copies equal when nobody averages anything?
+Look at   Which of your models does an optimizer change?
+Question  What keeps the frozen copies equal although nothing is averaged?
 Source    https://github.com/yoshitomo-matsubara/torchdistill/pull/77
 Concept   understand/ddp-inside
 Silent    no

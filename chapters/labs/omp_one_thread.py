@@ -1,16 +1,16 @@
-"""Every rank takes all cores: the ranks fight for them.
+"""Every rank starts one thread per core: the ranks compete for the cores.
 
-Symptom   "threads of all ranks together: ..." is twice the number of cores, said by the
-          detector. It is only slow. (Under torchrun it is 1 thread a rank: slow, too,
-          on a large CPU.)
-Cause     Each process takes as many threads as there are cores, and W of them take W
-          times as many. torchrun sets OMP_NUM_THREADS=1 against it, which leaves cores
-          idle.
-Fix       OMP_NUM_THREADS = cores // ranks before torch is loaded, as `dist.launch`
+Symptom   "threads of all ranks together: ..." is twice the number of cores, reported by
+          the detector. The program is right but slow. (torchrun sets 1 thread per rank,
+          which is also slow on a large CPU.)
+Cause     Each process starts as many threads as there are cores, so W processes start W
+          times as many. torchrun prevents that with OMP_NUM_THREADS=1, which leaves
+          cores idle.
+Fix       Set OMP_NUM_THREADS = cores // ranks before torch is loaded, as `dist.launch`
           does.
 Detector  The threads of all ranks, added up.
-Look at   Threads per rank, times ranks, against cores.
-Question  Why does it have to be set before torch is imported to be sure?
+Look at   Threads per rank times ranks, compared with the number of cores.
+Question  Why is it only certain to work if you set it before importing torch?
 Source    https://github.com/pytorch/pytorch/issues/22260
 Concept   understand/launchers
 Silent    yes
@@ -36,7 +36,7 @@ def sum_threads(num_threads: int, ranks: dist.Ranks) -> int:
 
 
 def broken(ranks: dist.Ranks) -> int:
-    # What a rank takes that was not started by torchrun, which would set 1.
+    # The default of a rank that torchrun did not start; torchrun would set 1.
     return sum_threads(os.cpu_count() or 1, ranks)
 
 

@@ -1,14 +1,14 @@
-"""The starter is killed, and its ranks go on.
+"""The launcher is killed, and its ranks keep running.
 
-Symptom   "a rank is left behind: True", said by the detector. In daily life: memory,
+Symptom   "a rank is left behind: True", reported by the detector. In practice: memory,
           GPU or port are still taken after Ctrl-C or a crash.
-Cause     A process that is killed by force cannot end those that it started, and nobody
-          else does.
+Cause     A process that is killed by force cannot end the processes that it started,
+          and nothing else ends them.
 Fix       Each rank watches its parent and ends with it (`spawn.exit_when_orphaned`;
-          `dist.launch` does it). Leftovers: `ps`, and kill by id.
+          `dist.launch` uses it). Find leftover processes with `ps` and kill them by id.
 Detector  The process table, three seconds later.
-Look at   Who is the parent of a process whose parent is gone?
-Question  Why can a signal handler in the starter not help here?
+Look at   The parent id of a process whose parent has ended. Whose is it?
+Question  Why can a signal handler in the launcher not help here?
 Source    https://github.com/ultralytics/ultralytics/issues/3544
 Concept   understand/failures
 Silent    no
@@ -38,7 +38,7 @@ print(os.getpid(), flush=True), time.sleep(60)  # it trains
 
 
 def still_there(code: str) -> bool:
-    """Kill a starter by force; say whether what it started is there 3 s later."""
+    """Kill a launcher by force; return whether its child still runs 3 s later."""
     command = [sys.executable, "-c", STARTER, code]
     starter = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     rank = psutil.Process(int(starter.stdout.readline() if starter.stdout else ""))

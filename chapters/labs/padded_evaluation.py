@@ -1,13 +1,14 @@
-"""Accuracy over padded shards: it changes with the number of ranks.
+"""Accuracy over padded shards: it depends on the number of ranks.
 
-Symptom   Ten rows were counted where nine exist; the accuracy is not 8/9.
-Cause     DistributedSampler repeats rows until every rank has equally many. In training
-          that is harmless; in evaluation a row counts twice.
-Fix       Deal every row once (`sharding.evaluation_batches`); ranks may get different
-          numbers, so there is no collective in the loop. Add up counts at the end.
-Detector  The number of rows that were counted, against the number that exist.
-Look at   "rows counted". Ask it of every evaluation that you run on several ranks.
-Question  Which row was counted twice, and which accuracy comes out with three ranks?
+Symptom   Ten rows were counted, but only nine exist; the accuracy is not 8/9.
+Cause     DistributedSampler repeats rows until every rank has the same number. That is
+          harmless in training; in evaluation a row counts twice.
+Fix       Give each row to one rank (`sharding.evaluation_batches`). Ranks may get
+          different numbers of rows, so call no collective in the loop; add up counts at
+          the end.
+Detector  The number of rows that were counted, compared with the number that exist.
+Look at   "rows counted". Check it in every evaluation that you run on several ranks.
+Question  Which row was counted twice, and what accuracy would three ranks report?
 Source    https://github.com/pytorch/pytorch/issues/25162
 Concept   understand/exact-evaluation
 Silent    yes

@@ -1,13 +1,13 @@
 """One seed for everything: all ranks drop the same neurons.
 
-Symptom   "different dropout masks: 1 ... right is 2", said by the detector.
+Symptom   "different dropout masks: 1 ... right is 2", reported by the detector.
 Cause     The seed that makes the weights equal also makes dropout and augmentation
-          equal: W ranks see one noise where one process with the whole batch would see
-          W.
-Fix       After the weights are made, seed each rank's noise by its rank. The sampler's
-          seed stays equal.
+          equal: W ranks use the same noise, while one process would draw new noise for
+              every row of the whole batch.
+Fix       After building the weights, seed each rank's noise by its rank. Keep the
+          sampler's seed equal.
 Detector  The masks of all ranks, compared.
-Look at   What is seeded, and what is drawn after it.
+Look at   Where the seed is set, and what is drawn after it.
 Question  Why must the sampler's seed stay the same on all ranks?
 Source    https://github.com/huggingface/transformers/issues/37932
 Concept   understand/randomness

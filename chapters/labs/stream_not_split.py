@@ -1,12 +1,13 @@
 """An IterableDataset: every rank reads the whole stream.
 
-Symptom   "rows read by all ranks: [0, 0, 1, 1, ...] ... right is [0, 1, 2, ...]", said
-          by the detector.
-Cause     A stream has no index that a sampler could deal. DDP does not split data.
+Symptom   "rows read by all ranks: [0, 0, 1, 1, ...] ... right is [0, 1, 2, ...]",
+          reported by the detector.
+Cause     A stream has no index, so no sampler can split it. DDP does not split data
+          either.
 Fix       Let each rank take every W-th row, starting at its rank
-          (`datasets.distributed.split_dataset_by_node` does it).
-Detector  The rows that all ranks read together.
-Look at   The two lines that the ranks print: they are the same.
+          (`datasets.distributed.split_dataset_by_node` does this).
+Detector  The rows that all ranks read, put together.
+Look at   The lines that the two ranks print: they are the same.
 Question  What does an epoch cost now, compared with one process?
 Source    https://github.com/huggingface/datasets/issues/5360
 Concept   understand/sharding
@@ -26,7 +27,7 @@ from distrinews.course import labs
 
 
 class Stream(IterableDataset[int]):
-    """Eight rows that come one by one, as from a file too large to index."""
+    """Eight rows, one after another, as from a file too large to index."""
 
     def __init__(self, first: int = 0, stride: int = 1) -> None:
         self.first, self.stride = first, stride

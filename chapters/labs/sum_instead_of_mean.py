@@ -1,10 +1,10 @@
-"""all_reduce adds up; somebody forgot to divide.
+"""all_reduce adds up, and the code forgets to divide.
 
-Symptom   "mean of the losses 1 and 3: 4 ... right is 2", said by the detector.
+Symptom   "mean of the losses 1 and 3: 4 ... right is 2", reported by the detector.
 Cause     torch.distributed.all_reduce sums by default. The loss is W times too large.
 Fix       Divide by the number of ranks, once.
-Detector  The same number from one process.
-Look at   The factor between the two numbers.
+Detector  The same number, computed in one process.
+Look at   The ratio of the two numbers.
 Question  gloo has no ReduceOp.AVG. What would you use with nccl?
 Source    https://github.com/Liquid4All/liquid-finetune/pull/38
 Concept   understand/metrics-over-ranks
@@ -20,7 +20,7 @@ import torch.distributed as torch_dist
 from distrinews import dist
 from distrinews.course import labs
 
-LOSSES = (1.0, 3.0)  # each rank's mean over equally many rows
+LOSSES = (1.0, 3.0)  # each rank's mean, over the same number of rows
 
 
 def broken(ranks: dist.Ranks) -> float:

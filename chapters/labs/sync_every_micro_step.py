@@ -1,12 +1,12 @@
 """no_sync() around the backward only: it saves nothing.
 
-Symptom   "all-reduces in a step of four micro-batches: 4 ... right is 1", said by the
-          detector. The gradients are right; it is only slow.
-Cause     DDP's forward decides whether the next backward communicates, and the forward
-          stands outside of no_sync().
+Symptom   "all-reduces in a step of four micro-batches: 4 ... right is 1", reported by
+          the detector. The gradients are right, but the step is slow.
+Cause     DDP's forward decides whether the next backward communicates, and this forward
+          is outside no_sync().
 Fix       Put no_sync() around forward and backward.
 Detector  A communication hook that counts the buckets sent.
-Look at   How many all-reduces a step needs, whatever the number of micro-batches.
+Look at   How many all-reduces a step needs for any number of micro-batches.
 Question  How many megabytes does this waste per step for 66 million weights?
 Source    https://github.com/speechbrain/speechbrain/issues/1802
 Concept   understand/accumulation
@@ -14,7 +14,7 @@ Silent    yes
 Takes     4 s
 """
 
-# WHY no `from __future__ import annotations`: DDP looks at those of its hook.
+# WHY no `from __future__ import annotations`: DDP checks its hook's annotations.
 import torch
 import torch.distributed as torch_dist
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
@@ -29,7 +29,7 @@ def count_and_send(
     bucket: torch_dist.GradBucket,  # type: ignore[name-defined]
 ) -> torch.futures.Future[torch.Tensor]:
     sent.append(bucket.index())
-    # What DDP itself does; None: the default group.
+    # The all-reduce that DDP itself does; None means the default group.
     return allreduce_hook(None, bucket)  # type: ignore[arg-type]
 
 

@@ -1,9 +1,10 @@
-"""The sync flag is set after the forward: accumulated gradients never meet.
+"""The sync flag is set after the forward: accumulated gradients are never averaged.
 
-Symptom   "the replicas differ in 'module...' first", said by the detector. The losses
-          fall, nothing raises.
+Symptom   "the replicas differ in 'module...' first", reported by the detector. The
+          losses fall, nothing raises.
 Cause     DDP decides in its forward whether the backward that follows will communicate.
-          The flag comes after the last forward and is heard one micro-batch too late.
+          The flag is set after the last forward, so it takes effect one micro-batch too
+          late.
 Fix       Put the flag or no_sync() around forward and backward.
 Detector  `sync.assert_replicas_equal`: a checksum of every tensor, compared over
           the ranks.

@@ -1,14 +1,14 @@
-"""A checkpoint is read while another rank still writes it.
+"""A checkpoint is read while another rank is still writing it.
 
 Symptom   "RuntimeError: PytorchStreamReader failed reading zip archive: failed finding
           central directory", on the rank that read.
-Cause     That the file exists does not mean that it is complete. (Two ranks that write
-          one path give the same picture.)
-Fix       One rank writes under another name and renames; a barrier before the others
-          read.
-Detector  torch.load: the end of the archive is not there.
-Look at   Which rank failed, and what the other was doing.
-Question  The barrier alone would do here. When does a program need the renaming?
+Cause     A file can exist before it is complete. (Two ranks that write the same path
+          cause the same error.)
+Fix       One rank writes under another name, then renames the file. The others wait at
+          a barrier before they read.
+Detector  torch.load: the end of the archive is missing.
+Look at   Which rank failed, and what the other one was doing.
+Question  Here the barrier alone would be enough. When does a program need the renaming?
 Source    https://github.com/pytorch/pytorch/pull/194614
 Concept   understand/checkpoint
 Silent    no
@@ -30,7 +30,7 @@ from distrinews.course import labs
 
 
 def slow_write(path: pathlib.Path, model: nn.Module) -> None:
-    """Write as a network disk does: one half, and later the other."""
+    """Write like a slow network disk: one half first, the other half later."""
     torch.save(model.state_dict(), path)
     whole = path.read_bytes()
     with path.open("wb") as file:

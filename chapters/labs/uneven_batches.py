@@ -1,13 +1,16 @@
-"""One rank has a batch more than the others: a hang at the end of the epoch.
+"""One rank has one batch more than the others: a hang at the end of the epoch.
 
-Symptom   Hangs in the last step. After the timeout: "rank 1 is at ... did not come".
-Cause     17 rows in batches of 4: rank 0 has three batches, rank 1 two. Each backward
-          of DDP is a meeting of all ranks, and rank 1 does not come to the third.
-Fix       Deal the rows so that all ranks take equally many steps (`ShardSampler` or
-          `DistributedSampler` pad or drop), or wrap the loop in DDP's `join()`.
-Detector  A short timeout, and `distrinews.dist.failures`, which names who waited where.
-Look at   Rank 0 waits in backward; rank 1 waits at its end, in wait_for_other_ranks.
-Question  How many batches has each rank? Where does that number come from?
+Symptom   Hangs in the last step. After the timeout: "rank 1 is at ... never reached the
+          call that the others were waiting in".
+Cause     17 rows in batches of 4: rank 0 has three batches, rank 1 two. DDP
+          communicates in every backward, and rank 1 has no third one.
+Fix       Split the rows so that all ranks take the same number of steps (`ShardSampler`
+          or `DistributedSampler` pad or drop), or wrap the loop in DDP's `join()`.
+Detector  A short timeout, and `distrinews.dist.failures`, which names the ranks that
+          waited, and where.
+Look at   Rank 0 waits in backward; rank 1 has finished and waits in
+          wait_for_other_ranks.
+Question  How many batches does each rank have? Where does that number come from?
 Source    https://github.com/pytorch/pytorch/issues/33148
 Concept   understand/sharding
 Silent    no
@@ -50,7 +53,7 @@ LAB = labs.Lab(
     broken=broken,
     fixed=fixed,
     detect=detect,
-    symptom=r"rank 1 is at .*did not come to where others waited for it: rank 0",
+    symptom=r"rank 1 is at .*never reached .*others were waiting in: rank 0",
 )
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@ Symptom   "RuntimeError: Expected to have finished reduction in the prior iterat
           before starting a new one. This error indicates that your module has
           parameters that were not used in producing loss."
 Cause     DDP waits for a gradient of every trainable parameter. The unused head never
-          gets one, so the first step's averaging never ends, and the next forward says
-          so.
-Fix       Remove the layer or freeze it before wrapping. Last resort:
+          gets one, so the first step's averaging never ends, and the next forward
+          raises.
+Fix       Remove the layer or freeze it before wrapping. As a last resort,
           find_unused_parameters=True.
 Detector  DDP's forward. TORCH_DISTRIBUTED_DEBUG=DETAIL makes it name the parameters.
-Look at   The indices behind "Parameter indices which did not receive grad".
+Look at   The indices after "Parameter indices which did not receive grad".
 Question  Why does the first step pass? What did its averaging leave undone?
 Source    https://github.com/pytorch/pytorch/issues/43259
 Concept   understand/ddp-inside
@@ -33,7 +33,7 @@ class TwoHeads(nn.Module):
         self.body, self.unused_head = labs.small_model(), nn.Linear(2, 2)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Called by the model's caller."""
+        """Run the body only; nothing uses the head."""
         answer: torch.Tensor = self.body(inputs)
         return answer
 

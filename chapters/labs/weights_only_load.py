@@ -2,12 +2,12 @@
 
 Symptom   "_pickle.UnpicklingError: Weights only load failed. In PyTorch 2.6, we changed
           the default value of the `weights_only` argument"
-Cause     A file of Python objects can run any program when it is read. Since 2.6
-          torch.load accepts tensors and plain types only.
-Fix       Save tensors, numbers, strings, dicts and lists. weights_only=False is for
-          files that you wrote yourself.
+Cause     Reading a file of Python objects can run any code. Since 2.6 torch.load
+          accepts only tensors and plain types.
+Fix       Save only tensors, numbers, strings, dicts and lists. Use weights_only=False
+          only for files that you wrote yourself.
 Detector  torch.load.
-Look at   The name behind "Unsupported global": that object must not be in the file.
+Look at   The name after "Unsupported global": that object must not be in the file.
 Question  Who could have written the checkpoint that you downloaded?
 Source    https://github.com/alex-petrenko/sample-factory/issues/313
 Concept   understand/checkpoint

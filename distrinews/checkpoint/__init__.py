@@ -1,18 +1,18 @@
 """Save and restore all state of a run, atomically.
 
-Promise: a checkpoint exists completely or not at all, holds all that decides the next
-step (weights, optimizer, schedule, step, position in the data, random states of every
-rank), was read back and compared before it got its name, and proves its own integrity.
-There is no pickle in it: safetensors and JSON only, so opening a foreign one runs no
-code.
+A checkpoint exists completely or not at all. It holds everything that decides the next
+step: weights, optimizer, schedule, step, position in the data, and every rank's random
+states. It is read back and compared before it gets its name, and contains hashes of its
+files. It contains no pickle, only safetensors and JSON, so opening someone else's
+checkpoint runs no code.
 
-- `folders`: save, find the newest, load.
-- `state`: which objects decide the next step.
+- `folders`: save a checkpoint, find the newest, load it.
+- `state`: the objects that decide the next step.
 - `encoding`: plain values and tensors as JSON and safetensors, and back.
 - `format1`: checkpoints of older versions.
 
-Not here: the model folder for serving (`distrinews.training.export`), where runs lie
-(`distrinews.training.runs`).
+Not here: the model folder for serving (`distrinews.training.export`), the folders of
+runs (`distrinews.training.runs`).
 
 Guide: understand/checkpoint.
 """

@@ -1,9 +1,10 @@
 """Turn a tree of plain values and tensors into JSON and safetensors, and back.
 
-Promise: what comes back equals what went in: types, infinite numbers, keys that are no
-strings, tensors that two names share. What could not come back so is refused by name.
+Decoding gives back what was encoded, including types, infinite numbers, keys that are
+not strings, and tensors that two names share. Values that could not come back equal are
+refused, and the error names them.
 
-Each value that JSON does not know becomes a table with one key that begins with "~":
+Each value that JSON cannot express becomes a table with one key that begins with "~":
 `{"~tuple": [1, 2]}`, `{"~float": "inf"}`, `{"~tensor": ["bias", "float32", [4]]}`.
 
 Not here: which objects a checkpoint holds (`distrinews.checkpoint.state`).
@@ -28,10 +29,10 @@ from distrinews.errors import CheckpointError
 __all__ = ["decode", "difference", "encode", "on_cpu"]
 
 Tensors = dict[str, torch.Tensor]
-# The name of the whole, then those that lead to a value in it.
+# The name of the whole tree, then the keys that lead to a value in it.
 Path = tuple[str, ...]
-# Of these exact types only. WHY not their subclasses: a DTensor is one part of a tensor
-# whose other parts lie on other ranks, and an IntEnum would come back as a number.
+# Only these exact types, not subclasses: a DTensor is one part of a tensor whose other
+# parts are on other ranks, and an IntEnum would come back as a number.
 TENSORS = (torch.Tensor, nn.Parameter)
 SEQUENCES: dict[str, Callable[[list[Any]], Any]] = {
     "tuple": tuple,
@@ -47,16 +48,16 @@ TABLES: dict[str, Callable[[list[Any]], Any]] = {
 
 
 def encode(value: Any, *, name: str) -> tuple[Any, Tensors]:
-    """Part a tree into what JSON can hold and its tensors.
+    """Split a tree into a part that JSON can hold and its tensors.
 
     Args:
         value: Numbers, strings, None, tensors, numpy values, and lists, tuples, sets
             and dicts of them.
-        name: What to call it in an error.
+        name: Its name in errors.
 
     Returns:
-        The tree for JSON, in which a tensor is named; and the tensors by these names. A
-        tensor that occurs twice is there once. Nothing is copied yet.
+        The tree for JSON, in which tensors are replaced by names, and the tensors by
+        these names. A tensor that occurs twice is returned once. Nothing is copied yet.
 
     Raises:
         CheckpointError: A value could not come back equal. On this rank only.
@@ -90,15 +91,15 @@ def decode(tree: Any, tensors: Tensors) -> Any:
     """Put a tree together again.
 
     Args:
-        tree: What `encode` made of it, as JSON gives it back.
-        tensors: Those that it names.
+        tree: The tree that `encode` returned, as JSON gives it back.
+        tensors: The tensors that it names.
 
     Returns:
         The tree. A tensor that was in it twice is the same object twice.
 
     Raises:
-        ValueError: It is no such tree, or a tensor is left over. On this rank only.
-        LookupError: It names a tensor that is not there. On this rank only.
+        ValueError: It is not such a tree, or a tensor is left over. On this rank only.
+        LookupError: It names a tensor that is missing. On this rank only.
 
     Examples:
         >>> decode(*encode({"a": (1, float("-inf"))}, name="x"))
@@ -124,12 +125,13 @@ def difference(
     Args:
         wanted: A tree that `encode` takes.
         found: Another one.
-        name: What to call it.
-        ignores_new_keys: `found` may hold more in its dicts: a newer torch adds some.
+        name: Its name in the result.
+        ignores_new_keys: `found` may have more keys in its dicts, because a newer torch
+            adds some.
 
     Returns:
-        None if they are equal, else both values in words. Tensors are compared byte by
-        byte, on the CPU, wherever they lie.
+        None if they are equal, otherwise both values in words. Tensors on any device
+        are compared byte by byte, on the CPU.
 
     Examples:
         >>> difference({"a": 1}, {"a": 1.0}, name="x")
@@ -159,7 +161,7 @@ def difference(
         equal = equal and wanted.shape == found.shape
         return None if equal else f"{name} is another array"
     else:
-        # WHY repr: NaN does not equal itself, and -0.0 equals 0.0.
+        # repr, because NaN does not equal itself and -0.0 equals 0.0.
         is_number = isinstance(wanted, (float, complex, np.generic))
         equal = repr(wanted) == repr(found) if is_number else wanted == found
         words = f"{name} was {_described(wanted)}, is {_described(found)}"
@@ -174,21 +176,21 @@ def difference(
 
 
 def on_cpu(tensors: Tensors) -> Tensors:
-    """Copy tensors to where safetensors can write them from.
+    """Copy tensors into memory from which safetensors can write them.
 
     Args:
         tensors: On any device, in any memory layout.
 
     Returns:
-        On the CPU, each in memory of its own without gaps; those that already are so,
-        as they are.
+        Tensors on the CPU, each contiguous in separate memory; those that already are,
+        unchanged.
     """
     seen: set[int] = set()
     copies: Tensors = {}
     for name, tensor in tensors.items():
         copy = tensor.detach().cpu().contiguous()
         storage = copy.untyped_storage()
-        # WHY: safetensors refuses two tensors in one memory, such as two views.
+        # safetensors refuses two tensors that share memory, such as two views.
         if storage.nbytes() != copy.nbytes or storage.data_ptr() in seen:
             copy = copy.clone()
         seen.add(copy.untyped_storage().data_ptr())
@@ -196,13 +198,13 @@ def on_cpu(tensors: Tensors) -> Tensors:
     return copies
 
 
-# WHY these two stand here and not inside `encode` and `decode`: a nested function that
-# calls itself is a cycle. It holds the tensors that it saw until the garbage collector
-# runs; Windows would neither rename nor remove the files that they map.
+# WHY these two are not nested in `encode` and `decode`: a nested function that calls
+# itself is a reference cycle. It keeps the tensors that it saw until the garbage
+# collector runs, and Windows can neither rename nor remove the files that they map.
 
 
 def _part(value: Any, path: Path, store: Callable[[torch.Tensor, Path], str]) -> Any:
-    """Turn a value into what JSON can hold; `store` keeps its tensors."""
+    """Turn a value into one that JSON can hold; `store` keeps its tensors."""
     kind = type(value)
     if value is None or kind in (bool, int, str):
         return value
@@ -249,7 +251,7 @@ def _part(value: Any, path: Path, store: Callable[[torch.Tensor, Path], str]) ->
 
 
 def _build(tree: Any, take: Callable[[str], torch.Tensor]) -> Any:
-    """Turn what JSON held into the value; `take` gives its tensors."""
+    """Turn a value from JSON back; `take` returns its tensors."""
     if isinstance(tree, list):
         return [_build(entry, take) for entry in tree]
     if not isinstance(tree, dict):
@@ -292,7 +294,7 @@ def _build(tree: Any, take: Callable[[str], torch.Tensor]) -> Any:
 
 
 def _is_json_table(table: dict[Any, Any]) -> bool:
-    """Whether JSON gives this table back: keys that are strings, none of them ours."""
+    """Whether JSON keeps this table: its keys are strings without our "~"."""
     return all(type(key) is str and not key.startswith("~") for key in table)
 
 
@@ -301,14 +303,14 @@ def _check_tensor(tensor: torch.Tensor, path: Path) -> None:
         _refuse(path, f"is a tensor of layout {tensor.layout} on {tensor.device}")
     if tensor.dtype in (torch.complex128, torch.complex32):
         _refuse(path, f"is a tensor of {tensor.dtype}")
-    if tensor.requires_grad:  # it would come back as one that does not
+    if tensor.requires_grad:  # it would come back without that
         _refuse(path, "is a tensor that requires a gradient")
 
 
 def _same_tensor(one: torch.Tensor, other: torch.Tensor) -> bool:
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
-    # WHY bytes: NaN does not equal itself.
+    # Bytes, because NaN does not equal itself.
     return torch.equal(_bytes(one), _bytes(other))
 
 

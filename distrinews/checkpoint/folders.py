@@ -1,10 +1,11 @@
-"""Checkpoints on the disk: write one atomically, find the newest, load it.
+"""Write checkpoints atomically, find the newest one, and load it.
 
-Each section of a state has its place in `state.json` and, if it holds tensors, a file
-`SECTION.safetensors`. Each file's SHA-256 stands in a manifest.
+Each section of a state is stored in `state.json` and, if it holds tensors, in a file
+`SECTION.safetensors`. A manifest holds each file's SHA-256.
 
 Not here: what a state holds (`distrinews.checkpoint.state`), the model folder for
-serving (`distrinews.training.export`), where runs lie (`distrinews.training.runs`).
+serving (`distrinews.training.export`), the folders of runs
+(`distrinews.training.runs`).
 
 Guide: understand/checkpoint.
 """
@@ -36,16 +37,16 @@ from distrinews.system.manifest import verify, write_manifest
 __all__ = ["latest", "load_training", "load_weights", "restore", "save"]
 
 log = logging.getLogger(__name__)
-# Raised with each change that an older version could not read.
+# Increased with each change that an older version could not read.
 FORMAT = 2
-# What reading somebody's file as tensors and tables may raise.
+# Errors that may occur when a malformed file is read as tensors and tables.
 MALFORMED = (SafetensorError, LookupError, TypeError, ValueError, AttributeError)
 BYTES_READ_AT_ONCE = 8 * 2**20
-# The same on every rank, so rank 0 saves them for all.
+# Equal on every rank, so rank 0 saves them for all.
 SHARED_SECTIONS = ("weights", "optimizer", "scheduler", "sampler", "extra", "fits")
-# WHY copied when loaded: tensors from safetensors map their file. torch's optimizer and
-# a reader's own objects keep the tensors that they are given, and Windows removes no
-# file that is mapped: old checkpoints would stay. torch itself copies weights.
+# Copied when loaded: tensors from safetensors map their file. torch's optimizer and the
+# user's objects keep the tensors that they get, and Windows cannot delete a mapped
+# file: old checkpoints would stay. torch itself copies weights.
 KEPT_SECTIONS = ("optimizer", "scheduler", "extra")
 
 
@@ -58,28 +59,29 @@ def save(
     settings: dict[str, Any] | None = None,
     keep: int = 2,
 ) -> None:
-    """Save a checkpoint, prove that it reads back, delete those no longer needed.
+    """Save a checkpoint, check that it reads back, delete those no longer needed.
 
-    Collective: every rank must call it. Rank 0 writes; the others give their random
-    states and wait for the verdict.
+    Collective: every rank must call it. Rank 0 writes; the others contribute their
+    random states and wait for the result.
 
     Args:
         root: The run's checkpoint folder.
-        state: What decides the next step.
-        step: Optimizer steps trained, from the beginning of the run; None for
-            `state.step`. It is set in `state`.
-        best_step: The checkpoint of this step is never deleted; None for none.
-        settings: The run's settings, as plain values, kept beside what they led to.
-        keep: How many of the newest to keep besides the best.
+        state: The objects that decide the next step.
+        step: Optimizer steps trained since the beginning of the run; None for
+            `state.step`. It is written to `state`.
+        best_step: The checkpoint of this step is not deleted; None for no such step.
+        settings: The run's settings, as plain values, kept with the checkpoint.
+        keep: How many of the newest checkpoints to keep besides the best.
 
     Raises:
-        CheckpointError: A value cannot be saved so that it comes back equal, or it
-            differs between ranks, so that saving rank 0's would lose the others'.
-        OutputError: It could not be written. Both on every rank; older ones are intact.
+        CheckpointError: A value would not come back equal, or it differs between ranks,
+            so saving rank 0's would lose the others'.
+        OutputError: It could not be written. Both on every rank; older checkpoints stay
+            intact.
 
     Note:
-        Cost: two votes and one gather of some kilobytes a rank. 12 bytes on disk per
-        parameter with AdamW (weights and two moments, float32), written once and read
+        Cost: two votes and one gather of some kilobytes per rank. With AdamW 12 bytes
+        on disk per parameter (weights and two moments, float32), written once and read
         twice: to compare them with the state, and for their SHA-256.
 
     Examples:
@@ -124,12 +126,12 @@ def save(
         for folder in _folders(root)[keep:]:
             is_best = best_step is not None and folder.name == _name(best_step)
             if not is_best and folder not in newest:
-                # WHY not rmtree: a kill in its middle would leave half a checkpoint.
+                # Not rmtree: a kill during it would leave half a checkpoint.
                 files.remove_folder(folder)
 
 
 def restore(root: pathlib.Path | str, state: TrainingState) -> int:
-    """Go back to the newest intact checkpoint, if there is one.
+    """Load the newest intact checkpoint, if there is one.
 
     Collective: every rank must call it.
 
@@ -157,15 +159,15 @@ def restore(root: pathlib.Path | str, state: TrainingState) -> int:
 def latest(root: pathlib.Path | str) -> pathlib.Path | None:
     """Find the newest intact checkpoint.
 
-    Collective: every rank must call it. Rank 0 looks, all get its answer: ranks that
-    looked for themselves could find different ones.
+    Collective: every rank must call it. Rank 0 looks, and all get its answer, because
+    ranks that looked separately could find different ones.
 
     Args:
         root: The run's checkpoint folder.
 
     Returns:
-        Its folder; None if there is no intact one. Damaged ones are skipped, and a
-        warning says which and why.
+        Its folder; None if there is no intact one. Damaged checkpoints are skipped,
+        with a warning that says which and why.
 
     Note:
         Cost: rank 0 reads the whole checkpoint once to verify it.
@@ -187,10 +189,10 @@ def latest(root: pathlib.Path | str) -> pathlib.Path | None:
 
 
 def load_training(folder: pathlib.Path, state: TrainingState) -> int:
-    """Put a run back to where a checkpoint left it.
+    """Restore a run from a checkpoint.
 
     Args:
-        folder: What `latest` found.
+        folder: The folder that `latest` found.
         state: Objects built like the saved ones; they take over the saved state.
 
     Returns:
@@ -201,8 +203,9 @@ def load_training(folder: pathlib.Path, state: TrainingState) -> int:
             written by a newer version. On this rank only.
 
     Note:
-        Random states come back bit for bit with the same number of ranks. With another
-        number no rank has a predecessor; then dropout continues from the seed.
+        With the same number of ranks, random states come back bit for bit. With another
+        number there is no matching state for a rank, and dropout continues from the
+        seed.
     """
     try:
         record = files.read_json(folder / "state.json")
@@ -215,8 +218,8 @@ def load_training(folder: pathlib.Path, state: TrainingState) -> int:
             for name in SHARED_SECTIONS
         })
         restore_random(_section(folder, record, "random"))
-    # WHY so many kinds: the file may come from anybody, and JSON can hold a list where
-    # a table is expected. Its hashes only say that it is as its author left it.
+    # So many kinds, because the file may come from anyone, and JSON can hold a list
+    # where a table is expected. Its hashes only show that it was not changed since.
     except (*MALFORMED, RuntimeError, OSError) as error:
         _raise_mismatch(folder, error)
     return state.step
@@ -245,10 +248,10 @@ def load_weights(folder: pathlib.Path, *, model: nn.Module) -> None:
 def _section(
     folder: pathlib.Path, record: dict[str, Any], name: str, *, copies: bool = False
 ) -> Any:
-    """One section of a checkpoint, as it was before it was encoded."""
+    """One section of a checkpoint, decoded."""
     path = folder / f"{name}.safetensors"
-    # WHY on the CPU first: loading straight onto "cuda:0", where rank 0 saved them,
-    # would fill GPU 0 with the tensors of every rank.
+    # On the CPU first: loading straight onto "cuda:0", where rank 0 saved them, would
+    # fill GPU 0 with the tensors of every rank.
     tensors = load_file(path, device="cpu") if path.exists() else {}
     if copies:
         tensors = {key: tensor.clone() for key, tensor in tensors.items()}
@@ -260,14 +263,14 @@ def _prove(
     sections: dict[str, Any],
     tensors: dict[str, encoding.Tensors],
 ) -> None:
-    """Raise CheckpointError unless what was written reads back equal."""
+    """Raise CheckpointError unless the written files read back equal."""
     record = files.read_json(folder / "state.json")
     for name, wanted in sections.items():
         try:
             differs = _differing_tensor(folder, tensors[name], name=name)
             if differs is None:
-                # WHY from the tensors in memory: those of the file are equal, byte by
-                # byte, and a second copy of all of them would be the peak of a run.
+                # From the tensors in memory: those of the file are equal, byte by byte,
+                # and a second copy of all of them would be the run's peak memory.
                 found = encoding.decode(record[name], tensors[name])
                 differs = encoding.difference(wanted, found, name=name)
         except MALFORMED as error:
@@ -275,7 +278,7 @@ def _prove(
         if differs:
             raise CheckpointError(
                 f"what was written does not read back equal: {differs}.",
-                why="a run resumed from it would go on from other numbers.",
+                why="a run resumed from it would continue from other numbers.",
                 fix="keep this value out of the state, or save it in another form; "
                 "please report it: checkpoint.save should have refused it by name.",
                 page="checkpoint",
@@ -285,12 +288,12 @@ def _prove(
 def _differing_tensor(
     folder: pathlib.Path, wanted: encoding.Tensors, *, name: str
 ) -> str | None:
-    """Name the first tensor of a section that is not in its file as it is here."""
+    """Name the first tensor of a section that differs from the one in its file."""
     path = folder / f"{name}.safetensors"
     keys = sorted(wanted, reverse=True)
     while keys:
-        # WHY opened again and again: pages of the file that were looked at count as
-        # this process's memory until it is closed.
+        # Opened repeatedly, because pages of the file that were read count as this
+        # process's memory until it is closed.
         with safe_open(path, framework="pt") as file:
             if len(file.keys()) != len(wanted):
                 return f"{name} had {len(wanted)} tensors, has {len(file.keys())}"
@@ -306,7 +309,7 @@ def _differing_tensor(
 
 
 def _check_same_on_all_ranks(by_rank: list[dict[str, str]]) -> None:
-    """Raise CheckpointError, on every rank, where plain values differ by rank."""
+    """Raise CheckpointError, on every rank, if plain values differ between ranks."""
     differing = [
         name for name in by_rank[0] if len({digests[name] for digests in by_rank}) > 1
     ]
@@ -322,7 +325,7 @@ def _check_same_on_all_ranks(by_rank: list[dict[str, str]]) -> None:
 
 
 def _digest(tree: Any) -> str:
-    """A fingerprint of plain values; tensors count by their names only."""
+    """A hash of plain values; of tensors it includes only the names."""
     text = json.dumps(tree, sort_keys=True).encode()
     return hashlib.sha256(text).hexdigest()
 
@@ -348,10 +351,10 @@ def _folders(root: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _raise_mismatch(folder: pathlib.Path, error: Exception) -> NoReturn:
-    """Say that a folder is intact but belongs to other objects."""
+    """Raise the error for a folder that is intact but belongs to other objects."""
     raise CheckpointError(
         f"{folder} does not fit this run: {error}.",
-        why="a run that went on from it would not be the one that was saved.",
+        why="a run that continued from it would not be the one that was saved.",
         fix="build model, optimizer, schedule and sampler as in that run (its "
         "settings.json, if it has one, lists them).",
         page="checkpoint",

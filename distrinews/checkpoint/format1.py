@@ -1,6 +1,6 @@
-"""Read checkpoints of the first format: those whose `state.json` names no format.
+"""Read checkpoints of the first format, whose `state.json` names no format.
 
-Not here: the format that is written today (`distrinews.checkpoint.folders`).
+Not here: the current format (`distrinews.checkpoint.folders`).
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ def step_of(record: dict[str, Any]) -> int:
     """Read the number of trained steps.
 
     Args:
-        record: What holds it under "step".
+        record: A table that holds it under "step".
 
     Returns:
         A count.
 
     Raises:
-        ValueError: It is none. On this rank only.
+        ValueError: It is not a count. On this rank only.
     """
     step = record["step"]
-    if type(step) is not int or step < 0:  # True is an int, too
+    if type(step) is not int or step < 0:  # True is also an int
         raise ValueError(f"its step is {step!r}")
     return step
 
 
 def restore(folder: pathlib.Path, record: dict[str, Any], state: TrainingState) -> None:
-    """Put a run back to where a checkpoint of the first format left it.
+    """Restore a run from a checkpoint of the first format.
 
     Args:
         folder: The checkpoint.
         record: Its `state.json`.
-        state: Objects built like the saved ones. What the run kept beside its step goes
-            into `extra["progress"]`, if there is such an entry.
+        state: Objects built like the saved ones. The run's values other than its step
+            are put into `extra["progress"]`, if there is such an entry.
 
     Raises:
-        ValueError: It does not fit; also other errors that reading a foreign file may
-            raise. All on this rank only.
+        ValueError: It does not fit. Other errors may occur when a malformed file is
+            read. All on this rank only.
     """
     progress = dict(record["run"])
     step = step_of(progress)
@@ -84,12 +84,12 @@ def restore(folder: pathlib.Path, record: dict[str, Any], state: TrainingState) 
 def _optimizer_state(
     tensors: dict[str, torch.Tensor], plain_values: dict[str, Any]
 ) -> dict[str, Any]:
-    """Put an optimizer's state together from tensors and plain values."""
+    """Combine tensors and plain values into an optimizer's state."""
     by_index: dict[int, dict[str, Any]] = {
         int(index): dict(entries) for index, entries in plain_values["state"].items()
     }
     for key, tensor in tensors.items():
         index, _, name = key.partition(".")
-        # WHY a copy: as for `KEPT_SECTIONS` in `distrinews.checkpoint.folders`.
+        # A copy, as for `KEPT_SECTIONS` in `distrinews.checkpoint.folders`.
         by_index.setdefault(int(index), {})[name] = tensor.clone()
     return {"state": by_index, "param_groups": plain_values["param_groups"]}

@@ -1,7 +1,7 @@
-"""What decides the next step of a run: collect it from its objects, and put it back.
+"""Collect the state that decides a run's next step, and restore it.
 
-Promise: names in a checkpoint are those of the bare model, whatever wraps it. What was
-put back is read again and compared with what was saved.
+Names in a checkpoint are those of the bare model, whatever wraps it. After loading, the
+state is read again and compared with the saved one.
 
 Not here: files (`distrinews.checkpoint.folders`), which values can be saved
 (`distrinews.checkpoint.encoding`).
@@ -35,7 +35,7 @@ class Sampler(Protocol):
     """A sampler whose position follows from the number of trained steps."""
 
     def state_at(self, step: int) -> dict[str, Any]:
-        """Return its position after so many optimizer steps, as plain values."""
+        """Return its position after this many optimizer steps, as plain values."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a position that `state_at` returned."""
@@ -46,19 +46,19 @@ class TrainingState:
     """The objects that decide the next step of a run.
 
     Attributes:
-        model: On any device. Names are saved without what DDP ("module.") and
-            `torch.compile` ("_orig_mod.") put before them, so the bare model may be
-            saved and the wrapped one resumed, and the reverse.
+        model: On any device. Names are saved without the prefixes of DDP ("module.")
+            and `torch.compile` ("_orig_mod."), so you may save the bare model and
+            resume the wrapped one, and vice versa.
         optimizer: Built for the model. Its state is the same on every rank.
         scheduler: Built for the optimizer; None for a constant learning rate.
-        sampler: A sampler of `distrinews.sharding` that deals global batches; None
-            where the step says which rows come next.
-        extra: What else decides the next step, by name: objects with `state_dict` and
-            `load_state_dict` (an averaged model, a gradient scaler, a torchmetrics
-            metric) or plain values, tensors and numpy arrays. The same on every rank.
-            Loading fills objects, dicts, lists and tensors in place; a number or a
-            string is replaced in this dict.
-        step: Optimizer steps trained, from the beginning of the run. Count it up after
+        sampler: A sampler of `distrinews.sharding` that deals global batches; None if
+            the next rows follow from the step.
+        extra: Everything else that decides the next step, by name: objects with
+            `state_dict` and `load_state_dict` (an averaged model, a gradient scaler, a
+            torchmetrics metric) or plain values, tensors and numpy arrays. The same on
+            every rank. Loading fills objects, dicts, lists and tensors in place; a
+            number or a string is replaced in this dict.
+        step: Optimizer steps trained since the beginning of the run. Increase it after
             each `optimizer.step()`; accumulated micro-batches are one step.
 
     Examples:
@@ -79,7 +79,7 @@ class TrainingState:
         """Read the state of all objects.
 
         Returns:
-            Sections by name. Tensors in them are those of the objects, not copies.
+            Sections by name. Their tensors are those of the objects, not copies.
 
         Raises:
             CheckpointError: The sampler has no position. On this rank only.
@@ -96,15 +96,15 @@ class TrainingState:
         return self._objects() | {"sampler": position, "fits": self._kinds()}
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Put a state back that `collect` returned.
+        """Restore a state that `collect` returned.
 
         Args:
             saved: Its sections.
 
         Raises:
             ValueError: It belongs to other objects, or did not come back equal.
-            LookupError, TypeError, AttributeError, RuntimeError: An object refused what
-                it was given. All on this rank only.
+            LookupError, TypeError, AttributeError, RuntimeError: An object refused its
+            state. All on this rank only.
         """
         self._check_fits(saved)
         load_model(self.model, saved["weights"])
@@ -115,8 +115,8 @@ class TrainingState:
             self.sampler.load_state_dict(saved["sampler"])
         for name, value in saved["extra"].items():
             self.extra[name] = _put_back(self.extra[name], value)
-        # WHY read it again: torch casts an optimizer's averages to the type of the
-        # weights, and a `load_state_dict` may leave out what it does not know.
+        # Read it again, because torch casts an optimizer's averages to the type of the
+        # weights, and a `load_state_dict` may skip unknown entries.
         for name, now in self._objects().items():
             differs = encoding.difference(
                 saved[name], now, name=name, ignores_new_keys=True
@@ -125,7 +125,7 @@ class TrainingState:
                 raise ValueError(f"after loading, {differs}")
 
     def _objects(self) -> dict[str, Any]:
-        """The states of all objects but the sampler."""
+        """The states of all objects except the sampler."""
         schedule = None if self.scheduler is None else self.scheduler.state_dict()
         return {
             "weights": _model_state(self.model),
@@ -135,7 +135,7 @@ class TrainingState:
         }
 
     def _kinds(self) -> dict[str, Any]:
-        """What must be the same for a state to fit other objects."""
+        """The properties that must be equal for a state to fit other objects."""
         groups = self.optimizer.param_groups
         return {
             "optimizer": type(self.optimizer).__name__,
@@ -155,7 +155,7 @@ class TrainingState:
         return f"its {bare} has shape {was[index]}, here {now[index]}"
 
     def _check_fits(self, saved: dict[str, Any]) -> None:
-        """Raise ValueError where objects would load what cannot work later."""
+        """Raise ValueError if the objects would load a state that fails later."""
         was, now = saved["fits"], self._kinds()
         for name in ("optimizer", "scheduler"):
             if was[name] != now[name]:
@@ -173,14 +173,14 @@ class TrainingState:
 
 
 def check_schedule(saved: Any, now: Any) -> None:
-    """Raise ValueError if a schedule has entries of another kind than it should.
+    """Raise ValueError if a schedule has entries of the wrong type.
 
     Args:
         saved: A scheduler's state.
-        now: The state of the one that is to take it over.
+        now: The state of the scheduler that will take it over.
 
     Raises:
-        ValueError: It has. On this rank only.
+        ValueError: It has such an entry. On this rank only.
     """
     differing = sorted(
         name
@@ -192,7 +192,7 @@ def check_schedule(saved: Any, now: Any) -> None:
 
 
 def _kind(value: Any) -> type:
-    """The type, one for all numbers: torch and schedules turn them into each other."""
+    """The type, with one for all numbers, because torch and schedules convert them."""
     is_tensor = isinstance(value, torch.Tensor) and value.ndim == 0
     is_number = is_tensor or isinstance(value, (int, float, np.generic))
     return float if is_number and not isinstance(value, bool) else type(value)
@@ -216,7 +216,7 @@ def random_states() -> dict[str, Any]:
     """Read the states of this rank's random generators.
 
     Returns:
-        Of torch on the CPU and on this rank's GPU, of Python and of numpy.
+        Those of torch on the CPU and on this rank's GPU, of Python and of numpy.
     """
     version, words, gauss = random.getstate()
     states: dict[str, Any] = {
@@ -230,10 +230,10 @@ def random_states() -> dict[str, Any]:
 
 
 def restore_random(of_ranks: list[dict[str, Any]]) -> None:
-    """Give this rank its random states back, if it has a predecessor.
+    """Restore this rank's random states if the number of ranks is unchanged.
 
     Args:
-        of_ranks: What `random_states` returned on each rank of the earlier run.
+        of_ranks: The result of `random_states` on each rank of the earlier run.
     """
     ranks = dist.current()
     if len(of_ranks) != ranks.world_size:
@@ -280,7 +280,7 @@ def _state_of(entry: Any) -> Any:
 
 
 def _put_back(entry: Any, value: Any) -> Any:
-    """Fill an object, a container or a tensor in place; return what to keep."""
+    """Fill an object, a container or a tensor in place; return the object to keep."""
     if isinstance(entry, nn.Module):
         load_model(entry, value)
     elif hasattr(entry, "load_state_dict"):

@@ -1,10 +1,10 @@
-"""What `python -m distrinews exercise` does: list, start, hint, check, show a solution.
+"""The command `python -m distrinews exercise`: list, start, hint, check, solution.
 
-Promise: a solution is judged by real processes, the picture shows what it really did,
-and what was passed stays passed: progress is a file beside the learner's own files.
+Real processes judge a solution, and the picture shows what it really did. Progress is
+saved in a file next to the learner's files.
 
-Not here: running a check (`distrinews.course.exercises`), the exercises' own words
-(`distrinews.course.sheets`). This module loads no torch.
+Not here: running a check (`distrinews.course.exercises`), reading the exercises'
+headers (`distrinews.course.sheets`). This module does not load torch.
 
 Guide: learn/exercises.
 """
@@ -28,9 +28,9 @@ from distrinews.tracing import render, timeline
 
 __all__ = ["Progress", "run"]
 
-LIMIT_S = 60.0  # a check that takes longer is stopped, and nothing of it is left
-FOLDER = pathlib.Path("my_exercises")  # of the learner's files
-# How a hang's message names a rank that waits in a check.
+LIMIT_S = 60.0  # a check that takes longer is killed
+FOLDER = pathlib.Path("my_exercises")  # for the learner's files
+# How a hang's message names a rank that waits in the check.
 WAITS_IN_CHECK = re.compile(r"(rank \d+) is at \(\w+\.py:\d+ in check\)")
 
 
@@ -74,24 +74,25 @@ class Progress:
         return int(self._exercises.get(name, {}).get("hints", 0))
 
     def note(self, name: str, **facts: Any) -> None:
-        """Write down facts about an exercise.
+        """Save facts about an exercise.
 
         Args:
             name: Of the exercise.
             **facts: `passed`, a date; `hints`, how many.
 
         Raises:
-            OSError: It could not be written, as the OutputError that names the cure.
+            OSError: It could not be written; raised as the OutputError that names the
+                cure.
         """
         self._exercises.setdefault(name, {}).update(facts)
         files.write_json(self.path, self._exercises)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what the command line asks for.
+    """Run the command.
 
     Args:
-        args: `act`, and what it needs: `name`, `file`.
+        args: `act` and its arguments: `name`, `file`.
 
     Returns:
         The exit code.
@@ -115,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_check(args: argparse.Namespace) -> int:
-    """Run a check; only here is the exercise's name known, for the hint's command."""
+    """Run a check; put the exercise's name into the hint's command."""
     from distrinews.course import exercises
 
     try:
@@ -127,7 +128,7 @@ def _run_check(args: argparse.Namespace) -> int:
 
 
 def _list(progress: Progress) -> int:
-    """A line for each exercise, and how far one is."""
+    """Print one line per exercise, and the progress."""
     sheets = [ExerciseSheet.read(name) for name in exercise_names()]
     width = max(len(sheet.name) for sheet in sheets)
     for sheet in sheets:
@@ -144,10 +145,10 @@ def _list(progress: Progress) -> int:
 
 
 def _start(sheet: ExerciseSheet) -> int:
-    """Copy the task into the learner's folder; never over what is there."""
+    """Copy the task into the learner's folder, without overwriting a file."""
     target = FOLDER / sheet.path.name
     if target.exists():
-        print(f"{target.as_posix()} is there already; nothing was changed.")
+        print(f"{target.as_posix()} already exists; nothing was changed.")
     else:
         with files.translate_write_errors(target):
             FOLDER.mkdir(exist_ok=True)
@@ -160,33 +161,33 @@ def _start(sheet: ExerciseSheet) -> int:
 
 
 def _hint(sheet: ExerciseSheet, progress: Progress) -> int:
-    """The next hint; after the last one, all."""
+    """Print the hints up to the next one."""
     number = min(progress.hints(sheet.name) + 1, len(sheet.hints))
     for i in range(number):
         print(f"Hint {i + 1}    {sheet.hints[i]}")
     progress.note(sheet.name, hints=number)
     if number < len(sheet.hints):
-        print(f"\nOne more: python -m distrinews exercise hint {sheet.name}")
+        print(f"\nNext hint: python -m distrinews exercise hint {sheet.name}")
     else:
-        print(f"\nOurs: python -m distrinews exercise solution {sheet.name}")
+        print(f"\nOur solution: python -m distrinews exercise solution {sheet.name}")
     return 0
 
 
 def _show_solution(sheet: ExerciseSheet, progress: Progress) -> int:
-    """Ours, beside the learner's if there is one."""
+    """Print our solution."""
     if not progress.passed(sheet.name):
-        print("You have not passed it yet; ours, to compare:\n")
+        print("You have not passed this exercise yet. Our solution:\n")
     print(sheet.solution.read_text(encoding="utf-8"))
     print(f"Concept   {sheet.fields['Concept']}")
     return 0
 
 
 def _check(sheet: ExerciseSheet, *, file: str | None, progress: Progress) -> int:
-    """Judge a solution, draw what it did, and note that it passed; 0 if it did."""
+    """Judge a solution, draw what it did, and save that it passed; 0 if it did."""
     path = FOLDER / sheet.path.name if file is None else pathlib.Path(file)
     if not path.is_file():
         raise ExerciseError(
-            f"{path} is no file.",
+            f"{path} is not a file.",
             why="there is nothing to check.",
             fix=f"python -m distrinews exercise start {sheet.name}",
             page="exercises",
@@ -213,7 +214,7 @@ def _grade(
     picture: pathlib.Path | None = None,
     echo: bool = True,
 ) -> Finished:
-    """Check a solution in processes of its own; draw the last call of `solve`."""
+    """Check a solution in new processes; draw the last call of `solve`."""
     with tempfile.TemporaryDirectory(
         prefix="distrinews-exercise-", ignore_cleanup_errors=True
     ) as folder:
@@ -229,7 +230,7 @@ def _grade(
 
 
 def _draw(records: pathlib.Path, picture: pathlib.Path, *, title: str) -> None:
-    """The last call of `solve` that every rank began, as a picture."""
+    """Draw the last call of `solve` that every rank started."""
     runs = sorted(records.glob("*")) if records.is_dir() else []
     if not runs:
         return

@@ -1,8 +1,8 @@
-"""What `python -m distrinews interview` does: cards in the terminal.
+"""The command `python -m distrinews interview`: cards in the terminal.
 
-Promise: it shows a question and waits; a card that you did not know comes again, in
-this session and first in the next one. What you knew is kept in a file beside your
-exercises. Without a terminal it prints all cards and asks nothing.
+It shows a question and waits. A card that you did not know comes again in this session,
+and first in the next one. Your answers are saved in a file next to your exercises.
+Without a terminal the command prints all cards and asks nothing.
 
 Not here: the cards (`distrinews.course.interview_cards`). No torch is loaded.
 
@@ -29,19 +29,19 @@ from distrinews.system import files
 __all__ = ["Progress", "run"]
 
 PROGRESS = pathlib.Path("my_exercises") / "interview.json"
-WIDTH = 80  # characters a line
+WIDTH = 80  # characters per line
 MENU = "[d] deeper  [f] follow-up  did you know it? [y] yes  [n] no  [q] quit: "
 GroupedCard = tuple[Group, Card]
 
 
 class Progress:
-    """Which cards you knew when you were last asked.
+    """Which cards you knew the last time.
 
     Args:
-        path: The file; it is made with the first answer.
+        path: The file; it is created with the first answer.
 
     Raises:
-        InterviewError: There is a file, and it is not what this class writes.
+        InterviewError: The file exists but is not one of this class.
 
     Examples:
         >>> Progress(pathlib.Path("no_such_file.json")).knew("barrier") is None
@@ -67,7 +67,7 @@ class Progress:
         return known
 
     def note(self, name: str, *, knew: bool) -> None:
-        """Write down an answer, at once.
+        """Save an answer at once.
 
         Args:
             name: The card's id.
@@ -83,12 +83,12 @@ class Progress:
 
 
 def _read(path: pathlib.Path) -> dict[str, dict[str, Any]]:
-    """The file's content, if it can be trusted."""
+    """The file's content, if it is valid."""
     try:
         cards = files.read_json(path)
     except (OSError, ValueError):
         cards = None
-    # WHY the fields, too: a file that an editor spoilt must not be overwritten.
+    # Check the fields too: a file that an editor damaged must not be overwritten.
     is_valid = isinstance(cards, dict) and all(
         isinstance(card, dict)
         and isinstance(card.get("knew"), bool)
@@ -98,8 +98,8 @@ def _read(path: pathlib.Path) -> dict[str, dict[str, Any]]:
     if not is_valid:
         raise InterviewError(
             f"{path.as_posix()} is not a file of answers.",
-            why="which cards you know cannot be told, and writing would destroy it.",
-            fix=f"repair or rename {path.as_posix()}; without it you begin anew.",
+            why="it does not say which cards you know, and writing would destroy it.",
+            fix=f"repair or rename {path.as_posix()}; without it you start from zero.",
             page="interview",
         )
     checked: dict[str, dict[str, Any]] = cards
@@ -107,7 +107,7 @@ def _read(path: pathlib.Path) -> dict[str, dict[str, Any]]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what the command line asks for.
+    """Run the command.
 
     Args:
         args: `group`, `level`, `shuffle`, `seed`, `list`, `anki`.
@@ -118,7 +118,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         InterviewError: No card is of that group and level, or the file of answers is
             damaged.
-        OSError: A file could not be written, as the OutputError that names the cure.
+        OSError: A file could not be written; raised as the OutputError that names the
+            cure.
     """
     groups = interview_cards.read()
     if args.anki is not None:
@@ -131,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
         return _list(chosen, progress)
     if args.shuffle or args.seed is not None:
         random.Random(args.seed).shuffle(chosen)
-    # WHY both: whoever sends the output to a file would wait for a prompt unseen.
+    # Both, because with output to a file the user would not see the prompt.
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         print("\n\n".join(_card_text(group, card) for group, card in chosen))
         return 0
@@ -144,7 +145,7 @@ def _count(groups: Sequence[Group]) -> int:
 
 
 def _choose(groups: Sequence[Group], args: argparse.Namespace) -> list[GroupedCard]:
-    """The cards of a group, of a level, of both; all without a choice."""
+    """The cards of a group, a level or both; without a choice, all cards."""
     chosen = [
         (group, card)
         for group in groups
@@ -163,7 +164,7 @@ def _choose(groups: Sequence[Group], args: argparse.Namespace) -> list[GroupedCa
 
 
 def _list(chosen: Sequence[GroupedCard], progress: Progress) -> int:
-    """A line for each card, and how far one is."""
+    """Print one line per card, and the progress."""
     marks = {None: "new", True: "known", False: "again"}
     width = max(len(card.id) for _, card in chosen)
     for group, card in chosen:
@@ -176,7 +177,7 @@ def _list(chosen: Sequence[GroupedCard], progress: Progress) -> int:
 
 
 def _in_order(chosen: Sequence[GroupedCard], progress: Progress) -> list[GroupedCard]:
-    """First what was not known, then what was never asked, then the rest."""
+    """Cards that were not known first, then new ones, then the rest."""
     priority = {False: 0, None: 1, True: 2}
     return sorted(chosen, key=lambda item: priority[progress.knew(item[1].id)])
 
@@ -187,7 +188,7 @@ def _drill(
     *,
     ask: Callable[[str], str] = input,
 ) -> None:
-    """Ask card after card; what was not known is asked again at the end."""
+    """Ask each card; cards that were not known come again at the end."""
     remaining = collections.deque(chosen)
     known: set[str] = set()
     print(f"{len(chosen)} cards. Answer aloud, then look. Ctrl-C or q ends.")
@@ -206,11 +207,11 @@ def _drill(
             known.add(card.id)
         else:
             remaining.append((group, card))
-    print(f"\n{len(known)} of {len(chosen)} known; kept in {progress.path.as_posix()}")
+    print(f"\n{len(known)} of {len(chosen)} known; saved in {progress.path.as_posix()}")
 
 
 def _ask(card: Card, ask: Callable[[str], str]) -> bool | None:
-    """Show one card step by step: whether it was known, None to stop."""
+    """Show one card step by step; return whether it was known, None to stop."""
     if ask("\n[Enter] ").strip().lower() == "q":
         return None
     print(_wrap(card.short))
@@ -247,7 +248,7 @@ def _card_text(group: Group, card: Card) -> str:
 def _wrap(text: str) -> str:
     """Paragraphs in lines of a terminal, with a blank line before them."""
     lines = (
-        # WHY no breaks: `--max-restarts` must stay one word.
+        # No breaks at hyphens: `--max-restarts` must stay one word.
         textwrap.fill(part, WIDTH, break_on_hyphens=False, break_long_words=False)
         for part in paragraphs(text)
     )

@@ -1,10 +1,10 @@
-"""What `python -m distrinews lab` does: list the labs, run, fix, check, capture them.
+"""The command `python -m distrinews lab`: list, run, fix, check and capture labs.
 
-Promise: `run` and `fix` show what really happens; `check` judges a learner's version by
-the lab's own detector, whatever else the learner changed in the copy.
+`run` and `fix` show what really happens. `check` judges a learner's version with the
+lab's own detector, whatever else the learner changed in the copy.
 
-Not here: what a lab is and how it runs (`distrinews.course.labs`), what its file
-says (`distrinews.course.sheets`). This module loads no torch, so that a list or a
+Not here: running a lab (`distrinews.course.labs`), reading its header
+(`distrinews.course.sheets`). This module does not load torch, so that a list or a
 mistyped name is answered at once.
 
 Guide: learn/labs.
@@ -31,10 +31,10 @@ __all__ = ["normalised", "run"]
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what the command line asks for.
+    """Run the command.
 
     Args:
-        args: `act`, and what it needs: `name`, `names`, `file`.
+        args: `act` and its arguments: `name`, `names`, `file`.
 
     Returns:
         The exit code.
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list() -> int:
-    """Print a line for each lab."""
+    """Print one line per lab."""
     sheets = [LabSheet.read(name) for name in lab_names()]
     width = max(len(sheet.name) for sheet in sheets)
     for sheet in sheets:
@@ -67,7 +67,7 @@ def _list() -> int:
 
 
 def _run_broken(name: str) -> int:
-    """Run the broken version and say what to look at; 0 if its symptom appeared."""
+    """Run the broken version and print what to look at; 0 if its symptom appeared."""
     sheet = _playable(name)
     print(
         f"{sheet.title}\n{_relative(sheet.path)}, `broken`; {sheet.fields['Takes']}\n"
@@ -103,13 +103,13 @@ def _playable(name: str) -> LabSheet:
 
 
 def _shows_symptom(sheet: LabSheet, result: Finished) -> bool:
-    """Whether the symptom is in the output, and the detector was not content."""
+    """Whether the symptom is in the output, and the detector did not pass."""
     has_symptom = re.search(sheet.symptom, result.text) is not None
     return has_symptom and not result.is_right
 
 
 def _fix(name: str) -> int:
-    """Show what the fixed version changes, and run it; 0 if its detector is content."""
+    """Show the changes of the fixed version, and run it; 0 if its detector passes."""
     sheet = _playable(name)
     print(f"{sheet.title}\n\nCause     {sheet.fields['Cause']}")
     print(f"Fix       {sheet.fields['Fix']}\n")
@@ -120,12 +120,12 @@ def _fix(name: str) -> int:
 
 
 def _check(name: str, *, file: str | None) -> int:
-    """Judge a learner's copy, or the lab itself, by the lab's detector; 0 if passed."""
+    """Judge a copy of a lab, or the lab itself, with its detector; 0 if passed."""
     sheet = _playable(name)
     path = sheet.path if file is None else pathlib.Path(file).resolve()
     if not path.is_file():
         raise LabError(
-            f"{file} is no file.",
+            f"{file} is not a file.",
             why="there is nothing to check.",
             fix=f"cp {_relative(sheet.path)} my_fix.py",
             page="labs",
@@ -141,7 +141,7 @@ def _check(name: str, *, file: str | None) -> int:
 
 
 def _capture(names: Sequence[str]) -> int:
-    """Write what broken versions print to chapters/labs/captured; 0 if all broke."""
+    """Write the output of broken versions to chapters/labs/captured; 0 if all broke."""
     failed = 0
     for name in names or lab_names():
         sheet = LabSheet.read(name)
@@ -168,13 +168,13 @@ def _versions() -> str:
 
 
 def normalised(text: str) -> str:
-    """Take out of an output what differs from machine to machine and run to run.
+    """Remove from an output what differs between machines and runs.
 
     Args:
         text: What a lab printed.
 
     Returns:
-        The same with short paths, and letters for ports, process ids and times.
+        The output with short paths, and with words for ports, process ids and times.
 
     Examples:
         >>> normalised('File "/home/me/site-packages/torch/nn/x.py", line 3')

@@ -1,4 +1,4 @@
-"""What a solution returned and did, and whether that is what was asked for.
+"""Compare what a solution returned and did with what the task asks for.
 
 Not here: running it and rejecting it (`distrinews.course.exercises`).
 
@@ -34,10 +34,11 @@ class CallTrace:
         """Count collectives.
 
         Args:
-            name: Only of this one, e.g. "all_reduce"; empty: of all of them.
+            name: Count only this one, e.g. "all_reduce"; empty: all collectives.
 
         Returns:
-            How often this rank called it. Messages to one rank count under their name.
+            How often this rank called it. Messages to one rank are counted by their
+            names.
 
         Examples:
             >>> CallTrace([], 0.0).calls()
@@ -50,15 +51,15 @@ class CallTrace:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all tensors that this rank gave to collectives and messages."""
+        """Bytes of all tensors that this rank passed to collectives and messages."""
         return sum(event.num_bytes for event in self.events)
 
 
 def return_type_error(solve: Callable[..., Any], got: Any) -> str:
-    """Say why a value is not of the kind that its function's annotation names.
+    """Explain why a value does not have the type of the function's annotation.
 
-    Why: a check would fail somewhere in its own code, or say "7 on rank 0; right is 7"
-    of a tensor.
+    Why: otherwise a check would fail in its own code, or report "7 on rank 0; right is
+    7" for a tensor.
 
     Args:
         solve: The learner's function, with the annotation that the task has.
@@ -91,7 +92,7 @@ def return_type_error(solve: Callable[..., Any], got: Any) -> str:
 
 
 def same(got: Any, want: Any) -> bool:
-    """Compare what was returned with what is right.
+    """Compare a returned value with the right one.
 
     Args:
         got: Numbers, texts, tensors, lists of them; or anything else by mistake.
@@ -123,11 +124,11 @@ def same(got: Any, want: Any) -> bool:
 
 
 def disagreement(what: str, results: Sequence[tuple[str, str, bool]]) -> str:
-    """Say which rank holds what, if one of them does not hold the right value.
+    """Say which rank holds which value, if any rank's value is wrong.
 
     Args:
         what: Name of the value.
-        results: By rank: what it holds, what is right, and whether that is `same`.
+        results: By rank: its value, the right value, and whether they are `same`.
 
     Returns:
         A sentence; empty if every rank is right.

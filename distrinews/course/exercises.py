@@ -1,13 +1,13 @@
-"""An exercise: what a solution is asked to do, run by real processes and judged.
+"""An exercise: run a solution in real processes and judge it.
 
-Promise: the judgement never hangs and never depends on the solution's own messages. A
-solution may call too many collectives, too few, or on the wrong rank: ranks compare
-what they saw through files, not through the group that the solution may have put out
-of step.
+The judgement never hangs and never depends on the solution's messages. A solution may
+call too many collectives, too few, or call them on the wrong rank: the ranks compare
+their results through files, not through the group, in which the solution may have mixed
+up the calls.
 
 A check (`chapters/exercises/checks/NAME.py`) holds `check(harness)` and an `Exercise`.
-It calls the solution through `Harness.run`, which records every collective, and says
-what is not right with `Harness.expect`, `Harness.at_most` and `Harness.reject_if`.
+It calls the solution through `Harness.run`, which records every collective, and rejects
+it with `Harness.expect`, `Harness.at_most` and `Harness.reject_if`.
 
 Not here: finding exercises, showing and grading them
 (`distrinews.cli.exercise_commands`).
@@ -45,7 +45,7 @@ from distrinews.tracing.recorder import Recorder, recording
 
 __all__ = ["Exercise", "Harness", "run_check"]
 
-# WHY so long: this is no wait of the solution's own; loading torch may take a while.
+# WHY so long: this limits the start, not the solution; loading torch may take a while.
 START_TIMEOUT_S = 60.0
 
 
@@ -66,12 +66,12 @@ class Exercise:
 
 @dataclass
 class Harness:
-    """Runs a solution and compares what it did with what was asked, on one rank.
+    """Run a solution on one rank and compare the result with the task.
 
     Attributes:
-        ranks: Who this process is.
+        ranks: This process.
         solution: The learner's module; `run` calls its `solve`.
-        folder: All ranks may write here; removed afterwards.
+        folder: A folder for all ranks; removed afterwards.
     """
 
     ranks: dist.Ranks
@@ -88,13 +88,13 @@ class Harness:
         catch: tuple[type[Exception], ...] = (),
         **kwargs: Any,
     ) -> tuple[Any, CallTrace]:
-        """Call `solve(ranks, ...)` on this rank; wait until every rank's has ended.
+        """Call `solve(ranks, ...)` on this rank; wait until it has ended on every rank.
 
         Every rank must call it.
 
         Args:
             *args: Passed on.
-            watch: A DDP wrapper among them, whose buckets shall be seen, too.
+            watch: A DDP wrapper among them, to record its buckets too.
             catch: Errors that a solution may raise; such an error is returned.
             **kwargs: Passed on.
 
@@ -102,8 +102,8 @@ class Harness:
             What it returned, and what it did.
 
         Raises:
-            RejectedError: Some rank returned another kind of thing than `solve`
-                promises. On every rank.
+            RejectedError: A rank returned a value of another type than `solve` is
+                annotated with. On every rank.
         """
         self._num_runs += 1
         records = self.folder / "records" / f"{self._num_runs:02}"
@@ -124,7 +124,7 @@ class Harness:
         return got, CallTrace([e for e in events if e.kind != "phase"], seconds)
 
     def phase(self, name: str) -> contextlib.AbstractContextManager[None]:
-        """Mark a block of computing that a check does within `solve`, for the picture.
+        """Mark a block of computing that a check runs within `solve`, for the picture.
 
         Args:
             name: Such as "backward".
@@ -167,9 +167,9 @@ class Harness:
         Every rank must call it.
 
         Args:
-            bad: Whether this rank saw it.
-            reason: What is wrong and why it matters, one or two sentences. The first
-                bad rank's words are used.
+            bad: Whether this rank found the fault.
+            reason: What is wrong and why it matters, in one or two sentences. The first
+                such rank's text is used.
 
         Raises:
             RejectedError: On every rank.
@@ -206,10 +206,10 @@ class Harness:
         Every rank must call it.
 
         Args:
-            what: Of which there shall not be too much, with its unit.
+            what: Name of the measured quantity, with its unit.
             value: Of this rank.
-            limit: The largest that passes.
-            why: How to come below, a sentence.
+            limit: The largest value that passes.
+            why: How to get below it, in a sentence.
 
         Raises:
             RejectedError: On every rank.
@@ -236,16 +236,16 @@ def _reject(what: str) -> NoReturn:
 
 
 def run_check(check: str, solution: str, folder: str) -> None:
-    """Check a solution in processes of its own.
+    """Check a solution in new processes.
 
     Args:
         check: The check's file.
         solution: The learner's file.
-        folder: For records and for values that ranks exchange.
+        folder: For records and for values that the ranks exchange.
 
     Raises:
         ExerciseError: The solution has no `solve`, or cannot be imported.
-        RejectedError: It does not do what was asked.
+        RejectedError: It does not do what the task asks for.
     """
     exercise = _load_exercise(check)
     dist.launch(

@@ -1,10 +1,10 @@
-"""Let ranks meet through files, whatever state their process group is in.
+"""Gather values of ranks through files, without their process group.
 
-Promise: a version of a lab or a solution of an exercise may call too many collectives
-or too few. Ranks that meet here afterwards do not use the group, so what they compare
-cannot get mixed up with what the version still sends.
+A version of a lab or a solution of an exercise may call too many or too few
+collectives. Because this module does not use the group, its values cannot be mixed up
+with messages that the version still sends.
 
-Not here: collectives of a group that is in step (`distrinews.dist`).
+Not here: collectives of ranks that are in step (`distrinews.dist`).
 
 Letters used for shapes: W = number of ranks.
 Guide: learn/labs.
@@ -35,8 +35,8 @@ def gather_objects(
     Args:
         value: Anything that pickles.
         ranks: Who this process is.
-        folder: All ranks may write here, and nobody else.
-        name: Of this meeting; each name can be used once.
+        folder: A folder that only these ranks write to.
+        name: The name of this call; use each name once.
 
     Returns:
         W values, by rank.
@@ -52,20 +52,20 @@ def gather_objects(
         [3]
     """
     paths = [folder / f"{name}-{rank}.pickle" for rank in range(ranks.world_size)]
-    # WHY a rename: the others must never read half of it.
+    # Rename it, so that the others never read half a file.
     draft = paths[ranks.rank].with_suffix(".draft")
     draft.write_bytes(pickle.dumps(value))
     draft.rename(paths[ranks.rank])
     wait_for_other_ranks(paths)
-    # Only this process and its siblings wrote here, a moment ago.
+    # Only this process and its siblings have written these files.
     return [pickle.loads(path.read_bytes()) for path in paths]
 
 
 # The name is printed: a hang's message says that a rank is "in" this function.
 def wait_for_other_ranks(paths: Sequence[pathlib.Path]) -> None:
-    """Wait until every rank has written its file, for ever if one does not.
+    """Wait until every rank has written its file, forever if one does not.
 
-    It ends all the same: the launcher ends all ranks when one has failed.
+    It ends nevertheless, because the launcher ends all ranks when one has failed.
 
     Args:
         paths: A file for each rank [W].

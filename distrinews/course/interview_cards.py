@@ -1,11 +1,11 @@
-"""The interview's cards, read from their files, with every number filled in.
+"""Read the interview cards and fill in their numbers.
 
-Promise: a number on a card was computed by the library (`interview_figures.py` in
-`site_docs/_tools` writes `interview_numbers.json`); the cards' own files hold names of
-numbers in braces.
+The library computes the numbers on the cards (`interview_figures.py` in
+`site_docs/_tools` writes `interview_numbers.json`); the cards' files hold the names of
+the numbers in braces.
 
-The same cards as a file that Anki imports: every line has the same fields, and a card
-keeps its id, so that importing a newer file keeps what Anki knows about your memory.
+The cards can be written as a file for Anki. A card keeps its id, so that importing a
+newer file keeps your progress.
 
 Not here: asking (`distrinews.cli.interview_commands`), the site's pages
 (`interview_pages.py`). No torch is loaded here.
@@ -60,19 +60,20 @@ NUMBERS = HERE / "interview_numbers.json"
 
 @dataclass(frozen=True)
 class Card:
-    """A question and what to say.
+    """A question and its answers.
 
     Attributes:
-        id: Its name, also the anchor on its group's page.
+        id: Its name, also its anchor on the group's page.
         title: A few words for lists.
-        level: Who is asked this: one of `LEVELS`.
-        question: As an interviewer says it.
+        level: Who is asked this question: one of `LEVELS`.
+        question: The question, as an interviewer asks it.
         short: Two to four sentences to say aloud.
-        deep: What an expert would want to hear; paragraphs.
+        deep: Paragraphs with what an expert would want to hear.
         follow_up: What the interviewer asks next.
-        follow_up_answer: And what to say then.
+        follow_up_answer: The answer to it.
         page: The page that explains it, with an anchor: `understand/x.md#anchor`.
-        proof: What shows it: `tests/test_x.py::test_name`, or `lab NAME`.
+        proof: The test or lab that proves it: `tests/test_x.py::test_name`, or `lab
+            NAME`.
         number: A sentence about our models, with numbers.
     """
 
@@ -89,7 +90,7 @@ class Card:
     number: str
 
     def filled(self, values: Mapping[str, str]) -> Card:
-        """Put the numbers in.
+        """Fill in the numbers.
 
         Args:
             values: Name -> number with its unit.
@@ -98,20 +99,20 @@ class Card:
             The card without braces.
 
         Raises:
-            KeyError: A number has another name.
+            KeyError: A number is missing.
         """
         texts = {f.name: getattr(self, f.name).format_map(values) for f in fields(self)}
         return Card(**texts)
 
     @property
     def lab(self) -> str | None:
-        """The lab that shows it; None if a test does."""
+        """The lab that proves it; None if a test does."""
         kind, _, name = self.proof.partition(" ")
         return name if kind == "lab" else None
 
     @property
     def claim(self) -> str:
-        """What shows it, in words."""
+        """The proof, in words."""
         if self.lab is not None:
             return f"lab `{self.lab}`: python -m distrinews lab run {self.lab}"
         path, _, test = self.proof.partition("::")
@@ -124,8 +125,8 @@ class Group:
 
     Attributes:
         name: One of `GROUPS`.
-        title: In words.
-        about: What is asked in it, in a sentence.
+        title: The subject, in words.
+        about: Its contents, in a sentence.
         cards: In the order in which to learn them.
     """
 
@@ -139,7 +140,7 @@ def read(*, raw: bool = False) -> list[Group]:
     """Read all cards.
 
     Args:
-        raw: Leave the names of the numbers in their braces.
+        raw: Keep the names of the numbers in braces.
 
     Returns:
         The groups, in order.
@@ -182,10 +183,10 @@ def numbers() -> dict[str, str]:
 
 
 def paragraphs(text: str) -> list[str]:
-    r"""Cut a text at its blank lines.
+    r"""Split a text at its blank lines.
 
     Args:
-        text: Of a card.
+        text: A card's text.
 
     Returns:
         Its paragraphs, each on one line.
@@ -198,14 +199,14 @@ def paragraphs(text: str) -> list[str]:
 
 
 def anki_text(groups: Sequence[Group]) -> str:
-    """Write the cards as Anki reads them.
+    """Format the cards as Anki reads them.
 
     Args:
         groups: All of them.
 
     Returns:
-        Headers, then a line a card: `COLUMNS`, a tab apart. No field holds a tab, a
-        line's end or a double quote: HTML has other words for them.
+        Headers, then one line per card: `COLUMNS`, separated by tabs. No field contains
+        a tab, a line break or a double quote; they are written in HTML.
 
     Examples:
         >>> anki_text(read()).splitlines()[0]
@@ -246,19 +247,19 @@ def _back(card: Card) -> str:
 
 
 def _as_html(text: str) -> str:
-    """As HTML; what stands in backticks as code."""
+    """The text as HTML, with backticks as code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
 def write_anki(path: pathlib.Path, groups: Sequence[Group]) -> None:
-    """Write the file; it gets its name only when it is complete.
+    """Write the file under its name only when it is complete.
 
     Args:
-        path: Where; an older file is replaced.
+        path: The file; an older one is replaced.
         groups: All of them.
 
     Raises:
-        OSError: It could not be written, as the OutputError that names the cure.
+        OSError: It could not be written; raised as the OutputError that names the cure.
     """
     with files.atomic_file(path) as draft:
         draft.write_text(anki_text(groups), encoding="utf-8", newline="\n")

@@ -1,7 +1,7 @@
-"""Run a lab or a check with a limit; nothing of it is left, whatever it does.
+"""Run a lab or a check with a time limit, and leave nothing of it behind.
 
-Not here: what the program is (`distrinews.course.labs`, `distrinews.course.exercises`),
-what its output means (`distrinews.cli`). No torch is loaded here.
+Not here: the programs (`distrinews.course.labs`, `distrinews.course.exercises`), and
+judging their output (`distrinews.cli`). No torch is loaded here.
 
 Guide: learn/labs.
 """
@@ -30,11 +30,11 @@ __all__ = [
     "run",
 ]
 
-# How the library begins the line that says what failed.
+# How the library's line about a failure begins.
 ERROR_PREFIXES = ("A rank failed: ", "Error: ")
-# After this a program is stopped by force.
+# After this time a program is killed.
 LIMIT_S = 120.0
-# The last line of a lab whose detector is content, and of a check that is.
+# The last line of a lab, or of a check, that found nothing wrong.
 NOTHING_WRONG = "-- the detector finds nothing wrong --"
 PASSED = "-- the check finds nothing wrong --"
 LAUNCHER_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
@@ -50,7 +50,7 @@ class Finished:
 
     @property
     def is_right(self) -> bool:
-        """Whether it ended well, and its detector or check was content."""
+        """Whether it ended without an error and its detector or check approved."""
         lines = self.text.splitlines()
         return self.code == 0 and (NOTHING_WRONG in lines or PASSED in lines)
 
@@ -69,20 +69,21 @@ def run(
     echo: bool = True,
     limit_s: float = LIMIT_S,
 ) -> Finished:
-    """Run Python with these arguments; whatever it does, nothing of it is left.
+    """Run Python with these arguments, and leave nothing of it behind.
 
     Args:
         arguments: After the interpreter.
         cwd: Working folder.
-        echo: Print its output as it comes.
-        limit_s: After this it is stopped by force.
+        echo: Print its output while it runs.
+        limit_s: After this time it is killed.
 
     Returns:
-        Exit code, output (both streams, as they came), seconds. A program that had to
-        be stopped after `limit_s` ends with code -9.
+        Exit code, output (both streams in order), seconds. A program that was killed
+        after `limit_s` has exit code -9.
     """
     began_s = time.monotonic()
-    # WHY its own folder for temporary files: what a killed program leaves goes with it.
+    # A separate folder for temporary files, so that those of a killed program are
+    # deleted too.
     with (
         cleanup_on_signal(),
         tempfile.TemporaryDirectory(
@@ -90,7 +91,7 @@ def run(
         ) as temporary,
     ):
         log = pathlib.Path(temporary) / "output.txt"
-        # WHY a file and not a pipe: a process that was left behind would keep a pipe
+        # A file instead of a pipe: a process that was left behind would keep the pipe
         # open, and reading it to its end would wait for that process.
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -100,7 +101,7 @@ def run(
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
                 env=_clean_environment(temporary),
-                start_new_session=True,  # so that all of it can be stopped
+                start_new_session=True,  # so that all its processes can be killed
             )
         try:
             ended = _wait_and_echo(
@@ -115,7 +116,7 @@ def run(
 
 
 def _clean_environment(temporary: str) -> dict[str, str]:
-    # The debug variables would change what torch says.
+    # The debug variables would change torch's messages.
     removed = {*LAUNCHER_VARIABLES, "TORCH_DISTRIBUTED_DEBUG", "TORCH_CPP_LOG_LEVEL"}
     environment = {
         name: value for name, value in os.environ.items() if name not in removed
@@ -135,7 +136,7 @@ def _wait_and_echo(
     deadline_s: float,
     echo: bool,
 ) -> bool:
-    """Wait for the end, showing the output as it grows; say whether it came."""
+    """Wait for the end and show the output meanwhile; return whether it ended."""
     with log.open(encoding="utf-8", errors="replace") as output:
         running = True
         while running and time.monotonic() < deadline_s:
@@ -154,7 +155,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         members = psutil.Process(process.pid).children(recursive=True)
     if sys.platform != "win32":
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            # Also finds those whose parent has ended already.
+            # This also reaches processes whose parent has already ended.
             os.killpg(process.pid, 9)
     for member in members:
         with contextlib.suppress(psutil.Error):

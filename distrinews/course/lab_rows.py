@@ -1,9 +1,9 @@
-"""What the labs train: a model of 58 weights and 16 rows, always the same.
+"""The labs' model of 58 weights and their 16 rows, always the same.
 
-Promise: every rank and every run has the same weights and rows, so that a lab's right
-result can be computed beforehand, in one process.
+Every rank and every run has the same weights and rows, so that the right result of a
+lab can be computed beforehand, in one process.
 
-Offered by `distrinews.course.labs` under the same names. Not here: what a lab is.
+Re-exported by `distrinews.course.labs` under the same names. Not here: what a lab is.
 
 Letters used for shapes: N = rows.
 Guide: learn/labs.
@@ -34,17 +34,17 @@ def small_model() -> nn.Sequential:
         >>> sum(param.numel() for param in small_model().parameters())
         58
     """
-    # WHY a fork: the caller's own random numbers stay as they were.
+    # fork_rng, so that the caller's random state stays unchanged.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
 
 
 def own_rows(ranks: dist.Ranks) -> list[int]:
-    """Deal the 16 rows of `small_data` to the ranks, equally many to each.
+    """Split the 16 rows of `small_data` equally over the ranks.
 
     Args:
-        ranks: Who is asking.
+        ranks: This process.
 
     Returns:
         Row numbers.
@@ -75,7 +75,7 @@ def loss_on(model: nn.Module, rows: Sequence[int]) -> torch.Tensor:
 
 
 def gradient_norm(model: nn.Module) -> float:
-    """Measure the length of all gradients together, as this rank holds them.
+    """Compute the norm of all gradients together, as this rank holds them.
 
     Args:
         model: After `backward()`.

@@ -1,15 +1,15 @@
 """A lab: a classic failure of DDP, broken on purpose, with its detector and its cure.
 
-Promise: the failure is real. Real processes run the broken version; a learner sees
-what torch says, or nothing at all where the bug is silent, and then what the
-detector says. A hang ends after seconds and names who waited where. Nothing is left
-behind: no process, no port, no file.
+The failure is real: real processes run the broken version. A learner sees torch's
+error, or no error at all if the bug is silent, and then the detector's verdict. A hang
+ends after seconds with a message that names which rank waited where. No process, port
+or file is left behind.
 
 A lab file (`chapters/labs/NAME.py`) holds two versions of a program, `broken` and
 `fixed`, and a `detect` that checks what a version returned. `Lab.main` runs one of
 them.
 
-Offered here, written next door: the model and the rows (`distrinews.course.lab_rows`).
+Re-exported here: the model and the rows (`distrinews.course.lab_rows`).
 
 Not here: finding labs, showing and checking them (`distrinews.cli.lab_commands`).
 
@@ -62,10 +62,10 @@ __all__ = [
 ]
 
 ENDED = "-- the lab ended without an error; now the detector looks --"
-# Where a lab's ranks may write; removed when it ends.
+# The folder that a lab's ranks may write to; removed when the lab ends.
 FOLDER_VARIABLE = "DISTRINEWS_LAB_FOLDER"
-# WHY so long: this is no wait of the lab's own. A busy machine may take a while to load
-# torch in every rank, and a lab must not call that a hang.
+# WHY so long: this limits the start, not the lab. A busy machine may take a while to
+# load torch in every rank, and a lab must not report that as a hang.
 START_TIMEOUT_S = 90.0
 
 # One version of a lab's program: `broken` or `fixed`.
@@ -74,15 +74,15 @@ Version = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Lab:
-    """One failure: both versions, the detector, and what is seen when it strikes.
+    """One failure: both versions, the detector, and the symptom.
 
     Attributes:
-        broken: The version with the bug. With ranks it is called as `broken(ranks)`
-            in each of them, else as `broken()`.
+        broken: The version with the bug. Called as `broken(ranks)` on every rank, or as
+            `broken()` if `num_ranks` is 0.
         fixed: The same program without the bug.
-        detect: Called as `detect(ranks, got)` with what a version returned, on every
-            rank; may hold collectives. Raises when the result is wrong.
-        symptom: Regular expression: what is found in the output when the bug strikes.
+        detect: Called on every rank as `detect(ranks, got)` with the version's result;
+            it may call collectives. Raises if the result is wrong.
+        symptom: Regular expression that matches the output of the broken version.
         num_ranks: Processes; 0 for a version that starts its processes itself.
         timeout_s: How long a collective of the lab waits for the other ranks.
     """
@@ -113,13 +113,14 @@ class Lab:
             os.environ.pop(name, None)
         with (
             cleanup_on_signal(),
-            # Windows removes no file that a virus scanner has open.
+            # Windows cannot delete a file that a virus scanner has open.
             tempfile.TemporaryDirectory(
                 prefix="distrinews-lab-", ignore_cleanup_errors=True
             ) as shared,
         ):
             os.environ[FOLDER_VARIABLE] = shared
-            # torch makes this folder when DDP is built (2.13), and leaves it there.
+            # torch creates this folder when DDP is built (2.13), and does not delete
+            # it.
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.path.join(shared, "inductor")
             if self.num_ranks == 0:
                 _detect(version(), detector_file, dist.current())
@@ -138,14 +139,14 @@ def _run_rank(
     """One rank: run the version, wait for the other ranks, run the detector."""
     process_group.set_timeout(timeout_s)  # not from the start: see START_TIMEOUT_S
     got = version(ranks)
-    # WHY through files: the collectives of the detector must not match those of a rank
-    # that still runs its version. A rank that returned too early waits here.
+    # Through files, because the detector's collectives must not be matched with those
+    # of a rank that still runs its version. A rank that returned too early waits here.
     file_gather.gather_objects(None, ranks, folder=folder(), name="ended")
     _detect(got, detector_file, ranks)
 
 
 def _detect(got: Any, detector_file: str, ranks: dist.Ranks) -> None:
-    """Let the lab's detector check what a version returned."""
+    """Let the lab's detector check a version's result."""
     if ranks.is_main:
         print(ENDED, flush=True)
     if got is None:  # the same on every rank: they run the same version
@@ -155,7 +156,7 @@ def _detect(got: Any, detector_file: str, ranks: dist.Ranks) -> None:
             fix="keep the return statement of the lab.",
             page="labs",
         )
-    # WHY from the file: a learner's copy of a lab is checked by the lab's own detector.
+    # From the file, because the lab's own detector checks a learner's copy of the lab.
     module = checkout.load_file(detector_file, error=LabError, page="labs")
     module.LAB.detect(ranks, got)
     if ranks.is_main:
@@ -163,7 +164,7 @@ def _detect(got: Any, detector_file: str, ranks: dist.Ranks) -> None:
 
 
 def folder() -> pathlib.Path:
-    """Name the folder that a lab's ranks share; it is gone when the lab ends.
+    """Return the folder that a lab's ranks share; it is deleted when the lab ends.
 
     Returns:
         The same path on every rank.
@@ -235,12 +236,12 @@ def _text(value: Any) -> str:
 
 
 def run_script(text: str, *arguments: str, launcher: tuple[str, ...] = ()) -> Finished:
-    """Run a script of its own, as a learner would type it; its output is shown.
+    """Run a separate script, as a learner would, and show its output.
 
     Args:
         text: The script.
-        *arguments: Its own arguments.
-        launcher: What stands between Python and the script, e.g. `("-m", "torchrun")`.
+        *arguments: The script's arguments.
+        launcher: Words between Python and the script, e.g. `("-m", "torchrun")`.
 
     Returns:
         Exit code and output.

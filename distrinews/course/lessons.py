@@ -1,9 +1,9 @@
-"""What chapters 02 to 04 share: their few flags, and a table with a line a rank.
+"""Flags of chapters 02 to 04, and a table with one line per rank.
 
-Promise: a lesson starts with `python chapters/0N_....py` and no flag at all.
+A lesson starts with `python chapters/0N_....py`, without any flag.
 
-Not here: settings of a training run (`distrinews.config.settings`), the file of what
-was measured (`distrinews.bench.results`).
+Not here: settings of a training run (`distrinews.config.settings`), the files of
+measurements (`distrinews.bench.results`).
 
 Guide: reference/settings.
 """
@@ -31,7 +31,7 @@ __all__ = [
 
 
 class LessonSettings(CommandSettings):
-    """What a lesson needs to know: how many ranks take part.
+    """The setting of every lesson: how many ranks take part.
 
     Examples:
         >>> LessonSettings().num_ranks
@@ -97,16 +97,16 @@ class TimingSettings(MeasuringSettings):
 
 
 def require_ranks(settings: LessonSettings) -> int:
-    """Say how many ranks a lesson about talking to others has; refuse one alone.
+    """Return how many ranks a lesson about communication has; refuse a single one.
 
     Args:
-        settings: What was asked for. Under torchrun its number of ranks counts.
+        settings: The settings. Under torchrun its number of ranks is used.
 
     Returns:
         W.
 
     Raises:
-        SettingsError: There is one only. Before any process starts.
+        SettingsError: There is only one. Before any process starts.
 
     Examples:
         >>> require_ranks(LessonSettings())
@@ -116,7 +116,7 @@ def require_ranks(settings: LessonSettings) -> int:
     if num_ranks < 2:
         raise SettingsError(
             "this chapter needs at least two ranks.",
-            why="one rank has nobody to send to; there is no process group at all.",
+            why="one rank has no partner to send to, and no process group exists.",
             fix="--num-ranks 2 (any computer can: ranks are processes, not GPUs).",
             page="settings",
         )
@@ -124,12 +124,12 @@ def require_ranks(settings: LessonSettings) -> int:
 
 
 def show(title: str, ranks: Ranks, **columns: object) -> None:
-    """Print what every rank holds, a line a rank.
+    """Print what every rank holds, one line per rank.
 
     Collective: every rank must call it.
 
     Args:
-        title: What is shown.
+        title: A title.
         ranks: Who this process is.
         **columns: Name -> this rank's value. A tensor is shown as its numbers.
 
@@ -139,9 +139,9 @@ def show(title: str, ranks: Ranks, **columns: object) -> None:
     Examples:
         >>> import torch
         >>> alone = Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
-        >>> show("broadcast", alone, before=torch.ones(2), after="nobody")
+        >>> show("broadcast", alone, before=torch.ones(2), after="nothing")
         broadcast                    before              after
-          rank 0                     [1, 1]              nobody
+          rank 0                     [1, 1]              nothing
     """
     rows = dist.gather_objects({n: _as_text(v) for n, v in columns.items()})
     if not ranks.is_main:
@@ -155,13 +155,13 @@ def show(title: str, ranks: Ranks, **columns: object) -> None:
 
 
 def verdict(promise: str, *, held: bool, ranks: Ranks) -> None:
-    """Print what a chapter promised, and whether it came true on every rank.
+    """Print a statement, and whether it holds on every rank.
 
     Collective: every rank must call it.
 
     Args:
         promise: A statement.
-        held: Whether what this rank saw bears it out.
+        held: Whether it holds on this rank.
         ranks: Who this process is.
 
     Note:
@@ -175,7 +175,7 @@ def verdict(promise: str, *, held: bool, ranks: Ranks) -> None:
         >>> verdict("every row is counted once", held=False, ranks=alone)
         verdict: every row is counted once: NO, BROKEN
     """
-    # WHY a sum over ranks and not rank 0's word: the claim is about all of them.
+    # A sum over ranks, not rank 0's result, because the statement is about all of them.
     held_on_all = dist.sum_over_ranks(int(held)) == ranks.world_size
     if ranks.is_main:
         print(f"verdict: {promise}: {'yes' if held_on_all else 'NO, BROKEN'}")
@@ -185,5 +185,5 @@ def _as_text(value: object) -> str:
     tolist = getattr(value, "tolist", None)
     if tolist is None:
         return str(value)
-    # WHY %g: 11.0 and 11 are the same to the reader, and shorter is easier to compare.
+    # %g, because 11 is easier to compare than 11.0.
     return "[" + ", ".join(f"{number:g}" for number in tolist()) + "]"

@@ -1,4 +1,4 @@
-"""What the files of labs and exercises say about themselves, read without running them.
+"""Read the headers of labs and exercises without running the files.
 
 Not here: running them (`distrinews.course.labs`, `distrinews.course.exercises`),
 showing and checking them (`distrinews.cli`). No torch is loaded here.
@@ -61,7 +61,7 @@ ERRORS: dict[str, type[DistriNewsError]] = {"lab": LabError, "exercise": Exercis
 
 @dataclass(frozen=True)
 class LabSheet:
-    """What a lab's file says about itself.
+    """The header of a lab's file.
 
     Attributes:
         name: The file's name without its ending.
@@ -69,7 +69,7 @@ class LabSheet:
         title: First line of its docstring.
         fields: Each of `LAB_FIELDS` -> its text, on one line.
         symptom: Regular expression that finds the symptom in the output.
-        needs_torchrun: Whether it starts torchrun, which Windows' wheels cannot.
+        needs_torchrun: Whether it starts torchrun, which Windows' wheels cannot do.
     """
 
     name: str
@@ -81,7 +81,7 @@ class LabSheet:
 
     @property
     def is_silent(self) -> bool:
-        """Whether nothing raises: only the detector sees it."""
+        """Whether nothing raises: only the detector finds it."""
         return self.fields["Silent"] == "yes"
 
     @classmethod
@@ -89,7 +89,7 @@ class LabSheet:
         """Read a lab's file, without running it.
 
         Args:
-            name: As `lab_names` gives it.
+            name: As `lab_names` returns it.
 
         Returns:
             Its sheet.
@@ -136,7 +136,7 @@ def difference(sheet: LabSheet) -> list[str]:
     """Compare the broken and the fixed version of a lab.
 
     Args:
-        sheet: Of the lab.
+        sheet: The lab.
 
     Returns:
         Lines of a diff from `broken` to `fixed`.
@@ -155,7 +155,7 @@ def difference(sheet: LabSheet) -> list[str]:
 
 @dataclass(frozen=True)
 class ExerciseSheet:
-    """What an exercise's file says about itself.
+    """The header of an exercise's file.
 
     Attributes:
         name: The file's name without its ending.
@@ -171,17 +171,17 @@ class ExerciseSheet:
 
     @property
     def check(self) -> pathlib.Path:
-        """The file that judges."""
+        """The check's file."""
         return EXERCISES / "checks" / self.path.name
 
     @property
     def solution(self) -> pathlib.Path:
-        """Ours."""
+        """Our solution."""
         return EXERCISES / "solutions" / self.path.name
 
     @property
     def hints(self) -> list[str]:
-        """From a push to nearly the answer."""
+        """Three hints, from a nudge to nearly the answer."""
         return [self.fields[f"Hint {number}"] for number in (1, 2, 3)]
 
     @classmethod
@@ -189,7 +189,7 @@ class ExerciseSheet:
         """Read an exercise's file, without running it.
 
         Args:
-            name: As `exercise_names` gives it.
+            name: As `exercise_names` returns it.
 
         Returns:
             Its sheet.
@@ -210,7 +210,7 @@ class ExerciseSheet:
 
 
 def exercise_names() -> list[str]:
-    """List the exercises, the easy ones first.
+    """List the exercises, easy ones first.
 
     Returns:
         Their names, in the order of `chapters/exercises/order.txt`.
@@ -242,7 +242,7 @@ def wrong_solutions(name: str) -> dict[pathlib.Path, str]:
 
 
 def _raise_unknown(kind: str, name: str, known: Sequence[str]) -> NoReturn:
-    """Refuse a mistyped name, with the names that look like it."""
+    """Refuse an unknown name and suggest similar ones."""
     near = difflib.get_close_matches(name.replace("-", "_"), known, cutoff=0.5)
     suggestion = f" Did you mean {' or '.join(near)}?" if near else ""
     raise ERRORS[kind](
@@ -274,13 +274,13 @@ def _raise_not_here(kind: str) -> NoReturn:
 
 
 def labelled_lines(about: str) -> tuple[str, dict[str, str]]:
-    r"""Take a docstring of labelled lines apart.
+    r"""Parse a docstring of labelled lines.
 
     Args:
         about: A title; then lines whose first ten characters are a label or blank.
 
     Returns:
-        The title, and label -> text; what is continued is joined with blanks.
+        The title, and label -> text; continued lines are joined with blanks.
 
     Examples:
         >>> labelled_lines("Title.\n\nTask      Count\n          well.")

@@ -1,11 +1,11 @@
 """Watch how many bytes of tensors are alive at once.
 
-Promise: every storage that an operation of torch makes is counted once, from its birth
-until nobody holds it: no variable, no view, no graph that autograd keeps for a later
-backward. The same code gives the same number on every machine.
+Every storage that a torch operation creates is counted once, until nothing refers to it
+any more: no variable, no view, no graph that autograd keeps for a later backward. The
+same code gives the same number on every machine.
 
-Not here: the memory of a process (`distrinews.bench.memory`), which also holds what
-the allocator keeps, and differs from run to run.
+Not here: the memory of a process (`distrinews.bench.memory`), which includes the
+allocator's cache and differs from run to run.
 
 Guide: learn/exercises.
 """
@@ -24,12 +24,12 @@ __all__ = ["TensorWatch"]
 
 
 class TensorWatch(TorchDispatchMode):
-    """Count the bytes of tensors that are made inside the block, while they live.
+    """Count the bytes of tensors that are created in the block, while they are alive.
 
     Note:
-        What was there before the block does not count, nor do views of it. Cost: some
-        microseconds an operation. Other threads are not seen, so a backward on a GPU
-        is not.
+        Tensors from before the block do not count, nor do views of them. Cost: some
+        microseconds per operation. Other threads are not seen, so a backward on a GPU
+        is not counted.
 
     Examples:
         >>> with TensorWatch() as watch:
@@ -47,8 +47,8 @@ class TensorWatch(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.bytes = 0
         self.peak_bytes = 0
-        # WHY by identity: a storage that is handed on, as a view or in place, is the
-        # same object, and must not be counted again.
+        # By identity, because a storage that is passed on, as a view or in place, is
+        # the same object and must not be counted again.
         self._known: set[int] = set()
 
     def __torch_dispatch__(
@@ -58,7 +58,7 @@ class TensorWatch(TorchDispatchMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Run an operation; count what it made."""
+        """Run an operation; count the storages that it created."""
         inputs = {id(tensor.untyped_storage()) for tensor in _tensors((args, kwargs))}
         result = func(*args, **(kwargs or {}))
         for tensor in _tensors(result):

@@ -1,16 +1,16 @@
-"""Start ranks, let them agree, name who failed.
+"""Start ranks, let them communicate, and name the rank that failed.
 
 A rank is one process that trains one replica. The same function runs alone, under
 `launch` and under torchrun. With one rank there is no process group, and every
-collective is an identity.
+collective uses that rank's value only.
 
 - `launcher`: `launch` starts the ranks, `rank0_first` orders them.
-- `process_group`: `setup` joins and leaves it; `Ranks` and `current` say who this
-  process is.
-- `collectives`: sums, shared objects, and votes before anybody raises.
-- `spawn`: one process per rank, and none left behind.
-- `failures`: of many errors, the one that explains the others.
-- `stacks`: where a rank is right now.
+- `process_group`: `setup` joins and leaves it; `Ranks` and `current` tell which rank
+  this process is.
+- `collectives`: sums, shared objects, and votes before any rank raises.
+- `spawn`: one process per rank, and no process left behind.
+- `failures`: finds the error that explains the others.
+- `stacks`: which line a rank is executing.
 
 Not here: which rank reads which row (`distrinews.sharding`).
 
@@ -49,7 +49,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> NoReturn:
-    # Readers paste tutorials in which `dist` is torch's module.
+    # Learners paste code from tutorials in which `dist` is torch's module.
     if hasattr(torch_dist, name):
         raise AttributeError(
             f"distrinews.dist has no {name!r}; torch.distributed has. In this course "

@@ -1,10 +1,10 @@
-"""Small collectives: sums, shared objects, and failing together.
+"""Small collectives: sums, shared objects, and errors raised on all ranks together.
 
 The rule behind this module: no rank raises alone before a collective. A rank that did
-would leave the others waiting until the timeout, and the real cause would drown in
-their reports. So ranks vote first, and then all raise the same error.
+would leave the others waiting until the timeout, and their timeout reports would bury
+the real cause. So the ranks vote first, and then all raise the same error.
 
-Alone (no process group) every function here is an identity.
+Without a process group every function here uses this rank's value only.
 
 Not here: making the process group (`distrinews.dist.process_group`), gradients,
 metrics. Import all of this from `distrinews.dist`.
@@ -49,11 +49,12 @@ def sum_over_ranks(value: Number) -> Number:
             the same kind, shape and type on every rank. It is not changed.
 
     Returns:
-        The sum, of the same kind and shape. Of bools it is their count: an int, or an
-        int64 tensor.
+        The sum, of the same kind and shape. For bools it is the number of True values:
+        an int, or an int64 tensor.
 
     Note:
-        Cost: one all-reduce of 8 bytes for a number, of the tensor's bytes else.
+        Cost: one all-reduce, of 8 bytes for a number, of the tensor's bytes for a
+        tensor.
 
     Examples:
         >>> sum_over_ranks(3), sum_over_ranks(torch.tensor([1, 2])).tolist()
@@ -62,12 +63,12 @@ def sum_over_ranks(value: Number) -> Number:
         1
     """
     if isinstance(value, torch.Tensor):
-        # WHY: the sum of bools would be a bool, and two ranks that say True no two.
+        # The sum of bools would be a bool: two ranks that pass True would give True.
         total = value.long() if value.dtype == torch.bool else value.clone()
         _all_reduce(total)
         return total
-    # WHY float64: the sum of many float32 losses depends on their order in the last
-    # digits; in float64 the difference lies far below anything that is printed.
+    # float64, because the last digits of a sum of many float32 losses depend on their
+    # order; in float64 the difference is far below anything that is printed.
     is_whole = isinstance(value, int | np.integer | np.bool_)
     number = torch.tensor(value, dtype=torch.int64 if is_whole else torch.float64)
     _all_reduce(number)
@@ -80,10 +81,10 @@ def gather_objects(value: T) -> list[T]:
     Collective: every rank must call it.
 
     Args:
-        value: Anything that pickles. Small: it travels to every rank.
+        value: Anything that pickles. Keep it small: it is sent to every rank.
 
     Returns:
-        W objects; the one at index k came from rank k.
+        W objects; the object at index k is rank k's.
 
     Note:
         Cost: two all-gathers; every rank receives W pickles, padded to the longest.
@@ -105,7 +106,7 @@ def broadcast_object(value: T) -> T:
     Collective: every rank must call it.
 
     Args:
-        value: Rank 0's counts; what other ranks pass is ignored.
+        value: Only rank 0's value is used; the others' is ignored.
 
     Returns:
         Rank 0's object, on every rank.
@@ -129,7 +130,7 @@ def vote_then_raise(
 ) -> None:
     """Raise on every rank if any rank has a problem.
 
-    Collective: every rank must call it, the healthy ones with None.
+    Collective: every rank must call it, with None if it has no problem.
 
     Args:
         problem: What this rank would have raised, or None.
@@ -137,17 +138,18 @@ def vote_then_raise(
 
     Raises:
         DistriNewsError: On every rank, the error of the lowest rank that has one.
-        RankFailedError: On every rank, when that error was an unexpected one. It names
-            the rank and carries its traceback as a note.
+        RankFailedError: On every rank, if that error was of another type. It names the
+            rank and carries its traceback as a note.
 
     Note:
-        Cost: one all-reduce of 8 bytes; only after a "yes" the error itself travels.
+        Cost: one all-reduce of 8 bytes; the error itself is sent only if a rank has
+        one.
 
     Examples:
         >>> vote_then_raise(None)
     """
-    # WHY two steps: a vote costs 8 bytes when all is well, which is nearly always, so
-    # it can stand in front of every risky collective.
+    # Two steps, because a vote without errors, which is nearly every vote, then costs 8
+    # bytes: cheap enough to call before every risky collective.
     flag = torch.tensor(0 if problem is None else 1)
     _all_reduce(flag, group)
     if flag.item() == 0:
@@ -167,8 +169,8 @@ def vote_then_raise(
 def raise_together() -> Generator[None, None, None]:
     """Let every rank finish the block, then raise on all if any failed inside.
 
-    Collective: every rank must enter and leave it. Inside must be no collective: the
-    rank that fails would skip it, and the others would wait in it.
+    Collective: every rank must enter and leave it. Call no collective inside: the rank
+    that fails would skip it, and the others would wait in it.
 
     Yields:
         None.
@@ -183,19 +185,19 @@ def raise_together() -> Generator[None, None, None]:
     problem: Exception | None = None
     try:
         yield
-    except Exception as error:  # every kind: the other ranks wait for our vote
+    except Exception as error:  # any error: the other ranks wait for our vote
         problem = error
     vote_then_raise(problem)
 
 
 def _picklable_error(problem: Exception) -> DistriNewsError:
-    """An error that survives pickling and names the rank it came from."""
+    """An error that can be pickled and names its rank."""
     if isinstance(problem, DistriNewsError):
         return problem
     rank = torch_dist.get_rank() if torch_dist.is_initialized() else 0
     failed = RankFailedError(
         f"rank {rank} raised {type(problem).__name__}: {problem}.",
-        why="every rank stops with it: the others would have waited for it for ever.",
+        why="all ranks stop: the others would have waited for it forever.",
         fix=f"read the traceback of rank {rank}, printed with this message.",
         page="rank-failed",
     )
@@ -209,9 +211,9 @@ def _all_reduce(
     if not torch_dist.is_initialized():
         return
     if _debug_level_is_on() and torch_dist.get_backend(group) == "gloo":
-        # WHY before: this barrier knows who arrived. When it times out it names the
-        # ranks that did not; an all-reduce can only say that it waited.
-        # WHY the timeout: its own would be 30 minutes, whatever the group's is.
+        # This barrier knows which ranks have arrived. When it times out it names the
+        # missing ones; an all-reduce can only report that it waited. Its default
+        # timeout would be 30 minutes, whatever the group's is.
         torch_dist.monitored_barrier(group, timeout_of(group), True)
     torch_dist.all_reduce(tensor, group=group)
 

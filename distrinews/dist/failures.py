@@ -1,7 +1,7 @@
-"""Which rank's failure explains the others: one error out of many reports.
+"""Find the failure that explains the others: one error out of many reports.
 
-Promise: when ranks fail together, the reader sees one cause: the rank that died without
-a word, or that failed first, or that the others waited for until the timeout.
+When several ranks fail, the reader sees one cause: the rank that died without a report,
+that failed first, or that the others waited for until the timeout.
 
 Not here: collecting the reports (`distrinews.dist.spawn`).
 
@@ -29,8 +29,8 @@ __all__ = [
 ]
 
 SIGABRT = 6  # Windows has no such signal
-# What Windows ends a process with, and what a reader should know of it. Source:
-# Microsoft's [MS-ERREF], "NTSTATUS Values".
+# Exit codes of processes on Windows, and what they mean. Source: Microsoft's
+# [MS-ERREF], "NTSTATUS Values".
 WINDOWS_EXIT_CODES = {
     0xC0000005: "access violation: a crash in compiled code",
     0xC0000017: "no memory: the machine ran out of it",
@@ -44,7 +44,7 @@ WINDOWS_EXIT_CODES = {
     0xC0000409: "fail fast: compiled code gave up, as by abort()",
     0x40000015: "abort() in compiled code",
 }
-# How gloo and nccl say that another rank is gone or did not come.
+# Words with which gloo and nccl report that another rank is gone or missing.
 CONSEQUENCES = (
     *("connection closed", "connection reset", "connection refused", "broken pipe"),
     *("connection was likely closed", "pair closure", "timed out", "timeout", "socket"),
@@ -53,8 +53,8 @@ CONSEQUENCES = (
 # What the most frequent signals mean for a rank.
 SIGNAL_MEANINGS = {
     "SIGKILL": "SIGKILL most often means that the machine ran out of memory.",
-    "SIGABRT": "compiled code gave up, and its last words stand above: a collective "
-    "whose sizes differ, nccl's watchdog after a timeout, or a CUDA error that it met.",
+    "SIGABRT": "compiled code gave up; its last lines are above: a collective whose "
+    "sizes differ, nccl's watchdog after a timeout, or a CUDA error that it found.",
     "SIGSEGV": "SIGSEGV is a crash in compiled code.",
     "SIGBUS": "SIGBUS most often means that shared memory (/dev/shm) is full.",
     "SIGTERM": "another program asked it to end.",
@@ -63,9 +63,9 @@ SIGNAL_MEANINGS = {
 
 @dataclass(frozen=True)
 class Began:
-    """What a rank tells its starter once it has reached its function.
+    """What a rank sends the launcher once it has reached its function.
 
-    It tells it again when it has joined a process group, with the group's backend and
+    It sends this again after joining a process group, with the group's backend and
     timeout. The clock is `time.perf_counter`, the same for all processes of a machine.
     """
 
@@ -76,11 +76,12 @@ class Began:
 
 @dataclass(frozen=True)
 class Left:
-    """What a rank says when it leaves its function without an error.
+    """What a rank sends when it leaves its function without an error.
 
     Attributes:
         how: In words, such as "it returned from train".
-        at_s: When, by `time.perf_counter`, or any clock that its reader shares.
+        at_s: When, by `time.perf_counter` or another clock that sender and reader
+            share.
     """
 
     how: str
@@ -89,9 +90,9 @@ class Left:
 
 @dataclass(frozen=True)
 class Report:
-    """What a failing rank tells the process that started it.
+    """What a failing rank sends the launcher.
 
-    `summary` is what the rank raised, and where; for `sys.exit(3)` this call.
+    `summary` says what the rank raised, and where; for `sys.exit(3)`, that call.
     `is_closed_pipe`: it wrote into a pipe that nobody reads.
     """
 
@@ -117,22 +118,24 @@ def raise_root_cause(
     """Raise the one failure that explains the others.
 
     Args:
-        reports: What failing ranks reported. May be empty if one ended badly.
-        ended: Rank -> exit code, of those that have ended.
+        reports: Reports of failing ranks. May be empty if a rank ended badly.
+        ended: Rank -> exit code, of the ranks that have ended.
         hanging: Ranks that are still running and have reported nothing.
-        locations: Rank -> line that it executes, of the hanging ranks that answered.
-        began: Rank -> its last word on that, of those that reached their function.
-        left: Rank -> how it left, of those that did so without an error.
+        locations: Rank -> line that it is executing, of the hanging ranks that
+            answered.
+        began: Rank -> its last `Began`, of the ranks that reached their function.
+        left: Rank -> how it left, of the ranks that left without an error.
         failed_at_s: When the first failure was seen, by `time.perf_counter`.
 
     Raises:
         DistriNewsError: The first failure was one; it is raised again, once.
-        BrokenPipeError: It was one: most likely nobody reads the output any more.
+        BrokenPipeError: It was one: most likely the output is no longer read.
         RankFailedError: It was anything else. Names the rank and the line.
     """
-    # WHY this order: a rank that dies takes the others' next collective with it, and
-    # they report a closed connection. So: first a rank that died without a word, then
-    # the earliest report. SIGABRT is less certain: nccl aborts ranks that are healthy.
+    # WHY this order: when a rank dies, the others' next collective fails, and they
+    # report a closed connection. So look first for a rank that died without a report,
+    # then for the earliest report. SIGABRT is less certain: nccl also aborts healthy
+    # ranks.
     reported = {report.rank for report in reports}
     has_own_failure = any(not is_consequence(report) for report in reports)
     for rank, code in sorted(ended.items()):
@@ -141,8 +144,8 @@ def raise_root_cause(
             if code == -SIGABRT and word.backend == "nccl":
                 if has_own_failure:
                     continue
-                # WHY ask for the time: the watchdog also ends a rank at once, after a
-                # CUDA error of its own. Before the timeout nobody can have waited.
+                # Check the time, because the watchdog also ends a rank at once after a
+                # CUDA error. Before the timeout it cannot have waited for another rank.
                 if failed_at_s - word.at_s >= word.timeout_s:
                     _raise_if_abandoned(rank, hanging, locations)
                     if left and not hanging:
@@ -155,7 +158,7 @@ def raise_root_cause(
     if first.error is not None:
         raise first.error
     if first.is_closed_pipe:
-        # `... | head` has read enough. `console.run` ends a program quietly then.
+        # `... | head` has read enough; `console.run` then ends the program quietly.
         broken = BrokenPipeError(
             errno.EPIPE, f"rank {first.rank} raised {first.summary}"
         )
@@ -164,7 +167,7 @@ def raise_root_cause(
     verb = "called" if first.summary.startswith("sys.exit(") else "raised"
     failed = RankFailedError(
         f"rank {first.rank} {verb} {first.summary}.",
-        why="the other ranks were stopped: they would have waited for it for ever.",
+        why="the other ranks were stopped: they would have waited for it forever.",
         fix=f"read the traceback of rank {first.rank}, printed with this message; it "
         "failed first.",
         page="rank-failed",
@@ -174,11 +177,11 @@ def raise_root_cause(
 
 
 def left_early(left: Mapping[int, Left], waiting: str) -> RankFailedError:
-    """Make the error that blames the rank that left first, without an error of its own.
+    """Make the error that blames the rank that left first, without an error.
 
     Args:
         left: Rank -> how it left; at least one.
-        waiting: Who waited for it, and where, in words.
+        waiting: Which ranks waited for it, and where, in words.
 
     Returns:
         The error.
@@ -191,10 +194,10 @@ def left_early(left: Mapping[int, Left], waiting: str) -> RankFailedError:
     rank = min(left, key=lambda rank: left[rank].at_s)
     return RankFailedError(
         f"rank {rank} left early and without an error: {left[rank].how}. {waiting}.",
-        why="a collective, and every backward of DDP is one, ends when every rank has "
-        "called it. A rank with fewer batches than the others leaves them in theirs.",
-        fix="give all ranks equally many steps (sharding.ShuffledBatchSampler, or "
-        "drop_last=True), and let all decide together when to stop: "
+        why="a collective ends only when every rank has called it, and every backward "
+        "of DDP is one. The others wait for a rank that has fewer batches.",
+        fix="give all ranks the same number of steps (sharding.ShuffledBatchSampler, "
+        "or drop_last=True), and let all decide together when to stop: "
         "stop = dist.broadcast_object(stop).",
         page="uneven-batches",
     )
@@ -203,11 +206,11 @@ def left_early(left: Mapping[int, Left], waiting: str) -> RankFailedError:
 def _raise_if_left_early(
     reports: Sequence[Report], left: Mapping[int, Left], hanging: Sequence[int]
 ) -> None:
-    """If ranks failed only because another one had left, blame that one."""
+    """If ranks failed only because another rank had left, blame that rank."""
     if not left or not all(is_consequence(report) for report in reports):
         return
     if hanging and _has_timed_out(reports):
-        return  # they may have waited for those that are still somewhere else
+        return  # they may have waited for the ranks that still run
     first = min(reports, key=lambda report: report.failed_at_s)
     waited = sorted(reports, key=_rank_of)
     places = "; ".join(f"rank {r.rank} waited for it {r.location}" for r in waited)
@@ -217,10 +220,10 @@ def _raise_if_left_early(
 
 
 def _has_timed_out(reports: Sequence[Report]) -> bool:
-    # gloo's own words, and those of the barrier that debugging puts before it.
+    # gloo's words, and those of the barrier that the debug level adds.
     timeout_words = ("timed out", "monitoredbarrier")
-    # WHY in any report: gloo closes the connection when it gives up, and the other end
-    # may report that before the rank whose time was up (seen on a busy machine).
+    # In any report, because gloo closes the connection at the timeout, and the other
+    # end may report that before the rank that timed out (seen on a busy machine).
     return any(
         words in report.summary.lower() for report in reports for words in timeout_words
     )
@@ -229,20 +232,20 @@ def _has_timed_out(reports: Sequence[Report]) -> bool:
 def _raise_hang(
     reports: Sequence[Report], hanging: Sequence[int], locations: Mapping[int, str]
 ) -> None:
-    """If ranks gave up waiting, say for whom they waited, and where that rank is."""
+    """If ranks timed out, name the rank that they waited for, and its line."""
     first = min(reports, key=lambda report: report.failed_at_s)
     if not (is_consequence(first) and _has_timed_out(reports)):
-        return  # somebody failed for another reason; that is the cause
-    # WHY all of them: those who report a closed connection waited, too, until the first
-    # one gave up and left.
+        return  # another rank failed first; that is the cause
+    # All of them: the ranks that report a closed connection also waited, until the
+    # first one timed out and left.
     waiting = [report for report in reports if report.error is None]
     waiting_at = "; ".join(
         f"rank {r.rank} {r.location}" for r in sorted(waiting, key=_rank_of)
     )
     if hanging:
         message = (
-            f"{_places(hanging, locations)}. It did not come to where others waited "
-            f"for it: {waiting_at}."
+            f"{_places(hanging, locations)}. It never reached the call that "
+            f"the others were waiting in: {waiting_at}."
         )
     else:
         message = f"ranks waited for each other in different places: {waiting_at}."
@@ -251,7 +254,7 @@ def _raise_hang(
         why="a collective ends when every rank has called it; the others waited until "
         "the timeout.",
         fix="let every rank call the same collectives in the same order; look at the "
-        "line named first. If it only needs longer: setup(timeout_s=...).",
+        "line named first. If it only needs more time: setup(timeout_s=...).",
         page="rank-hung",
     )
     hung.add_note(first.traceback_text)
@@ -270,13 +273,13 @@ def _rank_of(report: Report) -> int:
 
 
 def is_consequence(report: Report) -> bool:
-    """Say whether a rank failed because another one had left or did not come.
+    """Return whether a rank failed because another one had left or never came.
 
     Args:
         report: What it raised.
 
     Returns:
-        True if its words are those of gloo or nccl about a lost peer.
+        True if its message is gloo's or nccl's about a lost peer.
     """
     summary = report.summary.lower()
     is_own = report.error is not None or summary.startswith("sys.exit(")
@@ -286,28 +289,28 @@ def is_consequence(report: Report) -> bool:
 def _raise_if_abandoned(
     aborted: int, hanging: Sequence[int], locations: Mapping[int, str]
 ) -> None:
-    """If a rank was aborted because others never came, say where those are.
+    """If a rank was aborted because others never came, name their lines.
 
-    Why: nccl's watchdog ends the rank that waits, by SIGABRT, and that rank is healthy.
-    The one to look at is alive, says nothing, and waits for nobody. gloo has no such
-    watchdog; there SIGABRT is a crash of the rank itself.
+    Why: nccl's watchdog ends the rank that waits, by SIGABRT, although that rank is
+    healthy. The faulty rank is alive, reports nothing and waits for no other rank. gloo
+    has no such watchdog; there SIGABRT is a crash of the rank itself.
 
     Raises:
-        RankFailedError: There is one; it is named.
+        RankFailedError: There is such a rank; the error names it.
     """
     elsewhere = [
         rank for rank in hanging if "waiting in" not in locations.get(rank, "")
     ]
     if not elsewhere:
-        return  # those alive wait for the aborted one: it is the cause
+        return  # the others wait for the aborted rank: it is the cause
     raise RankFailedError(
-        f"{_places(elsewhere, locations)}. Alive and silent, while rank {aborted} was "
-        "ended by SIGABRT.",
+        f"{_places(elsewhere, locations)}. Alive, without a report, while rank "
+        f"{aborted} was ended by SIGABRT.",
         why="nccl's watchdog ends a rank by SIGABRT when it has waited for the others "
-        "until the timeout. The rank that did not come is the one to look at.",
+        "until the timeout. Look at the rank that did not come.",
         fix="let every rank call the same collectives in the same order; look at the "
         "lines named above, and in nccl's own lines for a CUDA error. If it only needs "
-        "longer: setup(timeout_s=...).",
+        "more time: setup(timeout_s=...).",
         page="rank-hung",
     )
 
@@ -344,8 +347,8 @@ def _raise_died(rank: int, code: int, *, has_begun: bool) -> NoReturn:
 
 def _exit_code_in_words(code: int) -> str:
     """A signal's name, the meaning of a Windows code, or "exit code N"."""
-    # As `multiprocessing` gives it: minus the signal's number on POSIX; on Windows 32
-    # bits without a sign, where a crash is a large number.
+    # `multiprocessing` gives minus the signal's number on POSIX; on Windows it gives 32
+    # unsigned bits, so a crash is a large number.
     if code < 0:
         with contextlib.suppress(ValueError):
             return signal.Signals(-code).name

@@ -1,4 +1,4 @@
-"""Start the ranks of a program, and let rank 0 go first where a file is written.
+"""Start the ranks of a program, and let rank 0 run first where a file is written.
 
 Not here: joining the process group (`distrinews.dist.process_group`), the processes
 themselves (`distrinews.dist.spawn`).
@@ -27,7 +27,7 @@ from distrinews.system import machine, narrow_path
 
 __all__ = ["launch", "rank0_first"]
 
-# How long the others wait for rank 0's preparations, which may include a download.
+# How long the others wait for rank 0's block, which may include a download.
 RANK0_FIRST_TIMEOUT_S = 3600.0
 
 
@@ -38,31 +38,32 @@ def launch(
 
     Why: torchrun does not work with PyTorch's official Windows wheels, and a chapter
     should be one command on every system. Under torchrun (RANK is set) nothing is
-    started: this process already is a rank, and `fn` runs in place.
+    started: this process is already a rank, and `fn` runs in it.
 
     Args:
-        fn: What one rank does. With `num_ranks > 1` it must be at module level:
+        fn: What one rank does. With `num_ranks > 1` it must be defined at module level:
             each new process finds it by importing its file.
-        *args: Passed on; must survive pickling.
+        *args: Passed on to `fn`; each must pickle.
         num_ranks: W. 1 runs `fn` in this process. Ignored under torchrun.
         timeout_s: How long a collective may wait for the other ranks.
 
     Raises:
         SetupError: `num_ranks` is below 1; a new process could not import `fn` (a
             lambda, a nested function, a notebook cell); an argument does not pickle; or
-            there is no folder to meet in.
-        DistriNewsError: A rank raised one. Raised once, here.
-        RankFailedError: A rank failed otherwise; says which one, where and how.
+            there is no folder for the store.
+        DistriNewsError: A rank raised one. It is raised once, here.
+        RankFailedError: A rank failed in another way; the error says which one, where
+            and how.
         KeyboardInterrupt: Ctrl-C; every rank has ended.
 
     Note:
         DataLoader workers start as under torchrun: on Linux by fork, on Windows and
-        macOS by spawn; with Python 3.14 on Linux by spawn, too, where torchrun's ranks
-        use a fork server. `multiprocessing.set_start_method` in your program, below
-        `if __name__ == "__main__":`, chooses for the ranks, too. When a rank is ended
-        by force, its workers notice within 5 s (torch's own watchdog).
+        macOS by spawn. With Python 3.14 on Linux they also start by spawn, while
+        torchrun's ranks use a fork server. `multiprocessing.set_start_method` in your
+        program, below `if __name__ == "__main__":`, also applies to the ranks. When a
+        rank is ended by force, its workers notice within 5 s (torch's own watchdog).
         Each rank gets an equal part of this machine's cores as OpenMP threads, unless
-        OMP_NUM_THREADS is set: two ranks with all cores each would fight for them.
+        OMP_NUM_THREADS is set: two ranks with all cores each would compete for them.
 
     Examples:
         >>> launch(lambda ranks: print(ranks.rank, ranks.world_size), num_ranks=1)
@@ -71,7 +72,7 @@ def launch(
     if num_ranks < 1:
         raise SetupError(
             f"num_ranks is {num_ranks}.",
-            why="without a rank nobody would train.",
+            why="at least one rank must train.",
             fix="num_ranks=1 for one process, num_ranks=2 for two (a chapter: "
             "--num-ranks 2).",
             page="settings",
@@ -80,10 +81,10 @@ def launch(
         with setup(timeout_s=timeout_s) as ranks:
             fn(ranks, *args)
         return
-    # WHY a fresh folder per run: a store file left by an earlier run still holds its
-    # keys; the new ranks would connect to the old ranks' addresses and hang.
-    # WHY the ranks make it, and not this process: killed by force before the first rank
-    # runs, it would leave a folder that no process deletes.
+    # A fresh folder per run, because a store file of an earlier run still holds its
+    # keys: the new ranks would connect to the old ranks' addresses and hang. WHY the
+    # ranks make it, not this process: if this process were killed before the first rank
+    # runs, no process would delete the folder.
     folder = narrow_path.new_folder_name("distrinews-")
     try:
         spawn.run_ranks(
@@ -109,13 +110,13 @@ def rank0_first(
 ) -> Generator[None, None, None]:
     """Run the block on rank 0 alone, then on all other ranks.
 
-    Why: downloads and caches. Done by all ranks at once, the same file is written N
-    times into one place; done by rank 0 first, the others find it ready. Collective:
-    every rank must call it. Inside must be no collective.
+    Why: downloads and caches. If all ranks did them at once, N processes would write
+    the same file; if rank 0 goes first, the others find it complete. Collective: every
+    rank must call it. Call no collective inside.
 
     Args:
-        timeout_s: How long the others wait for rank 0. A download may take longer than
-            a training step, so this is not the timeout of `setup`.
+        timeout_s: How long the others wait for rank 0. This is separate from the
+            timeout of `setup`, because a download may take longer than a training step.
 
     Yields:
         None.
@@ -139,7 +140,7 @@ def rank0_first(
         if torch_dist.get_rank() == 0:
             try:
                 yield
-            except Exception as error:  # every kind: the others wait for our vote
+            except Exception as error:  # any error: the others wait for our vote
                 problem = error
         vote_then_raise(problem, group=group)
         if torch_dist.get_rank() != 0:
@@ -161,7 +162,7 @@ def _run_rank(
 
 
 def _rank_environment(num_ranks: int, store: pathlib.Path) -> dict[str, str]:
-    """What spawned ranks find in their environment, under torchrun's names."""
+    """Environment variables for spawned ranks, under torchrun's names."""
     threads = max(1, machine.num_cores() // num_ranks)
     env = {
         "WORLD_SIZE": str(num_ranks),
@@ -172,8 +173,8 @@ def _rank_environment(num_ranks: int, store: pathlib.Path) -> dict[str, str]:
     }
     encoding = os.environ.get("PYTHONIOENCODING", "")
     if ":" not in encoding:
-        # WHY: a redirected Windows console (code page 1252) cannot encode most
-        # alphabets. A rank that prints a headline would fail in mid-run; see `console`.
+        # A redirected Windows console (code page 1252) cannot encode most alphabets, so
+        # a rank that prints a headline would fail during the run; see `console`.
         env["PYTHONIOENCODING"] = f"{encoding}:backslashreplace"
     loopback = machine.loopback_interface()
     if loopback is not None:

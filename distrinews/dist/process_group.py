@@ -1,12 +1,12 @@
-"""Be a rank: who am I, which device is mine, join the process group, leave it.
+"""Find this process's rank and device; join the process group and leave it.
 
-Promise: inside `with setup()` every rank can reach every other one, and when the block
-ends, in success or in error, the group is gone. Only `setup` makes and ends the default
-group. `dist.rank0_first` makes one beside it, with a timeout of its own; `new_group`
-makes those for touched rows (`distrinews.sync.sparse_embedding`) and for measuring.
+Inside `with setup()` every rank can reach every other one, and when the block ends,
+with or without an error, the group is gone. Only `setup` makes and ends the default
+group. `dist.rank0_first` makes another one with its own timeout; `new_group` makes
+those for touched rows (`distrinews.sync.sparse_embedding`) and for measuring.
 
-Not here: starting the processes (`distrinews.dist.launch`), what ranks then tell each
-other (`distrinews.dist.collectives`). Import all of it from `distrinews.dist`.
+Not here: starting the processes (`distrinews.dist.launch`), communication between them
+(`distrinews.dist.collectives`). Import all of it from `distrinews.dist`.
 
 Letters used for shapes: W = number of ranks.
 Guide: understand/processes-and-ranks.
@@ -52,30 +52,31 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 # How long a rank waits in one collective before it gives up: longer than any step or
-# save of this course, short enough that a hang is noticed over a cup of coffee.
+# save of this course, and short enough that you notice a hang within a coffee break.
 TIMEOUT_S = 600.0
-# How long a rank that failed may take to leave its group.
+# How long a failed rank may take to leave its group.
 ABORT_TIMEOUT_S = 5.0
-# How long the interpreter of such a rank may take to end. WHY so long: what others have
-# registered for the end of the program, such as an upload, runs within it.
+# How long the interpreter of such a rank may take to end. It is long, because functions
+# registered for the end of the program, such as an upload, run in that time.
 EXIT_TIMEOUT_S = 30.0
-# How long gloo's threads may take to let go of their last tensor.
+# How long gloo's threads may take to release their last tensor.
 LET_GO_S = 0.1
-# How long an orphaned rank tries to delete what it leaves.
+# How long an orphaned rank tries to delete its store.
 REMOVE_WITHIN_S = 2.0
-# The environment variable by which `dist.launch` tells its ranks where they meet.
+# The environment variable in which `dist.launch` passes its ranks the path of their
+# store.
 STORE_VARIABLE = "DISTRINEWS_STORE"
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Who this process is among the ranks.
+    """This process's rank and device, and the number of ranks.
 
     Attributes:
-        rank: 0 to world_size - 1, unique over all machines. Decides *which data*.
-        local_rank: 0 to (ranks on this machine - 1). Decides *which GPU*.
+        rank: 0 to world_size - 1, unique over all machines. Choose the data by it.
+        local_rank: 0 to (ranks on this machine - 1). Choose the GPU by it.
         world_size: W, the number of ranks. 1 means alone, without a process group.
-        device: Where this rank's replica lives.
+        device: The device of this rank's replica.
 
     Examples:
         >>> alone = Ranks(0, local_rank=0, world_size=1, device=torch.device("cpu"))
@@ -90,18 +91,18 @@ class Ranks:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is rank 0, the one that prints and writes files.
+        """Whether this is rank 0, which prints and writes files.
 
-        Never put a collective behind it: the other ranks would wait for ever.
+        Never put a collective inside `if ranks.is_main`: rank 0 would wait forever.
         """
         return self.rank == 0
 
 
 def current() -> Ranks:
-    """Say who this process is right now; alone when no process group exists.
+    """Return this process's ranks; rank 0 of 1 if there is no process group.
 
     Returns:
-        The ranks of the group that `setup` made, else rank 0 of 1.
+        The ranks in the group that `setup` made, otherwise rank 0 of 1.
 
     Raises:
         SetupError: The launcher's variables are unusable. On this rank only.
@@ -111,7 +112,7 @@ def current() -> Ranks:
         1
     """
     if not torch_dist.is_initialized():
-        # WHY not trust the environment alone: in a torchrun worker WORLD_SIZE is set
+        # The environment alone is not enough: in a torchrun worker WORLD_SIZE is set
         # before `setup` has run, and no collective would work yet.
         return Ranks(0, local_rank=0, world_size=1, device=_device(0, 1))
     _, local_rank, _, local_world_size = _ranks_from_environment()
@@ -124,9 +125,9 @@ def current() -> Ranks:
 
 
 def launched_world_size() -> int | None:
-    """Say how many ranks a launcher started; None when this process runs alone.
+    """Return how many ranks a launcher started; None if this process runs alone.
 
-    Why: settings that must fit the number of ranks are checked before anything starts,
+    Why: settings that must fit the number of ranks are checked before the ranks start,
     and under torchrun that number is torchrun's, not `--num-ranks`.
 
     Returns:
@@ -146,31 +147,31 @@ def launched_world_size() -> int | None:
 def setup(*, timeout_s: float = TIMEOUT_S) -> Generator[Ranks, None, None]:
     """Join the process group for the length of a `with` block.
 
-    Works under torchrun, under `launch`, and alone. Alone there is no group: one rank
-    has nobody to wait for. Collective: every rank must call it.
+    Works under torchrun, under `launch`, and alone. Alone there is no group, because
+    one rank has no other rank to wait for. Collective: every rank must call it.
 
     Args:
         timeout_s: How long a collective may wait for the other ranks.
 
     Yields:
-        Who this process is. Its CUDA device, if any, is already selected.
+        This process's ranks. Its CUDA device, if any, is already selected.
 
     Raises:
-        SetupError: A group exists already, or the launcher's variables are unusable.
-            On this rank only.
+        SetupError: A group already exists, or the launcher's variables are unusable. On
+            this rank only.
         RankFailedError: Under torchrun, this rank lost a peer in a collective, and the
-            peer had said how it left: it failed, or called `sys.exit`, or had no work
+            peer had recorded how it left: it failed, called `sys.exit`, or had no work
             left. On the ranks that lost it.
 
     Note:
         An error that leaves the block aborts the group, without waiting for the other
-        ranks. If that takes longer than 5 s, or later the interpreter's end 30 s, the
-        process ends with exit code 1, after the error was printed. Ranks that wait for
-        this one fail when its process has ended (gloo on Linux), else at the timeout
-        or when the launcher ends them.
-        Cost: one rendezvous; nothing per step. CUDA tensors travel by nccl when every
-        rank of this machine has a GPU of its own for which torch has kernels;
-        everything else travels by gloo. A GPU without kernels is named in a warning.
+        ranks. If that takes longer than 5 s, or the interpreter then takes longer than
+        30 s to end, the process ends with exit code 1, after the error was printed.
+        Ranks that wait for this one fail when its process has ended (gloo on Linux),
+        otherwise at the timeout or when the launcher ends them.
+        Cost: one rendezvous; nothing per step. CUDA tensors are sent by nccl if every
+        rank of this machine has its own GPU and torch has kernels for it; gloo sends
+        everything else. A GPU without kernels is named in a warning.
         Without a GPU the process keeps the memory that it frees, for its next step
         (`distrinews.system.machine.keep_freed_memory`).
 
@@ -193,20 +194,20 @@ def setup(*, timeout_s: float = TIMEOUT_S) -> Generator[Ranks, None, None]:
     if device.type == "cpu" and local_rank == 0:
         _warn_of_unusable_gpus()
     if device.type == "cuda":
-        # WHY before the first collective: without it every rank allocates on GPU 0,
+        # Before the first collective, because otherwise every rank allocates on GPU 0,
         # and nccl stops with "Duplicate GPU detected".
         torch.cuda.set_device(device)
     if device.type == "cpu":
         machine.keep_freed_memory()
     if STORE_VARIABLE in os.environ:
-        # WHY before the watch: what this rank makes, its own watch deletes.
+        # Before the watch starts, because the watch deletes what this rank makes.
         _store_folder().mkdir(mode=0o700, exist_ok=True)
     if "RANK" in os.environ:
         spawn.exit_when_orphaned(_remove_store)
     words = None
     if world_size > 1:
         store = _init_process_group(rank, world_size, device, timeout_s)
-        if not spawn.has_starter():  # which would hear of it
+        if not spawn.has_starter():  # it would get the report
             words = LastWords(store, rank, world_size)
     try:
         yield Ranks(rank, local_rank=local_rank, world_size=world_size, device=device)
@@ -222,6 +223,7 @@ def setup(*, timeout_s: float = TIMEOUT_S) -> Generator[Ranks, None, None]:
         raise
     if words is not None:
         words.of_return()
+    # Only after success, because destroying a group waits for its pending operations.
     if world_size > 1:
         _destroy_groups()
 
@@ -240,14 +242,13 @@ def _destroy_groups() -> None:
 
 
 class LastWords:
-    """How each rank leaves its group, written into the store where they met.
+    """Record in the ranks' store how each rank leaves its group.
 
-    Why: torchrun ends all ranks when one fails, and shows the tracebacks of those that
-    lost their peer beside that of the peer. A peer that left without an error shows
-    none at all.
+    Why: torchrun ends all ranks when one fails, and shows the tracebacks of the ranks
+    that lost a peer next to the peer's own. A peer that left without an error has none.
 
     Args:
-        store: torchrun's, which its agent keeps when ranks have ended.
+        store: torchrun's store, which the agent keeps after ranks have ended.
         rank: This one.
         world_size: W.
     """
@@ -256,18 +257,18 @@ class LastWords:
         self.store, self.rank, self.world_size = store, rank, world_size
 
     def of_return(self) -> None:
-        """Say that this rank returned without an error."""
-        self._write("it came to the end of its function", is_failure=False)
+        """Record that this rank returned without an error."""
+        self._write("it reached the end of its function", is_failure=False)
 
     def of_failure(self, error: BaseException) -> RankFailedError | None:
-        """Say how this rank fails; find the rank that it lost, if it lost one.
+        """Record how this rank fails; find the rank that it lost, if it lost one.
 
         Args:
-            error: What leaves the block.
+            error: The error that leaves the block.
 
         Returns:
             The error to raise instead, with the first one's traceback as a note; None
-            if this rank's error is its own. torchrun's summary will show either.
+            if this rank failed by itself. torchrun's summary will show that error.
         """
         cause = None
         if isinstance(error, (Exception, SystemExit)):
@@ -281,7 +282,7 @@ class LastWords:
                 self._write(word.summary, is_failure=True)
         _tell_torchrun(cause or error)
         if cause is not None:
-            # WHY after: torchrun's summary would print it, too.
+            # Added afterwards, because torchrun's summary would print it too.
             cause.add_note("".join(traceback.format_exception(error)))
         return cause
 
@@ -291,7 +292,7 @@ class LastWords:
             self.store.set(f"left/{self.rank}", json.dumps(word))
 
     def _who_left(self, lost: failures.Report) -> RankFailedError | None:
-        """The error that names the rank which left before a peer was lost."""
+        """The error that names the rank that left first."""
         words: dict[int, dict[str, Any]] = {}
         with contextlib.suppress(Exception):  # the agent is gone
             for rank in range(self.world_size):
@@ -316,18 +317,18 @@ class LastWords:
             }
             cause = failures.left_early(left, waiting)
         else:
-            return None  # it was killed, or did not come: torchrun knows its exit code
+            return None  # it was killed or never started: torchrun knows the exit code
         cause.__suppress_context__ = True  # the lost peer's traceback is a note
         return cause
 
 
 def _tell_torchrun(error: BaseException) -> None:
-    """Write an error to where torchrun's summary takes it from, as its `@record` does.
+    """Write an error to the file that torchrun's summary reads, as its `@record` does.
 
     Source: `record` in torch/distributed/elastic/multiprocessing/errors, torch 2.13.
     """
     if "TORCHELASTIC_ERROR_FILE" in os.environ:
-        with contextlib.suppress(Exception):  # the summary is shorter then
+        with contextlib.suppress(Exception):  # then the summary is shorter
             from torch.distributed.elastic.multiprocessing import errors
 
             try:
@@ -337,58 +338,58 @@ def _tell_torchrun(error: BaseException) -> None:
 
 
 def _leave_after_error(error: BaseException) -> None:
-    """Leave the group without waiting for ranks that wait for this one.
+    """Leave the group without waiting for ranks that are waiting for this one.
 
     Why: other ranks may be inside a collective that this rank will never call, or this
-    rank has started one that they will never call. To destroy the group would wait for
+    rank has started one that they will never call. Destroying the group would wait for
     it: with gloo until the timeout (seen with torch 2.13), with nccl until its watchdog
-    ends the process by SIGABRT. The traceback would not appear, and torchrun could not
-    end the job before.
+    ends the process by SIGABRT. Until then no traceback would appear, and torchrun
+    could not end the job.
     """
     leaving = threading.Thread(target=_abort_groups, name="abort-groups", daemon=True)
     leaving.start()
     leaving.join(ABORT_TIMEOUT_S)
     if leaving.is_alive():
-        # Nothing orderly is possible any more, not even the end of the interpreter.
+        # An orderly end is impossible now, even of the interpreter.
         if not spawn.is_reported(error):
             traceback.print_exception(error)
         console.exit_now(1)
-    # WHY: a DDP wrapper in a frame of the traceback still holds the group. Its C++ part
-    # is taken apart when the interpreter ends, and waits there for gloo's work under
-    # way. By then the error has been printed, so the process may be ended by force.
+    # A DDP wrapper in a frame of the traceback still holds the group. Its C++ part is
+    # destroyed when the interpreter ends, and waits there for gloo's pending work. By
+    # then the error has been printed, so the process may be ended by force.
     atexit.register(_limit_the_end)
 
 
 def _limit_the_end() -> None:
     """End the process with exit code 1 if the interpreter's end takes too long."""
-    # WHY faulthandler: its timer is a thread of C, which goes on while Python ends. It
-    # would also print where Python stands, which says nothing here.
+    # faulthandler, because its timer is a C thread that keeps running while Python
+    # ends. The stack that it would also print is useless here.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     faulthandler.dump_traceback_later(EXIT_TIMEOUT_S, exit=True, file=nowhere)
 
 
 def _abort_groups() -> None:
-    """Give up all groups of this process, with what is under way in them."""
-    # WHY a private function: torch has no public one for all groups (2.13). It breaks
-    # off nccl's kernels on this rank's GPU. Of gloo it only lets go; its connections
-    # close, and peers wake, once nothing else holds the group.
+    """Abort all groups of this process and their pending operations."""
+    # A private function, because torch has no public one for all groups (2.13). It
+    # aborts nccl's kernels on this rank's GPU. It only releases a gloo group; the
+    # connections close, and peers wake up, once nothing else holds the group.
     abort = getattr(torch_dist.distributed_c10d, "_abort_process_group", None)
     with contextlib.suppress(Exception):  # an older torch, or a backend without it
         if abort is not None:
             abort()
-    with contextlib.suppress(Exception):  # after a CUDA error this fails, too
+    with contextlib.suppress(Exception):  # after a CUDA error this fails too
         if torch_dist.is_initialized():
             torch_dist.destroy_process_group()
 
 
 def new_group(members: Sequence[int] | None = None) -> torch_dist.ProcessGroup:
-    """Make one more process group whose collectives wait as long as the run's own.
+    """Make another process group with the timeout of the default group.
 
     Why not `torch_dist.new_group`: without a `timeout` it takes torch's default for the
     backend (30 minutes for gloo), whatever the default group's timeout is (torch 2.13).
-    A rank that never comes would be noticed after 30 minutes, not after `timeout_s`.
+    A missing rank would be noticed after 30 minutes, not after `timeout_s`.
 
-    Collective: every rank of the default group must call it, also those that are no
+    Collective: every rank of the default group must call it, also those that are not
     members, and all ranks must make their groups in the same order.
 
     Args:
@@ -396,7 +397,7 @@ def new_group(members: Sequence[int] | None = None) -> torch_dist.ProcessGroup:
 
     Returns:
         A group with the backends and the timeout of the default group. On a rank that
-        is no member, torch's `GroupMember.NON_GROUP_MEMBER`.
+        is not a member, torch's `GroupMember.NON_GROUP_MEMBER`.
 
     Raises:
         ValueError: There is no default group. On this rank only.
@@ -413,7 +414,7 @@ def new_group(members: Sequence[int] | None = None) -> torch_dist.ProcessGroup:
 
 
 def timeout_of(group: torch_dist.ProcessGroup | None = None) -> timedelta:
-    """Say how long a collective of this group may wait for the other ranks.
+    """Return how long a collective of this group may wait for the other ranks.
 
     Args:
         group: None means the default group.
@@ -428,20 +429,20 @@ def timeout_of(group: torch_dist.ProcessGroup | None = None) -> timedelta:
     if group is None:
         group = torch_dist.distributed_c10d._get_default_group()
     of_group: Any = group
-    # All backends of a group get the same timeout. WHY not always the CPU's: a group
-    # that somebody made for nccl alone has no backend for CPU tensors.
+    # All backends of a group get the same timeout. Not always the CPU's, because a
+    # group that was made for nccl only has no backend for CPU tensors.
     backend = of_group._get_backend(of_group._device_types[0])
     timeout: timedelta = backend.options._timeout
     return timeout
 
 
 def set_timeout(timeout_s: float) -> None:
-    """Change how long the default group's collectives wait; alone there is none.
+    """Change the timeout of the default group's collectives; alone, do nothing.
 
     Local: call it on every rank, between two collectives.
 
     Args:
-        timeout_s: For those that begin from now on.
+        timeout_s: For collectives that start from now on.
 
     Examples:
         >>> set_timeout(4.0)  # alone
@@ -455,13 +456,13 @@ def set_timeout(timeout_s: float) -> None:
 def _init_process_group(
     rank: int, world_size: int, device: torch.device, timeout_s: float
 ) -> Any:
-    """Make the process group when all ranks have arrived; return their store."""
+    """Make the process group once all ranks have arrived; return their store."""
     on_gpu = device.type == "cuda"
     timeout = timedelta(seconds=timeout_s)
     store = _rendezvous_store(rank, world_size, timeout)
     torch_dist.init_process_group(
-        # Both at once: CUDA gradients travel by nccl, counts and votes by gloo on the
-        # CPU, so that asking "did anyone fail?" never waits for a GPU.
+        # Both at once: nccl sends CUDA gradients, and gloo sends counts and votes on
+        # the CPU, so that asking "did any rank fail?" never waits for a GPU.
         backend="cpu:gloo,cuda:nccl" if on_gpu else "gloo",
         store=store,
         rank=rank,
@@ -474,25 +475,25 @@ def _init_process_group(
 
 
 def _rendezvous_store(rank: int, world_size: int, timeout: timedelta) -> Any:
-    """A store where ranks leave their addresses for each other, fresh per group."""
+    """A store in which ranks exchange their addresses, fresh for each group."""
     # mypy: torch exports its stores at run time only.
     store_file = os.environ.get(STORE_VARIABLE)
     if store_file:
-        # WHY a file and not a port: a port chosen now may be taken a moment later, and
+        # A file instead of a port: a port chosen now may be taken a moment later, and
         # TCP stores on Windows need a libuv that the official wheels do not have.
-        # mypy: torch's stub knows no bytes; its C++ takes both.
+        # mypy: torch's stub lacks bytes; its C++ accepts both.
         path: Any = narrow_path.encode(store_file)
         store = torch_dist.FileStore(path, world_size)  # type: ignore[attr-defined]
-        store.set_timeout(timeout)  # its own would be 300 s
+        store.set_timeout(timeout)  # the default is 300 s
     else:  # torchrun's own, from its environment variables
         rendezvous = torch_dist.rendezvous(  # type: ignore[attr-defined]
             "env://", rank, world_size, timeout=timeout
         )
         store = next(rendezvous)[0]
-    # WHY a section per group: torchrun's store outlives a group. In a second `setup`
-    # ranks would find each other's old addresses there: connection refused, or a hang
-    # (seen with torch 2.13). All W ranks have counted themselves before any of them can
-    # leave the group, so the count says which group this is.
+    # A separate prefix per group, because torchrun's store outlives a group. In a
+    # second `setup` ranks would find each other's old addresses there: connection
+    # refused, or a hang (seen with torch 2.13). All W ranks have counted themselves
+    # before any of them can leave the group, so the count tells which group this is.
     group_number = (store.add("distrinews/ranks", 1) - 1) // world_size
     return torch_dist.PrefixStore(  # type: ignore[attr-defined]
         f"distrinews/{group_number}", store
@@ -504,23 +505,22 @@ def _store_folder() -> pathlib.Path:
 
 
 def _remove_store() -> None:
-    """Delete what a killed launcher can no longer delete."""
+    """Delete the store that a killed launcher can no longer delete."""
     if STORE_VARIABLE not in os.environ:
         return
     folder = _store_folder()
     deadline_s = time.monotonic() + REMOVE_WITHIN_S
-    # WHY a loop: a rank that still joins may write the store again after it was deleted
-    # and before the folder is. Once the folder is gone, no rank can.
+    # A loop, because a rank that is still joining may write the store again after it
+    # was deleted and before the folder is. Once the folder is gone, no rank can.
     while folder.exists() and time.monotonic() < deadline_s:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _device(local_rank: int, local_world_size: int) -> torch.device:
-    """A GPU of its own for every rank of this machine, else the CPU for all."""
-    # WHY all or nothing: with one GPU for two ranks, one replica on the GPU and one on
-    # the CPU would need two backends for one gradient.
-    # WHY of these only: a GPU that torch sees but was not built for fails in its first
-    # computation, when the ranks have met already.
+    """One GPU for each rank of this machine, otherwise the CPU for all."""
+    # All or nothing: with one replica on a GPU and one on the CPU, one gradient would
+    # need two backends. Only usable ones: a GPU that torch sees but was not built for
+    # fails in its first computation, after the ranks have joined.
     usable = gpus.usable()
     has_gpu_per_rank = len(usable) >= local_world_size
     if has_gpu_per_rank and (local_world_size == 1 or torch_dist.is_nccl_available()):
@@ -529,7 +529,7 @@ def _device(local_rank: int, local_world_size: int) -> torch.device:
 
 
 def _warn_of_unusable_gpus() -> None:
-    """Say that torch has no kernels for a GPU, so that the ranks leave it out."""
+    """Warn that torch has no kernels for a GPU and that the ranks skip it."""
     num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     for reason in filter(None, map(gpus.why_unusable, range(num_gpus))):
         logger.warning(

@@ -1,11 +1,11 @@
-"""Start one process per rank, watch them, and leave none behind.
+"""Start one process per rank, watch them, and leave no process behind.
 
-Promise: when `run_ranks` returns or raises, every process that it started has ended:
-after success, after an error in one rank, after Ctrl-C, after SIGTERM. When the
-starting process itself is killed, each rank notices and ends by itself.
+When `run_ranks` returns or raises, every process that it started has ended: after
+success, after an error in one rank, after Ctrl-C, after SIGTERM. If the launcher itself
+is killed, each rank notices and ends by itself.
 
-Not here: what the processes say to each other (`distrinews.dist`). This module uses
-nothing of torch.
+Not here: communication between the ranks (`distrinews.dist`). This module does not use
+torch.
 
 Guide: understand/failures.
 """
@@ -45,15 +45,15 @@ __all__ = [
 
 # How long the other ranks may take to report the same failure before they are stopped.
 GRACE_S = 2.0
-# How often a rank without a watchable parent handle looks whether it was orphaned.
+# How often a rank without a handle of its parent checks whether it was orphaned.
 POLL_S = 0.5
-# How long all ranks together may take to say which line they execute.
+# How long all ranks together may take to report which line they execute.
 LOCATIONS_TIMEOUT_S = 2.0
 
 
 # The process of a rank, and the parent's end of the pipe to it.
 Worker = tuple[SpawnProcess, connection.Connection]
-# In a rank: its number and its line to the starter.
+# In a rank: its number and its connection to the launcher.
 _to_starter: tuple[int, stacks.ParentConnection] | None = None
 
 
@@ -63,38 +63,37 @@ def run_ranks(
     """Run `target(rank, *args)` in `num_ranks` new processes and wait for them.
 
     Args:
-        target: A function at module level; each process finds it by importing it.
-        *args: What `target` gets after its rank. Must survive pickling.
+        target: A function at module level; each process imports it.
+        *args: Passed to `target` after its rank. Each must pickle.
         num_ranks: How many processes.
-        env: Environment variables that the new processes see from their first line.
+        env: Environment variables that the new processes have from the start.
 
     Raises:
-        SetupError: A new process could not find the function by importing it, or an
-            argument does not survive pickling. Nothing was started, or it has ended.
+        SetupError: A new process could not import the function, or an argument does not
+            pickle. No process was started, or all have ended.
         DistriNewsError: A rank raised one; it is raised here again, once.
-        RankFailedError: A rank raised anything else, or died without a word. Names
+        RankFailedError: A rank raised anything else, or died without a report. Names
             the rank that failed first and carries its traceback as a note.
         KeyboardInterrupt: Ctrl-C. Every rank has ended.
 
     Note:
-        Each process is a fresh interpreter ("spawn"), the only way that exists on
-        Windows and the only safe way once CUDA or threads are in use. Processes that a
-        rank starts itself, such as DataLoader workers, start as they would in this
-        program: on Linux by fork, unless `multiprocessing.set_start_method` said
-        otherwise here. In place of "forkserver", the default of Python 3.14 on Linux,
-        they use "spawn".
+        Each process is a fresh interpreter ("spawn"), the only way on Windows and the
+        only safe way once CUDA or threads are in use. Processes that a rank starts
+        itself, such as DataLoader workers, start as they would in this program: on
+        Linux by fork, unless you called `multiprocessing.set_start_method`. Instead of
+        "forkserver", the default of Python 3.14 on Linux, they use "spawn".
 
     Examples:
-        Needs a file of its own, because spawned processes import it:
-        `distrinews.dist.launch` shows the use.
+        Needs a separate file, because spawned processes import it; see
+        `distrinews.dist.launch`.
     """
     _check_importable(target, *args)
     spawn = multiprocessing.get_context("spawn")
     start_method = _start_method()
     workers: list[Worker] = []
     if hasattr(signal, "pthread_sigmask"):
-        # WHY now: the first process start would start this helper of multiprocessing,
-        # and doing so it lets Ctrl-C through again, whatever `defer_signals` says
+        # Now, because otherwise the first process start would start this helper of
+        # multiprocessing, which unblocks Ctrl-C again despite `defer_signals`
         # (resource_tracker.py, seen in Python 3.11).
         resource_tracker.ensure_running()
     with cleanup_on_signal():
@@ -124,17 +123,17 @@ def _run_worker(
     target: Callable[..., None],
     args: tuple[Any, ...],
 ) -> None:
-    """Worker entry point: run the target, report to the parent how it failed."""
-    # WHY: a spawned process would spawn those that it starts, too. Each worker of a
-    # DataLoader would then import torch and the program, in every epoch; under torchrun
-    # on Linux they are forked.
+    """Worker entry point: run the target, and report a failure to the launcher."""
+    # A spawned process would also spawn its own children. Each DataLoader worker would
+    # then import torch and the program in every epoch; under torchrun on Linux they are
+    # forked.
     multiprocessing.set_start_method(start_method, force=True)
-    # WHY ignore Ctrl-C here: the terminal sends it to every process at once. The
-    # starter decides; ranks that also reacted would print a traceback each.
+    # Ignore Ctrl-C here: the terminal sends it to every process at once. The launcher
+    # handles it; ranks that also reacted would print one traceback each.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # WHY both: mypy asks for the system, and proofs take the function away.
+    # Both conditions: mypy needs the platform, and tests remove the function.
     if sys.platform != "win32" and hasattr(signal, "pthread_sigmask"):
-        # Undo what `defer_signals` let this process inherit: SIGTERM must end it.
+        # Undo the mask inherited from `defer_signals`: SIGTERM must end this process.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     parent_connection = stacks.ParentConnection(sender)
     parent_connection.answer_requests()
@@ -144,9 +143,9 @@ def _run_worker(
     try:
         with report_failure(target):
             target(rank, *args)
-    except Exception as error:  # its starter raises it
+    except Exception as error:  # the launcher raises it
         if console.is_closed_pipe(error):
-            # An orderly exit would complain about the closed output again.
+            # An orderly exit would report the closed output again.
             console.exit_now(1)
         sys.exit(1)  # orderly: progress bars end their lines
     console.exit_now(0)
@@ -156,20 +155,20 @@ def _run_worker(
 def report_failure(
     function: Callable[..., None] | None = None,
 ) -> Generator[None, None, None]:
-    """Tell the starter, if there is one, how this rank leaves the block; once.
+    """Tell the launcher, if there is one, how this rank leaves the block; once.
 
-    Why: a rank that leaves its process group closes its connections, so that others
-    fail that wait for it. The report must be on its way before, or the reader would see
-    the others' failure, or none. To leave a group may also block.
+    Why: a rank that leaves its process group closes its connections, so the ranks that
+    wait for it fail. Its report must be sent before that, or the reader would see the
+    others' failure, or none. Leaving a group may also block.
 
     Args:
-        function: What the block runs.
+        function: The function that the block runs.
 
     Yields:
         None.
 
     Raises:
-        SystemExit: What left the block, like any other error.
+        SystemExit: It left the block, like any other error.
 
     Examples:
         >>> with contextlib.suppress(KeyError), report_failure():
@@ -187,14 +186,14 @@ def report_failure(
 
 
 def _send(message: object) -> None:
-    """Send a message to the starter, which may be gone."""
+    """Send a message to the launcher, which may be gone."""
     if _to_starter is not None:
         with contextlib.suppress(OSError):
             _to_starter[1].send(message)
 
 
 def has_starter() -> bool:
-    """Say whether `run_ranks` started this process.
+    """Return whether `run_ranks` started this process.
 
     Returns:
         False alone and under torchrun.
@@ -207,7 +206,7 @@ def has_starter() -> bool:
 
 
 def is_reported(error: BaseException) -> bool:
-    """Say whether the starter knows of this error.
+    """Return whether this error was sent to the launcher.
 
     Args:
         error: What a rank raised.
@@ -223,14 +222,14 @@ def is_reported(error: BaseException) -> bool:
 
 
 def report_began(backend: str = "", *, timeout_s: float = 0.0) -> None:
-    """Tell the starter, if there is one, that this rank has begun.
+    """Tell the launcher, if there is one, that this rank has begun.
 
     Args:
-        backend: What carries its collectives; empty before it has joined a group.
-        timeout_s: How long these may wait.
+        backend: The backend of its collectives; empty before it has joined a group.
+        timeout_s: How long they may wait.
 
     Examples:
-        >>> report_began("gloo")  # alone: nobody listens
+        >>> report_began("gloo")  # alone: nothing happens
     """
     _send(failures.Began(backend, timeout_s, at_s=time.perf_counter()))
 
@@ -238,17 +237,17 @@ def report_began(backend: str = "", *, timeout_s: float = 0.0) -> None:
 def report_of(
     rank: int, error: Exception | SystemExit
 ) -> failures.Report | failures.Left:
-    """Say how this rank failed or left, where and when.
+    """Describe how this rank failed or left, where and when.
 
     Args:
         rank: This one.
-        error: What leaves its function.
+        error: The error that leaves its function.
 
     Returns:
-        A report; of `sys.exit()` and `sys.exit(0)`, that it left without an error.
+        A `Report`; for `sys.exit()` and `sys.exit(0)` a `Left`, which is no error.
     """
-    # WHY this clock: it is the same for all processes of a machine, and on Windows the
-    # others tick 64 times per second only, too seldom to tell who was first.
+    # This clock is the same for all processes of a machine, and on Windows the others
+    # tick only 64 times per second, too rarely to tell which rank was first.
     failed_at_s = time.perf_counter()
     frames = traceback.extract_tb(error.__traceback__)
     location = stacks.innermost_line(frames, users_only=True)
@@ -272,7 +271,7 @@ def report_of(
 
 
 def _wait_for_all(workers: list[Worker]) -> None:
-    """Return when every rank ended well; raise as soon as the cause is known."""
+    """Return when every rank has succeeded; raise as soon as the cause is known."""
     reports: list[failures.Report] = []
     began: dict[int, failures.Began] = {}
     left: dict[int, failures.Left] = {}
@@ -282,21 +281,21 @@ def _wait_for_all(workers: list[Worker]) -> None:
         running = [worker for rank, worker in enumerate(workers) if rank not in ended]
         sentinels = [process.sentinel for process, _ in running]
         pipes = [receiver for _, receiver in running if not receiver.closed]
-        # WHY a bounded wait: Windows cannot be interrupted in an endless one, and
-        # Ctrl-C would do nothing until a rank ended.
+        # A bounded wait, because on Windows Ctrl-C cannot interrupt an endless one and
+        # would do nothing until a rank ended.
         connection.wait([*sentinels, *pipes], timeout=0.5)
         for rank, (process, receiver) in enumerate(workers):
-            code = process.exitcode  # before the pipe: the report comes before the end
+            code = process.exitcode  # before the pipe: a report is sent before the exit
             for message in _receive(receiver):
                 if isinstance(message, failures.Report):
                     reports.append(message)
                 elif isinstance(message, failures.Began):
                     began[rank] = message
                 elif isinstance(message, failures.Left):
-                    left.setdefault(rank, message)  # the innermost one knows more
+                    left.setdefault(rank, message)  # the innermost one has more detail
             if code is not None:
                 ended[rank] = code
-        # WHY a report, too: a rank that has failed may block while it leaves its group.
+        # A report counts too: a failed rank may block while it leaves its group.
         if deadline_s == float("inf") and (reports or any(ended.values())):
             failed_at_s = time.perf_counter()
             deadline_s = time.monotonic() + GRACE_S
@@ -322,9 +321,9 @@ def _wait_for_all(workers: list[Worker]) -> None:
 
 
 def _receive(receiver: connection.Connection) -> list[object]:
-    """What a rank has sent: that it began or left, and at most one report."""
-    # WHY while the rank still runs: a pipe holds 64 KiB (8 KiB on Windows). A rank with
-    # a longer traceback waits for its reader before it can end.
+    """The messages of a rank: that it began or left, and at most one report."""
+    # Read while the rank still runs: a pipe holds 64 KiB (8 KiB on Windows), and a rank
+    # with a longer traceback waits for its reader before it can end.
     messages: list[object] = []
     try:
         while not receiver.closed and receiver.poll():
@@ -337,17 +336,17 @@ def _receive(receiver: connection.Connection) -> list[object]:
 
 
 def _terminate(processes: Iterator[SpawnProcess]) -> None:
-    """Ask, then force: after this no process is left."""
-    # WHY hold signals back: a second, impatient Ctrl-C would break off this very loop
-    # and leave the processes that it had not reached yet.
+    """Ask the processes to end, then kill them; after this none is left."""
+    # Hold signals back: a second, impatient Ctrl-C would interrupt this loop and leave
+    # the processes that it had not reached yet.
     with defer_signals():
         alive = [process for process in processes if process.is_alive()]
         for process in alive:
             process.terminate()
         deadline_s = time.monotonic() + GRACE_S
         for process in alive:
-            # WHY not join(timeout): it waits for a pipe to close that the DataLoader
-            # workers of a rank have inherited, and they end up to 5 s later.
+            # Not join(timeout), because it waits for a pipe that a rank's DataLoader
+            # workers have inherited, and these end up to 5 s later.
             while process.is_alive() and time.monotonic() < deadline_s:
                 time.sleep(0.01)
             if process.is_alive():  # stuck in compiled code that ignores SIGTERM
@@ -362,7 +361,7 @@ def _check_importable(*functions: Any) -> None:
         name = getattr(function, "__qualname__", "")
         code = getattr(function, "__code__", None)
         if code is None:
-            continue  # no function; if it does not pickle, `_explain_pickling` says so
+            continue  # not a function; `_explain_pickling` reports what does not pickle
         if "<lambda>" in name or "<locals>" in name:
             kind = "a lambda" if "<lambda>" in name else "defined inside a function"
             place = f"{os.path.basename(code.co_filename)}:{code.co_firstlineno}"
@@ -370,14 +369,15 @@ def _check_importable(*functions: Any) -> None:
                 f"{name} ({place}) is {kind}.",
                 why="each rank is a new process that finds its function by importing "
                 "its file; only names at module level can be imported.",
-                fix="def it at the top level of the file, and hand over what it needs: "
+                fix="def it at the top level of the file, and pass it what it needs: "
                 "dist.launch(train, settings, num_ranks=2).",
                 page="function-in-notebook",
             )
         is_in_main = function.__module__ == "__main__"
         if is_in_main and not os.path.isfile(getattr(main, "__file__", None) or ""):
             raise SetupError(
-                f"{name} is defined in no file: in a notebook cell or by `python -c`.",
+                f"{name} is not defined in a file: it is in a notebook cell or in "
+                "`python -c`.",
                 why="each rank is a new process that finds its function by importing "
                 "its file.",
                 fix="begin the cell with `%%writefile train.py` and run it; then, in "
@@ -388,7 +388,7 @@ def _check_importable(*functions: Any) -> None:
 
 @contextlib.contextmanager
 def _explain_pickling() -> Generator[None, None, None]:
-    """Say what it means if an argument cannot be sent to a new process."""
+    """Explain the error if an argument cannot be sent to a new process."""
     try:
         yield
     except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -396,21 +396,21 @@ def _explain_pickling() -> Generator[None, None, None]:
             raise
         raise SetupError(
             f"an argument of the ranks' function cannot be sent to them: {error}.",
-            why="each rank is a new process; its arguments travel to it as a pickle.",
-            fix="hand over plain values, paths or module-level functions, and open "
+            why="each rank is a new process; its arguments are pickled and sent to it.",
+            fix="pass plain values, paths or module-level functions, and open "
             "files, connections and generators inside the function.",
             page="function-in-notebook",
         ) from error
 
 
 def _start_method() -> str:
-    """How ranks are to start processes of their own: as this program would."""
-    # WHY allow_none: to ask without it would fix the default, and the caller could not
-    # choose another one later.
+    """How ranks start their own processes: as this program would."""
+    # allow_none, because asking without it would fix the default, and the caller could
+    # not choose another method later.
     method = multiprocessing.get_start_method(allow_none=True)
     method = method or multiprocessing.get_all_start_methods()[0]
-    # WHY not the default of Python 3.14 on Linux: a fork server and its workers keep
-    # each other alive after their rank was killed (seen: an hour later).
+    # Not the default of Python 3.14 on Linux: a fork server and its workers keep each
+    # other alive after their rank was killed (seen: an hour later).
     return "spawn" if method == "forkserver" else method
 
 
@@ -418,7 +418,7 @@ def _start_method() -> str:
 def _environment(env: dict[str, str]) -> Generator[None, None, None]:
     """Set variables for the processes started inside, then restore ours."""
     before = {name: os.environ.get(name) for name in env}
-    # WHY the environment and not an argument: OpenMP reads its thread count when torch
+    # In the environment, not as an argument: OpenMP reads its thread count when torch
     # is loaded, and a new process loads torch while it unpickles its arguments.
     os.environ.update(env)
     try:
@@ -432,14 +432,14 @@ def _environment(env: dict[str, str]) -> Generator[None, None, None]:
 
 
 def exit_when_orphaned(on_exit: Callable[[], None]) -> None:
-    """Watch the process that started this one; when it is gone, end at once.
+    """Watch the process that started this one, and end as soon as it is gone.
 
-    Why: a starter that was killed by force cannot clean up. Its ranks would go on
-    for ever, holding memory and ports, waiting for each other.
+    Why: a launcher that was killed by force cannot clean up. Its ranks would run
+    forever, holding memory and ports and waiting for each other.
 
     Args:
-        on_exit: Called before the end, to remove what the starter would have
-            removed. Its errors are ignored.
+        on_exit: Called before the end, to remove what the launcher would have removed.
+            Its errors are ignored.
 
     Examples:
         >>> exit_when_orphaned(lambda: None)  # doctest: +SKIP
@@ -451,15 +451,15 @@ def exit_when_orphaned(on_exit: Callable[[], None]) -> None:
     try:
         starter = psutil.Process(parent_pid)
     except psutil.NoSuchProcess:
-        # WHY not elsewhere: a parent can be out of sight. The first process of a
-        # container has parent 0; some clusters hide the processes of other users.
+        # WHY not elsewhere: a living parent can be invisible. The first process of a
+        # container has parent 0; some clusters hide other users' processes.
         was_gone = sys.platform == "win32"
 
     def is_orphaned() -> bool:
         if parent is not None:  # started by run_ranks, on any system
             return bool(connection.wait([parent.sentinel], timeout=POLL_S))
-        time.sleep(POLL_S)  # started by torchrun, or by a program of the user's
-        # WHY both: POSIX gives orphans a new parent; Windows keeps the old number.
+        time.sleep(POLL_S)  # started by torchrun or by the user's program
+        # Both, because POSIX gives orphans a new parent and Windows keeps the old id.
         has_new_parent = os.getppid() != parent_pid
         has_ended = was_gone or (starter is not None and not starter.is_running())
         return has_new_parent or has_ended
@@ -469,8 +469,8 @@ def exit_when_orphaned(on_exit: Callable[[], None]) -> None:
             pass
         with contextlib.suppress(Exception):
             on_exit()
-        # WHY os._exit: the main thread may be inside a collective that never returns;
-        # an orderly exit would wait for it.
+        # os._exit, because the main thread may be inside a collective that never
+        # returns, and an orderly exit would wait for it.
         os._exit(1)
 
     threading.Thread(target=watch, name="exit-when-orphaned", daemon=True).start()

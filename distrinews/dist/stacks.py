@@ -1,9 +1,9 @@
-"""Where is a rank right now? Ask it, also when its main thread is stuck.
+"""Ask a rank which line it is executing, even if its main thread is stuck.
 
-Promise: a rank that waits, loops or sleeps for ever still answers, because a thread of
-its own does; only a frozen process does not.
+A rank that waits, loops or sleeps forever still answers, because a separate thread
+does; only a frozen process does not.
 
-Not here: what is made of the answers (`distrinews.dist.spawn`).
+`distrinews.dist.spawn` asks, and `distrinews.dist.failures` reports the answers.
 
 Guide: understand/failures.
 """
@@ -26,11 +26,11 @@ THIS_LIBRARY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 class Location(str):
-    """Where a rank's main thread is, in words."""
+    """The line that a rank's main thread executes, in words."""
 
 
 class ParentConnection:
-    """A rank's end of the pipe to its starter; two threads may speak on it.
+    """A rank's end of the pipe to the launcher; two threads may send on it.
 
     Args:
         pipe: The rank's end of a duplex pipe.
@@ -40,18 +40,18 @@ class ParentConnection:
         self._pipe, self._send_lock = pipe, threading.Lock()
 
     def send(self, message: object) -> None:
-        """Send a message to the starter.
+        """Send a message to the launcher.
 
         Args:
             message: Anything that pickles.
         """
-        # WHY a lock: the answers of the thread below would fall into the middle of
-        # the main thread's report.
+        # Without the lock an answer of the thread below could be written into the
+        # middle of the main thread's report.
         with self._send_lock:
             self._pipe.send(message)
 
     def answer_requests(self) -> None:
-        """Start a thread that answers the starter: where is the main thread?"""
+        """Start a thread that tells the launcher where the main thread is."""
 
         def serve() -> None:
             with contextlib.suppress(EOFError, OSError):
@@ -65,15 +65,15 @@ class ParentConnection:
 def request_locations(
     pipes: Sequence[connection.Connection], *, timeout_s: float
 ) -> tuple[dict[int, Location], list[object]]:
-    """Ask ranks where they are.
+    """Ask ranks which line they are executing.
 
     Args:
-        pipes: The starter's end of each rank's pipe; closed ones are skipped.
+        pipes: The launcher's end of each rank's pipe; closed ones are skipped.
         timeout_s: How long to wait for answers.
 
     Returns:
-        Index in `pipes` -> location, of the ranks that answered; and what else ranks
-        said meanwhile, such as that they failed.
+        Index in `pipes` -> location, of the ranks that answered; and the other messages
+        that arrived meanwhile, such as a failure.
     """
     asked: dict[connection.Connection, int] = {}
     for index, pipe in enumerate(pipes):
@@ -85,8 +85,8 @@ def request_locations(
     others: list[object] = []
     for pipe, index in asked.items():
         with contextlib.suppress(EOFError, OSError):
-            # WHY ask each so briefly: one that is frozen must not hold up the rest.
-            # WHY go on reading: a rank may just have said something else.
+            # Wait only briefly for each rank: a frozen one must not delay the rest.
+            # Read on, because a rank may have sent another message first.
             while index not in locations and pipe.poll(timeout_s / len(asked)):
                 message = pipe.recv()
                 if isinstance(message, Location):
@@ -99,12 +99,12 @@ def request_locations(
 def innermost_line(
     frames: Sequence[traceback.FrameSummary], *, users_only: bool = False
 ) -> str:
-    """Name the innermost line of the user's or our code.
+    """Name the innermost line of the user's or this library's code.
 
     Args:
         frames: Outermost first.
-        users_only: Prefer the line that called this library to the one in it. For a
-            rank that waits: which line of the user's program, not of a vote.
+        users_only: Prefer the line that called this library to the line inside it. For
+            a waiting rank that is the line of the user's program, not of a vote.
 
     Returns:
         "(file:line in function)".
@@ -113,14 +113,14 @@ def innermost_line(
         >>> innermost_line(traceback.extract_stack())[0]
         '('
     """
-    # WHY by folder: a line in a codec of Python's own library explains nothing to the
+    # By folder, because a line inside Python's own library explains nothing to the
     # reader. Debian and Kaggle call site-packages dist-packages.
     own_frames = [
         frame
         for frame in frames
         if "site-packages" not in frame.filename
         and "dist-packages" not in frame.filename
-        # "<string>" is the line by which multiprocessing starts a process.
+        # "<string>" is the line with which multiprocessing starts a process.
         and not frame.filename.startswith((PYTHON_LIBRARY, "<frozen", "<string>"))
     ]
     if users_only:
@@ -132,7 +132,7 @@ def innermost_line(
 
 
 def _main_thread_location() -> str:
-    """What this process's main thread does: its line, and torch's collective if any."""
+    """The main thread's current line, and torch's collective if it is in one."""
     ident = threading.main_thread().ident
     frame = sys._current_frames().get(ident) if ident is not None else None
     if frame is None:
@@ -143,13 +143,13 @@ def _main_thread_location() -> str:
         for called in frames
         if called.filename.endswith("distributed_c10d.py")
     ]
-    # The innermost public name: `wrapper` and `_store_based_barrier` say nothing.
+    # The innermost public name; `wrapper` and `_store_based_barrier` say nothing.
     public_names = [
         name for name in torch_calls if not name.startswith("_") and name != "wrapper"
     ]
     location = innermost_line(frames, users_only=True)
     if public_names:
         return f"{location}, waiting in {public_names[-1]}"
-    # DDP's all-reduces are called and awaited by autograd, below any Python frame.
+    # Autograd starts DDP's all-reduces and waits for them, below any Python frame.
     is_in_backward = any(called.name == "_engine_run_backward" for called in frames)
     return location + (", computing or waiting in backward" if is_in_backward else "")

@@ -1,7 +1,7 @@
-"""Exact figures over all ranks: counts are added up, then divided once.
+"""Exact metrics over all ranks: add up counts, then divide once.
 
 The mean of the ranks' accuracies is not the accuracy: ranks may hold different numbers
-of rows. Counts and sums can be added; ratios are taken at the end, from the totals.
+of rows. Add up counts and sums, and compute ratios at the end, from the totals.
 
 - `classification`: accuracy, F1, confusion matrix, calibration error.
 - `sums`: regression (mse, mae, r2) and language models (loss per token, perplexity).

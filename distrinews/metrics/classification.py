@@ -1,9 +1,9 @@
-"""Accuracy, F1 and confusion matrix over all ranks: counts that are added up first.
+"""Accuracy, F1 and confusion matrix over all ranks, from counts that are added up.
 
 The mean of the ranks' accuracies is not the accuracy: ranks may hold different numbers
-of rows. Counts and sums can be added; ratios are taken at the end, from the totals.
+of rows. Add up counts and sums, and compute ratios at the end, from the totals.
 
-Not here: dealing rows to ranks (`distrinews.sharding`), running the model
+Not here: splitting rows over ranks (`distrinews.sharding`), running the model
 (`distrinews.metrics.evaluation`), real-valued and token targets
 (`distrinews.metrics.sums`).
 
@@ -23,7 +23,7 @@ from distrinews.errors import DataError, SettingsError
 
 __all__ = ["ClassificationMetrics", "global_mean"]
 
-# Equal steps of confidence, as in Guo et al. 2017, On Calibration of Modern Neural
+# Equal intervals of confidence, as in Guo et al. 2017, On Calibration of Modern Neural
 # Networks, section 3.
 CALIBRATION_BINS = 15
 CONFIDENCE_UNITS = 2**32
@@ -32,13 +32,13 @@ MAX_MATRIX_CLASSES = 1000
 
 
 def global_mean(total: float, *, count: float) -> float:
-    """Take the mean over the rows of all ranks.
+    """Compute the mean over the rows of all ranks.
 
     Collective: every rank must call it.
 
     Args:
         total: The sum over this rank's rows.
-        count: How many rows that were, or the sum of their weights; may differ between
+        count: The number of those rows, or the sum of their weights; may differ between
             ranks.
 
     Returns:
@@ -58,8 +58,8 @@ def global_mean(total: float, *, count: float) -> float:
     all_total, all_count = dist.sum_over_ranks(sums).tolist()
     if all_count == 0:
         raise DataError(
-            "a mean over 0 rows was asked for.",
-            why="0 / 0 is no number.",
+            "the mean was requested over 0 rows.",
+            why="0 / 0 is not a number.",
             fix="give at least one rank a row.",
             page="bad-data",
         )
@@ -67,22 +67,22 @@ def global_mean(total: float, *, count: float) -> float:
 
 
 class ClassificationMetrics:
-    """Counts of a classifier's answers; every figure is computed from them.
+    """Counts of a classifier's answers; all metrics are computed from them.
 
     Args:
         class_names: The names of the C classes, in the order of their numbers; at least
-            two, no name twice. Tested with up to 10,000.
+            two different names. Tested with up to 10,000.
 
     Attributes:
         class_names: The same.
         counts: int64 [C, C], the confusion matrix; above 1,000 classes int64 [3, C]:
-            rows answered correctly, rows, and predictions of each class.
+            for each class, the correct rows, the rows and the predictions.
         loss_sum: Sum of the rows' cross-entropies, in nats.
-        bins: int64 [2, 15]; for each step of confidence how many rows were right, and
-            the sum of their confidences in units of 2**-32.
+        bins: int64 [2, 15]; for each interval of confidence, how many rows were
+            correct, and the sum of the confidences in units of 2**-32.
 
     Raises:
-        SettingsError: Fewer than two names, or a name twice. The same on every rank.
+        SettingsError: Fewer than two names, or a repeated name. The same on every rank.
 
     Examples:
         >>> counts = ClassificationMetrics(class_names=("ham", "spam"))
@@ -116,12 +116,12 @@ class ClassificationMetrics:
             labels: int [B], the true classes, 0 to C - 1.
 
         Raises:
-            DataError: The shapes are others, or a label is no class. On this rank only;
-                inside `metrics.evaluate` on all.
+            DataError: The shapes are wrong, or a label is not a class. On this rank
+                only; inside `metrics.evaluate` on all ranks.
         """
         self._check(logits, labels)
         labels = labels.long()
-        # WHY float64: the sum must not depend on how rows were dealt to ranks.
+        # float64, because the sum must not depend on how rows are split over ranks.
         losses = F.cross_entropy(logits.double(), labels, reduction="sum")
         self.loss_sum += losses.item()
         probabilities = logits.double().softmax(dim=1).cpu()
@@ -136,7 +136,7 @@ class ClassificationMetrics:
         self._update_calibration_bins(probabilities, labels)
 
     def _check(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        """Refuse what cannot be counted: a fourth column of three classes, for one."""
+        """Refuse input that cannot be counted, such as a column without a class."""
         num_classes = len(self.class_names)
         problem = ""
         if logits.ndim != 2 or logits.shape[1] != num_classes:
@@ -151,7 +151,7 @@ class ClassificationMetrics:
         if problem:
             raise DataError(
                 f"{problem}.",
-                why="the counts, and every figure computed from them, would be wrong.",
+                why="the counts, and every metric computed from them, would be wrong.",
                 fix="logits [B, C] and whole-number labels [B] from 0 to C - 1, with C "
                 "class_names.",
                 page="evaluation",
@@ -160,16 +160,16 @@ class ClassificationMetrics:
     def _update_calibration_bins(
         self, probabilities: torch.Tensor, labels: torch.Tensor
     ) -> None:
-        """Sort the rows into bins by how sure the model was of its answer."""
+        """Sort the rows into bins by the model's confidence in its answer."""
         confidence, predicted = probabilities.max(dim=1)  # [B], [B]
         confidence = (
             confidence.nan_to_num()
-        )  # of a model that diverged; its loss is NaN
+        )  # from a model that diverged; its loss is NaN
         # Bins are open below and closed above: 1.0 falls into the last one.
         bin_index = (confidence * CALIBRATION_BINS).ceil().long() - 1
         bin_index.clamp_(0, CALIBRATION_BINS - 1)
-        # WHY whole numbers: their sum does not depend on the order, so any number of
-        # ranks comes to the same bits.
+        # Integers, because their sum does not depend on the order: any number of ranks
+        # gives the same bits.
         self.bins[0].index_add_(0, bin_index, (predicted == labels).long())
         self.bins[1].index_add_(0, bin_index, (confidence * CONFIDENCE_UNITS).long())
 
@@ -214,7 +214,7 @@ class ClassificationMetrics:
 
     @property
     def _class_counts(self) -> torch.Tensor:
-        """Of each class: rows answered correctly, rows, predictions; int64 [3, C]."""
+        """For each class: correct rows, rows, predictions; int64 [3, C]."""
         if not self._has_matrix:
             return self.counts
         matrix = self.counts
@@ -232,18 +232,18 @@ class ClassificationMetrics:
 
     @property
     def accuracy(self) -> float:
-        """Share of rows whose class was predicted correctly, 0 to 1."""
+        """Fraction of rows whose class was predicted correctly, 0 to 1."""
         return int(self._class_counts[0].sum()) / max(1, self.num_rows)
 
     @property
     def precision_by_class(self) -> dict[str, float]:
-        """Of the rows that were predicted to be of a class, the share that is."""
+        """Of the rows predicted as a class, the fraction that belongs to it."""
         correct, _, predictions = self._class_counts
         return self._by_class(correct, predictions)
 
     @property
     def recall_by_class(self) -> dict[str, float]:
-        """Of the rows of a class, the share that was predicted to be of it."""
+        """Of the rows of a class, the fraction that was predicted as it."""
         correct, rows, _ = self._class_counts
         return self._by_class(correct, rows)
 
@@ -260,7 +260,7 @@ class ClassificationMetrics:
 
     @property
     def macro_f1(self) -> float:
-        """Mean of the classes' F1: each class weighs the same, also a rare one.
+        """Mean of the classes' F1: every class has the same weight, even a rare one.
 
         A class that neither occurs nor is predicted is left out, as in scikit-learn's
         `f1_score(true, predicted, average="macro")`.
@@ -271,17 +271,17 @@ class ClassificationMetrics:
 
     @property
     def calibration_error(self) -> float:
-        """How far confidence and accuracy are apart, 0 to 1: 0 is honest.
+        """How far confidence and accuracy are apart, 0 to 1: 0 is perfectly calibrated.
 
-        The rows whose answer had a probability around 0.8 should be right in 8 of 10
-        cases. Per bin the distance between mean confidence and accuracy, weighed by
-        its rows ("expected calibration error").
+        Answers with a probability around 0.8 should be correct in 8 of 10 cases. This
+        is the distance between mean confidence and accuracy in each bin, weighted by
+        the bin's rows ("expected calibration error").
         """
         correct, confidence = self.bins[0].double(), self.bins[1] / CONFIDENCE_UNITS
         return float((correct - confidence).abs().sum()) / max(1, self.num_rows)
 
     def as_dict(self) -> dict[str, object]:
-        """List the figures under their names, as plain values that JSON can hold.
+        """Return the metrics by name, as plain values that JSON can hold.
 
         Returns:
             Rows, loss, accuracy, macro_f1, calibration error; precision, recall and F1

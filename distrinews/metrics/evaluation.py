@@ -1,10 +1,10 @@
-"""Evaluate any model on all ranks: every row counted once, none twice.
+"""Evaluate any model on all ranks, with every row counted exactly once.
 
-Promise: the figures are those that a single process would have counted, with any number
-of ranks, also where rows do not divide by them and where the model holds buffers that
-differ between ranks (BatchNorm); and they are figures of the model that rank 0 saves.
+With any number of ranks the metrics equal those of a single process, even if the rows
+cannot be divided equally, or if the model holds buffers that differ between ranks
+(BatchNorm). And they describe the model that rank 0 saves.
 
-Not here: what is made of the counts (`distrinews.metrics.classification`,
+Not here: the metrics themselves (`distrinews.metrics.classification`,
 `distrinews.metrics.sums`), which rank takes which batch (`distrinews.sharding`).
 
 Guide: understand/exact-evaluation.
@@ -28,7 +28,7 @@ __all__ = ["Metrics", "evaluate", "predict_pair"]
 
 
 class Metrics(Protocol):
-    """What `evaluate` fills: one of this room's classes, or one of your own.
+    """The object that `evaluate` fills: one of this package's classes, or your own.
 
     Attributes:
         num_rows: How many rows were counted.
@@ -53,7 +53,7 @@ def predict_pair(model: nn.Module, batch: Any) -> tuple[Any, Any]:
     """Call a model on a batch of inputs and targets.
 
     Args:
-        model: Called with the inputs; with keywords where they are a dict.
+        model: Called with the inputs, or with keywords if they are a dict.
         batch: A pair (inputs, targets) of tensors; inputs may be a dict of tensors.
 
     Returns:
@@ -81,32 +81,34 @@ def evaluate(
 ) -> M:
     """Count a model's answers over all ranks.
 
-    Collective: every rank must call it, also one without batches.
+    Collective: every rank must call it, even a rank without batches.
 
     Args:
-        model: The model, or its DDP wrapper, which is not called: only the model in it.
+        model: The model, or its DDP wrapper; only the model inside is called.
         batches: This rank's batches, such as a `DataLoader` whose `batch_sampler` is
             `sharding.evaluation_batches(...)`. Ranks may hold different numbers.
-        metrics: New and empty; it receives this rank's counts.
+        metrics: A new, empty object; it receives this rank's counts.
         forward: Called with the model and each batch; returns the arguments of
-            `metrics.update`. Must not communicate: batch counts may differ.
+            `metrics.update`. It must not communicate, because the numbers of batches
+            may differ.
         num_rows: How many rows all ranks together should count. None: the length of the
-            data set, where `batches` is a `DataLoader` that knows it; else not checked.
-            Give it if you evaluate a part, or if each rank holds a data set of its own.
+            data set if `batches` is a `DataLoader` that knows it, otherwise no check.
+            Pass it if you evaluate only a part, or if each rank holds its own data set.
 
     Returns:
         The metrics of all rows, the same on every rank.
 
     Raises:
-        DistriNewsError: What a rank's data, model or metrics raised (`RankFailedError`
-            with its traceback where it is no error of this library). On every rank.
+        DistriNewsError: An error of a rank's data, model or metrics (as a
+            `RankFailedError` with its traceback if it is not one of this library's
+            errors). On every rank.
         DataError: The ranks counted more or fewer rows. On every rank.
 
     Note:
-        Every rank evaluates with rank 0's buffers: those of the next checkpoint, and
-        those that DDP would send before the next training step. On the other ranks they
-        replace the model's own. Each module is put back into its training mode, and so
-        are torch's random states: dropout continues as if nothing had been evaluated.
+        Every rank evaluates with rank 0's buffers, which the next checkpoint holds and
+        which DDP would send before the next training step. They replace the buffers of
+        the other ranks. Afterwards each module's training mode and torch's random
+        states are restored, so dropout continues as if there had been no evaluation.
         Cost: one broadcast per buffer, no collective per batch, then two votes of 8
         bytes and the metrics' own `all_reduce`.
 
@@ -118,19 +120,19 @@ def evaluate(
         1.0
     """
     net = _without_wrapper(model)
-    # WHY: BatchNorm's statistics are each rank's own rows'. W ranks would answer as W
-    # different models, and none of them need be the one that is saved.
+    # Each rank's BatchNorm has statistics of its own rows, so W ranks would evaluate W
+    # different models, and rank 0 saves only one of them.
     sync.broadcast_buffers(net)
     modes = [(module, module.training) for module in net.modules()]
     device = dist.current().device
     gpus = [device.index] if device.type == "cuda" else []
-    # WHY raise_together: a rank that raised alone would leave the others waiting in
-    # `all_reduce`. WHY fork_rng: a DataLoader draws a number when it is iterated.
+    # raise_together, because a rank that raised alone would leave the others waiting in
+    # `all_reduce`; fork_rng, because a DataLoader draws a number when it is iterated.
     with dist.raise_together(), torch.random.fork_rng(gpus):
         net.eval()
         try:
-            # WHY not inference_mode: what a model keeps of a forward (a table of
-            # positions, for one) could not be used in training afterwards.
+            # Not inference_mode: tensors that a model keeps from a forward, such as a
+            # table of positions, could not be used in training afterwards.
             with torch.no_grad():
                 for batch in batches:
                     metrics.update(*forward(net, batch))
@@ -143,19 +145,19 @@ def evaluate(
     is_wrong = num_rows is not None and total.num_rows != num_rows
     problem = DataError(
         f"{total.num_rows} rows were counted over all ranks, not {num_rows}.",
-        why="a row that is counted twice or never makes every figure that of another "
-        "data set; DistributedSampler, for one, repeats rows.",
+        why="if a row is counted twice or never, every metric describes another data "
+        "set; DistributedSampler, for example, repeats rows.",
         fix="DataLoader(data, batch_sampler=sharding.evaluation_batches(len(data), "
         "ranks, batch_size=64)), and num_rows=... if you evaluate a part.",
         page="evaluation",
     )
-    # WHY a vote: ranks may hold data sets of different lengths.
+    # A vote, because ranks may hold data sets of different lengths.
     dist.vote_then_raise(problem if is_wrong else None)
     return total
 
 
 def _without_wrapper(model: nn.Module) -> nn.Module:
-    """The model in a wrapper whose forward communicates."""
+    """The model inside a wrapper whose forward communicates."""
     inner = getattr(model, "_orig_mod", model)  # torch.compile around the wrapper
     if isinstance(inner, DistributedDataParallel | HookedModule):
         return inner.module

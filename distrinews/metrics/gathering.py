@@ -1,7 +1,7 @@
 """Collect every rank's predictions, in the order of the rows, each row once.
 
-For figures that sums cannot give: AUC, a median, the ten worst rows, a file of
-predictions. Where sums suffice they are cheaper (`distrinews.metrics.classification`).
+For results that sums cannot give: AUC, a median, the ten worst rows, a file of
+predictions. If sums are enough, they are cheaper (`distrinews.metrics.classification`).
 
 Not here: running the model (`distrinews.metrics.evaluation`).
 
@@ -51,10 +51,11 @@ def gather(
 ) -> list[Any] | torch.Tensor:
     """Collect the predictions of all ranks, sorted by row number, each row once.
 
-    Why row numbers: ranks hold every W-th row or batch, and a sampler that pads hands
-    some rows to two ranks. Numbers restore the order and tell the padding apart.
+    Why row numbers: each rank holds every W-th row or batch, and a sampler that pads
+    gives some rows to two ranks. The numbers restore the order and identify the
+    padding.
 
-    Collective: every rank must call it, also one without rows.
+    Collective: every rank must call it, even a rank without rows.
 
     Args:
         predictions: One for each of this rank's rows: a tensor [n, ...], of the same
@@ -62,19 +63,19 @@ def gather(
             or tensors of different lengths.
         rows: Their row numbers [n] in the whole data set. Ranks may hold different
             numbers of rows.
-        num_rows: N, to check that rows 0 to N - 1 are all there; None: not checked.
+        num_rows: N, to check that rows 0 to N - 1 are all present; None: no check.
 
     Returns:
-        The predictions on every rank, on the CPU: a tensor [N, ...] or a list of N. Of
-        a row that came twice, the lowest rank's.
+        The predictions on every rank, on the CPU: a tensor [N, ...] or a list of N. If
+        a row came twice, the lowest rank's prediction is used.
 
     Raises:
-        DataError: Some rank holds other numbers of predictions and of rows; or a row is
+        DataError: A rank's numbers of predictions and of rows differ, or a row is
             missing. On every rank.
 
     Note:
-        Cost: two all-gathers of pickles, padded to the longest: every rank receives,
-        and holds for a moment, everything.
+        Cost: two all-gathers of pickles, padded to the longest: every rank receives
+        everything and briefly holds it.
 
     Examples:
         >>> gather(["c", "a", "c"], rows=[2, 0, 2])
@@ -88,24 +89,24 @@ def gather(
             raise DataError(
                 f"rank {dist.current().rank}: {len(predictions)} predictions for "
                 f"{len(numbers)} row numbers.",
-                why="nobody could say which prediction belongs to which row.",
+                why="it is unclear which prediction belongs to which row.",
                 fix="one row number for each prediction, in the same order.",
                 page="evaluation",
             )
         values = _on_cpu(predictions)
     all_numbers, parts = zip(*dist.gather_objects((numbers, values)), strict=True)
-    first: dict[int, int] = {}  # row -> where its prediction came first
+    first: dict[int, int] = {}  # row -> position of its first prediction
     for place, row in enumerate(itertools.chain.from_iterable(all_numbers)):
         first.setdefault(row, place)
-    # WHY from here on without a vote: all ranks look at the same rows.
+    # No vote from here on: all ranks look at the same rows.
     if num_rows is not None and first.keys() != {*range(num_rows)}:
         missing = sorted({*range(num_rows)} - first.keys())
         unknown = sorted(first.keys() - {*range(num_rows)})
         raise DataError(
             f"of {num_rows} rows {len(missing)} are missing and {len(unknown)} are "
             f"unknown, such as {[*missing, *unknown][:3]}.",
-            why="a figure over them would not be one of the whole data set.",
-            fix="deal rows 0 to num_rows - 1 to the ranks, none left out: "
+            why="a metric over them would not describe the whole data set.",
+            fix="give each of the rows 0 to num_rows - 1 to a rank: "
             "sharding.evaluation_batches.",
             page="evaluation",
         )
@@ -117,7 +118,7 @@ def gather(
 
 
 def _on_cpu(predictions: Sequence[Any] | torch.Tensor) -> list[Any] | torch.Tensor:
-    """A copy that can travel: of a slice, pickle would send the whole tensor."""
+    """A copy to send: for a slice, pickle would send the whole tensor."""
     if isinstance(predictions, torch.Tensor):
         return predictions.detach().cpu().clone()
     return [

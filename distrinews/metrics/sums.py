@@ -1,9 +1,9 @@
-"""Regression and language-model figures over all ranks: sums are merged first.
+"""Regression and language-model metrics over all ranks, from sums that are merged.
 
-As for classes (`distrinews.metrics.classification`): a rank updates its own sums, one
-call merges those of all ranks, and ratios are taken from the totals.
+As for classes (`distrinews.metrics.classification`), each rank updates its own sums,
+one call merges those of all ranks, and ratios are computed from the totals.
 
-Not here: classes (`distrinews.metrics.classification`), figures that need every
+Not here: classes (`distrinews.metrics.classification`), metrics that need every
 prediction, such as AUC or a median (`distrinews.metrics.gathering`).
 
 Letters used for shapes: B = rows of a batch, D = targets per row, T = tokens per row,
@@ -23,9 +23,9 @@ __all__ = ["LanguageModelMetrics", "RegressionMetrics"]
 
 
 class RegressionMetrics:
-    """Sums of errors of real-valued predictions; every figure is computed from them.
+    """Sums of errors of real-valued predictions; all metrics are computed from them.
 
-    With several targets per row each figure is the plain mean over the targets.
+    With several targets per row, each metric is the plain mean over the targets.
 
     Args:
         num_targets: D.
@@ -60,21 +60,21 @@ class RegressionMetrics:
             targets: Of the same shape.
 
         Raises:
-            DataError: The shapes are others. On this rank only; inside
-                `metrics.evaluate` on all.
+            DataError: The shapes are wrong. On this rank only; inside
+                `metrics.evaluate` on all ranks.
         """
         shape, num_targets = predictions.shape, len(self.target_mean)
         wanted = shape[1:] == (num_targets,) or (predictions.ndim == 1 == num_targets)
         if not wanted or targets.shape != shape:
             raise DataError(
                 f"predictions of shape {list(shape)} and targets of shape "
-                f"{list(targets.shape)} for {num_targets} target(s) per row.",
+                f"{list(targets.shape)} with num_targets={num_targets}.",
                 # [B, 1] - [B] would be [B, B] differences.
                 why="torch would broadcast them: a row's error against other rows.",
                 fix="predictions.squeeze(1), or RegressionMetrics(num_targets=...).",
                 page="evaluation",
             )
-        # WHY float64: the sums must not depend on how rows were dealt to ranks.
+        # float64, because the sums must not depend on how rows are split over ranks.
         predicted = predictions.detach().double().cpu().reshape(-1, num_targets)
         true = targets.detach().double().cpu().reshape(-1, num_targets)  # [B, D]
         errors = predicted - true
@@ -87,10 +87,10 @@ class RegressionMetrics:
     def _merge(
         self, num_rows: int, mean: torch.Tensor, deviation: torch.Tensor
     ) -> None:
-        """Join the targets' mean and deviation with those of other rows."""
-        # WHY not the sum of squares: of targets around a million with a spread of one,
-        # the square of the mean would cancel nearly all digits.
-        # Source: Chan, Golub, LeVeque, Updating Formulae (1979), equations 1.5.
+        """Merge the targets' mean and deviation with those of other rows."""
+        # WHY not the sum of squares: for targets around a million with a spread of one,
+        # subtracting the square of the mean would cancel nearly all digits. Source:
+        # Chan, Golub, LeVeque, Updating Formulae (1979), equations 1.5.
         total = self.num_rows + num_rows
         gap = mean - self.target_mean
         self.target_mean = self.target_mean + gap * (num_rows / total)
@@ -137,10 +137,11 @@ class RegressionMetrics:
 
     @property
     def r2(self) -> float:
-        """Share of the targets' variance that the predictions explain, at most 1.
+        """Fraction of the targets' variance that the predictions explain, at most 1.
 
-        0 is as good as always predicting the mean; NaN below two rows. Targets that are
-        all equal count as 1 if predicted exactly, else as 0, as in scikit-learn.
+        0 means as good as always predicting the mean; NaN for fewer than two rows. If
+        all targets are equal, it is 1 for exact predictions, otherwise 0, as in
+        scikit-learn.
         """
         if self.num_rows < 2:
             return float("nan")
@@ -152,7 +153,7 @@ class RegressionMetrics:
         """List the figures under their names, as plain values that JSON can hold.
 
         Returns:
-            Rows, mse, rmse, mae and r2; None for an r2 below two rows.
+            Rows, mse, rmse, mae and r2; r2 is None for fewer than two rows.
         """
         return {
             "rows": self.num_rows,
@@ -164,16 +165,16 @@ class RegressionMetrics:
 
 
 class LanguageModelMetrics:
-    """Sum of the tokens' losses; the mean over tokens and the perplexity follow.
+    """Sum of the tokens' losses, for the mean over tokens and the perplexity.
 
-    The mean of the batches' means would let each token of a short row weigh more.
+    A mean of the batches' means would give tokens of short rows more weight.
 
     Args:
-        ignore_index: The target of tokens that do not count, such as padding.
+        ignore_index: The target of tokens to ignore, such as padding.
 
     Attributes:
         num_rows: How many rows were counted.
-        num_tokens: How many tokens counted.
+        num_tokens: How many tokens were counted.
         loss_sum: Sum of their cross-entropies, in nats.
 
     Examples:
@@ -194,11 +195,11 @@ class LanguageModelMetrics:
         Args:
             logits: [B, T, V].
             targets: int [B, T], the token that each position should predict: shift the
-                text by one before.
+                text by one first.
 
         Raises:
-            DataError: The shapes are others, or a target is no token. On this rank
-                only; inside `metrics.evaluate` on all.
+            DataError: The shapes are wrong, or a target is not a token. On this rank
+                only; inside `metrics.evaluate` on all ranks.
         """
         counted = targets[targets != self.ignore_index]
         problem = ""
@@ -220,8 +221,8 @@ class LanguageModelMetrics:
                 f"{self.ignore_index} where a token does not count.",
                 page="evaluation",
             )
-        # WHY each token's loss first: its bits do not depend on the other rows, and
-        # float64 for the sum does not double the memory of the logits.
+        # Each token's loss first, because its bits do not depend on the other rows, and
+        # a float64 sum does not double the memory of the logits.
         losses = F.cross_entropy(
             logits.flatten(0, 1).float(),
             targets.flatten().long(),
@@ -256,7 +257,7 @@ class LanguageModelMetrics:
 
     @property
     def perplexity(self) -> float:
-        """The exponential of the loss: as uncertain as among so many equal tokens."""
+        """exp(loss): as uncertain as a choice among this many equally likely tokens."""
         return float(torch.tensor(self.loss, dtype=torch.float64).exp())
 
     def as_dict(self) -> dict[str, object]:

@@ -1,9 +1,9 @@
-"""How fast training goes: rows per second over all ranks, step times, memory.
+"""Measure training speed: rows per second over all ranks, step times, memory.
 
-Promise: a rate counts the rows of all ranks and the time of the slowest one, because
-that is how long the others wait for it.
+A rate counts the rows of all ranks and the time of the slowest rank, because the others
+wait for it.
 
-Not here: what the model learns (`distrinews.metrics`).
+Not here: the model's accuracy (`distrinews.metrics`).
 
 Guide: understand/performance.
 """
@@ -28,11 +28,11 @@ class Throughput:
     """A timer around training steps.
 
     Args:
-        ranks: Who this process is, and where its replica lives.
+        ranks: This process and the device of its replica.
 
     Attributes:
         steps_ms: Milliseconds of each step on this rank.
-        num_rows: Rows of all those steps on this rank.
+        num_rows: Rows of these steps on this rank.
 
     Examples:
         >>> throughput = Throughput(Ranks(0, 0, 1, torch.device("cpu")))
@@ -49,12 +49,12 @@ class Throughput:
 
     @contextlib.contextmanager
     def step(self, *, num_rows: int) -> Generator[None, None, None]:
-        """Time one step. Local: no rank waits for another in here.
+        """Time one step. Local: no rank waits for another.
 
         A step that raises is not counted.
 
         Args:
-            num_rows: Rows of this rank in it.
+            num_rows: This rank's rows in the step.
 
         Yields:
             None.
@@ -67,16 +67,16 @@ class Throughput:
         self.num_rows += num_rows
 
     def summary(self) -> dict[str, float]:
-        """Sum up over all ranks.
+        """Combine the figures of all ranks.
 
         Collective: every rank must call it.
 
         Returns:
             `num_rows` of all ranks; `seconds` of the slowest rank's steps;
-            `samples_per_s`, the one by the other; `median_step_ms` and
-            `slowest_step_ms`, of the rank for which they are largest;
-            `peak_memory_bytes`, of the rank that needs most, on the GPU if it has one.
-            Zeros where no step was taken.
+            `samples_per_s`, the former divided by the latter; `median_step_ms` and
+            `slowest_step_ms`, of the rank where they are largest; `peak_memory_bytes`,
+            of the rank that needs most, on the GPU if it has one. Zeros if no step was
+            taken.
 
         Note:
             Cost: one small all-gather.
@@ -102,7 +102,7 @@ class Throughput:
         }
 
     def _wait_for_device(self) -> None:
-        # WHY: a GPU works in the background. Without this one times how long it takes
-        # to give the orders.
+        # A GPU works in the background: without this the timer would only measure how
+        # long it takes to queue the work.
         if self.ranks.device.type == "cuda":
             torch.cuda.synchronize(self.ranks.device)

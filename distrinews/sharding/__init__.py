@@ -1,16 +1,17 @@
-"""Which rank reads which row: the part of data parallelism that DDP does not do.
+"""Decide which rank reads which row: the part of data parallelism that DDP omits.
 
-DDP averages gradients. It does not split batches: unless each rank is told to read
-other rows, all ranks train on the same ones. Here the split is written out.
+DDP averages gradients. It does not split batches: unless you give each rank different
+rows, all ranks train on the same ones. This package does the splitting.
 
 Training and evaluation need different splits. In training each step ends in a
-collective, so every rank needs the same number of batches. In evaluation no collective
-stands inside the loop, so counts may differ, and every row is read exactly once.
+collective, so every rank needs the same number of batches. In evaluation the loop
+contains no collective, so the numbers of batches may differ, and every row is read
+exactly once.
 
 - `sampler`: single rows, dealt to the ranks like cards; evaluation batches.
 - `batch_sampler`: whole global batches, shuffled or balanced by length.
-- `stream`: rows without numbers, of an IterableDataset.
-- `stateful`: where a sampler stands, for checkpoints.
+- `stream`: the rows of an IterableDataset, which have no numbers.
+- `stateful`: a sampler's position, for checkpoints.
 
 Not here: reading rows (`distrinews.data`), averaging (`distrinews.sync`).
 

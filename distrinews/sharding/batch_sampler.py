@@ -1,14 +1,14 @@
-"""Whole batches for every rank: the same global batches, whoever divides them.
+"""Plan global batches that do not depend on the number of ranks, then split them.
 
 A step of training takes one *global batch*. Which rows are in it must not depend on
 how many ranks share it, or two ranks and one process would train different models. So
-each sampler here first plans global batches, and only then deals each of them to the
-ranks, like cards.
+each sampler here first plans the global batches and then deals the rows of each batch
+to the ranks, like cards.
 
-`LengthBalancedBatchSampler` puts rows of like length together. A batch is padded to its
-longest row, and padding costs as much to compute as text: random batches of AG News are
-two fifths padding. And a step takes as long as its slowest rank: dealing neighbours in
-length to the ranks gives all of them the same work.
+`LengthBalancedBatchSampler` puts rows of similar length together. A batch is padded to
+its longest row, and padding takes as much computing as text: random batches of AG News
+are two fifths padding. And a step takes as long as its slowest rank: if rows of similar
+length are dealt to the ranks, all ranks have the same work.
 
 Not here: dealing single rows (`distrinews.sharding.sampler`).
 
@@ -38,9 +38,10 @@ __all__ = [
     "per_rank_batch_size",
 ]
 
-# Global batches that are sorted by length together. More of them: less padding, and
-# rows of like length meet more often. With 50 of 32 rows, 2 % of what AG News computes
-# is padding; with 1 (no sorting) 38 %, with 8 12 %, with all rows at once 0.1 %.
+# The number of global batches that are sorted by length together. A larger pool gives
+# less padding, and rows of similar length share a batch more often. With 50 batches of
+# 32 rows, 2 % of the computing on AG News is padding; with 1 (no sorting) 38 %, with 8
+# 12 %, with all rows at once 0.1 %.
 POOL_BATCHES = 50
 
 
@@ -49,8 +50,8 @@ def per_rank_batch_size(
 ) -> int:
     """Divide the rows of one optimizer step over the ranks and their micro-batches.
 
-    Why: what decides how a model trains is the rows per *step*. Two ranks with 32 rows
-    each take steps of 64, another experiment than one process with 32.
+    Why: the rows per *step* decide how a model trains. Two ranks with 32 rows each take
+    steps of 64 rows, a different experiment from one process with 32.
 
     Args:
         global_batch_size: Rows per optimizer step, over all ranks.
@@ -61,7 +62,7 @@ def per_rank_batch_size(
         B = global_batch_size / (W * A), rows per rank and micro-batch.
 
     Raises:
-        SettingsError: It does not divide. The same on every rank.
+        SettingsError: The batch cannot be divided equally. The same on every rank.
 
     Examples:
         >>> per_rank_batch_size(32, world_size=2)
@@ -90,7 +91,7 @@ def per_rank_batch_size(
 def padding_share(
     lengths: Sequence[int] | np.ndarray, batches: Sequence[Sequence[int]]
 ) -> float:
-    """Say how much of what a model computes is padding.
+    """Compute the fraction of a model's computing that is spent on padding.
 
     Args:
         lengths: Tokens of each row [N].
@@ -116,16 +117,17 @@ def padding_share(
 
 
 class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
-    """What both samplers share: deal planned global batches to the ranks.
+    """Base class of both samplers: deal planned global batches to the ranks.
 
     Use it as `DataLoader(data, batch_sampler=sampler, num_workers=...)`, in torchdata's
-    StatefulDataLoader, or iterate over it. The loader makes the batches of one rank.
-    Reading ahead moves no checkpoint's position: `TrainingState.step` decides it.
+    StatefulDataLoader, or iterate over it. The loader then yields this rank's batches.
+    Workers may read ahead: the position in a checkpoint follows from
+    `TrainingState.step`.
 
     Note:
-        For a resume in mid-epoch that is exact to the bit, give the DataLoader a
-        `generator=torch.Generator()`: without one it draws a number from the random
-        state that dropout uses, each time it is iterated.
+        To resume in the middle of an epoch with the same bits, give the DataLoader a
+        `generator=torch.Generator()`. Otherwise each iteration of the loader draws a
+        number from the random state that dropout uses.
     """
 
     def __init__(
@@ -150,7 +152,7 @@ class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
         self.num_rows, self.ranks = num_rows, ranks
         self.global_batch_size = global_batch_size
         self.accumulation_steps, self.drop_last = accumulation_steps, drop_last
-        # Of the step under way: how many of its micro-batches are handed out, and how
+        # For the current step: how many of its micro-batches were handed out, and how
         # many the next iteration skips.
         self._handed_out_micro_batches = self._skipped_micro_batches = 0
         num_parts = ranks.world_size * accumulation_steps
@@ -164,7 +166,7 @@ class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
             )
         if self.steps_per_epoch == 0:
             raise SettingsError(
-                f"{num_rows} rows are no step of {global_batch_size} rows.",
+                f"{num_rows} rows do not fill a step of {global_batch_size} rows.",
                 why="every epoch would be empty, and nothing would be trained.",
                 fix=f"a global batch size of at most {num_rows}; without any row, look "
                 "at what reads them.",
@@ -181,24 +183,25 @@ class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
         """Order all rows of the epoch into global batches.
 
         Returns:
-            For each step its rows [G], in the order in which ranks are dealt them. The
-            same on every rank, and with any number of ranks.
+            For each step its rows [G], in the order in which they are dealt to the
+            ranks. The same on every rank and for any number of ranks.
         """
         raise NotImplementedError
 
     def start_at_step(self, step: int) -> None:
-        """Let the next iteration begin after this many optimizer steps of the run.
+        """Start the next iteration after this many optimizer steps of the run.
 
-        In place of `set_epoch`, for a loop that may pause in the middle of an epoch.
+        Use it instead of `set_epoch` in a loop that may pause in the middle of an
+        epoch.
 
         Args:
-            step: Trained steps, from the beginning of the run, all epochs together. The
+            step: Steps trained since the beginning of the run, over all epochs. The
                 same on every rank.
 
         Examples:
             >>> alone = Ranks(0, 0, 1, torch.device("cpu"))
             >>> sampler = ShuffledBatchSampler(8, alone, global_batch_size=2, seed=0)
-            >>> sampler.start_at_step(4 + 3)  # of the second epoch three steps are done
+            >>> sampler.start_at_step(4 + 3)  # three steps of the second epoch are done
             >>> sampler.epoch, len(list(sampler))
             (1, 1)
         """
@@ -209,24 +212,24 @@ class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
         """Return the position after this many optimizer steps, for a checkpoint.
 
         Args:
-            step: Trained steps, from the beginning of the run, all epochs together.
+            step: Steps trained since the beginning of the run, over all epochs.
 
         Returns:
             Plain values that JSON can hold; the same on every rank. The number of
-            accumulated micro-batches is in them for the reader only.
+            accumulated micro-batches is only there for the reader.
 
         Raises:
-            SettingsError: The sampler has not handed out so many steps yet. The same on
-                every rank.
+            SettingsError: The sampler has not handed out that many steps yet. The same
+                on every rank.
         """
         handed_out = self.epoch * self.steps_per_epoch + self._steps_handed_out()
         if self._has_begun and not self._has_repeated and step > handed_out:
             raise SettingsError(
-                f"step {step} is to be saved, and the sampler has handed out the rows "
-                f"of {handed_out} steps.",
-                why="a resumed run would leave out the rows between.",
-                fix="count one step after each optimizer.step(): "
-                f"{self.accumulation_steps} micro-batch(es) of this sampler.",
+                f"step {step} was to be saved, but the sampler has handed out the rows "
+                f"of only {handed_out} steps.",
+                why="a resumed run would skip the rows in between.",
+                fix="count one step after each optimizer.step(), that is, per "
+                f"{self.accumulation_steps} of this sampler's micro-batches.",
                 page="resume",
             )
         epoch, done = divmod(step, self.steps_per_epoch)
@@ -236,7 +239,7 @@ class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
         )
 
     def start_at(self, *, epoch: int, consumed_rows: int) -> None:
-        """Let the next iteration begin in the middle of an epoch.
+        """Start the next iteration in the middle of an epoch.
 
         Args:
             epoch: From 0. The same on every rank.
@@ -251,7 +254,7 @@ class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
 
         Returns:
             As `StatefulSampler.state_dict`; with accumulation, also how many
-            micro-batches of the step under way are handed out.
+            micro-batches of the current step were handed out.
         """
         state = super().state_dict()
         if self._handed_out_micro_batches:
@@ -263,20 +266,20 @@ class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
         """Continue at the position that another sampler of the same rows saved.
 
         Args:
-            state: From `state_dict` or `state_at`, of any number of ranks.
+            state: From `state_dict` or `state_at`, saved with any number of ranks.
 
         Raises:
-            SettingsError: It belongs to another order of rows, or lies inside a step
-                that is divided into another number of micro-batches.
-            CheckpointError: It is no such state. Both the same on every rank.
+            SettingsError: It belongs to another order of rows, or to a step with
+                another number of micro-batches.
+            CheckpointError: It is not such a state. Both the same on every rank.
         """
         super().load_state_dict(state)
         skipped = state.get("micro_batches", 0)
         if skipped and state.get("accumulation_steps") != self.accumulation_steps:
             raise SettingsError(
-                f"this position lies after {skipped} micro-batch(es) of a step of "
-                f"{state.get('accumulation_steps')}; here a step has "
-                f"{self.accumulation_steps}.",
+                f"this position is after {skipped} of "
+                f"{state.get('accumulation_steps')} micro-batches of a step; here a "
+                f"step has {self.accumulation_steps}.",
                 why="part of a global batch would be trained twice or never.",
                 fix="resume with that number of micro-batches.",
                 page="resume",
@@ -290,13 +293,14 @@ class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
         return self._hand_out(plan[_steps_done(plan, start) :], skipped)
 
     def _hand_out(self, plan: list[np.ndarray], skipped: int) -> Iterator[list[int]]:
-        """Yield this rank's part of each micro-batch, and note how far that is."""
+        """Yield this rank's part of each micro-batch, and record the position."""
         for step, batch in enumerate(plan, start=1):
             for number, micro_batch in enumerate(self._micro_batches(batch), start=1):
                 if step == 1 and number <= skipped:
                     continue
-                # WHY before the yield: a loader asks for the position after it, and a
-                # loop that counts its steps does not come back after the last one.
+                # Before the yield, because a loader asks for the position right after
+                # it, and a loop that counts its steps does not return here after the
+                # last one.
                 self._handed_out_micro_batches = number % self.accumulation_steps
                 if number == self.accumulation_steps:
                     self._handed_out_rows += len(batch)
@@ -306,11 +310,11 @@ class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
 
     def _micro_batches(self, batch: np.ndarray) -> list[np.ndarray]:
         if self.accumulation_steps == 1:
-            return [batch]  # WHY not by one: 4 us, a fifth of a step's batch
+            return [batch]  # WHY: array_split by 1 costs 4 us, a fifth of a batch
         return np.array_split(batch, self.accumulation_steps)
 
     def _steps_handed_out(self) -> int:
-        # The only global batch that is not of G rows is the last one.
+        # Only the last global batch may have other than G rows.
         if self._is_used_up:
             return self.steps_per_epoch
         return min(
@@ -318,25 +322,25 @@ class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
         )
 
     def __len__(self) -> int:
-        """Micro-batches of a whole epoch, also after a resume in its middle."""
+        """Micro-batches per whole epoch, also after a resume in its middle."""
         return self.steps_per_epoch * self.accumulation_steps
 
     def _shuffled_rows(self, generator: torch.Generator) -> np.ndarray:
-        # WHY 4 bytes a row: the plan of an epoch stays in memory. torch draws the same
-        # order as with 8 (torch 2.13; tests/test_batch_sampler.py checks).
+        # 4 bytes per row, because the plan of an epoch stays in memory. torch draws the
+        # same order as with 8 (torch 2.13; tests/test_batch_sampler.py checks this).
         return torch.randperm(
             self.num_rows, generator=generator, dtype=torch.int32
         ).numpy()
 
     def _generator(self) -> torch.Generator:
-        # WHY a generator of its own: the global one also feeds dropout, which differs
-        # by rank; the order must not.
+        # A separate generator, because dropout uses the global one and differs by rank;
+        # the order must not.
         return torch.Generator().manual_seed(self._identity["seed"] + self.epoch)
 
     def _with_remainder(
         self, batches: list[np.ndarray], remainder: np.ndarray
     ) -> list[np.ndarray]:
-        """The planned batches, and the rows that fill no whole one unless dropped."""
+        """The planned batches, and the remaining rows unless they are dropped."""
         if self.drop_last or not len(remainder):
             return batches
         if not self._is_own_step(len(remainder)):
@@ -344,7 +348,7 @@ class GlobalBatchSampler(StatefulSampler, Sampler[list[int]]):
         return [*batches, remainder]
 
     def _is_own_step(self, num_left: int) -> bool:
-        # WHY a rule without W: the plan must be the same with any number of ranks.
+        # A rule without W, because the plan must be the same for any number of ranks.
         is_only_batch = self.num_rows < self.global_batch_size
         return num_left > 0 and (
             is_only_batch or 2 * num_left >= self.global_batch_size
@@ -356,14 +360,14 @@ class ShuffledBatchSampler(GlobalBatchSampler):
 
     Args:
         num_rows: N.
-        ranks: Who is asking.
+        ranks: This process.
         global_batch_size: G.
         seed: Fixes the shuffles. The same on every rank.
         accumulation_steps: A.
-        drop_last: Leave out the last N mod G rows of the epoch's order, other ones each
-            epoch. Else half a global batch or more is a step of its own, and fewer rows
-            join the batch before; micro-batches of that step differ by at most one row.
-            DDP would weigh them as if they were equal: see
+        drop_last: Leave out the last N mod G rows of the epoch's order; they differ in
+            each epoch. Otherwise half a global batch or more becomes one more step, and
+            fewer rows join the batch before; the micro-batches of that step differ by
+            at most one row. DDP weights them as if they were equal: see
             `sync.average_gradients_weighted`.
 
     Raises:
@@ -408,25 +412,25 @@ class ShuffledBatchSampler(GlobalBatchSampler):
 
 
 class LengthBalancedBatchSampler(GlobalBatchSampler):
-    """Global batches of rows of like length; neighbours in length go to the ranks.
+    """Global batches of rows with similar lengths, dealt to the ranks by length.
 
-    How: shuffle all rows; take the next 50 global batches of them, sort these by
-    length, cut them into batches; at the end, shuffle the batches of the whole epoch.
-    So which rows meet is partly chance (which pool, who of like length is next) and
-    partly length; when a batch comes is pure chance.
+    How: shuffle all rows; take the next 50 global batches, sort their rows by length,
+    and cut them into batches; at the end, shuffle the batches of the whole epoch. So
+    the rows of a batch depend partly on chance (the pool, and the order of equal
+    lengths) and partly on length; the position of a batch in the epoch is pure chance.
 
     Args:
         lengths: Tokens of each row [N].
-        ranks: Who is asking.
+        ranks: This process.
         global_batch_size: G.
         seed: Fixes the shuffles. The same on every rank.
         accumulation_steps: A.
-        pool_batches: How many global batches are sorted together; 1 sorts nothing but
-            the rows inside a batch.
-        drop_last: Leave out N mod G rows, random ones, others each epoch. Else half a
-            global batch or more is a step of its own, and fewer rows join the batch
-            before; micro-batches of that step differ by at most one row. DDP would
-            weigh them as if they were equal: see `sync.average_gradients_weighted`.
+        pool_batches: How many global batches are sorted together; 1 sorts only the rows
+            within each batch.
+        drop_last: Leave out N mod G random rows, which differ in each epoch. Otherwise
+            half a global batch or more becomes one more step, and fewer rows join the
+            batch before; the micro-batches of that step differ by at most one row. DDP
+            weights them as if they were equal: see `sync.average_gradients_weighted`.
 
     Raises:
         SettingsError: G does not divide by W * A; or an epoch would have no step; or
@@ -482,8 +486,8 @@ class LengthBalancedBatchSampler(GlobalBatchSampler):
             rows_by_length = rows[np.argsort(self.lengths[rows], kind="stable")]
             pool[:] = rows_by_length.reshape(-1, size)
         batch_order = torch.randperm(len(planned_batches), generator=generator).numpy()
-        # WHY a copy in the shuffled order: an epoch then reads its plan from front to
-        # back; without the copy each batch would be somewhere else in memory.
+        # A copy in the shuffled order, so that an epoch reads its plan from front to
+        # back; without the copy the batches would be scattered in memory.
         batches = list(planned_batches[batch_order])
         *others, last = self._with_remainder(batches, order[num_whole:])
         return [*others, last[np.argsort(self.lengths[last], kind="stable")]]
@@ -495,7 +499,7 @@ def _steps_done(plan: list[np.ndarray], consumed_rows: int) -> int:
     done = int(np.searchsorted(ends, consumed_rows))
     if done >= len(ends) or ends[done] != consumed_rows:
         raise SettingsError(
-            f"{consumed_rows} rows are no whole number of global batches of this "
+            f"{consumed_rows} rows are not a whole number of global batches of this "
             f"epoch of {ends[-1]} rows.",
             why="part of a global batch would be trained twice or never.",
             fix="resume with the global batch size of that run.",

@@ -1,7 +1,7 @@
-"""Deal a stream to the ranks and their DataLoader workers: rows without numbers.
+"""Split a stream, whose rows have no numbers, over ranks and DataLoader workers.
 
-DDP does not touch data, and an `IterableDataset` has no row numbers that a sampler
-could deal. Unsplit, every rank reads all of it, and every worker of every rank again.
+DDP does not touch data, and an `IterableDataset` has no row numbers for a sampler. If
+it is not split, every rank reads all of it, and so does every worker of every rank.
 
 Not here: rows with numbers (`distrinews.sharding.sampler`,
 `distrinews.sharding.batch_sampler`).
@@ -28,28 +28,28 @@ Row = TypeVar("Row")
 def shard_iterable(
     rows: Iterable[Row], ranks: Ranks, *, drop_last: bool = True
 ) -> IterableDataset[Row]:
-    """Make a dataset of the rows of a stream that this rank reads.
+    """Make a dataset of the rows of a stream that this rank should read.
 
-    Every rank and every worker reads the whole stream, and keeps its rows: of each W
-    rows in turn, rank r takes the one at place r. A rank's rows go to its workers in
-    turn.
+    Every rank and every worker reads the whole stream and keeps its own rows: of each W
+    rows, rank r takes the row at place r. Its workers take turns with that rank's rows.
 
     Args:
-        rows: The stream: what yields the same rows in the same order on every rank,
-            such as an `IterableDataset`. With DataLoader workers it must survive
-            pickling where these are spawned (Windows, macOS).
-        ranks: Who is asking.
-        drop_last: Leave out the last N mod W rows, so that all ranks get equally many:
-            in training, a rank with one batch more would wait for the others. False for
-            evaluation: every row once.
+        rows: The stream, such as an `IterableDataset`: it must yield the same rows in
+            the same order on every rank. With DataLoader workers it must pickle where
+            these are spawned (Windows, macOS).
+        ranks: This process.
+        drop_last: Leave out the last N mod W rows, so that all ranks get the same
+            number: in training, a rank with one more batch would wait for the others.
+            Use False for evaluation: every row once.
 
     Returns:
-        A dataset for a DataLoader, which makes the batches of one rank; also iterable
-        by itself. It saves no position: after a resume the stream begins at its start.
+        A dataset for a DataLoader, which makes this rank's batches; you can also
+        iterate over it directly. It saves no position: after a resume the stream starts
+        again.
 
     Note:
-        All ranks need the same `batch_size` and the same `num_workers`: then they get
-        equally many batches with `drop_last`.
+        Use the same `batch_size` and `num_workers` on all ranks: then they get the same
+        number of batches with `drop_last`.
 
     Examples:
         >>> import torch
@@ -76,8 +76,8 @@ class _Shard(IterableDataset[Row]):
 
     def _of_this_rank(self) -> Iterator[Row]:
         stream = iter(self.rows)
-        # WHY W rows at a time: whether a row has a counterpart on every rank is known
-        # only when the others of its round were read.
+        # W rows at a time, because only after reading a whole round is it known whether
+        # every rank gets a row of it.
         while turn := list(itertools.islice(stream, self.world_size)):
             is_whole = len(turn) == self.world_size
             if self.rank < len(turn) and (is_whole or not self.drop_last):

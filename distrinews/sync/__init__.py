@@ -1,21 +1,22 @@
-"""Keep every replica identical: average gradients, compare replicas.
+"""Keep all replicas identical: average gradients and compare replicas.
 
 After `backward()` every rank must hold the same gradient, so that every rank takes the
-same optimizer step. Four versions, each with the gradients of the one before, faster:
+same optimizer step. There are four versions; each gives the same gradients as the one
+before, faster:
 
-1. `average.average_gradients`: one all-reduce per parameter. What DDP does, as a loop.
+1. `average.average_gradients`: one all-reduce per parameter; what DDP does, as a loop.
 2. `average.average_gradients_flat`: all gradients in one long tensor, one all-reduce.
 3. `average.average_gradients_in_buckets`: a few tensors of some megabytes.
-4. `overlap.Overlapped`: the buckets travel while backward still runs. That is
-   `torch.nn.parallel.DistributedDataParallel`; train with torch's, by `wrap_ddp`.
+4. `overlap.Overlapped`: sends the buckets while backward still runs, as torch's
+   `DistributedDataParallel` does; train with torch's, by `wrap_ddp`.
 
-- `buffers`: rank 0's buffers (BatchNorm's statistics) for all, before an evaluation.
-- `discarded`: a first step that leaves nothing behind, for a resume with the same bits.
-- `replicas`: are the replicas still equal, and which tensor differs first.
-- `ring`: how W ranks add up a tensor with messages between neighbours.
-- `wrong`: three versions that run without an error and are wrong.
+- `buffers`: copy rank 0's buffers (BatchNorm's statistics) before an evaluation.
+- `discarded`: run a first step and undo it, for a resume with the same bits.
+- `replicas`: are the replicas equal, and which tensor differs first?
+- `ring`: add up a tensor over W ranks with messages between neighbours.
+- `wrong`: three versions that run without an error but are wrong.
 - `shared_memory`, `sparse_embedding`: faster than DDP on one machine without GPUs.
-- `wrappers`: `wrap_ddp`, torch's DDP for one rank or many; the base of our own ones.
+- `wrappers`: `wrap_ddp`, torch's DDP for one rank or many; our base class.
 
 Not here: starting processes (`distrinews.dist`), splitting data
 (`distrinews.sharding`), saving the result (`distrinews.checkpoint`).

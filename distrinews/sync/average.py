@@ -1,12 +1,13 @@
 """Average gradients after backward: three versions, each faster than the one before.
 
-Why clip after the averaging: what every rank then holds is the gradient of the global
-batch, so its norm is the global norm, the same number on every rank, and
-`torch.nn.utils.clip_grad_norm_` needs no communication. Clipped before, each rank's
-part would be weighted by its own norm, and the mean would not be that of one process.
+Clip after averaging: every rank then holds the gradient of the global batch, so its
+norm is the global norm, the same number on every rank, and
+`torch.nn.utils.clip_grad_norm_` needs no communication. Clipping before would scale
+each rank's gradient by its own norm, and the mean would differ from the gradient of one
+process.
 
 Not here: averaging while backward still runs (`distrinews.sync.overlap`), versions that
-look right and are wrong (`distrinews.sync.wrong`).
+look right but are wrong (`distrinews.sync.wrong`).
 
 Letters used for shapes: P = shape of one parameter, W = number of ranks.
 Guide: understand/gradient-sync.
@@ -54,7 +55,7 @@ def average_gradients(model: nn.Module) -> None:
     Note:
         Cost: one all-reduce per parameter tensor, 4 bytes per float32 element, and a
         vote of 8 bytes. The mean equals the single-process gradient only if all ranks
-        hold the same number of rows; else see `average_gradients_weighted`.
+        hold the same number of rows; otherwise use `average_gradients_weighted`.
 
     Source: Li et al., PyTorch Distributed, VLDB 2020, section 3.2.
 
@@ -77,10 +78,10 @@ def average_gradients(model: nn.Module) -> None:
 def average_gradients_flat(model: nn.Module) -> None:
     """Average all gradients as one long tensor: the second variant.
 
-    Why: every all-reduce costs a fixed time, however small its tensor: all ranks have
-    to meet. A DistilBERT has a hundred tensors, most of them tiny.
-    But nothing can travel before the last gradient is there, and the long tensor is
-    a second copy of all gradients.
+    Why: every all-reduce costs a fixed time, even for a small tensor, because all ranks
+    have to join it. A DistilBERT has a hundred tensors, most of them tiny. But nothing
+    can be sent before the last gradient is ready, and the long tensor is a second copy
+    of all gradients.
 
     Collective: every rank must call it, after `backward()`.
 
@@ -111,15 +112,15 @@ def average_gradients_in_buckets(
 ) -> None:
     """Average gradients in tensors of a few megabytes each: the third variant.
 
-    Why: large enough that the fixed time of an all-reduce hardly counts, small enough
-    that the first ones could travel before the last ones exist, which is what the
-    fourth variant does. Alone it saves memory: only one bucket's copy at a time.
+    Why: buckets are large enough that the fixed time of an all-reduce hardly matters,
+    and small enough that the first could be sent before the last ones exist, as the
+    fourth variant does. Here they only save memory: one bucket is copied at a time.
 
     Collective: every rank must call it, after `backward()`.
 
     Args:
         model: As for `average_gradients`.
-        bucket_bytes: How full a bucket may be; a larger tensor has one to itself.
+        bucket_bytes: When a bucket is full; the tensor that fills it is still inside.
 
     Raises:
         MissingGradientError: As `average_gradients`, on every rank.
@@ -140,14 +141,14 @@ def average_gradients_in_buckets(
 
 
 def average_gradients_weighted(model: nn.Module, *, num_rows: int) -> None:
-    """Average gradients of parts that are not equally large, by their counts.
+    """Average gradients weighted by the ranks' numbers of rows.
 
-    Why: with 24 rows here and 8 there, the plain mean counts each of the 8 rows three
-    times as much. The right one is (24 * mean_0 + 8 * mean_1) / 32. A rank may hold no
-    row at all: it takes part with zeros.
+    Why: with 24 rows on one rank and 8 on the other, the plain mean counts each of the
+    8 rows three times as much. The right mean is (24 * mean_0 + 8 * mean_1) / 32. A
+    rank without rows contributes zeros.
 
-    Collective: every rank must call it, after `backward()`, the ranks without a row
-    instead of it.
+    Collective: every rank must call it, after `backward()`; a rank without rows calls
+    it without `backward()`.
 
     Args:
         model: As for `average_gradients`; a rank without rows needs no gradients. Each
@@ -155,8 +156,8 @@ def average_gradients_weighted(model: nn.Module, *, num_rows: int) -> None:
         num_rows: How many rows this rank's loss was the mean of; 0 is allowed.
 
     Raises:
-        MissingGradientError: A rank that has rows lacks a gradient, or nobody has
-            rows. On every rank.
+        MissingGradientError: A rank with rows lacks a gradient, or no rank has rows. On
+            every rank.
 
     Note:
         Cost: as `average_gradients`, and 16 bytes for the counts.
@@ -174,7 +175,7 @@ def average_gradients_weighted(model: nn.Module, *, num_rows: int) -> None:
     if num_rows == 0:
         for param in model.parameters():
             if param.requires_grad:
-                # WHY anew: what is left there from the last step must not count.
+                # New zeros: a gradient left from the last step must not count.
                 param.grad = torch.zeros_like(param)
     for gradient in _all_gradients(model):
         gradient *= share
@@ -183,10 +184,10 @@ def average_gradients_weighted(model: nn.Module, *, num_rows: int) -> None:
 
 
 def uneven_loss_weight(*, num_rows: int) -> float:
-    """Say by what a rank multiplies its loss so that DDP's plain mean comes out right.
+    """Return the factor for a rank's loss with which DDP's plain mean is right.
 
-    Why: DDP divides by W, always. A rank with `num_rows` of all T rows should count
-    num_rows / T, not 1 / W, so its loss gets the factor W * num_rows / T.
+    Why: DDP always divides by W. A rank with `num_rows` of all T rows should have the
+    weight num_rows / T, not 1 / W, so its loss gets the factor W * num_rows / T.
 
     Collective: every rank must call it.
 
@@ -194,7 +195,7 @@ def uneven_loss_weight(*, num_rows: int) -> float:
         num_rows: Rows of this rank in this step.
 
     Returns:
-        1.0 if all ranks hold equally many.
+        The factor; 1.0 if all ranks hold the same number of rows.
 
     Raises:
         MissingGradientError: No rank has a row. On every rank.
@@ -210,7 +211,7 @@ def uneven_loss_weight(*, num_rows: int) -> float:
 
 
 def _total_rows(num_rows: int) -> int:
-    """The rows of all ranks; all ranks raise if there are none."""
+    """The number of rows of all ranks; all ranks raise if it is 0."""
     total = dist.sum_over_ranks(num_rows)
     if total == 0:
         raise MissingGradientError(
@@ -225,24 +226,24 @@ def _total_rows(num_rows: int) -> int:
 def no_sync_unless(
     condition: bool, *, replica: nn.Module
 ) -> contextlib.AbstractContextManager[None]:
-    """Let gradients meet in this block, or let them add up locally.
+    """Synchronise gradients in this block, or only accumulate them locally.
 
-    Why: with accumulation only the last micro-batch of a step needs to meet; the sum
-    that travels then holds the others. Each meeting saved is a whole all-reduce saved.
+    Why: with accumulation only the last micro-batch of a step needs to synchronise,
+    because the sum that it sends contains the others. Each synchronisation that you
+    avoid saves a whole all-reduce.
 
     Args:
-        condition: Whether this block's backward is the one whose gradients meet. The
-            same on every rank.
+        condition: Whether this block's backward synchronises. The same on every rank.
         replica: A DDP wrapper, `Overlapped`, or a bare model in one process.
 
     Returns:
-        A context manager. It must hold forward *and* backward: DDP's forward decides
+        A context manager. Put forward *and* backward inside: DDP's forward decides
         whether the backward that follows communicates (`distrinews.sync.wrong` shows
-        what happens else).
+        what happens otherwise).
 
     Examples:
         >>> with no_sync_unless(False, replica=nn.Linear(1, 1)):
-        ...     pass  # one process: nobody to meet
+        ...     pass  # one process: nothing to synchronise
     """
     no_sync = getattr(replica, "no_sync", contextlib.nullcontext)
     local_only: contextlib.AbstractContextManager[None] = no_sync()
@@ -250,21 +251,23 @@ def no_sync_unless(
 
 
 def _all_gradients(model: nn.Module) -> list[torch.Tensor]:
-    """Every trainable parameter's gradient; if one lacks anywhere, all ranks raise."""
+    """All trainable parameters' gradients; if any rank lacks one, all ranks raise."""
     trainable = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     missing = [name for name, param in trainable if param.grad is None]
-    # WHY all ranks vote before any rank raises: a rank that raised alone would leave
-    # the others inside all_reduce until the timeout, and the real cause would drown in
-    # W-1 timeout reports.
+    # All ranks vote before any rank raises: a rank that raised alone would leave the
+    # others in all_reduce until the timeout, and W-1 timeout reports would bury the
+    # real cause.
     dist.vote_then_raise(_missing_gradient_error(missing) if missing else None)
     return [param.grad for _, param in trainable if param.grad is not None]
 
 
 def _missing_gradient_error(names: list[str]) -> MissingGradientError:
+    have = "has" if len(names) == 1 else "have"
     return MissingGradientError(
-        f"rank {dist.current().rank}: {len(names)} trainable parameter(s) have no "
-        f"gradient: {names}.",
-        why="averaging would mix gradients with nothing; replicas would drift.",
+        f"rank {dist.current().rank}: {len(names)} of the trainable parameters {have} "
+        f"no gradient: {names}.",
+        why="the other ranks may have these gradients; their mean would be wrong, and "
+        "the replicas would drift apart.",
         fix="call loss.backward() on every rank first, or freeze what the loss does "
         "not use with requires_grad_(False).",
         page="missing-gradient",
@@ -276,8 +279,8 @@ def _average_in_buckets(gradients: list[torch.Tensor], *, bucket_bytes: float) -
     world_size = dist.current().world_size
     if world_size == 1:
         return
-    # WHY from the back: the last layer's gradients are ready first. Here it makes no
-    # difference; the fourth variant cuts in the same way.
+    # From the back, because the last layer's gradients are ready first. Here that does
+    # not matter, but the fourth variant cuts its buckets in the same way.
     gradients = gradients[::-1]
     for indices in cut_into_buckets(
         gradients, first_bytes=bucket_bytes, bucket_bytes=bucket_bytes

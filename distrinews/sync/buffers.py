@@ -1,7 +1,7 @@
-"""Share rank 0's buffers: what DDP does before each forward of a training step.
+"""Copy rank 0's buffers to all ranks, as DDP does before a training step's forward.
 
 Buffers are tensors of a model that no optimizer changes, such as BatchNorm's running
-statistics. Between two steps each rank holds those of its own rows.
+statistics. Between two steps each rank holds the statistics of its own rows.
 
 Not here: comparing replicas (`distrinews.sync.replicas`).
 
@@ -22,8 +22,8 @@ __all__ = ["broadcast_buffers"]
 def broadcast_buffers(model: nn.Module) -> None:
     """Replace every rank's buffers by rank 0's, in place.
 
-    Why: evaluated without it, W ranks answer as W different models. Rank 0's are those
-    that a checkpoint holds and that DDP sends before the next training step.
+    Why: otherwise W ranks would evaluate W different models. Rank 0's buffers are the
+    ones that a checkpoint holds and that DDP sends before the next training step.
 
     Collective: every rank must call it.
 
@@ -34,13 +34,13 @@ def broadcast_buffers(model: nn.Module) -> None:
         Cost: one broadcast per buffer, of its bytes.
 
     Examples:
-        >>> broadcast_buffers(nn.BatchNorm1d(2))  # alone: nobody to share with
+        >>> broadcast_buffers(nn.BatchNorm1d(2))  # alone: nothing to copy
     """
     if dist.current().world_size == 1:
         return
     with torch.no_grad():
         for buffer in model.buffers():
-            dense = buffer.contiguous()  # a view with strides cannot travel
+            dense = buffer.contiguous()  # a strided view cannot be sent
             torch_dist.broadcast(dense, src=0)
             if dense is not buffer:
                 buffer.copy_(dense)

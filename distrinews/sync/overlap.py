@@ -1,15 +1,16 @@
 """Average gradients while backward still computes: torch's DDP in a hundred lines.
 
 Backward goes from the last layer to the first. When the last layer's gradient is
-finished it could travel, and the processor is still busy with the layers before it. So:
-a hook on every parameter says "mine is finished"; when a bucket is full, its all-reduce
-starts in the background; at the end of backward one waits for what still travels.
+finished it can be sent, while the processor still computes the layers before it. So a
+hook on every parameter reports that its gradient is finished; when a bucket is full,
+its all-reduce starts in the background; at the end of backward, wait for the
+all-reduces that are still running.
 
 Not here: the hooks themselves (`distrinews.sync.wrappers`), the simpler variants
-(`distrinews.sync`). Left out of what torch's DDP does:
-rebuilding the buckets in the order in which gradients really came (for this course's
-models that order is the one assumed here), looking for unused parameters in the graph,
-buffers that change in training, mixed precision, static graphs.
+(`distrinews.sync`). Torch's DDP also does what is left out here: rebuilding the buckets
+in the order in which gradients really arrive (for this course's models that is the
+order assumed here), finding unused parameters in the graph, buffers that change in
+training, mixed precision, static graphs.
 
 Letters used for shapes: P = shape of one parameter, W = number of ranks.
 Guide: understand/ddp-inside.
@@ -29,7 +30,7 @@ from distrinews.sync.wrappers import HookedModule
 __all__ = ["BUCKET_BYTES", "FIRST_BUCKET_BYTES", "Overlapped", "cut_into_buckets"]
 
 # torch DDP's own sizes (torch/nn/parallel/distributed.py, torch 2.13). The first bucket
-# is small, so that something travels early.
+# is small, so that sending starts early.
 BUCKET_BYTES = 25 * 1024 * 1024
 FIRST_BUCKET_BYTES = 1024 * 1024
 
@@ -37,18 +38,18 @@ FIRST_BUCKET_BYTES = 1024 * 1024
 def cut_into_buckets(
     tensors: Sequence[torch.Tensor], *, first_bytes: float, bucket_bytes: float
 ) -> list[list[int]]:
-    """Put tensors, in their order, into buckets that are closed once they are full.
+    """Put tensors, in their order, into buckets; close a bucket once it is full.
 
     Args:
         tensors: In the order in which they will be ready.
         first_bytes: When the first bucket is full.
-        bucket_bytes: When any other is.
+        bucket_bytes: When any other one is.
 
     Returns:
         For each bucket the indices of its tensors, in the order in which the buckets
-        can be full. A bucket holds one dtype on one device, and every such kind has
-        buckets of its own, the first of `first_bytes`. The tensor that fills a bucket
-        is still inside, as in torch's DDP.
+        can be full. A bucket holds one dtype on one device; each such kind has its own
+        buckets, the first one of `first_bytes`. The tensor that fills a bucket is still
+        inside, as in torch's DDP.
 
     Examples:
         >>> four = [torch.zeros(2) for _ in range(4)]  # 8 bytes each
@@ -67,17 +68,17 @@ def cut_into_buckets(
         bytes_left[kind] -= tensor.nbytes
         if bytes_left[kind] <= 0:
             buckets.append(open_buckets.pop(kind))
-    # Those that the last tensors left open, too, in the order of their last tensor.
+    # Also the buckets that are still open, in the order of their last tensor.
     return sorted([*buckets, *open_buckets.values()], key=lambda bucket: bucket[-1])
 
 
 class _Bucket:
-    """One flat tensor, the gradients as views into it, and who is still missing."""
+    """One flat tensor, the gradients as views into it, and the missing parameters."""
 
     def __init__(self, params: dict[str, nn.Parameter]) -> None:
         sizes = [param.numel() for param in params.values()]
-        # WHY one more element than gradients need: there the ranks add up how many
-        # parameters they lack. The vote travels with the gradients, at no cost.
+        # One element more than the gradients need: in it the ranks add up how many
+        # parameters they lack. This vote is sent with the gradients, for free.
         first = next(iter(params.values()))
         self.flat = first.new_zeros(sum(sizes) + 1)  # [elements + 1]
         parts = zip(params.items(), self.flat[:-1].split(sizes), strict=True)
@@ -89,8 +90,8 @@ class _Bucket:
 class Overlapped(HookedModule):
     """Wrap a model so that `backward()` leaves averaged gradients on every rank.
 
-    The fourth variant of `distrinews.sync`, equal to torch's `DistributedDataParallel`
-    bit for bit with two ranks. Alone it only passes calls through.
+    The fourth variant of `distrinews.sync`, with two ranks equal to torch's
+    `DistributedDataParallel` bit for bit. Alone it only passes calls through.
 
     Collective: every rank must build it, with the same architecture, and every rank
     must call `backward()` equally often.
@@ -98,7 +99,7 @@ class Overlapped(HookedModule):
     Args:
         module: The replica, on its device. Rank 0's parameters and buffers are copied
             to all: averaging keeps equal replicas equal, it never makes them equal.
-        bucket_bytes: How much travels at once.
+        bucket_bytes: How many bytes are sent at once.
         first_bucket_bytes: The same for the first bucket.
 
     Attributes:
@@ -110,10 +111,10 @@ class Overlapped(HookedModule):
 
     Note:
         Cost: one broadcast of the model when built; then one all-reduce per bucket and
-        `backward()`, 4 bytes per float32 element. The buckets are the gradients: no
-        second copy. On a GPU Python waits at the end of backward, because it reads the
-        votes; torch's DDP does not. A loss that depends on no parameter at all sets off
-        no hook, and the other ranks wait until the timeout, as with torch's DDP.
+        `backward()`, 4 bytes per float32 element. The gradients live in the buckets,
+        without a second copy. On a GPU Python waits at the end of backward to read the
+        votes; torch's DDP does not. If a rank's loss depends on no parameter at all, no
+        hook runs, and the other ranks wait until the timeout, as with torch's DDP.
 
     Source: Li et al., PyTorch Distributed, VLDB 2020, section 3.2.3.
 
@@ -137,8 +138,8 @@ class Overlapped(HookedModule):
         if self._world_size == 1:
             return
         self._copy_from_rank_0()
-        # WHY backwards: a model lists its layers in the order of forward, and gradients
-        # come in the opposite one.
+        # Reversed, because a model lists its layers in forward order, and gradients
+        # arrive in the opposite order.
         named = [(n, p) for n, p in module.named_parameters() if p.requires_grad][::-1]
         buckets = cut_into_buckets(
             [param for _, param in named],
@@ -152,7 +153,7 @@ class Overlapped(HookedModule):
         self._register_hooks()
 
     def _begin_backward(self) -> None:
-        """At the first gradient of a backward: nothing is ready, nothing travels."""
+        """At the first gradient of a backward: mark all gradients as missing."""
         self._next_bucket = 0
         for bucket in self._buckets:
             bucket.missing = set(bucket.views)
@@ -161,8 +162,9 @@ class Overlapped(HookedModule):
         """Move a gradient, divided by W, into its bucket, where it stays."""
         bucket = self._bucket_of[name]
         if param.grad is not None:
-            # WHY divide before the sum: W gradients may overflow where their mean does
-            # not. WHY here: the move reads and writes every element anyway.
+            # Divide before the sum, because the sum of W gradients may overflow where
+            # their mean does not; and do it here, because the move touches every
+            # element anyway.
             torch.mul(param.grad, 1 / self._world_size, out=bucket.views[name])
             param.grad = bucket.views[name]
         bucket.missing.discard(name)
@@ -170,7 +172,7 @@ class Overlapped(HookedModule):
 
     def _launch_full_buckets(self) -> None:
         """Start the all-reduce of every bucket that is full, strictly in order."""
-        # WHY in order: collectives are matched by the order of the calls. Ranks may
+        # In order, because collectives are matched by the order of the calls. Ranks may
         # fill their buckets in different orders, and would add up different buckets.
         while self._next_bucket < len(self._buckets):
             bucket = self._buckets[self._next_bucket]
@@ -184,9 +186,9 @@ class Overlapped(HookedModule):
         self._next_bucket += 1
 
     def _finish_backward(self) -> None:
-        """Backward is over: send what is left, wait for all, look at the votes."""
+        """After backward: send the remaining buckets, wait for all, check the votes."""
         for bucket in self._buckets[self._next_bucket :]:
-            # WHY send a bucket that is not full: the other ranks wait for it.
+            # Send it although it is not full: the other ranks wait for it.
             for name in bucket.missing:
                 bucket.views[name].zero_()
             self._launch(bucket)

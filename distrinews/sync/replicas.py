@@ -1,7 +1,8 @@
-"""Are the replicas still equal? Find out, and name what differs.
+"""Check whether the replicas are still equal, and name the tensor that differs.
 
-Data parallelism rests on replicas that stay equal without ever comparing notes. A bug
-that breaks this raises nothing: the loss still falls. So compare, now and then.
+Data parallelism relies on replicas that stay equal without ever being compared. A bug
+that breaks this raises nothing: the loss still falls. So compare them from time to
+time.
 
 Not here: keeping them equal (`distrinews.sync`).
 
@@ -25,10 +26,10 @@ __all__ = ["assert_replicas_equal", "max_parameter_gap"]
 
 
 def max_parameter_gap(model: nn.Module) -> float:
-    """Measure how far the replicas are apart: 0.0 while the promise holds.
+    """Measure how far the replicas are apart: 0.0 if they are equal.
 
-    Why: the number shows a broken promise in all its size. To check in the middle of
-    training, `assert_replicas_equal` is a hundred times cheaper in bytes.
+    Why: the number shows how far replicas have drifted. For checks during training use
+    `assert_replicas_equal`, which sends a hundred times fewer bytes.
 
     Collective: every rank must call it.
 
@@ -37,7 +38,7 @@ def max_parameter_gap(model: nn.Module) -> float:
 
     Returns:
         The largest difference between two ranks of any element of any parameter; the
-        same number on every rank. NaN if an element is NaN somewhere.
+        same number on every rank. NaN if an element is NaN on any rank.
 
     Note:
         Cost: two all-reduces per parameter tensor, of its bytes each.
@@ -55,12 +56,12 @@ def max_parameter_gap(model: nn.Module) -> float:
         highest, lowest = param.detach().clone(), param.detach().clone()
         torch_dist.all_reduce(highest, op=torch_dist.ReduceOp.MAX)
         torch_dist.all_reduce(lowest, op=torch_dist.ReduceOp.MIN)
-        # WHY torch.maximum and not max(): Python's forgets a NaN, or not, by luck of
-        # the order.
+        # torch.maximum, because Python's max() keeps or drops a NaN depending on the
+        # order.
         difference = (highest - lowest).abs().max().double().cpu()
         gap = float(torch.maximum(torch.tensor(gap, dtype=torch.float64), difference))
-    # WHY ask once more: gloo's maximum of 1 and NaN depends on who came first, and a
-    # NaN that only one rank holds could vanish above.
+    # Check again: gloo's maximum of 1 and NaN depends on which came first, so a NaN on
+    # one rank only could vanish above.
     num_nan = sum(int(torch.isnan(param).any()) for param in model.parameters())
     return float("nan") if dist.sum_over_ranks(num_nan) else gap
 
@@ -68,24 +69,24 @@ def max_parameter_gap(model: nn.Module) -> float:
 def assert_replicas_equal(model: nn.Module, *, buffers: bool = False) -> None:
     """Raise on every rank if any parameter differs between ranks.
 
-    Why: cheap enough for every hundredth step of a long run, it turns a silent drift
-    into an error that names the first tensor that drifted.
+    Why: it turns a silent drift into an error that names the first tensor that drifted,
+    and is cheap enough for every hundredth step of a long run.
 
     Collective: every rank must call it.
 
     Args:
         model: Same architecture on every rank.
-        buffers: Compare buffers, too. After a training step those of a healthy
-            BatchNorm differ: DDP shares them in the next forward, not before.
+        buffers: Also compare buffers. After a training step a healthy BatchNorm's
+            buffers differ: DDP copies them in the next forward, not before.
 
     Raises:
         ReplicasDifferError: Some tensor differs in any bit. On every rank; names the
-            first such tensor, in the model's order, and which ranks hold what.
+            first such tensor, in the model's order, and which ranks agree.
 
     Note:
-        Cost: reads the model once (a checksum; on a GPU a copy to the CPU, too) and one
-        all-gather of a few bytes per tensor. A CRC32 misses one difference in four
-        thousand million.
+        Cost: reads the model once (for a checksum; on a GPU it also copies it to the
+        CPU) and one all-gather of a few bytes per tensor. A CRC32 misses one difference
+        in four billion.
 
     Examples:
         >>> assert_replicas_equal(nn.Linear(2, 1))
@@ -93,7 +94,7 @@ def assert_replicas_equal(model: nn.Module, *, buffers: bool = False) -> None:
     named = [*model.named_parameters(), *(model.named_buffers() if buffers else ())]
     local_checksums = [(name, _checksum(tensor.detach())) for name, tensor in named]
     all_checksums = dist.gather_objects(local_checksums)
-    # WHY from here on without a vote: all ranks look at the same list.
+    # No vote from here on: all ranks look at the same list.
     if len({len(checksums) for checksums in all_checksums}) > 1:
         _raise_differ(
             "the number of tensors", [len(checksums) for checksums in all_checksums]
@@ -127,8 +128,8 @@ def _raise_differ(name: str, values: list[int], *, is_buffer: bool = False) -> N
         )
     raise ReplicasDifferError(
         what,
-        why="each rank now trains a model of its own; their average gradient belongs "
-        "to none of them, and the checkpoint would be rank 0's alone.",
+        why="each rank now trains its own model; their average gradient belongs to "
+        "none of them, and the checkpoint would hold rank 0's only.",
         fix="give every rank the same start (training.seed_weights, or wrap the model "
         "in DDP before changing it) and let every backward of a step's last "
         "micro-batch communicate.",

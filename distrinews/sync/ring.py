@@ -1,14 +1,14 @@
-"""A ring all-reduce by hand: how W ranks add up a tensor without a middleman.
+"""A ring all-reduce by hand: W ranks add up a tensor without a central server.
 
 Every rank sends to its right neighbour only and receives from its left one. The tensor
-is cut into W chunks. In the first W - 1 steps running sums go round, until each rank
-holds one finished chunk (reduce-scatter); in the next W - 1 steps the finished chunks
-go round (all-gather). A rank sends 2 (W - 1) / W of the tensor's bytes: hardly more
-with 100 ranks than with 10. Sending everything to rank 0 and back would cost rank 0
-alone 2 (W - 1) times the tensor.
+is cut into W chunks. In the first W - 1 steps partial sums are passed around, until
+each rank holds one finished chunk (reduce-scatter); in the next W - 1 steps the
+finished chunks are passed around (all-gather). A rank sends 2 (W - 1) / W of the
+tensor's bytes: hardly more with 100 ranks than with 10. If all ranks sent to rank 0 and
+back, rank 0 alone would transfer 2 (W - 1) times the tensor.
 
-Not here: averaging gradients (`distrinews.sync`); use torch's `all_reduce` there, whose
-gloo and nccl do this and better in compiled code.
+Not here: averaging gradients (`distrinews.sync`); use torch's `all_reduce` there: gloo
+and nccl do this and better, in compiled code.
 
 Letters used for shapes: W = number of ranks, n = elements of the tensor.
 Guide: understand/ring-all-reduce.
@@ -32,8 +32,8 @@ class RingCost:
     """What one all-reduce cost this rank.
 
     Attributes:
-        steps: Times that this rank sent to its neighbour.
-        sent_bytes: Bytes of all of them together.
+        steps: Messages that this rank sent to its neighbour.
+        sent_bytes: Their bytes.
     """
 
     steps: int
@@ -50,7 +50,7 @@ def ring_all_reduce(
     Args:
         tensor: Contiguous; same shape and dtype on every rank, on the rank's device.
         on_step: Called after every step with its name, to look at the tensor. It may
-            hold collectives: every rank calls it equally often.
+            call collectives, because every rank calls it equally often.
 
     Returns:
         Steps and bytes that this rank sent: 2 (W - 1) steps.
@@ -66,7 +66,7 @@ def ring_all_reduce(
     Source: Patarasuk and Yuan, Bandwidth optimal all-reduce algorithms, 2009.
 
     Examples:
-        >>> ring_all_reduce(torch.ones(3))  # alone: nobody to send to
+        >>> ring_all_reduce(torch.ones(3))  # alone: nothing to send
         RingCost(steps=0, sent_bytes=0)
     """
     if not tensor.is_contiguous():
@@ -75,11 +75,12 @@ def ring_all_reduce(
     world_size = ranks.world_size
     if world_size == 1:
         return RingCost(steps=0, sent_bytes=0)
-    # WHY tensor_split: n need not divide by W. Chunks differ by one element at most.
+    # tensor_split, because n need not be a multiple of W. Chunks differ by one element.
     chunks = tensor.detach().view(-1).tensor_split(world_size)
     sent_bytes = 0
 
-    # 1. Reduce-scatter: in step s, send the chunk that is s places behind our own.
+    # 1. Reduce-scatter: in step s, send the chunk that is s places behind this rank's
+    # own.
     for step in range(world_size - 1):
         outgoing = chunks[(ranks.rank - step) % world_size]
         incoming = chunks[(ranks.rank - step - 1) % world_size]
@@ -90,7 +91,7 @@ def ring_all_reduce(
             on_step(f"reduce-scatter {step + 1}")
     # Now this rank holds the finished chunk (rank + 1) mod W.
 
-    # 2. All-gather: the finished chunks go round, and replace instead of add.
+    # 2. All-gather: pass the finished chunks around; they replace, not add.
     for step in range(world_size - 1):
         outgoing = chunks[(ranks.rank + 1 - step) % world_size]
         incoming = chunks[(ranks.rank - step) % world_size]
@@ -106,8 +107,8 @@ def _send_right_receive_left(
     """Send to the right neighbour while receiving from the left one."""
     right = (ranks.rank + 1) % ranks.world_size
     left = (ranks.rank - 1) % ranks.world_size
-    # WHY both at once: if every rank first sent and waited for its message to be taken,
-    # nobody would ever receive: a deadlock, once messages exceed what the system holds.
+    # Both at once: if every rank first sent and waited until its message was received,
+    # none would ever receive: a deadlock, once messages exceed the system's buffers.
     sending = torch_dist.P2POp(torch_dist.isend, outgoing, right)
     receiving = torch_dist.P2POp(torch_dist.irecv, incoming, left)
     for work in torch_dist.batch_isend_irecv([sending, receiving]):

@@ -1,21 +1,20 @@
 """Average gradients through memory that all ranks of one machine share.
 
 Without GPUs torch's DDP sends gradients with gloo, through sockets: the kernel copies
-every byte into a buffer and out of it, on the very cores that compute the gradients.
-But ranks of one machine can see the same memory. Each writes its gradients where all
-can read them; then each adds up its part for all.
+every byte into a buffer and out of it, on the same cores that compute the gradients.
+But ranks of one machine can share memory. Each rank writes its gradients where all can
+read them; then each rank adds up one part for all.
 
-    write own gradients | meet | add up own part, write it for all | meet | step
+    write own gradients | barrier | add up own part, write it for all | barrier | step
 
-Promise: bit for bit the gradients of torch's DDP with two ranks, the same to rounding
-with more, in less time. The price: one machine, no GPU.
+With two ranks the gradients are those of torch's DDP bit for bit, with more ranks up to
+rounding, in less time. It only works on one machine, without GPUs.
 
-The memory is reserved before the first rank writes. What cannot be shared is refused on
-every rank, and however the ranks end, no file stays; on Windows one does if the
-launcher is ended by force.
+The memory is reserved before the first rank writes. If memory cannot be shared, every
+rank raises. However the ranks end, no file is left; on Windows one is left if the
+launcher is killed.
 
-Not here: GPUs, where `torch.distributed` does this by itself (nccl, over NVLink or
-PCIe).
+Not here: GPUs, where nccl does this itself, over NVLink or PCIe.
 
 Letters used for shapes: W = number of ranks, n = elements of all gradients together.
 Guide: understand/faster-than-ddp.
@@ -45,13 +44,13 @@ from distrinews.sync import sparse_embedding
 from distrinews.sync.wrappers import wrap_ddp
 
 if TYPE_CHECKING:
-    # WHY there: torch.distributed offers it, and its types do not say so.
+    # From there, because torch.distributed exports it without a type.
     from torch._C._distributed_c10d import GradBucket
 
 __all__ = ["ddp_in_shared_memory"]
 
-# Elements that are summed at once: small enough for a core's second-level cache, so
-# that the sum is still there when it is copied to the other ranks.
+# Elements that are summed at once: few enough for a core's second-level cache, so that
+# the sum is still cached when it is copied to the other ranks.
 ELEMENTS_AT_ONCE = 64 * 1024
 
 
@@ -61,38 +60,38 @@ def ddp_in_shared_memory(
     min_rows: int = sparse_embedding.MIN_ROWS,
     bucket_cap_mb: float = 25.0,
 ) -> nn.Module:
-    """Wrap a model with torch's DDP, whose gradients then meet in shared memory.
+    """Wrap a model with torch's DDP, and average its gradients in shared memory.
 
-    Two parts of DDP's own interface do it. A communication hook (`register_comm_hook`)
-    gets each full bucket in place of the all-reduce and promises its mean. And large
-    embeddings are left out of DDP: a hook sees their gradient only after all rows were
-    written, and a batch touched few of them.
+    It uses two parts of DDP's interface. A communication hook (`register_comm_hook`)
+    gets each full bucket instead of the all-reduce and returns a future of its mean.
+    And DDP ignores large embeddings, because a hook would see their gradient only after
+    all rows were written, although a batch touches few of them.
 
-    On GPUs the wrapper is DDP as always, and rank 0 says so: there nccl shares memory
-    by itself.
+    On GPUs the wrapper is plain DDP, and rank 0 warns about that: there nccl shares
+    memory itself.
 
     Collective: every rank must call it, with the same architecture.
 
     Args:
         net: The replica, on its device. Rank 0's parameters and buffers are copied to
             all.
-        min_rows: Of embeddings with at least so many rows only those that a batch
+        min_rows: In embeddings with at least this many rows, only the rows that a batch
             touched are averaged (`distrinews.sync.sparse_embedding`).
         bucket_cap_mb: As for DDP [MiB].
 
     Returns:
-        The `DistributedDataParallel`; `no_sync` works as always. Alone the bare model,
-        because there is nobody to meet.
+        The `DistributedDataParallel`; `no_sync` works as usual. Alone, the bare model,
+        which has no other replica.
 
     Raises:
-        SetupError: The ranks share no memory. On every rank. Or, from `backward()`, an
-            embedding is used other than by looking rows up; on the ranks where that
+        SetupError: The ranks cannot share memory; on every rank. Or, from `backward()`,
+            an embedding is used for more than looking up rows; on the ranks where that
             happened.
         MissingGradientError: From `backward()`, on every rank: some rank's loss did not
             use a trainable parameter. Names the rank and its parameters.
 
     Note:
-        Cost: shared memory of W times the gradients; two small meetings a
+        Cost: shared memory of W times the gradients; two small synchronisations per
         `backward()`; each rank writes its gradients there, adds up its part, and reads
         the sums.
 
@@ -104,8 +103,7 @@ def ddp_in_shared_memory(
     on_cpu = ranks.device.type == "cpu"
     if not on_cpu and ranks.is_main:
         logging.getLogger(__name__).warning(
-            "gradients are averaged by DDP as always: on GPUs nccl shares memory by "
-            "itself."
+            "gradients are averaged by plain DDP: on GPUs nccl itself shares memory."
         )
     shares = on_cpu and ranks.world_size > 1
     tables = sparse_embedding.large_embeddings(net, min_rows=min_rows) if shares else {}
@@ -115,13 +113,13 @@ def ddp_in_shared_memory(
         for table in tables.values():
             torch_dist.broadcast(table.weight.detach(), src=0)
         shared = _SharedGradients(replica, tables, ranks)
-        # WHY a lambda: DDP reads a hook's annotations, and ours are strings.
+        # A lambda, because DDP reads a hook's annotations, and ours are strings.
         replica.register_comm_hook(None, lambda _, bucket: shared.average(bucket))
     return replica
 
 
 class _SharedGradients:
-    """What all ranks wrote in one `backward()`, and how it becomes its mean."""
+    """The gradients that all ranks wrote in one `backward()`, and their averaging."""
 
     def __init__(
         self,
@@ -153,7 +151,7 @@ class _SharedGradients:
             )
 
     def _before_forward(self, *_: Any) -> None:
-        # WHY here: as in DDP, the forward decides whether its backward communicates.
+        # As in DDP, the forward decides whether its backward communicates.
         if torch.is_grad_enabled():
             self._syncs = self._replica.require_backward_grad_sync
 
@@ -162,31 +160,32 @@ class _SharedGradients:
             return
         if not self._in_backward:
             self._in_backward, self._missing = True, set(self._names)
-            # WHY now: callbacks run in the order in which they were queued. DDP queues
-            # its own with the last bucket, and that one waits for the futures.
+            # Now, because callbacks run in the order in which they were queued. DDP
+            # queues its own with the last bucket, and that callback waits for the
+            # futures.
             engine = torch.autograd.Variable._execution_engine
             engine.queue_callback(self._finish_backward)
         self._missing.discard(name)
 
     def average(self, bucket: GradBucket) -> torch.futures.Future[torch.Tensor]:
-        """Write a bucket where all ranks can read it; promise its mean."""
+        """Write a bucket where all ranks can read it; return a future of its mean."""
         gradients = bucket.buffer()
         end = self._num_bytes + gradients.nbytes
         rows = self._bytes[:, self._num_bytes : end].view(gradients.dtype)
         self._num_bytes += _aligned(gradients.nbytes)
-        # WHY divide before the sum: as DDP does; see `distrinews.sync.overlap`.
+        # Divide before the sum, as DDP does; see `distrinews.sync.overlap`.
         torch.mul(gradients, 1 / self._ranks.world_size, out=rows[self._ranks.rank])
         mean: torch.futures.Future[torch.Tensor] = torch.futures.Future()
         self._buckets.append((gradients, rows, mean))
         return mean
 
     def _finish_backward(self) -> None:
-        """Backward is over: synchronise, sum, synchronise, keep the promises."""
+        """After backward: synchronise, sum, synchronise, complete the futures."""
         buckets, self._buckets = self._buckets, []
         self._in_backward, self._num_bytes = False, 0
         for table in self._tables:
             table.write_rows()
-        # The vote is the first meeting: nobody reads before all have written.
+        # The vote is the first barrier: no rank reads before all have written.
         num_missing = torch.tensor([len(self._missing)])
         torch_dist.all_reduce(num_missing)
         if num_missing.item():
@@ -195,22 +194,23 @@ class _SharedGradients:
             _sum_own_chunk(rows, rank=self._ranks.rank)
         for table in self._tables:
             table.sum_rows()
-        # The second: nobody uses or overwrites gradients before all have added up.
+        # The second: no rank uses or overwrites gradients before all have added up.
         torch_dist.barrier()
         for gradients, rows, mean in buckets:
-            # WHY a copy: DDP cuts the result by positions in its storage, as if it
-            # began there; a part of ours does not.
+            # A copy, because DDP splits the result by positions in its storage, as if
+            # it started at 0; a part of our memory does not.
             mean.set_result(gradients.copy_(rows[self._ranks.rank]))
 
     def _unused_error(self) -> MissingGradientError | None:
-        """What this rank lacks, as an error that names it."""
+        """An error that names the parameters that this rank lacks, if any."""
         if not self._missing:
             return None
         return MissingGradientError(
-            f"rank {self._ranks.rank}: backward() reached no gradient of "
-            f"{len(self._missing)} trainable parameter(s): {sorted(self._missing)}.",
+            f"rank {self._ranks.rank}: backward() gave no gradient to "
+            f"{len(self._missing)} of the trainable parameters: "
+            f"{sorted(self._missing)}.",
             why="the loss does not depend on them here; on another rank it may, and "
-            "the mean would mix gradients with nothing.",
+            "the mean would be wrong.",
             fix="use them in the loss on every rank, or freeze them with "
             "requires_grad_(False) before wrapping the model.",
             page="missing-gradient",
@@ -218,7 +218,7 @@ class _SharedGradients:
 
 
 def _aligned(num_bytes: int) -> int:
-    """The next multiple of 64: where a part begins, any dtype may stand."""
+    """The next multiple of 64, so that a part of any dtype is aligned."""
     return -(-num_bytes // 64) * 64
 
 
@@ -237,13 +237,13 @@ def _sum_own_chunk(rows: torch.Tensor, *, rank: int) -> None:
 
 
 class _SharedTable:
-    """An embedding's touched rows of every rank, in memory that all can read."""
+    """The rows of an embedding that each rank touched, in memory that all can read."""
 
     def __init__(self, table: nn.Embedding, ranks: dist.Ranks) -> None:
         self._row_gradient = sparse_embedding.RowGradient(table)
         self._ranks = ranks
         num_rows, width = table.weight.shape
-        # Of each rank: how many rows it touched, then their numbers.
+        # For each rank: how many rows it touched, then their numbers.
         self._rows = _shared_tensor(1 + num_rows, torch.int64)
         self._values = _shared_tensor(num_rows * width, table.weight.dtype)
         self._width = width
@@ -276,18 +276,18 @@ def _shared_tensor(num_elements: int, dtype: torch.dtype) -> torch.Tensor:
         dtype: Of an element.
 
     Returns:
-        The same memory on every rank, zeros at first.
+        The same memory on every rank, filled with zeros.
 
     Raises:
-        SetupError: The ranks are not on one machine, or it has no room. On every rank.
+        SetupError: The ranks are not on one machine, or it lacks space. On every rank.
 
     Note:
-        On Linux the memory is a file in /dev/shm, or, where that is too small (in
-        containers it often is), in the temporary folder. It loses its name before this
-        function returns: however the ranks end, nothing is left. Windows removes no
-        file that is in use: there it lies in the launcher's folder, which the launcher
-        removes when the ranks have ended. Ranks that another program started leave it
-        in the temporary folder. (Not run on Windows; its rule is imitated.)
+        On Linux the memory is a file in /dev/shm or, if that is too small, as often in
+        containers, in the temporary folder. The file is unlinked before this function
+        returns, so nothing is left, however the ranks end. Windows cannot delete a file
+        that is in use: there it is in the launcher's folder, which the launcher removes
+        when the ranks have ended. Ranks that another program started leave it in the
+        temporary folder. (Not run on Windows; its rule is imitated.)
     """
     ranks = dist.current()
     size = ranks.world_size * num_elements
@@ -298,8 +298,8 @@ def _shared_tensor(num_elements: int, dtype: torch.dtype) -> torch.Tensor:
         except OSError as error:
             problem = SetupError(
                 f"no shared memory of {size * dtype.itemsize:,} bytes ({error}).",
-                why="the ranks would exchange their gradients in it.",
-                fix="free disk space, or use DistributedDataParallel, which sends.",
+                why="the ranks exchange their gradients in it.",
+                fix="free disk space, or use DistributedDataParallel.",
                 page="shared-memory",
             )
     dist.vote_then_raise(problem)
@@ -308,9 +308,9 @@ def _shared_tensor(num_elements: int, dtype: torch.dtype) -> torch.Tensor:
         mapped = torch.from_file(path, shared=True, size=max(1, size), dtype=dtype)
     except (OSError, RuntimeError) as error:
         problem = SetupError(
-            f"rank {ranks.rank} cannot see rank 0's memory ({error}).",
+            f"rank {ranks.rank} cannot open rank 0's shared memory ({error}).",
             why="ranks share memory only if they run on one machine.",
-            fix="use DistributedDataParallel, which sends.",
+            fix="use DistributedDataParallel, which sends gradients.",
             page="shared-memory",
         )
     try:
@@ -323,7 +323,7 @@ def _shared_tensor(num_elements: int, dtype: torch.dtype) -> torch.Tensor:
 
 
 def _create_file(num_bytes: int) -> str:
-    """Make a file of that size whose room is really there."""
+    """Make a file of that size and reserve its space."""
     store = os.environ.get(process_group.STORE_VARIABLE)
     folders = [pathlib.Path("/dev/shm"), pathlib.Path(tempfile.gettempdir())]
     if store and not hasattr(os, "posix_fallocate"):  # on Windows and macOS
@@ -337,8 +337,8 @@ def _create_file(num_bytes: int) -> str:
             continue
         try:
             if hasattr(os, "posix_fallocate"):
-                # WHY: a file may claim a size that the disk does not have, and the
-                # process would die by SIGBUS when it writes there.
+                # Otherwise a file may have a size for which the disk has no space, and
+                # the process would die by SIGBUS when it writes there.
                 os.posix_fallocate(descriptor, 0, num_bytes)
             else:
                 os.ftruncate(descriptor, num_bytes)
@@ -348,5 +348,5 @@ def _create_file(num_bytes: int) -> str:
             return path
         finally:
             os.close(descriptor)
-        os.unlink(path)  # only now: Windows removes no open file
+        os.unlink(path)  # only now: Windows cannot delete an open file
     raise problem

@@ -1,11 +1,11 @@
-"""Average only those rows of an embedding's gradient that any rank's batch touched.
+"""Average only the rows of an embedding's gradient that some rank's batch touched.
 
 A vocabulary has 30,522 rows, a step of 32 headlines touches about a thousand of them.
-The gradient of all others is zero on every rank, and so is its mean. Yet DDP sends the
-whole table: more than half of all bytes for `minilm`, and the last of them, because
-backward reaches the embedding last; nothing is left to hide them behind.
+The gradient of all other rows is zero on every rank, and so is its mean. Yet DDP sends
+the whole table: more than half of all bytes for `minilm`. And it sends it last, because
+backward reaches the embedding last, so no computing is left to hide it.
 
-Promise: bit for bit the gradients of torch's DDP with two ranks, at a fraction of the
+With two ranks the gradients are those of torch's DDP bit for bit, for a fraction of the
 bytes.
 
 Not here: sharing memory instead of sending (`distrinews.sync.shared_memory`).
@@ -39,14 +39,14 @@ MIN_ROWS = 4096
 def large_embeddings(
     net: nn.Module, *, min_rows: int = MIN_ROWS
 ) -> dict[str, nn.Embedding]:
-    """Find the tables whose gradients are nearly all zeros.
+    """Find the embeddings whose gradients are almost all zeros.
 
     Args:
         net: The model.
-        min_rows: The fewest rows that count as many.
+        min_rows: Ignore tables with fewer rows.
 
     Returns:
-        Name of the weight -> the table, for those that are trained and whose weight no
+        Name of the weight -> the table, for tables that are trained and whose weight no
         other module shares: an output layer would give every row a gradient.
 
     Examples:
@@ -66,10 +66,10 @@ def large_embeddings(
 
 
 class RowGradient:
-    """A dense gradient [V, D] that stays, in which only touched rows are rewritten.
+    """A dense gradient [V, D] that is kept, with only its touched rows rewritten.
 
-    Optimizers need a dense one: AdamW also moves rows whose gradient is zero. A fresh
-    one would cost writing V x D zeros in every step.
+    Optimizers need a dense gradient: AdamW also moves rows whose gradient is zero. A
+    new tensor per step would cost writing V x D zeros.
 
     Args:
         table: Switched to sparse gradients: (row, D numbers) for each token.
@@ -93,21 +93,21 @@ class RowGradient:
             world_size: W.
 
         Returns:
-            Row numbers, each once, ascending, and their sums divided by W. The sums
-            are added in the order of the tokens, as in a dense gradient.
+            Row numbers, each once, ascending, and their sums divided by W. The sums are
+            added up in the order of the tokens, as in a dense gradient.
 
         Raises:
-            SetupError: The table is used other than by looking rows up. On the ranks
+            SetupError: The table is used for more than looking up rows. On the ranks
                 where that happened.
         """
         gradient = self.weight.grad
         if gradient is not None and gradient.is_sparse:
-            # WHY not coalesce(): it adds a word's gradients in another order than a
-            # dense gradient does, and the last bit differs (torch 2.13).
+            # Not coalesce(): it adds a word's gradients in another order than a dense
+            # gradient does, and the last bit differs (torch 2.13).
             rows, positions = torch.unique(gradient._indices()[0], return_inverse=True)
             sums = self.dense.new_zeros(len(rows), gradient.shape[1])
             sums.index_add_(0, positions, gradient._values())
-            # WHY divide before the sum over ranks: as DDP does; W gradients may
+            # Divide before the sum over ranks, as DDP does: the sum of W gradients may
             # overflow where their mean does not.
             return rows, sums.mul_(1 / world_size)
         if gradient is None:
@@ -128,8 +128,8 @@ class RowGradient:
         """Replace the gradient by a sum of rows.
 
         Args:
-            parts: Row numbers, each once in its part, and their values; added up in
-                this order, so that all ranks round alike.
+            parts: Row numbers, each once per part, and their values; added up in this
+                order, so that all ranks round alike.
         """
         touched = torch.cat([rows for rows, _ in parts])
         if self._changed_outside():
@@ -144,8 +144,8 @@ class RowGradient:
         self.weight.grad = self.dense
 
     def _changed_outside(self) -> bool:
-        # WHY look: clipping by a norm that is not a number turns every zero into NaN,
-        # and adding a penalty changes all rows. One untouched row tells.
+        # Check, because clipping by a norm that is NaN turns every zero into NaN, and
+        # adding a penalty changes all rows. One untouched row shows it.
         return bool(self._untouched >= 0 and self.dense[self._untouched].any())
 
     def _any_untouched_row(self, touched: torch.Tensor) -> int:
@@ -154,27 +154,27 @@ class RowGradient:
 
 
 def distributed_data_parallel(net: nn.Module, *, min_rows: int = MIN_ROWS) -> nn.Module:
-    """Wrap a model with torch's DDP, which then sends only touched rows of embeddings.
+    """Wrap a model with torch's DDP, and send only the touched rows of embeddings.
 
     Collective: every rank must call it, with the same architecture.
 
     Args:
         net: The replica, on its device.
-        min_rows: Tables with fewer rows travel as always.
+        min_rows: Tables with fewer rows are sent whole, as usual.
 
     Returns:
-        As `sync.wrap_ddp`. `no_sync` works as always; with accumulation the sums are
-        added in another order than DDP's, equal to rounding.
+        As `sync.wrap_ddp`. `no_sync` works as usual; with accumulation the sums are
+        added in another order than in DDP and are equal up to rounding.
 
     Raises:
-        SetupError: From `backward()`, where a table is used other than by looking up
-            rows. On the ranks where that happened.
+        SetupError: From `backward()`, if a table is used for more than looking up rows.
+            On the ranks where that happened.
 
     Note:
-        Cost beside DDP's, for a table: V bytes in forward, hidden behind it, to agree
-        on the rows; then 4 U D bytes instead of 4 V D. On a GPU Python waits in
-        backward, several times per table: it must know U. A rank whose loss does not
-        use the table keeps the others waiting until the timeout.
+        Cost per table, beyond DDP's: V bytes during forward, hidden behind it, to agree
+        on the rows; then 4 U D bytes instead of 4 V D. On a GPU Python waits several
+        times per table in backward, because it needs U. If a rank's loss does not use
+        the table, the others wait until the timeout.
     """
     tables = large_embeddings(net, min_rows=min_rows)
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(net, tables)
@@ -188,12 +188,12 @@ def distributed_data_parallel(net: nn.Module, *, min_rows: int = MIN_ROWS) -> nn
 
 
 class _TouchedRowsReducer:
-    """Agrees on the rows in forward, averages them in backward."""
+    """Agree on the rows in forward, average them in backward."""
 
     def __init__(self, table: nn.Embedding, replica: DistributedDataParallel) -> None:
         self._gradient = RowGradient(table)
         self._replica = replica
-        # WHY a group of its own: its calls come between DDP's, and must not be matched
+        # A separate group, because its calls come between DDP's and must not be matched
         # with them.
         self._group = process_group.new_group()
         weight = table.weight

@@ -1,7 +1,7 @@
-"""Wrap a model so that `backward()` averages: torch's DDP, and the base of our own.
+"""Wrap a model so that `backward()` averages: torch's DDP, and our base class.
 
-Not here: the wrappers of our own (`distrinews.sync.overlap`,
-`distrinews.sync.shared_memory`, and the wrong ones, `distrinews.sync.wrong`).
+Not here: our own wrappers (`distrinews.sync.overlap`, `distrinews.sync.shared_memory`,
+and the wrong ones in `distrinews.sync.wrong`).
 
 Guide: understand/ddp-inside.
 """
@@ -34,31 +34,30 @@ def wrap_ddp(
 ) -> nn.Module:
     """Move a replica to its rank's device and wrap it with torch's DDP.
 
-    Why: the same line is right alone, on CPUs and on GPUs. With accumulation,
-    `sync.no_sync_unless(is_last, replica=...)` takes what it returns, alone too.
+    Why: the same line works alone, on CPUs and on GPUs. For accumulation, pass the
+    result to `sync.no_sync_unless(is_last, replica=...)`; that also works alone.
 
     Collective: every rank must call it, with the same architecture.
 
     Args:
-        model: The replica; it is moved, not copied: build the optimizer from its
-            parameters, and save and evaluate it. Rank 0's parameters and buffers are
-            copied to all.
-        ranks: Who this process is.
-        sync_batch_norm: Let BatchNorm layers take mean and variance over the rows of
-            all ranks. On GPUs only: torch has none for CPUs, where they stay as they
-            are, with a warning.
+        model: The replica. It is moved, not copied: build the optimizer from its
+            parameters, and save and evaluate this object. Rank 0's parameters and
+            buffers are copied to all ranks.
+        ranks: This process's rank and device.
+        sync_batch_norm: Compute BatchNorm's mean and variance over the rows of all
+            ranks. On GPUs only: torch has no such layer for CPUs, where the layers stay
+            unchanged, with a warning.
         gradient_as_bucket_view: Whether gradients live in DDP's buckets, with no
             second copy.
-        **options: As torch's `DistributedDataParallel` takes them.
+        **options: Passed on to torch's `DistributedDataParallel`.
 
     Returns:
-        The `DistributedDataParallel`; alone the bare model, because there is nobody to
-        meet.
+        The `DistributedDataParallel`; alone the bare model, which has no other replica.
 
     Note:
         Cost: a broadcast of the model; then every gradient once per `backward()`, and
-        the buffers once per step. A converted BatchNorm adds a collective to each
-        forward and each backward.
+        the buffers once per step. Each converted BatchNorm adds a collective to forward
+        and to backward.
 
     Examples:
         >>> alone = dist.Ranks(0, 0, world_size=1, device=torch.device("cpu"))
@@ -73,12 +72,12 @@ def wrap_ddp(
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     elif sync_batch_norm and ranks.is_main:
         logging.getLogger(__name__).warning(
-            "BatchNorm takes the statistics of each rank's own rows: torch has "
+            "BatchNorm uses the statistics of each rank's own rows: torch has "
             "SyncBatchNorm for GPUs only."
         )
     return DistributedDataParallel(
         model,
-        # On a CPU there is no device number, and DDP refuses one.
+        # A CPU has no device number, and DDP rejects one.
         device_ids=[ranks.device.index] if on_gpu else None,
         gradient_as_bucket_view=gradient_as_bucket_view,
         **options,
@@ -86,11 +85,11 @@ def wrap_ddp(
 
 
 class HookedModule(nn.Module):
-    """A model that learns of each gradient in `backward()`, as soon as it is there.
+    """A model that is notified of each gradient in `backward()` as soon as it is ready.
 
-    Calls pass through it. A subclass calls `_copy_from_rank_0` and `_register_hooks`
-    when it is built, and overrides what the hooks call: `_begin_backward`,
-    `_take_gradient`, `_finish_backward`.
+    Calls are passed to the module. A subclass calls `_copy_from_rank_0` and
+    `_register_hooks` in its constructor, and overrides the methods that the hooks call:
+    `_begin_backward`, `_take_gradient`, `_finish_backward`.
 
     Args:
         module: The replica.
@@ -116,7 +115,7 @@ class HookedModule(nn.Module):
 
     @contextlib.contextmanager
     def no_sync(self) -> Generator[None, None, None]:
-        """Let gradients add up locally: no `backward()` inside communicates.
+        """Accumulate gradients locally: no `backward()` inside communicates.
 
         Yields:
             None.
@@ -128,12 +127,12 @@ class HookedModule(nn.Module):
             self._sync = before
 
     def _copy_from_rank_0(self) -> None:
-        """Make the replicas equal, which averaging then keeps."""
+        """Make the replicas equal; averaging then keeps them equal."""
         for tensor in [*self.module.parameters(), *self.module.buffers()]:
             torch_dist.broadcast(tensor.detach(), src=0)
 
     def _register_hooks(self) -> None:
-        """Hook every trainable parameter; alone none: there is nobody to meet."""
+        """Hook every trainable parameter; alone, hook none."""
         if dist.current().world_size > 1:
             for name, param in self.module.named_parameters():
                 if param.requires_grad:
@@ -146,8 +145,8 @@ class HookedModule(nn.Module):
             if not self._in_backward:
                 self._in_backward = True
                 self._begin_backward()
-                # Runs when this backward has computed everything. It is what torch's
-                # DDP and FSDP use; there is no public name for it.
+                # Runs when this backward has computed everything. torch's DDP and FSDP
+                # use it too; it has no public name.
                 engine = torch.autograd.Variable._execution_engine
                 engine.queue_callback(on_end)
             self._take_gradient(name, param)
@@ -156,8 +155,8 @@ class HookedModule(nn.Module):
             self._in_backward = False
             self._finish_backward()
 
-        # WHY this kind of hook: it runs after the gradient was added to what earlier
-        # micro-batches left. `register_hook` runs before, and sees only the newest.
+        # This kind of hook runs after the gradient was added to those of earlier
+        # micro-batches. `register_hook` runs before that, and sees only the newest.
         param.register_post_accumulate_grad_hook(on_gradient)
 
     def _begin_backward(self) -> None:
@@ -176,10 +175,10 @@ class HookedModule(nn.Module):
         """Raise on every rank if a rank's loss did not use a parameter. Collective."""
         names = [name for name, _ in self.module.named_parameters() if name in unused]
         problem = MissingGradientError(
-            f"rank {dist.current().rank}: backward() reached no gradient of "
-            f"{len(names)} trainable parameter(s): {names}.",
+            f"rank {dist.current().rank}: backward() gave no gradient to "
+            f"{len(names)} of the trainable parameters: {names}.",
             why="the loss does not depend on them here; on another rank it may, and "
-            "the mean would mix gradients with nothing.",
+            "the mean would be wrong.",
             fix="use them in the loss on every rank, or freeze them with "
             "requires_grad_(False) before wrapping the model.",
             page="missing-gradient",

@@ -1,14 +1,14 @@
 """Three ways to average gradients that look right, run without an error, and are wrong.
 
-Each was found in code that people learn from. Do not use them: chapter 04 catches them,
-and tests/test_sync.py tells each from the right version.
+Each was found in code that people learn from. Do not use them; chapter 04 detects them,
+and tests/test_sync.py distinguishes each from the right version.
 
-- `ParameterReduced` (huggingface/picotron, issue 39): replicas drift at once.
-- `ReducedBeforeAccumulation` (hooks by `Tensor.register_hook`): they drift as soon as a
-  step has more than one micro-batch.
+- `ParameterReduced` (huggingface/picotron, issue 39): replicas drift in the first step.
+- `ReducedBeforeAccumulation` (hooks by `Tensor.register_hook`): they drift if a step
+has more than one micro-batch.
 - `backward_with_late_sync_flag` (karpathy/build-nanogpt, pull request 30): the same.
 
-Not here: the right ones (`distrinews.sync`, `distrinews.sync.overlap`).
+Not here: the right versions (`distrinews.sync`, `distrinews.sync.overlap`).
 
 Guide: understand/gradient-sync.
 """
@@ -42,12 +42,13 @@ __all__ = [
 class ParameterReduced(HookedModule):
     """WRONG: averages the parameter instead of its gradient.
 
-    `register_post_accumulate_grad_hook` hands its hook the *parameter*; the gradient is
-    `param.grad`. Here the weights are averaged before the optimizer moves them apart:
-    they are still equal, nothing changes, every rank goes on with its own gradient.
+    `register_post_accumulate_grad_hook` passes the *parameter* to its hook; the
+    gradient is `param.grad`. Here the weights are averaged before the optimizer changes
+    them: they are still equal, so nothing happens, and every rank keeps its own
+    gradient.
 
     Examples:
-        >>> replica = ParameterReduced(nn.Linear(2, 1))  # alone: nothing to get wrong
+        >>> replica = ParameterReduced(nn.Linear(2, 1))  # alone: nothing can go wrong
         >>> replica(torch.ones(4, 2)).sum().backward()
     """
 
@@ -68,7 +69,7 @@ class ReducedBeforeAccumulation(HookedModule):
 
     `register_hook` runs *before* the new gradient is added to `param.grad`. With one
     backward per step that is right. With accumulation the gradients of earlier, local
-    micro-batches are in `param.grad` already and are never sent.
+    micro-batches are already in `param.grad` and are never sent.
 
     Examples:
         >>> replica = ReducedBeforeAccumulation(nn.Linear(2, 1))
@@ -96,11 +97,11 @@ def backward_with_late_sync_flag(
     *,
     loss_of: Callable[[nn.Module, Any], torch.Tensor],
 ) -> None:
-    """Accumulate, WRONG: says after the forward that this backward should communicate.
+    """Accumulate, WRONG: set the sync flag of a backward after its forward.
 
     DDP decides in its *forward* whether the backward that follows will communicate.
-    When the flag comes later, the last micro-batch's forward has still seen the False
-    of the one before, and nothing ever travels.
+    If the flag is set later, the last micro-batch's forward still sees the False of the
+    one before, and nothing is ever sent.
 
     Args:
         replica: The DDP wrapper.
@@ -115,7 +116,7 @@ def backward_with_late_sync_flag(
         replica.require_backward_grad_sync = index == len(micro_batches) - 1
         (loss / len(micro_batches)).backward()
     if micro_batches:
-        # What the next step's first forward will see: also False.
+        # The next step's first forward will also see False.
         replica.require_backward_grad_sync = False
 
 
@@ -125,17 +126,18 @@ def drifts(
     *,
     loss_of: Callable[[nn.Module, Any], torch.Tensor],
 ) -> dict[str, float]:
-    """Take one step with the right wrapper and with each wrong way; compare replicas.
+    """Take one step in the right way and in each wrong way; compare the replicas.
 
     Collective: every rank must call it, with two ranks or more.
 
     Args:
-        net: The same weights on every rank; is not changed.
+        net: The same weights on every rank; it is not changed.
         micro_batches: Of one step; the last one synchronises.
         loss_of: Calls a replica and returns the mean loss of a micro-batch.
 
     Returns:
-        Name -> largest difference of a weight between ranks. The first is right: 0.0.
+        Name -> largest difference of a weight between ranks. The first entry is the
+        right way: 0.0.
     """
     wrappers = {
         "right: distrinews.sync.Overlapped": Overlapped,
@@ -160,7 +162,7 @@ def drifts(
 
 
 def table(gaps: Mapping[str, float]) -> str:
-    """Say how far replicas drifted, a line a way.
+    """Format how far the replicas drifted, one line per way.
 
     Args:
         gaps: What `drifts` returned.

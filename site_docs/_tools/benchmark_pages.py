@@ -48,6 +48,8 @@ def _summary(argument: str) -> str:
     name, _, prefix = argument.partition(" ")
     if name == "headlines":
         return headlines.table(prefix)
+    if name == "headlines_short":
+        return headlines.short_table(prefix)
     return {
         "scaling": _scaling_table,
         "steps": headlines.steps,

@@ -1,8 +1,8 @@
 """The figures that we show first, each from its committed record.
 
-One table for the README and for `benchmarks/index.md`, so that a number cannot stand
-there in two versions. A ratio has its interval beside it, or is "no difference", or
-says from how few rounds it comes (`distrinews.bench.timing.ratio_text`).
+One table for `benchmarks/index.md`, and some of its rows for the README, so that both
+show the same numbers. A ratio has its interval beside it, or is "no difference", or
+says how few rounds it comes from (`distrinews.bench.timing.ratio_text`).
 
 Not here: the pages' other tables (`measured_blocks`).
 """
@@ -32,12 +32,18 @@ __all__ = [
     "first_run",
     "ladder",
     "serving_ratios",
+    "short_table",
     "steps",
     "table",
 ]
 
 QUICKSTART = "05_ddp_training"  # the capture of what README's first command starts
 NAIVE = ("naive", "naive_one_thread")
+# How the rows of the README's table begin.
+SHORT = (
+    *("chapter 05, from start", "accuracy on", "our hand-written overlapped"),
+    *("two ranks against", "chapter 05, as started", "a step's time"),
+)
 
 
 def ladder() -> dict[str, dict[str, Any]]:
@@ -89,7 +95,23 @@ def table(prefix: str) -> str:
     Returns:
         Markdown.
     """
-    rows = [*_quickstart_rows(), *_training_rows(), *_serving_rows()]
+    return _drawn([*_quickstart_rows(), *_training_rows(), *_serving_rows()], prefix)
+
+
+def short_table(prefix: str) -> str:
+    """Draw the README's table: some rows of `table`.
+
+    Args:
+        prefix: As for `table`.
+
+    Returns:
+        Markdown.
+    """
+    rows = [*_quickstart_rows(), *_training_rows()]
+    return _drawn([row for row in rows if row[0].startswith(SHORT)], prefix)
+
+
+def _drawn(rows: list[tuple[str, str, str]], prefix: str) -> str:
     lines = ["| figure | value |", "|---|---|"]
     for figure, link, value in rows:
         lines.append(f"| {figure} ([measured]({prefix}{link})) | {value} |")
@@ -134,7 +156,7 @@ def _training_rows() -> list[tuple[str, str, str]]:
     return [
         (
             "batches balanced by length against shuffled ones, real AG News, 32 and 16 "
-            "rows a rank, samples/s",
+            "rows per rank, samples/s",
             "benchmarks/peers.md#balanced-batches-alone",
             " and ".join(
                 length_balance.ratio_of(balance[f"torch_ddp_{rows}"])
@@ -163,7 +185,7 @@ def _training_rows() -> list[tuple[str, str, str]]:
         *(
             (
                 f"{peer_report.TITLES[name]}, as started, against Hugging Face's "
-                "Trainer as it comes, and grouped by length, samples/s "
+                "Trainer with its defaults, and grouped by length, samples/s "
                 f"({peers[name]['samples_per_s']:.1f} against "
                 f"{peers['trainer']['samples_per_s']:.1f} and "
                 f"{peers['trainer_grouped']['samples_per_s']:.1f})",
@@ -198,8 +220,9 @@ def _serving_rows() -> list[tuple[str, str, str]]:
     starts, int8 = engines["starts"]["later, onnx-int8"], engines["onnx-int8"]
     return [
         (
-            "requests/s of `apps/api.py` as it starts, against a pipeline in a plain "
-            "FastAPI route, and against LitServe; client (wrk) on the same two cores",
+            "requests/s of `apps/api.py` with its defaults, against a pipeline in a "
+            "plain FastAPI route, and against LitServe; client (wrk) on the same two "
+            "cores",
             "benchmarks/serving.md",
             f"{ratios[best]} and {ratios['litserve']}; measured independently "
             f"{independent}x a plain route",
@@ -209,7 +232,7 @@ def _serving_rows() -> list[tuple[str, str, str]]:
             "understand/training-and-inference.md",
             f"{int8['accuracy']:.1%} and {int8['reference_accuracy']:.1%} accuracy; "
             f"{int8['ms_per_text']:.1f} ms and {int8['reference_ms_per_text']:.1f} ms "
-            f"a text; ready in {statistics.median(starts['ready_s']):.1f} s, "
+            f"per text; ready in {statistics.median(starts['ready_s']):.1f} s, "
             f"{statistics.median(starts['resident_bytes']) / 2**20:.0f} MiB",
         ),
     ]

@@ -33,8 +33,8 @@ def check(harness: exercises.Harness) -> None:
     ratio = float((got * want).sum() / want.square().sum())
     harness.reject_if(
         abs(ratio - 4) < 1e-3 and trace.calls() > 0,
-        "the gradient is 4 times too large: `.grad` adds up, and nobody divides by the "
-        "number of micro-batches.",
+        "the gradient is 4 times too large: `.grad` accumulates, and nothing "
+        "divides it by the number of micro-batches.",
     )
     gradients = harness.gather_objects(got)
     harness.reject_if(
@@ -43,13 +43,13 @@ def check(harness: exercises.Harness) -> None:
     )
     harness.expect("gradient by that of one process", ratio, want=1.0)
     harness.reject_if(
-        not torch.allclose(got, want, atol=1e-6), "some numbers of it differ."
+        not torch.allclose(got, want, atol=1e-6), "some of its numbers differ."
     )
     harness.at_most(
         "all-reduces",
         trace.calls(),
         limit=1,
-        why="The ranks met in more than one backward.",
+        why="The ranks communicated in more than one backward.",
     )
 
 

@@ -17,7 +17,7 @@ def check(harness: exercises.Harness) -> None:
     got, trace = harness.run(predicted, labels, torch.tensor(PADDING[rank]))
     harness.reject_if(
         isinstance(got, float) and abs(got - 5 / 7) < 1e-6,
-        "5 of 7: the filled-up row is counted, and it is right.",
+        "5 of 7: a padding row is counted, and it is correct.",
     )
     harness.expect("accuracy over all real rows", got, want=4 / 6)
     harness.at_most(
@@ -27,7 +27,7 @@ def check(harness: exercises.Harness) -> None:
         "bytes given to them",
         trace.num_bytes,
         limit=16,
-        why="Counts are enough; nobody needs the predictions.",
+        why="Counts are enough; no rank needs the predictions.",
     )
 
 

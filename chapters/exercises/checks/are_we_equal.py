@@ -33,7 +33,7 @@ def check(harness: exercises.Harness) -> None:
             "bytes given to collectives",
             trace.num_bytes,
             limit=64,
-            why="A hash says as much as the model.",
+            why="A hash is enough to compare.",
         )
 
 

@@ -20,7 +20,7 @@ def check(harness: exercises.Harness) -> None:
         (torch.randn(ROWS, 16), torch.randint(CLASSES, (ROWS,)))
         for _ in range(sum(NUM_BATCHES))
     ]
-    for inputs, labels in batches[::3]:  # some answers shall be right
+    for inputs, labels in batches[::3]:  # some answers must be right
         with torch.no_grad():
             labels.copy_(net(inputs).argmax(dim=1))
     inputs, labels = (torch.cat(tensors) for tensors in zip(*batches, strict=True))
@@ -50,10 +50,10 @@ def check(harness: exercises.Harness) -> None:
         "bytes of tensors alive at once",
         watch.peak_bytes,
         limit=LIMIT_BYTES,
-        why="Autograd keeps what a backward() would need, of every batch whose loss is "
-        "still held."
+        why="Autograd keeps what backward() would need for every batch whose loss is "
+        "still referenced."
         if any(graphs)
-        else "The logits of earlier batches are still held by somebody.",
+        else "The logits of earlier batches are still referenced.",
     )
 
 

@@ -25,7 +25,7 @@ def check(harness: exercises.Harness) -> None:
         "collectives",
         trace.calls(),
         limit=1,
-        why="Sum and count can travel in one tensor: each call waits for every rank.",
+        why="Sum and count fit into one tensor: each call waits for every rank.",
     )
 
 

@@ -12,7 +12,7 @@ def check(harness: exercises.Harness) -> None:
     for epoch in (0, 1, 2):
         local_rows, trace = harness.run(NUM_ROWS, 7, epoch)
         harness.at_most(
-            "collectives", trace.calls(), limit=0, why="Nobody needs to ask."
+            "collectives", trace.calls(), limit=0, why="No rank needs to ask."
         )
         rows_by_rank = harness.gather_objects(list(local_rows))
         read = sorted(row for rows in rows_by_rank for row in rows)
@@ -28,7 +28,7 @@ def check(harness: exercises.Harness) -> None:
         )
         harness.reject_if(
             len({len(rows) for rows in rows_by_rank}) > 1,
-            "the ranks have unequal numbers of rows: the longest waits in vain.",
+            "the ranks have different numbers of rows: one waits in vain.",
         )
         orders.append([row for rows in rows_by_rank for row in rows])
     harness.reject_if(

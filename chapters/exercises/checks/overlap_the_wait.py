@@ -19,7 +19,7 @@ send = torch_dist.all_reduce
 
 
 class SlowWork(torch_dist.Work):
-    """An all-reduce that arrives later, in a thread of its own."""
+    """An all-reduce that finishes later, in its own thread."""
 
     def __init__(self, travel: Callable[[], torch.Tensor]) -> None:
         super().__init__()
@@ -35,13 +35,13 @@ class SlowWork(torch_dist.Work):
             self._arrived.set_exception(failed)
 
     def wait(self, *_: object) -> bool:
-        """Wait until it has arrived."""
+        """Wait until it has finished."""
         self._thread.join()
         self._arrived.wait()
         return True
 
     def is_completed(self) -> bool:
-        """Whether it has."""
+        """Whether it has finished."""
         return not self._thread.is_alive()
 
     def get_future(self) -> Any:
@@ -57,7 +57,7 @@ def check(harness: exercises.Harness) -> None:
         in_background = kwargs.pop("async_op", False)
 
         def travel() -> torch.Tensor:
-            # WHY a copy: nobody shall find half a sum, but the old numbers till then.
+            # A copy, so that `solve` sees the old numbers and never half a sum.
             value = tensor.clone()
             time.sleep(TRAVELS_S)
             send(value, *args, **kwargs)
@@ -83,7 +83,7 @@ def check(harness: exercises.Harness) -> None:
         total = total.clone()
     finally:
         torch_dist.all_reduce = send
-        for work in works:  # nothing may travel when the next solution begins
+        for work in works:  # the next solution must start with nothing under way
             work.wait()
     harness.reject_if(len(calls) != 1, f"compute() was called {len(calls)} times.")
     harness.expect("what compute() returned", own, want=42.0 + harness.ranks.rank)
@@ -91,7 +91,7 @@ def check(harness: exercises.Harness) -> None:
         "the sum",
         total,
         want=torch.tensor([3.0, 30.0]),
-        why="Before wait() returns, the tensor holds what it held before.",
+        why="Until wait() returns, the tensor still holds its old values.",
     )
     harness.at_most(
         "all-reduces", trace.calls(), limit=1, why="One sum needs one all-reduce."
@@ -101,9 +101,9 @@ def check(harness: exercises.Harness) -> None:
         "seconds of the slowest rank",
         round(trace.seconds, 2),
         limit=LIMIT_S,
-        why="The all-reduce begins after compute(): nothing travels meanwhile."
+        why="The all-reduce starts after compute(): nothing overlaps."
         if began_s > COMPUTES_S / 2
-        else "Nothing is computed while it travels: begin it with async_op=True, and "
+        else "Nothing is computed while it runs: start it with async_op=True, and "
         "wait for it only when you need the sum.",
     )
 

@@ -14,7 +14,9 @@ def check(harness: exercises.Harness) -> None:
     drawn = torch.randn(NUM_ROWS, generator=generator)
     lengths: list[int] = (40 * torch.exp(0.4 * drawn)).int().clamp(8, 200).tolist()
     local_batches, trace = harness.run(list(lengths), BATCH)
-    harness.at_most("collectives", trace.calls(), limit=0, why="All know the lengths.")
+    harness.at_most(
+        "collectives", trace.calls(), limit=0, why="Every rank knows the lengths."
+    )
     batches_by_rank = harness.gather_objects([list(batch) for batch in local_batches])
     read = sorted(row for rank in batches_by_rank for batch in rank for row in batch)
     harness.reject_if(

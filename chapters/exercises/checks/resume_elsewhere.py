@@ -12,7 +12,7 @@ def check(harness: exercises.Harness) -> None:
     for done in (0, 2, 6):
         local_steps, trace = harness.run(36, done, global_batch_size=6, seed=5)
         harness.at_most(
-            "collectives", trace.calls(), limit=0, why="The seed says it all."
+            "collectives", trace.calls(), limit=0, why="The seed gives the order."
         )
         steps_by_rank = harness.gather_objects([list(step) for step in local_steps])
         read = [row for rank in steps_by_rank for step in rank for row in step]
@@ -28,13 +28,13 @@ def check(harness: exercises.Harness) -> None:
         num_steps = [len(steps) for steps in steps_by_rank]
         harness.reject_if(
             len(set(num_steps)) > 1,
-            f"the ranks have {num_steps} steps left, and should have equally many.",
+            f"the ranks have {num_steps} steps left, and should have the same number.",
         )
         steps = [sorted(sum(parts, [])) for parts in zip(*steps_by_rank, strict=True)]
         whole = [sorted(order[6 * i : 6 * i + 6]) for i in range(done, 6)]
         harness.reject_if(
             steps != whole,
-            "a step reads other rows than the undisturbed run: the weights would "
+            "a step reads other rows than the uninterrupted run: the weights would "
             "differ.",
         )
 

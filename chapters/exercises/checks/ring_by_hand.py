@@ -19,8 +19,8 @@ def check(harness: exercises.Harness) -> None:
     wrong = int((values != want).sum())
     harness.reject_if(
         wrong == 8,
-        "a third of the numbers is complete, the rest is not: the sums were made, and "
-        "nobody handed them on.",
+        "a third of the numbers is complete, the rest is not: the sums were computed, "
+        "but not passed on.",
     )
     harness.expect("the sums", values, want=want)
     sent = sum(e.num_bytes for e in trace.events if e.name in {"send", "isend"})

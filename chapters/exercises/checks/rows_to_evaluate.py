@@ -9,7 +9,7 @@ def check(harness: exercises.Harness) -> None:
     for num_rows in (10, 11, 12, 2):
         local_rows, trace = harness.run(num_rows)
         harness.at_most(
-            "collectives", trace.calls(), limit=0, why="Nobody needs to ask."
+            "collectives", trace.calls(), limit=0, why="No rank needs to ask."
         )
         rows_by_rank = harness.gather_objects(list(local_rows))
         read = sorted(row for rows in rows_by_rank for row in rows)
@@ -20,7 +20,7 @@ def check(harness: exercises.Harness) -> None:
         )
         lost = sorted(set(range(num_rows)) - set(read))
         harness.reject_if(
-            bool(lost), f"of {num_rows} rows, {lost} are never looked at."
+            bool(lost), f"of {num_rows} rows, {lost} are never evaluated."
         )
         sizes = [len(rows) for rows in rows_by_rank]
         harness.reject_if(

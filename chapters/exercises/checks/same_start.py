@@ -20,14 +20,14 @@ def check(harness: exercises.Harness) -> None:
         harness.reject_if(
             not torch.equal(value, states_by_rank[0][name]),
             f"{name} is not rank 0's"
-            + (": it is a buffer, and no parameter." if "running" in name else "")
-            + (": it counts, in whole numbers." if "num_batches" in name else ""),
+            + (": it is a buffer, not a parameter." if "running" in name else "")
+            + (": it is an integer counter." if "num_batches" in name else ""),
         )
     harness.at_most(
         "collectives",
         trace.calls(),
         limit=2,
-        why="Tensors of one type can travel together.",
+        why="Tensors of one type fit into one message.",
     )
 
 

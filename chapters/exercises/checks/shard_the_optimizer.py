@@ -55,7 +55,7 @@ def check(harness: exercises.Harness) -> None:
     optimizer, trace = harness.run(weights, gradient_at, make_adam, NUM_STEPS)
     harness.reject_if(
         steps != list(range(NUM_STEPS)),
-        f"gradient_at was called with {steps}; it should be once a step, from 0.",
+        f"gradient_at was called with {steps}; it should be once per step, from 0.",
     )
     harness.reject_if(
         torch.allclose(weights, summed, atol=1e-5),
@@ -78,15 +78,15 @@ def check(harness: exercises.Harness) -> None:
         "collectives",
         trace.calls(),
         limit=2 * NUM_STEPS,
-        why="One hands each rank its part of the gradient, one brings the parts of the "
-        "weights together.",
+        why="One gives each rank its part of the gradient, the other collects the "
+        "parts of the weights.",
     )
     harness.at_most(
         "all-reduces",
         trace.calls("all_reduce"),
         limit=0,
-        why="It brings every rank the whole gradient, which sends twice as much as "
-        "handing out the parts.",
+        why="It gives every rank the whole gradient, which sends twice as much as "
+        "giving each its part.",
     )
 
 

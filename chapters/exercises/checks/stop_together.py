@@ -13,14 +13,14 @@ def check(harness: exercises.Harness) -> None:
     epochs = harness.gather_objects(got)
     harness.reject_if(
         len(set(epochs)) > 1,
-        f"the ranks stop in epochs {epochs}: the one that trains on waits for ever.",
+        f"the ranks stop in epochs {epochs}: the rank that continues waits forever.",
     )
     harness.reject_if(
         got == 2, "all stop in epoch 2: that is what rank 0's own losses say."
     )
     harness.expect("epoch in which training stops", got, want=3)
     harness.at_most(
-        "collectives", trace.calls(), limit=4, why="One an epoch is enough."
+        "collectives", trace.calls(), limit=4, why="One per epoch is enough."
     )
     got, _ = harness.run([3.0, 2.0, 1.0])
     harness.expect("epochs, if none is worse", got, want=3)

@@ -22,8 +22,8 @@ def check(harness: exercises.Harness) -> None:
     )
     harness.reject_if(
         trace.calls("broadcast_object_list") > 0,
-        "it sends an object: pickled bytes, and their number before them. A tensor "
-        "travels as it is.",
+        "it sends an object: pickled bytes, preceded by their number. A tensor "
+        "is sent as it is.",
     )
     harness.at_most(
         "bytes given to them",

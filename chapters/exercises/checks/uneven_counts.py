@@ -31,7 +31,7 @@ def check(harness: exercises.Harness) -> None:
     ratio = float((got / want).mean())
     harness.reject_if(
         torch.allclose(got, want / 2, atol=1e-6),
-        "half of what it should be: DDP divides by the number of ranks; you did, too.",
+        "half of what it should be: DDP divides by the number of ranks; so did you.",
     )
     harness.reject_if(
         not torch.allclose(got, want, atol=1e-6),

@@ -50,7 +50,7 @@ def check(harness: exercises.Harness) -> None:
     )
     harness.reject_if(
         not all(is_async),
-        "an all-reduce blocks inside a hook: backward stands still until it is over.",
+        "an all-reduce blocks inside a hook: backward stops until it has finished.",
     )
     want = [p.grad for p in reference.parameters() if p.grad is not None]
     for (name, _), averaged, whole in zip(

@@ -1,4 +1,4 @@
-"""no_sync around forward and backward of all micro-batches but the last."""
+"""Wrap forward and backward of all micro-batches but the last in no_sync."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def solve(
     with model.no_sync():
         for batch in micro_batches[:-1]:
             (loss_of(model, batch) / share).backward()
-    # What travels now is the sum of all of them: `.grad` holds the earlier ones.
+    # This sends the sum of all of them: `.grad` holds the earlier ones.
     (loss_of(model, micro_batches[-1]) / share).backward()

@@ -1,4 +1,4 @@
-"""Counts add up; padding is left out before counting."""
+"""Add up counts, and remove the padding before counting."""
 
 from __future__ import annotations
 

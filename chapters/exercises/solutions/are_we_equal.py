@@ -1,4 +1,4 @@
-"""A hash of all bytes: sixteen of them are enough to compare."""
+"""Compare a hash of all bytes: sending sixteen bytes is enough."""
 
 from __future__ import annotations
 

@@ -10,6 +10,6 @@ from distrinews import dist
 
 def solve(ranks: dist.Ranks, model: nn.Module) -> None:
     for param in model.parameters():
-        if param.grad is not None:  # frozen on every rank alike
+        if param.grad is not None:  # frozen on every rank
             torch_dist.all_reduce(param.grad)
             param.grad /= ranks.world_size

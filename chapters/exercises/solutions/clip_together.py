@@ -1,4 +1,4 @@
-"""Average first: then every rank computes the same norm, without asking."""
+"""Average first: then every rank computes the same norm, without communication."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def solve(ranks: dist.Ranks, model: nn.Module, max_norm: float) -> None:
     flat = torch.cat([grad.flatten() for grad in grads])
     torch_dist.all_reduce(flat)
     flat /= ranks.world_size
-    # Equal on every rank: so is its norm, and so is the decision to clip.
+    # Equal on every rank, so its norm is, and so is the decision to clip.
     flat *= (max_norm / flat.norm()).clamp(max=1.0)
     for grad, part in zip(grads, flat.split([g.numel() for g in grads]), strict=True):
         grad.copy_(part.view_as(grad))

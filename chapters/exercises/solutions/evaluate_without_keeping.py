@@ -1,4 +1,4 @@
-"""Three sums of a batch stay; its logits go."""
+"""Keep three sums of each batch and drop its logits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def solve(
     batches: list[tuple[torch.Tensor, torch.Tensor]],
 ) -> tuple[float, float]:
     loss, right, num_rows = 0.0, 0, 0
-    # WHY no_grad: else each batch's graph would be built, only to be thrown away.
+    # Without no_grad, autograd would build each batch's graph in vain.
     with torch.no_grad():
         for inputs, labels in batches:
             logits = model(inputs)

@@ -1,4 +1,4 @@
-"""From the last layer on, and a bucket closes before it would overflow."""
+"""Start at the last layer, and close a bucket before it would overflow."""
 
 from __future__ import annotations
 

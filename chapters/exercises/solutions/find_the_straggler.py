@@ -1,4 +1,4 @@
-"""Gather one number of each rank; the slowest one sets the pace."""
+"""Gather every rank's step times; the slowest rank sets each step's duration."""
 
 from __future__ import annotations
 

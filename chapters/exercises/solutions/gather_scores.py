@@ -1,4 +1,4 @@
-"""First the lengths, then everything padded to the longest, then cut."""
+"""Gather the lengths, then the scores padded to the longest, then cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Confusion matrices add up; F1 is computed from their sum."""
+"""Add up confusion matrices, and compute F1 from their sum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sum and count travel together; the division comes last."""
+"""Send sum and count together, and divide at the end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from distrinews import dist
 
 
 def solve(ranks: dist.Ranks, losses: torch.Tensor) -> float:
-    # WHY float64: a long sum of float32 numbers loses digits.
+    # float64, because a long sum of float32 numbers loses digits.
     total = torch.stack([losses.double().sum(), torch.tensor(float(len(losses)))])
     torch_dist.all_reduce(total)
     return (total[0] / total[1]).item()

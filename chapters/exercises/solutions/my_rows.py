@@ -1,4 +1,4 @@
-"""One permutation that every rank can compute by itself; each takes every W-th row."""
+"""Compute the same permutation on every rank; each rank takes every W-th row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from distrinews import dist
 
 
 def solve(ranks: dist.Ranks, num_rows: int, seed: int, epoch: int) -> list[int]:
-    # WHY not the rank in the seed: the ranks must deal from one and the same deck.
+    # WHY not the rank in the seed: all ranks must split the same permutation.
     generator = torch.Generator().manual_seed(seed + epoch)
     order = torch.randperm(num_rows, generator=generator)
     local_rows: list[int] = order[ranks.rank :: ranks.world_size].tolist()

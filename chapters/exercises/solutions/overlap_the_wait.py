@@ -1,4 +1,4 @@
-"""Begin, compute, wait: the all-reduce travels while this rank computes."""
+"""Start, compute, wait: the all-reduce runs while this rank computes."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def solve(
     work = torch_dist.all_reduce(values, async_op=True)
     computed = compute()
     if work is not None:  # None only for a rank outside the group
-        work.wait()  # only now may anybody read `values`
+        work.wait()  # only now may you read `values`
     return values, computed

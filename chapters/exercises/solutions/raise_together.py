@@ -1,4 +1,4 @@
-"""Everybody tries, everybody votes, then all raise or none."""
+"""Every rank tries, every rank votes, then all raise or none does."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def solve(ranks: dist.Ranks, load: Callable[[], int]) -> int:
     if failure is not None:
         raise failure
     if failed > 0:
-        raise ValueError(f"{int(failed)} other rank(s) could not load")
+        raise ValueError(f"load() failed on {int(failed)} of the ranks")
     return value

@@ -1,4 +1,4 @@
-"""Neighbours in length share a batch, and the ranks of a step share a length."""
+"""Put rows of similar length in one batch, and similar batches in one step."""
 
 from __future__ import annotations
 
@@ -13,5 +13,6 @@ def solve(
         by_length[first : first + per_rank_batch_size]
         for first in range(0, len(by_length), per_rank_batch_size)
     ]
-    # Neighbours go to different ranks: in each step both have rows of like length.
+    # Neighbouring batches go to different ranks: in each step both have similar
+    # lengths.
     return batches[ranks.rank :: ranks.world_size]

@@ -1,4 +1,4 @@
-"""Every rank takes part; only then may rank 0 do something of its own."""
+"""Call the collective on every rank; only rank 0 uses the result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from distrinews import dist
 
 def solve(ranks: dist.Ranks, num_rows: int) -> str | None:
     total = torch.tensor(num_rows)
-    torch_dist.reduce(total, dst=0)  # on every rank: each gives its part
+    torch_dist.reduce(total, dst=0)  # on every rank: each one contributes
     if not ranks.is_main:
-        return None  # what stands in `total` here is undefined
+        return None  # the value of `total` is undefined here
     return f"{total.item()} rows"

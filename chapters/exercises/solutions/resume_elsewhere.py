@@ -1,4 +1,4 @@
-"""The order belongs to the epoch, not to the ranks: skip what was read, deal on."""
+"""The order does not depend on the ranks: skip the read rows, split the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every W-th row: no padding, no row lost, and counts that differ by one at most."""
+"""Take every W-th row: no padding, no row lost, and counts differ by at most one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters and buffers, rank 0's, flattened into one broadcast."""
+"""Broadcast rank 0's parameters and buffers, flattened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rank 0 writes a draft, renames it, and only then lets the others read."""
+"""Rank 0 writes a draft and renames it; only then do the others read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def solve(
     if ranks.is_main:
         draft = path.with_suffix(".draft")
         torch.save(model.module.state_dict(), draft)
-        os.replace(draft, path)  # at once: a reader sees all or nothing
-    torch_dist.barrier()  # outside the `if`: it is the others that must wait
+        os.replace(draft, path)  # atomic: a reader sees the whole file or none
+    torch_dist.barrier()  # outside the `if`: the other ranks must wait
     weights: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
     return weights

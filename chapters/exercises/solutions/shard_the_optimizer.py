@@ -1,4 +1,4 @@
-"""Reduce-scatter the gradient, step on the own part, all-gather the weights."""
+"""Reduce-scatter the gradient, step on this rank's part, all-gather the weights."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ def solve(
         torch_dist.reduce_scatter_tensor(own.grad, gradient_at(step))
         own.grad /= ranks.world_size
         optimizer.step()
-        # Every step: the next gradient is computed at all the new weights.
+        # In every step, because the next gradient needs all new weights.
         torch_dist.all_gather_into_tensor(weights, own)
     return optimizer

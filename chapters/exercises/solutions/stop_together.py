@@ -1,4 +1,4 @@
-"""Decide by a number that is equal on every rank."""
+"""Decide from a number that is equal on every rank."""
 
 from __future__ import annotations
 

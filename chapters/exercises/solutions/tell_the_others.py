@@ -1,4 +1,4 @@
-"""broadcast: one operation from one rank to all, called by all."""
+"""Broadcast from rank 0 to all; every rank makes the call."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from distrinews import dist
 
 
 def solve(ranks: dist.Ranks, value: torch.Tensor) -> float:
-    # WHY no `if ranks.is_main`: the others must be there to receive.
+    # WHY no `if ranks.is_main`: the other ranks must call it to receive.
     torch_dist.broadcast(value, src=0)
     return value.item()

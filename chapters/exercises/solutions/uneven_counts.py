@@ -1,4 +1,4 @@
-"""Weigh each rank's mean by its rows; then averaging gives the mean over all rows."""
+"""Weight each rank's mean by its rows; then averaging gives the mean over all rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hook on every gradient starts its message; all are awaited after backward()."""
+"""A hook on each parameter starts its all-reduce; wait for all after backward()."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def solve(ranks: dist.Ranks, model: nn.Module, backward: Callable[[], None]) -> 
     sent: list[tuple[Any, torch.Tensor]] = []
 
     def start(param: torch.Tensor) -> None:
-        # WHY post-accumulate: before that, `.grad` still lacks this backward's part.
+        # Post-accumulate, because earlier `.grad` still lacks this backward's part.
         if (grad := param.grad) is not None:
             sent.append((torch_dist.all_reduce(grad, async_op=True), grad))
 
@@ -25,7 +25,7 @@ def solve(ranks: dist.Ranks, model: nn.Module, backward: Callable[[], None]) -> 
     ]
     backward()
     for work, grad in sent:
-        work.wait()  # only now may anybody read it
+        work.wait()  # only now may you read it
         grad /= ranks.world_size
     for hook in hooks:
         hook.remove()

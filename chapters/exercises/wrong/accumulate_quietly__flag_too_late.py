@@ -1,4 +1,4 @@
-"""Only backward stands in no_sync: forward has already prepared the meeting.
+"""Puts only backward inside no_sync: forward has already prepared to synchronise.
 
 Rejected  all-reduces: 4
 """

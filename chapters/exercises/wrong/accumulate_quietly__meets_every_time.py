@@ -1,4 +1,4 @@
-"""Plain DDP: right, and four times the bytes.
+"""Uses plain DDP: right, but it sends four times the bytes.
 
 Rejected  all-reduces: 4; the target is 1
 """

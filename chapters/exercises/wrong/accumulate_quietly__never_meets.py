@@ -1,4 +1,4 @@
-"""All micro-batches stand in no_sync.
+"""Runs all micro-batches inside no_sync.
 
 Rejected  the last backward did not average
 """

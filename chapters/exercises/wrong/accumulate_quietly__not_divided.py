@@ -1,4 +1,4 @@
-"""Forgets that gradients add up.
+"""Forgets that gradients accumulate.
 
 Rejected  4 times too large
 """

@@ -1,4 +1,4 @@
-"""Counts the rows that only fill up.
+"""Counts the padding rows.
 
 Rejected  5 of 7
 """

@@ -1,4 +1,4 @@
-"""Gives everybody rank 0's gradient: equal replicas, and the other rows lost.
+"""Gives all ranks rank 0's gradient: equal replicas, but the other rows are lost.
 
 Rejected  gradient of 2.bias|gradient of 0.weight
 """

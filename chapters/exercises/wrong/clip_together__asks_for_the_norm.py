@@ -1,4 +1,4 @@
-r"""Adds up the squared norms of the ranks.
+r"""Adds up the ranks' squared norms.
 
 Rejected  gradient after clipping to 1: \[0\.4
 """

@@ -1,4 +1,4 @@
-r"""Each rank clips its own part, then they average.
+r"""Clips each rank's own gradient, then averages.
 
 Rejected  gradient after clipping to 1: \[0\.3
 """

@@ -1,4 +1,4 @@
-r"""A norm of its own for each parameter.
+r"""Computes a separate norm for each parameter.
 
 Rejected  gradient after clipping to 1: \[1, 0, 0, 1\]
 """

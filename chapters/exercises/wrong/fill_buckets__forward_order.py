@@ -1,4 +1,4 @@
-"""Fills from the first layer on.
+"""Fills the buckets from the first layer on.
 
 Rejected  waits for parameter 0
 """

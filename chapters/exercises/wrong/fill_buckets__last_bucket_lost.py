@@ -1,6 +1,6 @@
-"""Appends only full buckets: the last one never travels.
+"""Appends only full buckets: the last one is never sent.
 
-Rejected  each must, once
+Rejected  send each one once
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Right, with a collective for each step.
+"""Gets the right result with one collective per step.
 
 Rejected  collectives: 4; the target is 1
 """

@@ -1,4 +1,4 @@
-"""Each rank takes itself for the slowest.
+"""Returns this rank as the slowest, on every rank.
 
 Rejected  slowest rank: 0 on rank 0, 1 on rank 1
 """

@@ -1,4 +1,4 @@
-"""Keeps what was filled up.
+"""Keeps the padding.
 
 Rejected  padding counts as scores
 """

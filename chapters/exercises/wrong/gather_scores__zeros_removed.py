@@ -1,4 +1,4 @@
-"""Takes zeros for padding: a score may be 0.
+"""Treats zeros as padding, although a score may be 0.
 
 Rejected  all scores, by rank
 """

@@ -1,4 +1,4 @@
-r"""Micro F1 is the accuracy.
+r"""Computes the micro F1, which is the accuracy.
 
 Rejected  the accuracy \(micro F1\)
 """

@@ -1,4 +1,4 @@
-"""Right, with a collective for each class.
+"""Gets the right result with one collective per class.
 
 Rejected  collectives: 8; the target is 1
 """

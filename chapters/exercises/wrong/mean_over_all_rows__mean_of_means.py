@@ -1,4 +1,4 @@
-"""A mean of means: right only where all ranks hold equally many rows.
+"""Takes the mean of means: right only if all ranks hold the same number of rows.
 
 Rejected  a mean of means gives a rank with one row
 """

@@ -1,4 +1,4 @@
-r"""The sum of all ranks, divided by this rank's own count.
+r"""Divides the sum over all ranks by this rank's own count.
 
 Rejected  24 on rank 0, 12 on rank 1, 4\.8 on rank 2; right is 3
 """

@@ -1,4 +1,4 @@
-"""Right, but it waits for everybody twice.
+"""Gets the right result, but waits for all ranks twice.
 
 Rejected  collectives: 2; the target is 1
 """

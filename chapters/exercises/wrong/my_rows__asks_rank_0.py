@@ -1,4 +1,4 @@
-"""Rank 0 shuffles and tells: right, and a message that nobody needs.
+"""Lets rank 0 shuffle and broadcast: right, but the message is not needed.
 
 Rejected  collectives: 1; the target is 0
 """

@@ -1,4 +1,4 @@
-"""The epoch is not in the seed.
+"""Leaves the epoch out of the seed.
 
 Rejected  a forgotten set_epoch
 """

@@ -1,4 +1,4 @@
-"""Every rank shuffles its own deck.
+"""Shuffles with a different seed on every rank.
 
 Rejected  rows are read by two ranks
 """

@@ -1,4 +1,4 @@
-"""Deals first and shuffles then: no rank ever sees the others' rows.
+"""Splits first and shuffles afterwards: no rank ever sees the others' rows.
 
 Rejected  the same rows in every epoch
 """

@@ -1,6 +1,6 @@
-"""Averages the copy.
+"""Averages only the copy.
 
-Rejected  nobody copied it
+Rejected  not copied back
 """
 
 from __future__ import annotations

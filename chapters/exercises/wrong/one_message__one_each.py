@@ -1,4 +1,4 @@
-"""A collective for each parameter.
+"""Calls one collective per parameter.
 
 Rejected  collectives: 12; the target is 1
 """

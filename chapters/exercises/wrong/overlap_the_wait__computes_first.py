@@ -1,6 +1,6 @@
-"""Begins the all-reduce when the computing is done.
+"""Starts the all-reduce only after computing.
 
-Rejected  seconds of the slowest rank: .*begins after compute
+Rejected  seconds of the slowest rank: .*starts after compute
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Returns the tensor while it still travels.
+"""Returns the tensor before the all-reduce has finished.
 
-Rejected  the sum: .*Before wait
+Rejected  the sum: .*Until wait
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Begins it, and waits before it computes.
+"""Starts the all-reduce and waits for it before computing.
 
-Rejected  seconds of the slowest rank: .*Nothing is computed while it travels
+Rejected  seconds of the slowest rank: .*Nothing is computed while it runs
 """
 
 from __future__ import annotations

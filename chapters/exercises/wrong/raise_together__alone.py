@@ -1,6 +1,6 @@
-"""The failed rank raises at once.
+"""Raises at once on the failed rank.
 
-Rejected  load failed on ranks .*went on as if
+Rejected  load failed on ranks .*continued as
 """
 
 from __future__ import annotations

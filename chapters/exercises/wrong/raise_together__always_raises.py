@@ -1,4 +1,4 @@
-r"""Mistakes the sum: raises when all are fine.
+r"""Misreads the sum: raises although no rank failed.
 
 Rejected  raises although load\(\) worked
 """

@@ -1,6 +1,6 @@
-"""The vote stands behind load(): a failed rank never votes.
+"""Votes after load(): a failed rank never reaches the vote.
 
-Rejected  had already left `solve`.*others waited for it
+Rejected  had already left `solve`.*others were waiting in
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Splits the rows as they come.
+"""Splits the rows in their original order.
 
 Rejected  most of them padding
 """

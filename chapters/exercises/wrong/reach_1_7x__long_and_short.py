@@ -1,4 +1,4 @@
-"""Sorts, and gives one rank the short half, the other one the long half.
+"""Sorts, and gives one rank the short half and the other one the long half.
 
 Rejected  one rank waits for the other's longer rows
 """

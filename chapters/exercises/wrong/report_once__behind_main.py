@@ -1,6 +1,6 @@
-"""The collective behind `if ranks.is_main`: rank 0 waits for ever.
+"""Calls the collective inside `if ranks.is_main`: rank 0 waits forever.
 
-Rejected  rank 1 had already left `solve`.*others waited for it: rank 0
+Rejected  rank 1 had already left `solve`.*others were waiting in: rank 0
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""All ranks report.
+"""Lets all ranks report.
 
 Rejected  the line appears 8 times
 """

@@ -1,4 +1,4 @@
-"""Rank 0 multiplies its own number: right only while all have equally many.
+"""Multiplies rank 0's own number: right only if all ranks have the same number of rows.
 
 Rejected  6 rows on rank 0
 """

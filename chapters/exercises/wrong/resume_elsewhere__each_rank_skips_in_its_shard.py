@@ -1,4 +1,4 @@
-"""Deals the epoch to the new ranks and skips the old ranks' count.
+"""Splits the epoch over the new ranks, but skips the old ranks' count.
 
 Rejected  rows of the epoch are never read
 """

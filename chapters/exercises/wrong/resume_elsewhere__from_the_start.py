@@ -1,4 +1,4 @@
-"""Begins the epoch again.
+"""Starts the epoch again.
 
 Rejected  come again
 """

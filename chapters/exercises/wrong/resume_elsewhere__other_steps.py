@@ -1,4 +1,4 @@
-"""Each row once, but the steps hold other rows.
+"""Reads each row once, but in other steps.
 
 Rejected  the weights would differ
 """

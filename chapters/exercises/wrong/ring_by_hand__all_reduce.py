@@ -1,4 +1,4 @@
-"""Lets torch do it.
+"""Calls torch's all_reduce.
 
 Rejected  it calls a collective
 """

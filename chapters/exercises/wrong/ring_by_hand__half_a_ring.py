@@ -1,6 +1,6 @@
-"""Reduce-scatter alone: each rank holds one complete chunk.
+"""Stops after the reduce-scatter: each rank holds one complete chunk.
 
-Rejected  nobody handed them on
+Rejected  not passed on
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The whole tensor goes round: right, and W / 2 times the bytes.
+"""Sends the whole tensor around the ring: right, but W / 2 times the bytes.
 
 Rejected  bytes sent by the busiest rank: 96; the target is 64
 """

@@ -1,6 +1,6 @@
-"""Drops the tail: drop_last=True.
+"""Drops the last rows, like drop_last=True.
 
-Rejected  are never looked at
+Rejected  are never evaluated
 """
 
 from __future__ import annotations

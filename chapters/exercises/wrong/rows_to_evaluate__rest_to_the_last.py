@@ -1,4 +1,4 @@
-r"""The last rank gets what is left over.
+r"""Gives all remaining rows to the last rank.
 
 Rejected  the ranks get \[3, 3, 5\] rows
 """

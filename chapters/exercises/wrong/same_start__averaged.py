@@ -1,4 +1,4 @@
-"""The mean of all models: equal, and nobody's.
+"""Averages all models: they are equal, but not rank 0's.
 
 Rejected  0.weight is not rank 0's
 """

@@ -1,4 +1,4 @@
-"""A broadcast for each tensor.
+"""Calls one broadcast per tensor.
 
 Rejected  collectives: 9; the target is 2
 """

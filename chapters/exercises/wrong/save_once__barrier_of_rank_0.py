@@ -1,4 +1,4 @@
-"""The barrier stands inside the `if`.
+"""Calls the barrier inside the `if`.
 
 Rejected  had already left `solve`|nothing made it wait|waited for it: rank 0
 """

@@ -1,4 +1,4 @@
-"""All ranks write.
+"""Lets all ranks write.
 
 Rejected  rank 1 writes the same file
 """

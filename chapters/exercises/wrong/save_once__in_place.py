@@ -1,4 +1,4 @@
-"""Writes at the final name.
+"""Writes directly under the final name.
 
 Rejected  leaves half a file
 """

@@ -1,4 +1,4 @@
-"""Rank 1 opens the file at once.
+"""Opens the file on rank 1 without waiting.
 
 Rejected  nothing made it wait
 """

@@ -1,4 +1,4 @@
-"""Brings every rank the whole gradient, of which it uses a part.
+"""Sends every rank the whole gradient, although it uses only a part.
 
 Rejected  all-reduces: 4
 """

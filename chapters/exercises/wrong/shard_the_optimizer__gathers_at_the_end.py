@@ -1,4 +1,4 @@
-"""Brings the parts together once, at the end: gradients at old weights until then.
+"""Gathers the parts only once, at the end: until then gradients use old weights.
 
 Rejected  away from that of one process
 """

@@ -1,4 +1,4 @@
-"""Plain data parallelism: right, and every rank keeps all of Adam's averages.
+"""Uses plain data parallelism: right, but every rank keeps all of Adam's averages.
 
 Rejected  bytes of the optimizer's state: 8,000
 """

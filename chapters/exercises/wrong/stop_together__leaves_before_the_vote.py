@@ -1,6 +1,6 @@
-"""Leaves the loop by its own loss, before the collective of that epoch.
+"""Leaves the loop because of its own loss, before the collective of that epoch.
 
-Rejected  had already left `solve`.*others waited for it
+Rejected  had already left `solve`.*others were waiting in
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Each rank looks at its own loss.
+"""Decides from each rank's own loss.
 
 Rejected  the ranks stop in epochs
 """

@@ -1,4 +1,4 @@
-"""Rank 0 decides by its own loss and tells the others: together, and wrong.
+"""Broadcasts rank 0's decision from its own loss: all stop together, but too early.
 
 Rejected  what rank 0's own losses say
 """

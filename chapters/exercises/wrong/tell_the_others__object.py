@@ -1,4 +1,4 @@
-"""An object travels as pickled bytes, with its size before it: two broadcasts.
+"""Sends an object, that is, pickled bytes preceded by their size: two broadcasts.
 
 Rejected  it sends an object: pickled bytes
 """

@@ -1,6 +1,6 @@
-"""Only the rank that has something to say calls; nobody listens.
+"""Calls broadcast on rank 0 only; no other rank receives.
 
-Rejected  rank 1 had already left `solve`.*others waited for it: rank 0
+Rejected  rank 1 had already left `solve`.*others were waiting in: rank 0
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""all_reduce also reaches everybody, but adds what the others hold.
+"""Uses all_reduce, which also reaches every rank but adds what the others hold.
 
 Rejected  what rank 0 decided: 208 on rank 0, 208 on rank 1, 208 on rank 2; right is 7
 """

@@ -1,4 +1,4 @@
-"""The mask's seed comes from the clock.
+"""Takes the mask's seed from the clock.
 
 Rejected  a second run with the same seed
 """

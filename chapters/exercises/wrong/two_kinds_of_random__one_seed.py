@@ -1,4 +1,4 @@
-"""One seed for everything.
+"""Uses one seed for everything.
 
 Rejected  both ranks drop the same numbers
 """

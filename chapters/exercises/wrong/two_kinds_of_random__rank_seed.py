@@ -1,4 +1,4 @@
-"""The rank's seed for everything.
+"""Uses the rank's seed for everything.
 
 Rejected  start from different weights
 """

@@ -1,4 +1,4 @@
-"""Each rank's own mean: right only for equal counts.
+"""Returns each rank's own mean: right only for equal counts.
 
 Rejected  weigh as much as rank 0's six
 """

@@ -1,4 +1,4 @@
-r"""Averages the losses' values: no gradient passes through a collective.
+r"""Averages the values of the losses: no gradient passes through all_reduce.
 
 Rejected  that backward\(\) can start from
 """

@@ -1,4 +1,4 @@
-"""Its part of the mean, and DDP divides once more.
+"""Returns this rank's part of the mean, and DDP divides it again.
 
 Rejected  half of what it should be
 """

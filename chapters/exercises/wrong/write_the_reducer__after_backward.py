@@ -1,4 +1,4 @@
-"""Averages when backward() is over: right, and nothing overlaps.
+"""Averages after backward(): right, but nothing overlaps.
 
 Rejected  nothing overlaps
 """

@@ -1,4 +1,4 @@
-"""Sends from the hook and waits there.
+"""Starts the all-reduce in the hook and waits there.
 
 Rejected  blocks inside a hook
 """

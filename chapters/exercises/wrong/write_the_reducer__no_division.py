@@ -1,4 +1,4 @@
-"""DDP averages; this adds up.
+"""Forgets to divide: DDP averages, and this adds up.
 
 Rejected  gradient of 0.weight is not the mean: 2 times
 """
