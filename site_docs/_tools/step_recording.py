@@ -29,9 +29,21 @@ LINES = {
     "rows": ("rows = next(micro_batches)", "inputs, labels ="),
     "forward": ("loss = F.cross_entropy",),
     "backward": ("(loss / settings",),
-    "full": ("(loss / settings", "# WHY this line", "# parameter; in backward()"),
-    "travel": ("(loss / settings", "# WHY this line", "# parameter; in backward()"),
-    "wait": ("(loss / settings", "# WHY this line", "# parameter; in backward()"),
+    "full": (
+        "(loss / settings",
+        "# The ranks synchronise",
+        "# parameter, and backward()",
+    ),
+    "travel": (
+        "(loss / settings",
+        "# The ranks synchronise",
+        "# parameter, and backward()",
+    ),
+    "wait": (
+        "(loss / settings",
+        "# The ranks synchronise",
+        "# parameter, and backward()",
+    ),
     "step": ("optimizer.step()",),
 }
 
