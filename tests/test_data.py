@@ -453,7 +453,9 @@ def test_by_default_a_twentieth_is_set_aside_and_at_most_1000(
 def test_a_split_that_leaves_one_side_empty_is_a_data_error(
     rows: int, wanted: int | None
 ) -> None:
-    with pytest.raises(DataError, match=r"cannot be cut[\s\S]*--train-rows 100"):
+    with pytest.raises(
+        DataError, match=r"cannot be cut[\s\S]*100 training rows or more"
+    ):
         tokenised.split_validation([0] * rows, num_rows=wanted, seed=0)
 
 

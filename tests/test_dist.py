@@ -508,7 +508,7 @@ def raised(error: BaseException) -> BaseException:
 @pytest.mark.parametrize(
     ("peer", "said"),
     [
-        (None, "rank 1 left early and without an error: it came to the end of its"),
+        (None, "rank 1 left early and without an error: it reached the end of its"),
         (
             SystemExit(0),
             "rank 1 left early and without an error: it called sys.exit(0) (test_dist",
@@ -568,7 +568,7 @@ def test_torchruns_summary_gets_the_error(
     [
         ("leave_with_3", "sys.exit(3)"),
         ("leave_with_0", "rank 1 left early and without an error: it called sys.exit"),
-        ("run_out_of_batches", "rank 1 left early and without an error: it came to"),
+        ("run_out_of_batches", "rank 1 left early and without an error: it reached"),
     ],
 )
 def test_torchruns_summary_blames_the_rank_that_left(

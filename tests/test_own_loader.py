@@ -220,7 +220,7 @@ def test_steps_that_were_never_handed_out_cannot_be_saved(
     for micro_batches, _ in enumerate(itertools.islice(sampler, 8), start=1):
         sampler.state_at(micro_batches // accumulation_steps)
     if accumulation_steps > 1:
-        with pytest.raises(SettingsError, match="handed out the rows of 4 steps"):
+        with pytest.raises(SettingsError, match="handed out the rows of only 4 steps"):
             sampler.state_at(8)
 
 

@@ -163,6 +163,8 @@ def test_every_gradient_is_taken_once_it_holds_all_micro_batches() -> None:
 
 def test_what_the_loss_did_not_use_is_named_in_the_models_order() -> None:
     replica = HookedModule(nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1)))
-    with pytest.raises(MissingGradientError, match=r"of 2 .*\['0.bias', '1.weight'\]"):
+    with pytest.raises(
+        MissingGradientError, match=r"to 2 of .*\['0.bias', '1.weight'\]"
+    ):
         replica._raise_unused({"1.weight", "0.bias"})
     replica._raise_unused(set())  # negative control

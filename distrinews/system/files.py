@@ -109,8 +109,8 @@ def _raise_held_by_another(path: pathlib.Path, reason: str) -> NoReturn:
         f"{path} could not be written within {sum(PAUSES_S):.0f} s: {reason}.",
         why="Windows renames no file that a program has open: a virus scanner, the "
         "search indexer, OneDrive, an editor. What had been saved before is intact.",
-        fix="close that program, or move out of synchronised folders: --runs-dir "
-        r"C:\runs; then --resume. Or choose a folder that you may write to.",
+        fix="close that program, or move out of synchronised folders (a chapter: "
+        r"--runs-dir C:\runs, then --resume). Or choose a folder that you may write to.",
         page="file-in-use-on-windows",
     )
 
