@@ -605,7 +605,9 @@ for thread in map(int, os.listdir("/proc/self/task")):
 torch_dist.all_reduce(torch.ones(1000))
 """
 ENDS = {
-    "ours": "process_group._destroy_groups()",
+    # WHY a second: a thread as late as this one needs longer than a usual one, if other
+    # programs want the core, too.
+    "ours": "process_group.LET_GO_S = 1; process_group._destroy_groups()",
     "torch's": "torch_dist.destroy_process_group()",
 }
 
