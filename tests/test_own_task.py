@@ -105,6 +105,10 @@ def train(ranks: dist.Ranks, name: str, killed_at: int | None) -> None:
 
 
 def train_alone(name: str, killed_at: int) -> None:
+    # WHY: the fork server lives as long as pytest does, with the variables of the
+    # moment when it was started. By those of two ranks, rank 0 is not the last.
+    for variable in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        os.environ.pop(variable, None)
     torch.set_num_threads(1)  # as in pytest's own process, which runs undisturbed
     dist.launch(train, name, killed_at, num_ranks=1)
 
