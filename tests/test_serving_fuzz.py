@@ -51,10 +51,11 @@ def fuzz(
 long = [pytest.mark.endurance, pytest.mark.timeout(1100)]
 
 
-# Examples for each operation with a body; the other phases come on top.
+# Examples for each operation with a body; the other phases come on top. WHY few in CI:
+# the endurance tier sends twenty times as many with each of three seeds.
 @pytest.mark.parametrize(
     ("seed", "num_examples"),
-    [(SEED, 150), *(pytest.param(seed, 1000, marks=long) for seed in (1, 2, 3))],
+    [(SEED, 50), *(pytest.param(seed, 1000, marks=long) for seed in (1, 2, 3))],
 )
 def test_a_fuzzer_finds_no_answer_that_is_not_declared(
     tmp_path: Path, seed: int, num_examples: int
