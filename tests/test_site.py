@@ -149,7 +149,7 @@ def small_site(folder: pathlib.Path, page: str) -> pathlib.Path:
     config = folder / "small.yml"
     config.write_text(
         f"INHERIT: {ROOT / 'mkdocs.yml'}\n"
-        "docs_dir: docs\nextra_css: []\nextra_javascript: []\n"
+        "hooks: []\ndocs_dir: docs\nextra_css: []\nextra_javascript: []\n"
         "nav: [index.md, other.md]\n"
         f"theme: {{name: material, custom_dir: '{ROOT}/site_docs/_overrides'}}\n"
         "plugins:\n  autorefs: {}\n  htmlproofer: {raise_error: true, "

@@ -104,7 +104,7 @@ class TrainingState:
         Raises:
             ValueError: It belongs to other objects, or did not come back equal.
             LookupError, TypeError, AttributeError, RuntimeError: An object refused its
-            state. All on this rank only.
+                state. All on this rank only.
         """
         self._check_fits(saved)
         load_model(self.model, saved["weights"])
