@@ -110,7 +110,7 @@ def _raise_held_by_another(path: pathlib.Path, reason: str) -> NoReturn:
         why="Windows renames no file that a program has open: a virus scanner, the "
         "search indexer, OneDrive, an editor. What had been saved before is intact.",
         fix="close that program, or move out of synchronised folders (a chapter: "
-        r"--runs-dir C:\runs, then --resume). Or choose a folder that you may write to.",
+        r"--runs-dir C:\runs, then --resume). Or choose a folder where you may write.",
         page="file-in-use-on-windows",
     )
 
