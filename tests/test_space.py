@@ -226,9 +226,9 @@ def environment(
     options = () if fresh else ("--without-pip",)
     subprocess.run((sys.executable, "-m", "venv", *options, venv), check=True)
     if fresh:  # in the order of the platform: first ours, then its own
-        pip = (python, "-m", "pip", "install", "--quiet")
-        # WHY without PYTHONPATH: pip would not install what it finds there, and the
-        # Spaces are started without it.
+        pip = (python, "-P", "-m", "pip", "install", "--quiet")
+        # WHY without PYTHONPATH and the current folder: pip would not install what it
+        # finds there, and the Spaces are started without it.
         env = {**os.environ, "PIP_RETRIES": "0", "PYTHONPATH": ""}
         wanted = ("-r", folders["cpu"] / "requirements.txt")
         subprocess.run((*pip, *wanted), check=True, env=env)

@@ -104,7 +104,9 @@ def install(
         [*pyproject["project"]["dependencies"], "matplotlib", *FOR_PROOFS],
         version=importlib.metadata.version,
     )
-    pip = ("python", "-m", "pip", "install", "--quiet")
+    # WHY -E and -P: commands see the checkout first, and its `distrinews.egg-info`, where
+    # somebody installed it editable, would tell pip that the library is there.
+    pip = ("python", "-E", "-P", "-m", "pip", "install", "--quiet")
     if commands.pack is not None:
         pip = (*pip, "--no-index", "--find-links", commands.pack)
     if needed:
