@@ -104,8 +104,8 @@ def install(
         [*pyproject["project"]["dependencies"], "matplotlib", *FOR_PROOFS],
         version=importlib.metadata.version,
     )
-    # WHY -E and -P: commands see the checkout first, and its `distrinews.egg-info`, where
-    # somebody installed it editable, would tell pip that the library is there.
+    # WHY -E and -P: commands see the checkout first, and where somebody installed that
+    # editable, its `distrinews.egg-info` tells pip that the library is there.
     pip = ("python", "-E", "-P", "-m", "pip", "install", "--quiet")
     if commands.pack is not None:
         pip = (*pip, "--no-index", "--find-links", commands.pack)
