@@ -155,6 +155,7 @@ def damaged_export() -> pathlib.Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_damaged_export_is_refused_by_the_name_of_its_file() -> None:
     done = call("predict", "--model", damaged_export(), STORM, expect=2)
     err = done.stderr.decode()

@@ -282,7 +282,7 @@ def test_only_the_first_forward_without_gradients_broadcasts_so_uneven_ones_run(
 def test_a_rank_without_a_batch_misses_that_broadcast(tmp_path: Path) -> None:
     """Negative control: here the wrapper's forward does break the run."""
     with pytest.raises(RankFailedError):
-        dist.launch(evaluate_on_one_rank, tmp_path, num_ranks=2, timeout_s=30)
+        dist.launch(evaluate_on_one_rank, tmp_path, num_ranks=2, timeout_s=15)
     assert (tmp_path / "forward").exists()  # it was not the start that failed
 
 

@@ -613,7 +613,7 @@ ENDS = {
 
 
 @torchrun_only
-@pytest.mark.slow
+@pytest.mark.endurance
 def test_a_training_that_ended_well_is_not_aborted_by_a_late_thread_of_gloo(
     tmp_path: pathlib.Path,
 ) -> None:

@@ -149,6 +149,7 @@ def test_one_gpu_trains_alone_in_full_and_says_what_is_missing(
     assert chosen.measure[-4:-2] == ("--device", "cpu")
 
 
+@pytest.mark.slow
 def test_a_p100_is_named_and_the_plan_takes_the_cpu(
     plan: ModuleType, commands: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -792,6 +793,7 @@ def record(*, gpus: list[str], speedups: tuple[float, float]) -> str:
     return json.dumps(result)
 
 
+@pytest.mark.slow
 def test_the_picture_shows_the_prediction_beside_t4_and_nowhere_else(
     plan: ModuleType, commands: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ def chapter(tmp_path: pathlib.Path) -> pathlib.Path:
     )
 
 
+@pytest.mark.slow
 def test_a_real_run_starts_ranks_passes_flags_on_and_keeps_every_ranks_output(
     chapter: pathlib.Path,
 ) -> None:

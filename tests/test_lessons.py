@@ -118,6 +118,7 @@ def test_a_lesson_runs_under_torchrun(number: str) -> None:
     assert verdicts(done) == ["yes"] * NUM_PROMISES[number], str(done)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell's pipe")
 def test_a_reader_who_has_read_enough_ends_the_lesson_quietly() -> None:
     done = run("sh", "-c", '"$0" "$1" | head -n 1', sys.executable, LESSONS["02"])

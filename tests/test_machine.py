@@ -182,6 +182,7 @@ print(time.time() - machine.program_start_s(), time.time() - created_s)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no exec")
 def test_the_start_does_not_count_what_a_shell_did_before_it_became_python() -> None:
     command = 'sleep 3; exec "$0" -c "$1"'
@@ -203,6 +204,7 @@ def write_start(ranks: dist.Ranks, folder: pathlib.Path) -> None:
     (folder / str(ranks.rank)).write_text(text, encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(90)
 def test_a_rank_counts_from_the_start_of_its_launcher(tmp_path: pathlib.Path) -> None:
     dist.launch(write_start, tmp_path, num_ranks=2, timeout_s=60)
@@ -319,6 +321,7 @@ with dist.setup():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     # WHY not ask keep_freed_memory(): it would change this process for all later tests.
     sys.platform != "linux" or platform.libc_ver()[0] != "glibc",

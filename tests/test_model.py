@@ -276,6 +276,7 @@ def write_distilbert(folder: Path) -> DistilBertModel:
     return body
 
 
+@pytest.mark.slow
 def test_distilbert_opens_from_a_cached_copy_without_the_hub(tmp_path: Path) -> None:
     root = tmp_path / "hub" / "models--distilbert--distilbert-base-uncased"
     (root / "refs").mkdir(parents=True)
@@ -292,6 +293,7 @@ def test_distilbert_opens_from_a_cached_copy_without_the_hub(tmp_path: Path) -> 
     assert result["body"] == pytest.approx(want, rel=1e-6), "not the pretrained weights"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_pickle", [False, True])
 def test_distilbert_opens_from_a_folder_by_its_path(
     as_pickle: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -135,6 +135,7 @@ def texts() -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_the_box_on_the_site_names_the_same_entries(tmp_path: pathlib.Path) -> None:
     node = shutil.which("node")
     if node is None:

@@ -98,6 +98,7 @@ def test_each_block_of_four_rows_holds_every_label_once_in_changing_order() -> N
     assert len(set(blocks)) == 24  # all orders of four labels
 
 
+@pytest.mark.slow
 def test_train_and_test_share_no_text_even_across_seeds(
     train_rows: list[Row], test_rows: list[Row]
 ) -> None:
@@ -233,6 +234,7 @@ def peak_bytes(num_rows: int) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_while_rows_are_streamed() -> None:
     story(0, seed=0, split="train")  # WHY: reading the frames is paid once
     small, large = peak_bytes(500), peak_bytes(10_000)
@@ -240,6 +242,7 @@ def test_memory_stays_flat_while_rows_are_streamed() -> None:
     assert large < small + 64 * 1024
 
 
+@pytest.mark.slow
 def test_a_list_of_the_rows_does_grow() -> None:
     """Negative control: the measurement sees memory that is kept."""
     tracemalloc.start()

@@ -24,7 +24,7 @@ needs_peers = pytest.mark.skipif(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 @needs_peers
 @pytest.mark.timeout(600)
 def test_all_libraries_do_the_same_work_and_ours_counts_every_row_once(
@@ -94,6 +94,7 @@ def test_a_loop_that_shares_no_gradients_or_no_rows_is_found(
     assert "NO" in peer_report.table(result, num_rows=NUM_EVALUATED)
 
 
+@pytest.mark.slow
 def test_too_few_rows_to_time_are_refused_and_nothing_is_overwritten(
     tmp_path: pathlib.Path,
 ) -> None:
@@ -108,6 +109,7 @@ def test_too_few_rows_to_time_are_refused_and_nothing_is_overwritten(
     assert path.read_text(encoding="utf-8") == "mine"
 
 
+@pytest.mark.slow
 def test_a_program_that_fails_is_named_with_what_it_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -471,6 +471,7 @@ def test_before_the_deadline_or_not_at_all() -> None:
     check_problem(run(app, main), "deadline")
 
 
+@pytest.mark.slow
 def test_text_becomes_tokens_on_the_models_thread_before_the_deadline() -> None:
     """Tokenising is slow here; meanwhile others are answered, and it counts."""
     model, threads = FakeModel(), set()
@@ -975,6 +976,7 @@ WORDS = st.text(
 ) | st.from_regex(r"[g-z]{9,30}", fullmatch=True)
 
 
+@pytest.mark.slow
 def test_no_text_is_ever_told_to_anybody(heard: Callable[[], str]) -> None:
     model = FakeModel()
 

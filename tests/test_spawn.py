@@ -124,6 +124,7 @@ def test_the_rank_that_failed_first_is_named_once_with_file_and_line(
     check_nothing_is_left(program, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("env", "is_above"), [({}, True), ({"RANK_PLAIN": "1"}, False)]
 )
@@ -151,6 +152,7 @@ def test_a_rank_reports_before_it_leaves_and_so_the_first_failure_counts(
     assert f"A rank failed: rank {named} raised" in program.err
 
 
+@pytest.mark.slow
 def test_the_line_named_is_ours_also_when_pythons_own_library_raised(
     start_ranks: StartRanks,
 ) -> None:
@@ -159,6 +161,7 @@ def test_the_line_named_is_ours_also_when_pythons_own_library_raised(
     assert "in raise_in_the_library)" in program.err
 
 
+@pytest.mark.slow
 def test_an_error_of_every_rank_is_shown_once_with_its_cure_and_exit_code_2(
     start_ranks: StartRanks, tmp_path: pathlib.Path
 ) -> None:
@@ -203,6 +206,7 @@ def test_a_rank_that_leaves_with_an_exit_code_ends_the_run(
     program.seconds_until_nothing_is_left(timeout_s=0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "said"),
     [
@@ -233,6 +237,7 @@ def test_a_rank_that_leaves_is_blamed_and_not_the_rank_that_lost_it(
     check_nothing_is_left(program, tmp_path)
 
 
+@pytest.mark.slow
 @posix_only
 @pytest.mark.parametrize("answer", ["posix", "windows"])
 def test_ranks_whose_output_nobody_reads_any_more_end_quietly(
@@ -254,6 +259,7 @@ def test_ranks_whose_output_nobody_reads_any_more_end_quietly(
     assert (program.wait(30), err) == (0, "")
 
 
+@pytest.mark.slow
 def test_ranks_that_all_leave_without_an_error_are_a_run_that_went_well(
     start_ranks: StartRanks, tmp_path: pathlib.Path
 ) -> None:
@@ -263,6 +269,7 @@ def test_ranks_that_all_leave_without_an_error_are_a_run_that_went_well(
     check_nothing_is_left(program, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "chosen", [None, *(m for m in ("spawn", "forkserver") if m in START_METHODS)]
 )
@@ -370,6 +377,7 @@ def test_ctrl_c_while_the_ranks_still_import_ends_all_quietly_with_130(
         assert file.read_text(encoding="utf-8") == "SIGINT SIGTERM"
 
 
+@pytest.mark.slow
 @posix_only
 @pytest.mark.parametrize("wait_s", [0.05, 0.3])
 def test_ctrl_c_at_any_moment_of_the_start_leaves_nobody(
@@ -389,6 +397,7 @@ def test_ctrl_c_at_any_moment_of_the_start_leaves_nobody(
     check_nothing_is_left(program, tmp_path)
 
 
+@pytest.mark.slow
 @posix_only
 @pytest.mark.parametrize("pause_s", [0.0, 0.02])
 def test_a_second_impatient_ctrl_c_does_not_stop_the_cleaning_up(
@@ -416,6 +425,7 @@ def test_a_rank_that_ignores_the_request_to_end_is_ended_by_force(
     check_nothing_is_left(program, tmp_path)
 
 
+@pytest.mark.slow
 @posix_only
 @both_systems
 @pytest.mark.parametrize("to", ["everyone", "starter"])
@@ -436,6 +446,7 @@ def test_sigterm_ends_all_with_143(
 # --- The starter is killed ------------------------------------------------------
 
 
+@pytest.mark.slow
 @posix_only
 def test_ranks_whose_starter_was_killed_say_their_last_words_and_end(
     start_ranks: StartRanks, tmp_path: pathlib.Path
@@ -448,6 +459,7 @@ def test_ranks_whose_starter_was_killed_say_their_last_words_and_end(
         assert (tmp_path / f"last_words_{rank}").exists()
 
 
+@pytest.mark.slow
 @posix_only
 def test_without_watching_they_would_live_on(
     start_ranks: StartRanks, tmp_path: pathlib.Path
@@ -461,6 +473,7 @@ def test_without_watching_they_would_live_on(
     assert all(is_running(pid) for pid in pids)
 
 
+@pytest.mark.slow
 @posix_only
 def test_ranks_whose_starter_is_killed_while_they_import_end_too(
     start_ranks: StartRanks, tmp_path: pathlib.Path

@@ -169,6 +169,7 @@ def test_the_messages_of_the_compiled_part_are_torchs_own() -> None:
 # --- And nothing else is taken for a trouble ---------------------------------------
 
 
+@pytest.mark.slow
 def test_messages_of_other_parts_of_torch_find_nothing() -> None:
     folder = torch_folder() / "distributed"
     texts = {

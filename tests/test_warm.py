@@ -54,6 +54,7 @@ def test_a_failing_rank_is_named_as_ever() -> None:
         dist.launch(fail, num_ranks=2, timeout_s=60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("--preset", "huge"), ("--help",)])
 def test_a_program_ends_with_the_words_and_the_code_of_a_new_one(
     words: tuple[str, ...],
