@@ -49,14 +49,14 @@ H200 = published.T4_PAIR | {
         "TFLOP/s",
         "datasheet",
         "132 multiprocessors, 128 float32 units each, 2 operations in each cycle of "
-        "1.98 GHz; down to half of it is reckoned with, as measured on T4",
+        "1.98 GHz; down to half of it is assumed, as measured on T4",
     ),
     "memory_gb_per_s": Figure(
         2400.0,
         4800.0,
         "GB/s",
         "datasheet",
-        "4.8 TB/s; down to half of it is reckoned with",
+        "4.8 TB/s; down to half of it is assumed",
         "https://aiwiki.ai/wiki/nvidia_h200",
     ),
 }

@@ -10,13 +10,13 @@ import subprocess
 import sys
 
 import pytest
-from helpers.running import HELPERS
+from helpers.running import HAS_WINDOWS_RULES, HELPERS
 
 from distrinews.system import machine
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[1] / "chapters" / "launch.sh"
 pytestmark = pytest.mark.skipif(
-    sys.platform == "win32" or shutil.which("bash") is None,
+    HAS_WINDOWS_RULES or shutil.which("bash") is None,
     reason="launch.sh is for Linux and Kaggle; it needs bash",
 )
 # An interpreter that answers the script's question about the machine, and otherwise

@@ -11,10 +11,15 @@ from typing import Any
 import pytest
 import torch.distributed as torch_dist
 from helpers.like_windows import sitecustomize as windows
+from helpers.running import HAS_WINDOWS_RULES
 
 from distrinews.dist import process_group
 from distrinews.errors import SetupError
 from distrinews.system import files, narrow_path
+
+pytestmark = pytest.mark.skipif(
+    HAS_WINDOWS_RULES, reason="these proofs set the code page, and it is set already"
+)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ __all__ = ["code_lines", "parts", "ratio", "reading_shares", "summarise", "table
 TITLES = {
     "ours": "chapter 05",
     "ours_shared": "chapter 05, --averaging shared",
-    "trainer": "Trainer, as it comes",
+    "trainer": "Trainer, default settings",
     "trainer_grouped": "Trainer, group_by_length",
     "accelerate": "Accelerate, grouped by length",
     "fabric": "Lightning Fabric, grouped by length",

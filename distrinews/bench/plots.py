@@ -31,8 +31,8 @@ BANDS = (
 )
 TITLES = {
     "one_process": "one process",
-    "strong": "{ranks} ranks,\nsame rows a step",
-    "weak": "{ranks} ranks,\nsame rows a rank",
+    "strong": "{ranks} ranks,\nsame rows per step",
+    "weak": "{ranks} ranks,\nsame rows per rank",
 }
 
 

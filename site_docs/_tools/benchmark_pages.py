@@ -92,7 +92,7 @@ def _scaling_row(name: str, record: dict[str, Any]) -> list[str]:
 def _scaling_table() -> str:
     """A line for every machine that chapter 06 was measured on."""
     lines = [
-        ["file", "machine", "model, rows a step", "ranks", "one process"]
+        ["file", "machine", "model, rows per step", "ranks", "one process"]
         + ["ranks, same rows", "exposed", "speed-up", "weak"]
     ]
     for path in sorted(RESULTS.glob("scaling*.json")):

@@ -14,10 +14,22 @@ from collections.abc import Callable, Sequence
 
 import psutil
 
-__all__ = ["HELPERS", "Program", "as_text", "is_running", "like_windows", "wait_until"]
+__all__ = [
+    "HAS_WINDOWS_RULES",
+    "HELPERS",
+    "Program",
+    "as_text",
+    "is_running",
+    "like_windows",
+    "wait_until",
+]
 
 HELPERS = pathlib.Path(__file__).resolve().parent
 MARKER = "DISTRINEWS_PROOF"
+# On Windows, or where `.ci/endurance like-windows` imitates it for all tests.
+HAS_WINDOWS_RULES = sys.platform == "win32" or hasattr(
+    sys.modules.get("sitecustomize"), "is_in_use"
+)
 
 
 def like_windows() -> dict[str, str]:

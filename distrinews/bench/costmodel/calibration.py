@@ -8,7 +8,7 @@ is below zero: a message does not take less than no time.
 Not here: measuring (`distrinews.bench.costmodel.measurement`), the model's arithmetic
 (`distrinews.bench.costmodel.step_model`).
 
-Letters used for shapes: W = number of ranks, B = rows a rank, T = tokens a row.
+Letters used for shapes: W = number of ranks, B = rows per rank, T = tokens per row.
 Guide: benchmarks/cost-model.
 """
 
@@ -424,7 +424,7 @@ def table(result: Mapping[str, Any]) -> str:
     Returns:
         A row per held-out setting, then the errors in a sentence.
     """
-    head = ["model", "ranks", "rows a rank", "tokens", "bucket"]
+    head = ["model", "ranks", "rows per rank", "tokens", "bucket"]
     lines = [[*head, "predicted", "measured", "error"]]
     for row in result["held_out"]:
         lines.append([

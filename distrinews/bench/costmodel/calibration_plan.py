@@ -6,7 +6,7 @@ sizes and another depth are judged only.
 Not here: timing (`distrinews.bench.costmodel.measurement`), fitting
 (`distrinews.bench.costmodel.calibration`).
 
-Letters used for shapes: W = number of ranks, B = rows a rank, T = tokens a row.
+Letters used for shapes: W = number of ranks, B = rows per rank, T = tokens per row.
 Guide: benchmarks/cost-model.
 """
 

@@ -6,7 +6,7 @@ interval, and the same seed gives the same numbers.
 
 Not here: the figures of the hardware (`distrinews.bench.costmodel.published`).
 
-Letters used for shapes: W = number of ranks, B = rows a rank, T = tokens a row.
+Letters used for shapes: W = number of ranks, B = rows per rank, T = tokens per row.
 Guide: benchmarks/many-ranks.
 """
 

@@ -7,7 +7,7 @@ so nothing is downloaded.
 Not here: what is timed (`distrinews.bench.costmodel.calibration_plan`), fitting and
 judging (`distrinews.bench.costmodel.calibration`).
 
-Letters used for shapes: W = number of ranks, B = rows a rank, T = tokens a row.
+Letters used for shapes: W = number of ranks, B = rows per rank, T = tokens per row.
 Guide: benchmarks/cost-model.
 """
 

@@ -8,7 +8,7 @@ Not here: the model (`distrinews.bench.costmodel.step_model`), its fit and its e
 (`distrinews.bench.costmodel.published`), more than two GPUs
 (`distrinews.bench.costmodel.many_ranks`).
 
-Letters used for shapes: W = number of ranks, B = rows a rank, T = tokens a row.
+Letters used for shapes: W = number of ranks, B = rows per rank, T = tokens per row.
 Guide: benchmarks/cost-model.
 """
 
@@ -235,7 +235,7 @@ def two_t4(model: str, *, rows: int, tokens: float) -> dict[str, Any]:
         tokens: T.
 
     Returns:
-        "one", "two" (same rows a step) and "two_weak" (same rows a GPU): `step_ms`,
+        "one", "two" (same rows per step) and "two_weak" (same rows per GPU): `step_ms`,
         `samples_per_s`, `exposed_ms`, `speedup`, each as [low, high].
     """
     cases = {"one": (1, rows), "two": (2, rows // 2), "two_weak": (2, rows)}

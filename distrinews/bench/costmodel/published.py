@@ -23,7 +23,7 @@ class Figure:
     """A number that nobody here measured.
 
     Attributes:
-        low: The smallest value that is reckoned with.
+        low: The smallest value that is assumed.
         high: The largest.
         unit: Of both.
         kind: Where it comes from.
@@ -93,7 +93,7 @@ T4_MEMORY = Figure(
     320.0,
     "GB/s",
     "datasheet",
-    '"Peak Memory bandwidth Up to 320 GBytes/s"; down to half of it is reckoned with',
+    '"Peak Memory bandwidth Up to 320 GBytes/s"; down to half of it is assumed',
     T4_BRIEF,
 )
 A100_MEMORY = Figure(
@@ -101,7 +101,7 @@ A100_MEMORY = Figure(
     1555.0,
     "GB/s",
     "datasheet",
-    "a catalogue of GPUs: A100 40GB, 1,555 GB/s; down to half of it is reckoned with",
+    "a catalogue of GPUs: A100 40GB, 1,555 GB/s; down to half of it is assumed",
     "https://huggingface.co/RajBhope/gpu-runtime-predictor/blob/main/gpu_catalog.json",
 )
 CONTENTION = Figure(
@@ -125,7 +125,7 @@ T4_PAIR = {
         "s",
         "measured",
         "nccl-tests all_reduce_perf, two Tesla T4, 8 bytes: 20.36 microseconds, which "
-        "are two messages; five times as long is reckoned with in a virtual machine",
+        "are two messages; five times as long is assumed in a virtual machine",
         "https://github.com/NVIDIA/nccl/issues/428",
     ),
     "link_gb_per_s": Figure(

@@ -29,8 +29,8 @@ __all__ = ["PredictionSettings", "draw", "figures", "sources", "run", "t4_table"
 MODELS = ("minilm", "distilbert")
 TITLES = {
     "one": "1 x T4",
-    "two": "2 x T4, same rows a step",
-    "two_weak": "2 x T4, same rows a GPU",
+    "two": "2 x T4, same rows per step",
+    "two_weak": "2 x T4, same rows per GPU",
 }
 PUBLISHED = {
     "t4_pair": published.T4_PAIR,
@@ -48,7 +48,7 @@ class PredictionSettings(CommandSettings):
     """
 
     global_batch_size: int = Field(
-        32, gt=1, multiple_of=2, description="rows a step of one T4, or of both [rows]"
+        32, gt=1, multiple_of=2, description="rows per step of one T4, or of both [rows]"
     )
     tokens: int = Field(
         53,
@@ -58,7 +58,7 @@ class PredictionSettings(CommandSettings):
         "News, which batches of like length come near [tokens]",
     )
     per_rank_batch_size: int = Field(
-        16, gt=0, le=1024, description="rows a rank with many ranks [rows]"
+        16, gt=0, le=1024, description="rows per rank with many ranks [rows]"
     )
     max_length: int = Field(
         128, ge=8, le=512, description="longer rows are cut [tokens]"
@@ -162,7 +162,7 @@ def draw(result: Mapping[str, Any], path: pathlib.Path) -> None:
         scenarios,
         path,
         titles=titles,
-        title=f"Predicted, not measured: {model} in float32, the same rows a rank",
+        title=f"Predicted, not measured: {model} in float32, the same rows per rank",
     )
 
 

@@ -20,7 +20,7 @@ The terms, for W ranks:
 Not here: measuring (`distrinews.bench.timing`), fitting
 (`distrinews.bench.costmodel.calibration`).
 
-Letters used for shapes: W = number of ranks, B = rows a rank, T = tokens a row.
+Letters used for shapes: W = number of ranks, B = rows per rank, T = tokens per row.
 Guide: understand/performance.
 """
 
