@@ -141,7 +141,7 @@ flags=(
     # Left out: --max_restarts. It starts all ranks again after a failure, which helps
     # on clusters; in a course it would hide the error. Resume a run explicitly.
 )
-echo "launch.sh: $num_processes rank(s), GPUs: $num_gpus, threads per rank:" \
+echo "launch.sh: ranks: $num_processes, GPUs: $num_gpus, threads per rank:" \
     "$OMP_NUM_THREADS. Every rank's output: $log_dir" >&2
 # exec: this shell becomes torchrun, so that Ctrl-C and SIGTERM reach it directly.
 exec "$python" -m torch.distributed.run "${flags[@]}" "$chapter" "$@"

@@ -171,7 +171,7 @@ def test_a_slow_recorder_is_seen(tmp_path: pathlib.Path) -> None:
         (("--num-rounds", 0), "--num-rounds 0: input should be greater than 0"),
         (("--num-ranks", 1), "at least two ranks"),
         (("--preset", "huge"), "--preset"),
-        (("--device", "cuda"), "--device cuda: 2 rank(s)"),
+        (("--device", "cuda"), "--device cuda: 2 ranks"),
         ((), "exists and would be lost"),
     ],
 )

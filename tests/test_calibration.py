@@ -277,7 +277,7 @@ def test_the_committed_calibration_is_as_good_as_promised() -> None:
         (("--preset", "tiny"), "would be lost"),
         pytest.param(
             ("--device", "cuda"),
-            "--device cuda: 4 rank(s)",
+            "--device cuda: 4 ranks",
             marks=pytest.mark.skipif(
                 torch.cuda.device_count() >= 4, reason="needs a machine without GPUs"
             ),

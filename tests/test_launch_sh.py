@@ -121,7 +121,7 @@ def test_the_number_of_ranks_is_the_argument_else_the_gpus_else_two(
     assert f"--nproc_per_node={want}" in said
     assert "--standalone" in said
     assert said[-1] == str(chapter)
-    assert f"{want} rank(s)" in done.stderr
+    assert f"ranks: {want}" in done.stderr
 
 
 def test_what_the_user_has_set_is_kept(fake: str, chapter: pathlib.Path) -> None:

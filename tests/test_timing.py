@@ -383,7 +383,7 @@ def test_one_rank_alone_is_told_that_there_is_nothing_to_compare() -> None:
 
 def test_a_gpu_run_without_gpus_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SettingsError, match=r"cuda: 2 rank\(s\).*sees 0 CUDA GPU"):
+    with pytest.raises(SettingsError, match=r"cuda: 2 ranks.*sees 0 CUDA GPUs"):
         preflight.check_device("cuda", world_size=2)
     assert preflight.check_device("auto", world_size=2) == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -246,7 +246,7 @@ with steps.may_fail(9):
         commands.run(*evaluate, "--json", json_path, quiet=True)
         metrics = json.loads(json_path.read_text(encoding="utf-8"))
         accuracy, rows = metrics["accuracy"], metrics["rows"]
-        print(f"{num_ranks} rank(s): accuracy {accuracy:.4f}, {rows} rows")
+        print(f"ranks {num_ranks}: accuracy {accuracy:.4f}, {rows} rows")
 
 # %% [markdown]
 # ## 10. How much faster?
@@ -255,8 +255,8 @@ with steps.may_fail(9):
 # run, so that a GPU that grows warm slows all of them alike.
 #
 # **Look at** `communication`: the part of a step in which gradients still travel and
-# nobody computes. And at the difference between *same rows per step* (the speed-up of a
-# training run that must stay the same) and *same rows per rank* (twice the work a step).
+# no GPU computes. Also compare *same rows per step* (the speed-up of a training run
+# that must stay the same) with *same rows per rank* (twice the work in a step).
 #
 # The file replaces the prediction on the page *One T4 and two T4*. The last line says
 # whether it could stand there: not if the machine was too noisy, after fewer than five

@@ -147,7 +147,8 @@ def choose(
     few[few.index("--data") + 1] = rows or ("ag_news" if hub else "newswire")
     on_cpu = ("--device", "cpu", "--num-rounds", "2")
     small = Plan("", tuple(few), tuple(few), (*few, *on_cpu), "cpu_scaling.json")
-    available = f"{len(gpus)} GPU(s): {', '.join(gpus)}." if gpus else "No GPU."
+    gpus_in_words = "1 GPU" if len(gpus) == 1 else f"{len(gpus)} GPUs"
+    available = f"{gpus_in_words}: {', '.join(gpus)}." if gpus else "No GPU."
     if refused:
         none = "" if gpus else " that torch can compute on"
         available = f"{available[:-1]}{none}. Not usable: {'; '.join(refused)}."

@@ -50,7 +50,7 @@ class Steps:
             return "The notebook went to its end."
         lines = [f"  step {number}: {what}" for number, what in self.failed.items()]
         return "\n".join((
-            f"The notebook went on to its end, but {len(lines)} step(s) FAILED:",
+            f"The notebook ran to its end, but {len(lines)} of its steps FAILED:",
             *lines,
             "Repair the cause, then run the cells of these steps again.",
         ))

@@ -20,7 +20,7 @@ import torch
 from distrinews.bench import results, timing
 from distrinews.config.settings import BenchmarkSettings
 from distrinews.errors import ResultError, SettingsError
-from distrinews.system import files, gpus, machine
+from distrinews.system import console, files, gpus, machine
 from distrinews.training import corpus
 
 __all__ = ["check", "check_device", "check_target"]
@@ -71,8 +71,9 @@ def check_device(device: str, *, world_size: int) -> str:
     num_gpus = len(gpus.usable())
     if device == "cuda" and num_gpus < num_local_ranks:
         raise SettingsError(
-            f"--device cuda: {num_local_ranks} rank(s), but torch {torch.__version__} "
-            f"sees {num_gpus} CUDA GPU(s) that it can compute on.{_refused_gpus()}",
+            f"--device cuda: {console.counted(num_local_ranks, 'rank')}, but torch "
+            f"{torch.__version__} sees {console.counted(num_gpus, 'CUDA GPU')} that it "
+            f"can compute on.{_refused_gpus()}",
             why="the run would use the CPU, and its numbers would pass for a GPU's.",
             fix="--device auto or --device cpu; on Kaggle choose the accelerator "
             "GPU T4 x2.",

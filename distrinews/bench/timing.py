@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from distrinews import dist
 from distrinews.dist import Ranks
+from distrinews.system import console
 
 __all__ = [
     "FEWEST_ROUNDS",
@@ -416,8 +417,9 @@ def warn_if_oversubscribed(num_ranks: int, *, num_cores: int) -> str | None:
     """
     if num_ranks <= num_cores:
         return None
+    cores = console.counted(num_cores, "core")
     message = (
-        f"Warning: {num_ranks} ranks share {num_cores} core(s). They compute by turns, "
+        f"Warning: {num_ranks} ranks share {cores}. They compute in turn, "
         f"and wait for each other at every collective: expect a step of at least "
         f"{num_ranks / num_cores:.1f} times the length, and no speed-up."
     )

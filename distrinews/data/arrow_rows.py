@@ -40,6 +40,7 @@ from distrinews.data.csv_rows import (
 )
 from distrinews.data.labels import label_name
 from distrinews.errors import DataError
+from distrinews.system import console
 
 __all__ = ["read_parquet", "read_saved", "saved_files"]
 
@@ -134,7 +135,9 @@ def _opened(
         refuse(schema.names, wanted, what=f"no text and label are recognised in {name}")
     class_names = _class_names(schema, columns.label, name)
     records = read(paths, columns)
-    form = f"{len(paths)} Arrow or parquet file(s); {columns.description}"
+    form = (
+        f"{console.counted(len(paths), 'Arrow or parquet file')}; {columns.description}"
+    )
     # WHY without the split where there is one file: it may serve both.
     where = f"of {name}" if len(paths) == 1 else f"of {split!r} in {name}"
     rows = _rows(records, class_names, where)

@@ -41,7 +41,7 @@ from distrinews.data.columns import (
 )
 from distrinews.data.labels import LABEL_NAMES, label_name
 from distrinews.errors import DataError
-from distrinews.system import shell
+from distrinews.system import console, shell
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -515,8 +515,9 @@ def _records(
                 f'{form.separator!r}: "a{form.separator} b".',
             )
             reject(
-                f"line {line} of {path} has {len(fields)} column(s), expected "
-                f"{form.num_columns}.",
+                f"line {line} of {path} has "
+                f"{console.counted(len(fields), 'column')}, "
+                f"expected {form.num_columns}.",
                 why=why,
                 fix=fix,
             )

@@ -25,6 +25,7 @@ from distrinews.errors import DistriNewsError, RankFailedError
 
 __all__ = [
     "INTERRUPTED_EXIT_CODE",
+    "counted",
     "exit_now",
     "is_closed_pipe",
     "quiet_interrupts",
@@ -67,6 +68,23 @@ def quiet_interrupts() -> None:
         os._exit(INTERRUPTED_EXIT_CODE)
 
     sys.excepthook = hook
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number and its noun, in the singular or in the plural.
+
+    Args:
+        number: How many.
+        noun: In the singular; an s makes its plural.
+
+    Returns:
+        The words.
+
+    Examples:
+        >>> counted(1, "rank"), counted(2, "rank"), counted(0, "rank")
+        ('1 rank', '2 ranks', '0 ranks')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def run(main: Callable[[], None]) -> NoReturn:

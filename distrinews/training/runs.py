@@ -28,7 +28,7 @@ from distrinews import checkpoint, dist, metrics
 from distrinews.config.settings import TrainSettings
 from distrinews.dist import Ranks
 from distrinews.errors import OutputError
-from distrinews.system import files, machine
+from distrinews.system import console, files, machine
 from distrinews.training import resume, setup
 from distrinews.training.logs import RunLog
 
@@ -256,9 +256,8 @@ class Run:
         if self.stopped_early:
             if self._bar is not None:
                 self._bar.close()  # it would be drawn again below every later message
-            self.print_main(
-                f"stopping early: {patience} epoch(s) in a row were no better"
-            )
+            epochs = console.counted(patience or 0, "epoch")
+            self.print_main(f"stopping early: no better for {epochs}")
 
     def save(self, state: checkpoint.TrainingState) -> None:
         """Save a checkpoint.

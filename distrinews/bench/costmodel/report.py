@@ -48,7 +48,10 @@ class PredictionSettings(CommandSettings):
     """
 
     global_batch_size: int = Field(
-        32, gt=1, multiple_of=2, description="rows per step of one T4, or of both [rows]"
+        32,
+        gt=1,
+        multiple_of=2,
+        description="rows per step of one T4, or of both [rows]",
     )
     tokens: int = Field(
         53,
