@@ -329,7 +329,7 @@ def origin(name: str, record: dict[str, Any]) -> str:
 def _run_description(record: dict[str, Any]) -> str:
     """What was measured, in a few words."""
     settings, num_ranks = record["settings"], record["environment"]["num_ranks"]
-    rounds = f"{settings.get('num_rounds')} round(s)"
+    rounds = f"{settings.get('num_rounds')} rounds"
     if record["kind"] == "serving":
         return (
             f"model {settings['model']}, engine {settings['engine']}, "
@@ -346,6 +346,6 @@ def _run_description(record: dict[str, Any]) -> str:
     if record["kind"] == "calibration":
         return f"preset {settings['preset']}, 1 to {num_ranks} ranks, {rounds}"
     return (
-        f"preset {settings['preset']}, {settings['global_batch_size']} rows a step "
+        f"preset {settings['preset']}, {settings['global_batch_size']} rows per step "
         f"over {num_ranks} ranks, {rounds} in turn"
     )

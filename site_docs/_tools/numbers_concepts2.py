@@ -103,7 +103,7 @@ def shard_sizes() -> Iterator[list[str]]:
         ]
 
 
-@table("ranks | pieces | rows a rank and piece | rows a step | steps")
+@table("ranks | pieces | rows per rank and piece | rows per step | steps")
 def same_global_batch() -> Iterator[list[str]]:
     """Ways to divide one global batch of 32 rows."""
     for count, micro_batches in ((1, 1), (1, 4), (2, 1), (2, 2), (4, 1), (8, 2)):
@@ -116,7 +116,7 @@ def same_global_batch() -> Iterator[list[str]]:
 
 
 @table(
-    "rows a step | steps an epoch | "
+    "rows per step | steps per epoch | "
     + " | ".join(f"`{model}`, {rule}" for model in MODELS for rule in RULES)
 )
 def batches_and_rates() -> Iterator[list[str]]:
@@ -199,7 +199,7 @@ def metric_bytes() -> Iterator[list[str]]:
 
 @table(
     "ranks | torch's sampler counts | twice | accuracy off by at most | ours counts | "
-    "batches a rank"
+    "batches per rank"
 )
 def evaluation_padding() -> Iterator[list[str]]:
     """How many rows a padded evaluation of 7,600 rows counts, and ours."""
