@@ -390,7 +390,7 @@ def test_what_touched_rows_save_is_split_only_where_it_was_measured() -> None:
     text = averaging.saved_text(averaging.figures(rounds, {}))
     assert "save 30 ms (30 to 30) of a step" in text
     assert (
-        "nothing that was measured (2 ms (-10 to 10)): what they save is send" in text
+        "nothing that was measured (2 ms (-10 to 10)): they save only sending" in text
     )
 
 

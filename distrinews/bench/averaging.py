@@ -195,10 +195,11 @@ def table(result: Mapping[str, Mapping[str, Any]]) -> str:
         >>> slow, fast = [{"total": 4.0}] * 5, [{"total": 2.0}] * 5
         >>> gaps = {"torch_ddp": 0.0, "both": 0.0}
         >>> result = figures({"torch_ddp": slow, "both": fast}, gaps)
-        >>> print(table(result).splitlines()[3][30:])
-        | 2 ms | 0.50x (0.50 to 0.50)    | not measured    | 0%     | 0.0e+00    |
+        >>> print(table(result).splitlines()[3][30:59])
+        | 2 ms | 0.50x (0.50 to 0.50)
     """
-    head = "way,step,by torch DDP (interval),by no averaging,spread,difference"
+    ratios = "ratio to torch DDP (interval),ratio to no averaging"
+    head = f"way,step,{ratios},spread,difference"
     lines = [head.split(",")]
     for name, row in result.items():
         lines.append([
@@ -257,7 +258,7 @@ def saved_text(result: Mapping[str, Mapping[str, Any]]) -> str:
         >>> rounds = [[{"total": ms}] * 5 for ms in (9.0, 6.0, 7.0, 5.0)]
         >>> saved_text(figures(dict(zip(names, rounds)), {}))
         'Touched rows save 3 ms (3 to 3) of a step. Without averaging they save \
-2 ms (2 to 2): so much is less computing, the rest is less sending.'
+2 ms (2 to 2): this part is less computing, the rest is less sending.'
     """
     if UNSYNCED[1] not in result:
         return ""
@@ -270,11 +271,11 @@ def saved_text(result: Mapping[str, Mapping[str, Any]]) -> str:
     if not computes_less:
         return (
             f"Touched rows save {saved} of a step. Without averaging they save nothing "
-            f"that was measured ({computing}): what they save is sending."
+            f"that was measured ({computing}): they save only sending."
         )
     return (
         f"Touched rows save {saved} of a step. Without averaging they save "
-        f"{computing}: so much is less computing, the rest is less sending."
+        f"{computing}: this part is less computing, the rest is less sending."
     )
 
 

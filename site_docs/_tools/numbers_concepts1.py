@@ -94,7 +94,7 @@ def ladder_messages() -> Iterator[list[str]]:
 def ladder_measured() -> str:
     """What chapter 04 measured, from its committed record."""
     record = records.record("sync_ladder")
-    head = "way,step (slowest rank),by DDP with bucket views,gradients differ by"
+    head = "way,step (slowest rank),ratio to DDP with bucket views,gradients differ by"
     lines = [head.split(",")]
     for variant, row in headlines.ladder().items():
         lines.append([
@@ -108,14 +108,14 @@ def ladder_measured() -> str:
         f"{draw_table(lines)}\n\nForward and backward, median of "
         f"{settings['num_rounds']} rounds in turn, {env['num_ranks']} ranks, preset "
         f"{settings['preset']}, on {record['date']}: {env['cpu']}, {env['num_cores']} "
-        f"cores, torch {env['packages']['torch']} (sync_ladder.json). In brackets the "
-        "interval that holds the median of the rounds' ratios in 19 of 20 cases; one "
-        "that holds 1 is no difference. Other pages show other runs: compare times "
+        f"cores, torch {env['packages']['torch']} (sync_ladder.json). In brackets: the "
+        "interval that holds the median of the rounds' ratios in 19 of 20 cases; if it "
+        "holds 1, there is no difference. Other pages show other runs: compare times "
         "within this table only."
     )
 
 
-@table("rows on rank 0, rank 1 | a row of rank 0 | a row of rank 1 | cure")
+@table("rows on rank 0, rank 1 | a row of rank 0 | a row of rank 1 | correction")
 def uneven_weights() -> Iterator[list[str]]:
     """By what a rank multiplies its mean loss when ranks hold unequal counts."""
     for rows_by_rank in ((16, 16), (24, 8), (31, 1)):
@@ -202,7 +202,7 @@ def accumulation_traffic() -> Iterator[list[str]]:
         ]
 
 
-@table("preset | BatchNorm | LayerNorm | buffers | broadcast in a step")
+@table("preset | BatchNorm | LayerNorm | buffers | broadcast per step")
 def buffers_and_norms() -> Iterator[list[str]]:
     """Buffers and normalising layers of the course's models."""
     for model in MODELS:

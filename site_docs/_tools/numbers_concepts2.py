@@ -199,7 +199,7 @@ def metric_bytes() -> Iterator[list[str]]:
 
 @table(
     "ranks | torch's sampler counts | twice | accuracy off by at most | ours counts | "
-    "batches a rank"
+    "batches per rank"
 )
 def evaluation_padding() -> Iterator[list[str]]:
     """How many rows a padded evaluation of 7,600 rows counts, and ours."""

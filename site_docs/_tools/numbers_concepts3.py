@@ -43,7 +43,7 @@ AMDAHL_RANKS = (2, 4, 8, 64)
 def checkpoint_bytes() -> Iterator[list[str]]:
     """Size one checkpoint file by file."""
     drawn = encoding.encode(random_states(), name="random")[1].values()
-    rng_state = f"{sum(state.nbytes for state in drawn):,} bytes a rank"
+    rng_state = f"{sum(state.nbytes for state in drawn):,} bytes per rank"
     for model in MODELS:
         weights = gradient_bytes(model)
         yield [f"`{model}`", mb(weights), mb(2 * weights), rng_state, mb(3 * weights)]
@@ -62,11 +62,11 @@ def lost_work() -> Iterator[list[str]]:
             str(lost),
             f"{lost * rows:,}",
             f"{lost * step_s:,.0f} s",
-            f"{mb(saved / steps)} a step",
+            f"{mb(saved / steps)} per step",
         ]
 
 
-@table("who waits | until it gives up")
+@table("setting | how long a rank waits")
 def patience() -> Iterator[list[str]]:
     """Say how long the others wait for a rank that does not come."""
     for who, seconds in (
