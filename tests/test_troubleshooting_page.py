@@ -29,7 +29,7 @@ def test_a_changed_cure_makes_its_page_stale() -> None:
     data = DATA.read_text("utf-8")
     page = (FAMILIES / "slow.md").read_text("utf-8")
     assert troubleshooting_page.family_block("slow", data) in page
-    changed = data.replace("takes the step apart", "takes each step apart")
+    changed = data.replace("splits the step", "splits each step")
     assert changed != data
     assert troubleshooting_page.family_block("slow", changed) not in page
 
