@@ -211,9 +211,14 @@ def _sources(trouble: Trouble) -> str:
     )
     reason = f" ({trouble.why_not_reproduced})" if trouble.why_not_reproduced else ""
     run = "" if trouble.captured else f"Not reproduced{reason}. "
-    # Even to a missing page: the strict build refuses that link, and names it.
-    read_on = f"[{trouble.concept}](../{trouble.concept}.md)"
-    return f"{run}Sources: {sources}. Read on: {read_on}."
+    return f"{run}Sources: {sources}. Read on: {_link(trouble.concept)}."
+
+
+def _link(page: str) -> str:
+    """A link named by the page's headline; a missing page is an error."""
+    lines = (SITE / f"{page}.md").read_text(encoding="utf-8").splitlines()
+    headline = next(line for line in lines if line.startswith("# "))
+    return f"[{headline.removeprefix('# ')}](../{page}.md)"
 
 
 def _short(address: str) -> str:
