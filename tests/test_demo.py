@@ -346,7 +346,7 @@ def test_the_shortest_addition_that_flips_the_answer_counts(
         ("Space a goal", "Sci/Tech, with 5 characters added! Fewest so far: 5."),
         ("a goal in Space 🚀", "Sci/Tech, with 10 characters added! Fewest so far: 5."),
         ("a goal by night", "Still Sports."),
-        ("Space", "It must stay as it is"),
+        ("Space", "Leave it unchanged"),
     ):
         visit.type(text)
         visit.sees(sentence)

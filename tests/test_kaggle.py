@@ -269,7 +269,7 @@ def test_the_plan_is_the_cost_models_and_says_what_is_only_assumed(
     num_steps = (120_000 - 1_000) // 32
     for title, variant, again in (
         ("one rank", "one", 0),
-        ("two ranks, broken off and resumed", "two", 500),
+        ("two ranks, interrupted and resumed", "two", 500),
     ):
         low_ms, high_ms = prediction[variant]["step_ms"]
         part = parts[title]

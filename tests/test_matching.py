@@ -129,7 +129,7 @@ def test_the_pages_figures_are_these() -> None:
         for name in ("known.json", "fresh.json", "unrelated.json")
     )
     assert f"{known[0]} of {known[1]} texts that they were written with" in page
-    assert f"{fresh[0]} of {fresh[1]} that were gathered afterwards" in page
+    assert f"{fresh[0]} of {fresh[1]} that were collected afterwards" in page
     assert f"{unrelated[1] - unrelated[0]} of {unrelated[1]} unrelated" in page
 
 

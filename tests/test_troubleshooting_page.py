@@ -29,7 +29,7 @@ def test_a_changed_cure_makes_its_page_stale() -> None:
     data = DATA.read_text("utf-8")
     page = (FAMILIES / "slow.md").read_text("utf-8")
     assert troubleshooting_page.family_block("slow", data) in page
-    changed = data.replace("takes the step apart", "takes each step apart")
+    changed = data.replace("splits the step", "splits each step")
     assert changed != data
     assert troubleshooting_page.family_block("slow", changed) not in page
 
@@ -89,3 +89,13 @@ def test_real_output_is_shown_with_version_and_date_and_else_the_page_says_so(
     assert (folded in made.partition("**Why.**")[2]) is captured
     assert ("lab run duplicate_gpu" in made) is captured
     assert ("Not reproduced (needs two GPUs). Sources: " in made) is not captured
+
+
+def test_an_entry_leads_to_its_page_by_the_headline() -> None:
+    data = DATA.read_text("utf-8")
+    link = "[DDP inside](../understand/ddp-inside.md)"
+    assert link in troubleshooting_page.family_block("error", data)
+    # Negative control: a page that does not exist is refused, and named.
+    damaged = data.replace('"understand/ddp-inside"', '"benchmarks/cpu"')
+    with pytest.raises(FileNotFoundError, match="cpu"):
+        troubleshooting_page.family_block("error", damaged)

@@ -1,26 +1,26 @@
-// Where answers come from. Here: the service that sent this page, asked like any client,
-// so that limits, deadlines, metrics and logs are the same. A static Space has another
-// file in this place, which computes in the browser; it exports the same names.
+// Source of the answers: the service that sent this page. The page is an ordinary client,
+// so limits, deadlines, metrics and logs are the same. A static Space replaces this file by
+// one that computes in the browser; it exports the same names.
 
 import { FAILED, Refusal, UNREADABLE } from "./refusal.js";
 
-// By the HTTP status of the answer: what its problem document tells programs.
+// Message by HTTP status; programs read the problem document instead.
 const SENTENCES = {
-  400: "This text holds characters that cannot be read.",
+  400: "This text contains characters that cannot be read.",
   413: "This text is too long. A few sentences are enough.",
   422: UNREADABLE,
   429: "Many people are asking right now. Please try again in a few seconds.",
   503: "The model is starting or busy. Please try again in a few seconds.",
-  504: "This took too long and was given up. Please try again.",
+  504: "This took too long, so the service gave up. Please try again.",
 };
 const ABSENT = "The service did not answer. Are you online? Please try again.";
 const PATIENCE_MS = 60000; // above the service's own deadline
 const BATCH = 16; // below the service's limit, and a small share of its queue
 
-export const place = "api"; // the page shows what is marked `only-api`
+export const place = "api"; // the page shows the parts marked `only-api`
 export const load = null; // nothing has to be loaded before the first answer
 
-// What the service says of its model; `labels` is null while it is being loaded.
+// The service's description of its model; `labels` is null while the model is loading.
 export async function describe() {
   return (await fetch("version")).json();
 }
@@ -30,7 +30,7 @@ export function ask(text, signal) {
   return post("predict", { text }, signal);
 }
 
-// The answers to many texts, null where the model failed.
+// The answers to many texts; null for a text on which the model failed.
 export async function askAll(texts, signal) {
   const answers = [];
   for (let start = 0; start < texts.length; start += BATCH) {

@@ -1,4 +1,4 @@
-// Two games with the model's certainty. Scores live as long as the page is open.
+// Two games with the model's certainty. Scores are kept while the page is open.
 
 const TIE_POINTS = 1; // a smaller lead counts as a tie
 
@@ -14,10 +14,10 @@ export class Games {
     });
   }
 
-  // Called with each answer.
+  // Called for each answer.
   follow(text, answer) {
     const ranked = Object.entries(answer.scores).sort(([, one], [, other]) => other - one);
-    if (ranked.length < 2) return; // there is nobody to play against
+    if (ranked.length < 2) return; // a single class leaves nothing to play
     this.last = { text, label: answer.label };
     const [[first, high], [second, low]] = ranked;
     const lead = 100 * (high - low);
@@ -41,7 +41,7 @@ export class Games {
     const { text, label } = this.fixed;
     const head = `Fixed: “${text}” (${label}). `;
     if (!this.last.text.includes(text)) {
-      this.flip.textContent = `${head}It must stay as it is: write before or after it.`;
+      this.flip.textContent = `${head}Leave it unchanged: write before or after it.`;
     } else if (this.last.label === label) {
       this.flip.textContent = `${head}Still ${label}.`;
     } else {

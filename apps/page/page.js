@@ -1,5 +1,5 @@
-// The demo page: what is typed is asked of an engine, and the answer is shown while one
-// types. Nothing is stored. Which engine: `engine.js`.
+// The demo page: it sends the typed text to an engine (`engine.js`) and shows the answer
+// while the visitor types. Nothing is stored.
 
 import * as engine from "./engine.js";
 import { Games } from "./games.js";
@@ -7,9 +7,9 @@ import { showPicture, showRecord } from "./record.js";
 import { FAILED, Refusal } from "./refusal.js";
 import { Words } from "./words.js";
 
-// Only a model of these classes knows news; for others there are no examples.
+// The examples fit only a model with exactly these classes.
 const NEWS = ["World", "Sports", "Business", "Sci/Tech"];
-// Written for this page: one per class, and two that two classes could claim.
+// Written for this page: one per class, and two that fit two classes.
 const EXAMPLES = [
   "Peace talks resume as both sides agree to open the border crossing",
   "Striker scores twice as champions win the cup final in extra time",
@@ -18,14 +18,14 @@ const EXAMPLES = [
   "Football club sells its stadium to a bank to pay back its loans",
   "Parliament votes on a law against spam and computer viruses",
 ];
-const MAX_CLASSES = 20; // named above the form; a model may have a thousand
+const MAX_CLASSES = 20; // listed above the form; a model may have a thousand
 const MAX_BARS = 10;
 const MAX_TYPED = 100000; // far above any engine's limit, far below a slow upload
 const MAX_SHARED = 2000; // characters; longer links break in mails and chats
 const RETRY_MS = 2000;
 const TYPING_PAUSE_MS = 150; // shorter pauses are part of typing a word
-const WORDS_PAUSE_MS = 500; // the words cost an answer each
-const SLOW_MS = 200; // a shorter wait needs no word about it
+const WORDS_PAUSE_MS = 500; // every word costs one request
+const SLOW_MS = 200; // a shorter wait needs no message
 const EMPTY = "Type a text first: there is nothing to classify yet.";
 const TOO_LONG = "This text is too long. A few sentences are enough.";
 
@@ -35,7 +35,7 @@ const [form, text, note, bars, link] =
 const words = new Words(find("#words"), engine);
 const games = new Games(find("#games"), () => { text.focus(); });
 let asking = new AbortController();
-let pause; // the timer that runs while somebody types, or before the words
+let pause; // timer after a key press, or before the words are classified
 
 // The page of a Hugging Face Space asks for its own theme.
 const theme = new URLSearchParams(location.search).get("__theme");
@@ -62,7 +62,7 @@ async function classify() {
     const waitedS = (performance.now() - began) / 1000;
     const seconds = waitedS.toFixed(waitedS < 0.1 ? 3 : 2);
     const cut = answer.truncated
-      ? " Longer than what the model reads: only its beginning counted." : "";
+      ? " Longer than the model can read: only its beginning counted." : "";
     show(`${answer.label}. Answered in ${seconds} seconds.${cut}`, answer.scores);
     games.follow(typed, answer);
     pause = setTimeout(() => words.show(typed, answer, signal), WORDS_PAUSE_MS);
@@ -79,7 +79,7 @@ function show(sentence, scores) {
   const rows = Object.entries(scores).sort(([, one], [, other]) => other - one);
   const shown = rows.slice(0, MAX_BARS);
   const names = [...bars.querySelectorAll("th")].map((cell) => cell.textContent);
-  // WHY keep rows that stay in place: their bars then glide to the new length.
+  // Keep rows that stay in place, so that their bars glide to the new length.
   if (names.join("\n") !== shown.map(([label]) => label).join("\n")) {
     bars.replaceChildren(...shown.map(([label]) => newRow(label)));
     if (rows.length > MAX_BARS) {
@@ -109,7 +109,7 @@ function newRow(label) {
   return row;
 }
 
-// The classes are those of the model that answers; it may still be loading.
+// Show the classes of the model that answers; it may still be loading.
 async function showModel() {
   const version = await engine.describe().catch(() => null);
   if (!version?.labels) return setTimeout(showModel, RETRY_MS);
@@ -122,7 +122,7 @@ async function showModel() {
   showRecord(find("#record"), version);
 }
 
-// An engine in the browser has to be loaded: when a visitor says so, or from the cache.
+// Load an engine that runs in the browser: at the visitor's click, or from the cache.
 async function loadEngine() {
   const [button, progress] = find("#loader").children;
   const { megabytes, isCached } = await engine.load.cost();
@@ -151,7 +151,7 @@ function put(typed) {
   return classify();
 }
 
-// WHY behind "#": browsers keep that part of an address to themselves.
+// After "#", because browsers never send that part of an address to a server.
 function share() {
   if (text.value.length > MAX_SHARED) {
     note.textContent = `Too long for a link: up to ${MAX_SHARED} characters.`;
@@ -165,7 +165,7 @@ function share() {
   field.value = location.href;
   field.focus();
   field.select();
-  // WHY it may be refused: without https, or in a frame. The field is there to copy.
+  // Browsers refuse this without https or in a frame; then the visitor copies the field.
   navigator.clipboard?.writeText(location.href).catch(() => {});
 }
 
@@ -189,7 +189,7 @@ text.addEventListener("keydown", (event) => {
 });
 text.addEventListener("input", () => {
   clearTimeout(pause);
-  link.hidden = true; // it holds the text as it was
+  link.hidden = true; // it contains the previous text
   pause = setTimeout(() => {
     if (text.value.trim()) return classify();
     asking.abort();

@@ -1,4 +1,4 @@
-// What the export says of the run that made it. A fact that is not there is not shown.
+// Facts from the export about its training run. A missing fact is not shown.
 
 const SVG = "http://www.w3.org/2000/svg";
 const [WIDTH, HEIGHT, LEFT, BELOW] = [600, 180, 44, 24]; // of the curve's picture
@@ -33,7 +33,7 @@ export function showRecord(section, version) {
     figure.prepend(curve(facts.loss_curve));
     figure.hidden = false;
   }
-  // One rank alone averages nothing.
+  // A single rank averages nothing.
   section.querySelector("#step").hidden = !(facts.num_ranks > 1);
   section.hidden = false;
 }
@@ -74,13 +74,13 @@ function write(words, attributes) {
   return part;
 }
 
-// The course's own picture, fetched when somebody opens the fold.
+// The course's picture, fetched only when the visitor opens this section.
 export async function showPicture(details) {
   const place = details.querySelector("[role=group]");
   if (!details.open || place.firstChild) return;
   const answer = await fetch("static/ddp-step.svg");
   if (!answer.ok) return;
-  // WHY without: the page's policy allows no style attribute; page.css has the width.
+  // Remove it: the page's policy forbids style attributes; page.css sets the width.
   const source = (await answer.text()).replace(/ style="[^"]*"/, "");
   const parsed = new DOMParser().parseFromString(source, "image/svg+xml");
   if (!place.firstChild) place.append(document.importNode(parsed.documentElement, true));

@@ -1,10 +1,10 @@
-// How much each word counts: it is left out, and the rest is classified again. Exact for
-// this text and this model; it says nothing about two words together.
+// Influence of each word: leave it out and classify the rest. Exact for this text and this
+// model; it does not show words that matter only together.
 
-const MAX_WORDS = 64; // an answer each
-const MAX_CHARACTERS = 2000; // each of those answers reads the whole rest
+const MAX_WORDS = 64; // one request per word
+const MAX_CHARACTERS = 2000; // every answer reads the whole remaining text
 const LETTER = /[\p{L}\p{N}]/u; // a text without any has no answer
-const FULL_TINT = 0.1; // where no word moves the probability by as much, tints stay pale
+const FULL_TINT = 0.1; // if no word changes the probability by this much, tints stay pale
 
 export class Words {
   constructor(section, engine) {
@@ -19,7 +19,7 @@ export class Words {
     this.section.hidden = true;
   }
 
-  // The words of an earlier text stay, pale, until those of the new one are known.
+  // Keep the previous text's words, pale, until the new ones are known.
   fade() {
     this.section.classList.add("old");
   }
@@ -33,7 +33,7 @@ export class Words {
     try {
       answers = await this.engine.askAll(asked.map(({ rest }) => rest), signal);
     } catch {
-      // WHY no sentence: the text itself has its answer, and a busy service is left alone.
+      // No message: the text itself has its answer, and a busy service needs no second try.
       if (!signal.aborted) this.hide();
       return;
     }
@@ -80,7 +80,7 @@ export class Words {
   }
 }
 
-// Each word, and the text without it and without the blanks after it.
+// Each word, and the text without it and without the spaces after it.
 function splitWords(typed) {
   return [...typed.matchAll(/\S+/g)].map(({ 0: word, index }) => ({
     word,

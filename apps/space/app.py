@@ -1,10 +1,10 @@
-"""Start the folder that this file lies in as a Hugging Face Space.
+"""Start this file's folder as a Hugging Face Space.
 
-The app runs as on any machine, with CPU hardware and on ZeroGPU. ZeroGPU also waits for
-a report, which its package `spaces` sends when Gradio's `launch()` is called and some
-function is decorated for the GPU. So there, and only there, Gradio is imported; it
-launches an empty page where nobody outside can reach it, which is closed again. Answers
-are computed on the CPU in both: a short text takes less time than getting a GPU.
+On CPU hardware and on ZeroGPU the app runs as on any machine. ZeroGPU also waits for a
+report, which its package `spaces` sends when Gradio's `launch()` is called and some
+function is decorated for the GPU. So on ZeroGPU only, this file imports Gradio, launches
+an empty page that cannot be reached from outside, and closes it. Both kinds compute
+answers on the CPU: a short text takes less time than waiting for a GPU.
 
 Guide: howto/space.
 """
@@ -50,7 +50,7 @@ def _report_to_zero_gpu() -> None:
 
     with gradio.Blocks(analytics_enabled=False) as page:
         pass
-    # WHY a port: without one Gradio takes that of the Space.
+    # Without a port Gradio would take the Space's.
     page.launch(
         server_name="127.0.0.1",
         server_port=_free_port(),

@@ -1,44 +1,44 @@
-// Where answers come from in a static Space: the int8 model, run by Transformers.js in the
-// visitor's browser. It has the exports of the engine that asks the service.
+// Source of the answers in a static Space: the int8 model, run by Transformers.js in the
+// visitor's browser. It exports the same names as apps/page/engine.js.
 //
-// Each text runs alone: the ONNX graph has no mask for filled-up rows, and a text's answer
-// then depends on no other text. Tokens, cut and scores are made as in
+// Each text runs alone, because the ONNX graph has no mask for padded rows; so its answer
+// depends on no other text. Tokens, truncation and scores are computed as in
 // distrinews/inference/classifier.py.
 
 import { Refusal, UNREADABLE } from "./refusal.js";
 
-const LIBRARY = "@huggingface/transformers"; // the page's import map says where it is
-const CACHE = "transformers-cache"; // Transformers.js keeps what it loaded there
+const LIBRARY = "@huggingface/transformers"; // its address is in the page's import map
+const CACHE = "transformers-cache"; // where Transformers.js keeps downloads
 const MAX_CHARACTERS = 20000; // as the service's own default
 const CHARACTERS_PER_TOKEN = 16;
 const UNLOADED = "Load the model first: the button is above the text.";
-const UNREACHABLE = "The model could not be loaded. Are you online, and does your browser let"
-  + " this page load what it needs?";
-const DIFFERENT = "This browser computes other scores than were recorded when the model was"
-  + " made, so it gives no answers.";
+const UNREACHABLE = "The model could not be loaded. Are you online, and does your browser allow"
+  + " this page to load it?";
+const DIFFERENT = "This browser computes other scores than those recorded with the model,"
+  + " so it gives no answers.";
 
 const about = fetch("static/model.json").then((response) => response.json());
 let running = null; // {model, tokenizer, Tensor} once they are loaded
 
 export const place = "browser";
 
-// What the page shows of the model: as the service's /version says it.
+// The model's description, in the form of the service's /version.
 export function describe() {
   return about;
 }
 
 export const load = {
-  // What loading will cost, and whether an earlier visit has paid it.
+  // The size to load, and whether an earlier visit has loaded it already.
   async cost() {
     const { browser } = await about;
     const path = `${browser.folder}/onnx/${browser.model_file}.onnx`;
     const model = new URL(path, document.baseURI);
-    // `caches` is missing where the page came without https.
+    // `caches` does not exist if the page was loaded without https.
     const isCached = Boolean(await globalThis.caches?.match(model.href));
     return { megabytes: Math.ceil(browser.bytes / 1e6), isCached };
   },
 
-  // Load, and compare with the recorded scores; `tell` gets the share that is here.
+  // Load, and compare with the recorded scores; `tell` gets the share loaded so far.
   async begin(tell) {
     const parts = await about;
     const loaded = await loadParts(parts.browser, tell).catch((error) => {
@@ -50,7 +50,7 @@ export const load = {
       const { scores } = await answer(row.text, loaded);
       const gap = Math.max(...row.scores.map(
         (score, index) => Math.abs(score - scores[parts.labels[index]])));
-      // WHY not `>`: a score that is no number is no agreement.
+      // Not `>`: that would accept a score that is not a number.
       if (!(gap <= tolerance)) throw new Refusal(DIFFERENT);
     }
     running = loaded;
@@ -64,7 +64,7 @@ export async function ask(text, signal) {
   if (!letter.test(text) || text.length > MAX_CHARACTERS || text.isWellFormed?.() === false) {
     throw new Refusal(UNREADABLE);
   }
-  // WHY a pause: the model runs in this thread, and the page must hear of the next key.
+  // Yield first: the model blocks this thread, and the page must notice the next key.
   await new Promise((go) => setTimeout(go));
   signal.throwIfAborted();
   return answer(text, running);
@@ -82,7 +82,7 @@ async function answer(text, { model, tokenizer, Tensor }) {
   const characters = [...text];
   const limit = longest * CHARACTERS_PER_TOKEN;
   const all = tokenizer.encode(characters.slice(0, limit).join(""));
-  // WHY by hand: Transformers.js would cut off the token that ends a text, too.
+  // By hand, because Transformers.js would also cut off the end token.
   const ids = all.length > longest ? [...all.slice(0, longest - 1), all.at(-1)] : all;
   const input = new Tensor("int32", Int32Array.from(ids), [1, ids.length]);
   const { logits } = await model({ input_ids: input });
@@ -105,8 +105,8 @@ async function loadParts({ folder, model_file: file, runtime, bytes }, tell) {
     await import(LIBRARY);
   env.remoteHost = base; // "remote" for it: files that it keeps in its cache
   env.remotePathTemplate = "{model}/";
-  // WHY not its cache of the runtime: it makes a script of a blob, which no integrity
-  // covers and this page's policy forbids. The browser's own cache keeps these files.
+  // Without its cache of the runtime: it would load a script from a blob, which integrity
+  // does not cover and this page's policy forbids. The browser's cache keeps these files.
   env.useWasmCache = false;
   const { wasm } = env.backends.onnx;
   wasm.numThreads = 1; // more need headers that a static host does not send

@@ -123,7 +123,7 @@ def _recorded_scores(bundle: Bundle) -> list[dict[str, Any]]:
     if recorded is None or reason is not None:
         raise ModelError(
             f"{bundle.folder} cannot be checked in a browser: {reason}.",
-            why="nobody would notice wrong answers of a browser's.",
+            why="wrong answers in a browser would go unnoticed.",
             fix="export again; or --hardware cpu, whose server falls back to float32.",
             page="space",
         )

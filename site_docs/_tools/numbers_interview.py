@@ -43,7 +43,7 @@ def _predicted(ranks: int) -> dict[str, dict[str, Any]]:
 @table(
     "hardware | longest batch | step | exposed | efficiency | with equal lengths | "
     "with trees as well",
-    below=f"Predicted, not measured: {MODEL}, {ROWS_PER_RANK} rows a rank, float32.",
+    below=f"Predicted, not measured: {MODEL}, {ROWS_PER_RANK} rows per rank, float32.",
 )
 def scale_step(ranks: int) -> Iterator[list[str]]:
     """What a step takes, and what is kept of a rank's speed."""
@@ -59,7 +59,9 @@ def scale_step(ranks: int) -> Iterator[list[str]]:
         ]
 
 
-@table("global batch | rows a rank | steps an epoch | linear rule | square-root rule")
+@table(
+    "global batch | rows per rank | steps per epoch | linear rule | square-root rule"
+)
 def scale_batch(ranks: int) -> Iterator[list[str]]:
     """Rows a step and what follows from them."""
     for rows in sorted({TrainSettings().global_batch_size, ranks * ROWS_PER_RANK}):
@@ -77,11 +79,11 @@ def scale_batch(ranks: int) -> Iterator[list[str]]:
 
 
 @table(
-    "hardware | rows a second, all ranks | an epoch of AG News",
-    below="Predicted, not measured; a ring, rows as they come.",
+    "hardware | rows per second, all ranks | one epoch of AG News",
+    below="Predicted, not measured; a ring, lengths not balanced.",
 )
 def scale_pace(ranks: int) -> Iterator[list[str]]:
-    """How many rows a second all ranks eat, and how long an epoch is."""
+    """Rows per second over all ranks, and the time of one epoch."""
     rows = ranks * ROWS_PER_RANK
     for title, row in _predicted(ranks).items():
         steps_s = [ms / 1000 for ms in row["step_ms"]]
@@ -95,8 +97,8 @@ def scale_pace(ranks: int) -> Iterator[list[str]]:
     "model | checkpoint | writing it | something fails every | save every | lost",
     below=f"Assumed: one failure in {GPU_HOURS_PER_FAILURE:,.0f} GPU-hours (419 in 54 "
     "days on 16,384 GPUs, The Llama 3 Herd of Models, section 3.3.4), and a disk that "
-    f"takes {DISK_BYTES_PER_S / 1e9:.0f} GB/s while nobody trains. *Lost* is saving "
-    "plus half an interval a failure; finding and restarting come on top.",
+    f"writes {DISK_BYTES_PER_S / 1e9:.0f} GB/s; training waits. *Lost* is saving "
+    "plus half an interval per failure, without detection and restart.",
 )
 def scale_failures(ranks: int) -> Iterator[list[str]]:
     """Mean time between failures, and the interval of checkpoints that follows."""

@@ -70,9 +70,9 @@ def timetable(*, epochs: int = 1) -> list[Part]:
         Part("download model and rows", 10, 150),
         Part("tokenise the rows, once", 10, 120),
         _steps("one rank", plan.last_step, one_rank),
-        # Broken off just after a checkpoint; what is lost is at most what lies between.
+        # Interrupted just after a checkpoint; at most the steps between two are lost.
         _steps(
-            "two ranks, broken off and resumed",
+            "two ranks, interrupted and resumed",
             plan.last_step,
             two_ranks,
             again=save_every,
@@ -91,7 +91,7 @@ def timetable(*, epochs: int = 1) -> list[Part]:
         ),
         Part(f"start {NUM_PROGRAMS} programs", 10 * NUM_PROGRAMS, 40 * NUM_PROGRAMS),
         Part("folder of the Space, archive", 30, 180),
-        Part("proofs marked gpu", 120, 900),
+        Part("tests marked gpu", 120, 900),
     ]
 
 

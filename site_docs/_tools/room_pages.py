@@ -1,7 +1,7 @@
-"""Draw the rooms of the library: layers from pyproject.toml, arrows from the imports.
+"""Draw the library's packages: layers from pyproject.toml, arrows from the imports.
 
-The picture `site_docs/diagrams/rooms.svg` stands in CONTRIBUTING.md and on the first
-page of the reference. Its layers are those of the import law ([tool.importlinter]); its
+The picture `site_docs/diagrams/rooms.svg` is in CONTRIBUTING.md and on the first page
+of the reference. Its layers are those of the import law ([tool.importlinter]); its
 arrows are the imports that the code has today.
 """
 
@@ -44,9 +44,9 @@ MIDDLES = {
     "system": 0.5,
 }
 DESCRIPTION = (
-    "Rooms on floors, from the commands at the top to the errors at the bottom. Arrows "
-    "are imports; they only go down. The five building blocks dist, sharding, sync, "
-    "checkpoint and metrics are marked."
+    "Packages in layers, from the commands at the top to the errors at the bottom. "
+    "Arrows are imports; they only go down. The five building blocks dist, sharding, "
+    "sync, checkpoint and metrics are marked."
 )
 STYLE = """
 .room { fill: #f2f4f9; stroke: #5f6b80; }
@@ -176,7 +176,7 @@ def picture() -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
         'role="img" aria-labelledby="rooms-title rooms-desc" '
         'style="min-width: 34rem">\n'
-        '  <title id="rooms-title">The rooms of the library</title>\n'
+        '  <title id="rooms-title">The packages of the library</title>\n'
         f'  <desc id="rooms-desc">{DESCRIPTION}</desc>\n'
         f"  <style>{STYLE}  </style>\n"
         '  <defs><marker id="rooms-head" viewBox="0 0 10 10" refX="9" refY="5" '

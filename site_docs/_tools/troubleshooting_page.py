@@ -4,8 +4,8 @@
 labs printed (`chapters/labs/captured/NAME.txt`) and the sections of the hand-written
 page `troubleshooting/library.md` (the library's own errors) into it. From the data it
 makes a page for each family of troubles and the list that the box on the first page
-filters. Every entry stands in that list under its anchor, because error messages name
-`troubleshooting/#ANCHOR`: the list leads on to the entry, whichever page it is on.
+filters. The list contains every entry under its anchor, because error messages name
+`troubleshooting/#ANCHOR`: from there the list redirects to the entry's page.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LIBRARY = FAMILIES / "library.md"
 LIBRARY_TITLE = "DistriNews: errors of this library"
 LIST = SITE / "widgets" / "match-box.html"
 LABS = ROOT / "chapters" / "labs"
-# Output of single commands, for troubles that need no lab; the command stands in it.
+# Output of single commands, for troubles that need no lab; it includes the command.
 COMMANDS = SITE / "_tools" / "captured"
 OWN = re.compile(
     r"^## (?P<title>.+?) \{ #(?P<slug>[a-z0-9-]+) \}\n(?P<body>.*?)(?=^## |\Z)",
@@ -42,8 +42,8 @@ MESSAGE = re.compile(
     r"Error: |Error\(s\)|ChildFailedError|Warning: |: error:|^\[|NOTE: |exitcode"
     r"|socket has failed|^(Launching|Setting OMP|Watchdog|nccl|huggingface)"
 )
-# How sure an error of our own names its cause. These only report that some rank failed,
-# or that replicas differ; what else the text says is worth more.
+# How surely our own error names the cause. These only report that some rank failed, or
+# that replicas differ; any other message in the text says more.
 WEIGHTS = {
     "labs": 40,
     "rank-failed": 44,
@@ -211,7 +211,14 @@ def _sources(trouble: Trouble) -> str:
     )
     reason = f" ({trouble.why_not_reproduced})" if trouble.why_not_reproduced else ""
     run = "" if trouble.captured else f"Not reproduced{reason}. "
-    return f"{run}Sources: {sources}. Read on: {_concept(trouble.concept)}."
+    return f"{run}Sources: {sources}. Read on: {_link(trouble.concept)}."
+
+
+def _link(page: str) -> str:
+    """A link named by the page's headline; a missing page is an error."""
+    lines = (SITE / f"{page}.md").read_text(encoding="utf-8").splitlines()
+    headline = next(line for line in lines if line.startswith("# "))
+    return f"[{headline.removeprefix('# ')}](../{page}.md)"
 
 
 def _short(address: str) -> str:
@@ -222,12 +229,6 @@ def _short(address: str) -> str:
     if github is None:
         return address.split("/")[2]
     return f"{github[1]}#{github[2]}" if github[2] else github[1]
-
-
-def _concept(name: str) -> str:
-    # Only if it is there: a strict build refuses a link to a page to come.
-    exists = (SITE / f"{name}.md").is_file()
-    return f"[{name}](../{name}.md)" if exists else name
 
 
 # --- The first page -------------------------------------------------------------------
@@ -249,9 +250,9 @@ def entry_list(data_text: str) -> str:
     lines = [
         '<div class="widget-place">',
         "<match-box>",
-        "<p>With JavaScript, a box stands here that finds your entry while you type. "
-        "Without it, look through the list, or run <code>python -m distrinews doctor "
-        "match my_traceback.txt</code>.</p>",
+        "<p>With JavaScript, a box here finds your entry while you type. Without it, "
+        "look through the list, or run <code>python -m distrinews doctor match "
+        "my_traceback.txt</code>.</p>",
         '<div class="t-list" data-search-exclude>',
     ]
     for family, title in _titles(catalogue).items():
