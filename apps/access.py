@@ -1,7 +1,7 @@
-"""Who may ask: whoever has the API key, and scripts of the sites on a list.
+"""Decide who may ask: clients with the API key, and scripts of listed sites.
 
-Both are off by default: then everybody who reaches the port may ask, and no script of
-another site may.
+Both are off by default: then every client that reaches the port may ask, but no script
+of another site may.
 
 Not here: fair shares of the queue (`distrinews.inference.batching`).
 """
@@ -25,7 +25,7 @@ Given = Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
 
 
 def key_needed(api_key: SecretStr | None) -> list[Dependency]:
-    """Make what a router needs so that it answers only whoever has the key.
+    """Make the dependency by which a router answers only requests with the key.
 
     Args:
         api_key: The key; None lets everybody in.

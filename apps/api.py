@@ -1,7 +1,7 @@
 """Serve an exported model over HTTP.
 
 Training scale, inference simplicity: one process, no process group. A forward pass has
-no gradient, so there is nothing to average and nobody to wait for.
+no gradient, so there is nothing to average and no rank to wait for.
 
     python apps/api.py --model runs/NAME      then open http://127.0.0.1:8000
 """
@@ -87,7 +87,7 @@ async def predict_batch(request: Request) -> Response:
     **contract.takes_and_streams(ManyIn),
 )
 async def predict_stream(request: Request) -> Response:
-    """Classify many texts, and send each answer as soon as it is there."""
+    """Classify many texts, and send each answer as soon as it is ready."""
     return await asking.stream(request)
 
 

@@ -94,7 +94,7 @@ async def stream_slot(request: Request) -> AsyncGenerator[None, None]:
 
 
 async def stream(request: Request) -> Response:
-    """Read many texts and send each answer as soon as it is there.
+    """Read many texts and send each answer as soon as it is ready.
 
     The first texts must find a place in the queue, as those of any request. Later ones
     wait for a place, each part until its own deadline.

@@ -380,7 +380,7 @@ def takes_and_streams(body: type[BaseModel]) -> dict[str, Any]:
     declared = takes(body)
     declared["responses"][200] = {
         "description": "A line of JSON for each text as soon as it has its answer, in "
-        "the order of the texts; then a last line. The schema is that of one line.",
+        "the order of the texts; then a last line. The schema describes one line.",
         "content": {ND_JSON: {"schema": {"anyOf": lines}}},
     }
     return declared

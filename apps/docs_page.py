@@ -23,7 +23,7 @@ def render(request: Request, *, has_ui: bool) -> str:
     """Write the page.
 
     Args:
-        request: Who asks; the app's schema is shown, with addresses as seen from there.
+        request: Its app's schema is shown, with the addresses that its client sees.
         has_ui: Whether there is a demo page to point to.
 
     Returns:

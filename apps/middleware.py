@@ -122,7 +122,7 @@ class LimitMiddleware:
 
         async def send_on(message: Message) -> None:
             # WHY: a client that was not told to continue may send the body or not, and
-            # nobody could tell it from the next request.
+            # the server could not tell it from the next request.
             if awaits_continue and message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(CLOSE)
             await send(message)
@@ -160,5 +160,5 @@ class LimitMiddleware:
 
     def _too_large(self) -> ProblemError:
         detail = f"A body may have {self.max_body_bytes:,} bytes."
-        # WHY close: the rest of the body is on its way, and nobody will read it.
+        # WHY close: the rest of the body is on its way, and it will not be read.
         return ProblemError("body-too-large", detail, headers=CLOSE)

@@ -150,7 +150,7 @@ def describe(error: ProblemError, root_path: str = "") -> Problem:
         root_path: The prefix that a proxy puts before our paths.
 
     Returns:
-        What the user is told.
+        The text for the user.
     """
     kind = KINDS[error.kind]
     return Problem(
@@ -231,5 +231,5 @@ async def _answer_http_error(request: Request, error: Any) -> Response:
 
 
 async def _client_closed_request(request: Request, error: Any) -> Response:
-    """An answer that nobody reads; the number is for log and metrics."""
+    """An answer that no client reads; the number is for log and metrics."""
     return Response(status_code=499)

@@ -72,7 +72,7 @@ def parse_json(body: bytes, model: type[Body], *, max_texts: int) -> Body:
     Args:
         body: JSON, as it arrived.
         model: What it must look like.
-        max_texts: A list may have so many members.
+        max_texts: The largest number of texts in a list.
 
     Returns:
         The body.

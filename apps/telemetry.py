@@ -1,8 +1,8 @@
 """What the server reports about itself: JSON logs and metrics.
 
 Neither log lines nor metrics hold a text, a path, or a message that could quote one. If
-nobody reads the log, requests go on: lines that do not fit into a bounded queue are
-dropped and counted.
+nothing reads the log, requests are still answered: lines that do not fit into a bounded
+queue are dropped and counted.
 
 Not here: the line for each request (`middleware`).
 """
@@ -116,7 +116,7 @@ def log_as_json(level: str) -> None:
 
 @functools.cache
 def _writer() -> logging.StreamHandler[Any]:
-    """The handler that writes, on a thread of its own."""
+    """The handler that writes, on a separate thread."""
     handler = logging.StreamHandler(sys.stderr)
     logging.handlers.QueueListener(_lines, handler).start()
     atexit.register(flush)
@@ -124,7 +124,7 @@ def _writer() -> logging.StreamHandler[Any]:
 
 
 def flush() -> None:
-    """Wait for the last lines to be written, but not for a pipe that nobody reads."""
+    """Wait for the last lines to be written, but not for a pipe that is not read."""
     until_s = time.monotonic() + FLUSH_S
     while _lines.unfinished_tasks and time.monotonic() < until_s:
         time.sleep(0.001)

@@ -1109,7 +1109,7 @@ def test_one_rank_trains_and_two_are_broken_off_and_go_on(executed: Executed) ->
     assert "1 on cpu" in executed.texts[5]
     assert re.search(r"accuracy 0\.\d{4}, macro F1", executed.texts[5])
     assert "2 on cpu" in executed.texts[6]
-    assert "broken off after step-00000020" in executed.texts[6]
+    assert "interrupted after step-00000020" in executed.texts[6]
     assert "a result?   False" in executed.texts[6]
     match = re.search(r"resuming \S+ after step (\d+)", executed.texts[7])
     assert match is not None

@@ -454,4 +454,8 @@ def test_the_page_is_told_what_the_service_would_say(
     assert about["model"]["sha256"] == bundle.identity.sha256
     assert about["facts"]["test_rows"] == bundle.facts["rows"]
     assert about["facts"]["train_s"] is None  # the export does not say
+    # WHY the names stand in both: FastAPI is not needed to build the folder.
+    contract = pytest.importorskip("contract", reason='needs pip install ".[serve]"')
+    said = contract.Facts.model_validate(bundle.facts).model_dump(mode="json")
+    assert about["facts"] == {name: said[name] for name in about["facts"]}
     assert json.dumps(about["browser"]["letter"])

@@ -152,7 +152,7 @@ class Client:
     def stream(
         self, texts: Sequence[str], *, top_k: int | None = None, truncate: bool = True
     ) -> Iterator[Line]:
-        """Classify many texts, and get each answer as soon as it is there.
+        """Classify many texts, and get each answer as soon as it is ready.
 
         Args:
             texts: At most 1000, unless the server has another limit.

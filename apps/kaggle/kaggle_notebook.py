@@ -113,9 +113,9 @@ commands.run("python", "-m", "distrinews", "doctor", check=False)
 # %% [markdown]
 # ## 4. Two GPUs?
 #
-# **Look at** the table of `nvidia-smi`: two rows *Tesla T4*, and memory that nobody
-# uses yet. If a process holds memory here, restart the session: it would be missing in
-# training. Below it: what torch can compute on. Only that counts: a driver without a
+# **Look at** the table of `nvidia-smi`: two rows *Tesla T4*, and memory that no
+# process uses yet. If a process uses memory here, restart the session: training needs
+# it. Below it: what torch can compute on. Only that counts: a driver without a
 # fitting torch shows GPUs in the table and none to torch, and for a *Tesla P100*
 # Kaggle's torch has no kernels. Then the message says so, and the plan takes the CPU.
 
@@ -168,7 +168,7 @@ steps = kaggle_steps.Steps()
 # ## 6. Two ranks, until the session ends
 #
 # `launch.sh` starts torchrun, and torchrun two processes. Each reads its `LOCAL_RANK`,
-# takes that GPU, and reads half of each global batch. 32 rows a step, as before: 16
+# takes that GPU, and reads half of each global batch. 32 rows per step, as before: 16
 # each.
 #
 # A session may end at any moment: a time limit, a closed lid. So this run is broken
@@ -176,7 +176,7 @@ steps = kaggle_steps.Steps()
 # then; what counts are the checkpoints of `--save-every-steps`.
 #
 # (If you know beforehand how far a session reaches, `--max-steps` stops in good order:
-# the learning rate still follows the whole plan. `--resume` goes on from both.)
+# the learning rate still follows the whole plan. `--resume` continues from both.)
 #
 # **Look at** `2 on cuda`, and then at how it ends: without a result.
 
@@ -260,7 +260,7 @@ with steps.may_fail(9):
 #
 # The file replaces the prediction on the page *One T4 and two T4*. The last line says
 # whether it could stand there: not if the machine was too noisy, after fewer than five
-# rounds, or from a checkout with changes, which nobody could repeat.
+# rounds, or from a checkout with changes, which no one could repeat.
 
 # %%
 chapter_06 = CHECKOUT / "chapters" / "06_ddp_benchmark.py"

@@ -44,7 +44,7 @@ class Plan:
     """What this machine can do.
 
     Attributes:
-        message: For the reader: what is there, and what follows from it.
+        message: Tells the reader which GPUs exist, and which settings follow.
         alone: Flags of the run with one rank.
         pair: Flags of the run with two ranks, and of the evaluation's rows.
         measure: Flags of chapter 06.
@@ -59,7 +59,7 @@ class Plan:
 
     @property
     def break_after(self) -> str:
-        """The checkpoint after which the run with two ranks is broken off."""
+        """The checkpoint after which the run with two ranks is interrupted."""
         _, steps = _flag(self.pair, "--save-every-steps")
         return f"step-{2 * int(steps):08d}"
 

@@ -29,7 +29,7 @@ class Steps:
 
     @contextlib.contextmanager
     def may_fail(self, number: int) -> Generator[None, None, None]:
-        """Run a step; if it fails, name it and go on.
+        """Run a step; if it fails, name it and continue.
 
         Args:
             number: Of the step, as its heading says.

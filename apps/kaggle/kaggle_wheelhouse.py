@@ -99,7 +99,7 @@ def build(out: pathlib.Path) -> str:
         # WHY a bundle and not the files: a clone of it is a checkout that can be
         # written to, and chapter 06 names the commit that it measured.
         _output_of(*git, "bundle", "create", str(bundle), "HEAD")
-        # WHY from the bundle: the wheel is that of the commit, too.
+        # WHY from the bundle: the wheel, too, is built from the commit.
         quiet = ("-c", "advice.detachedHead=false", "clone", "--quiet")
         _output_of("git", *quiet, str(bundle), str(source))
         _output_of(*pip, "wheel", "--no-deps", "--wheel-dir", str(draft), str(source))
