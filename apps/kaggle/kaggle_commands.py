@@ -70,13 +70,13 @@ class Commands:
     weights: pathlib.Path | None = None
 
     def resume(self, run_name: str) -> tuple[str, ...]:
-        """Say whether a run goes on: a cell may be run twice, a session may end.
+        """Resume a run that exists: a cell may be run twice, a session may end.
 
         Args:
             run_name: Its folder below `runs`.
 
         Returns:
-            The flag, if there is something to go on with.
+            The flag, if the run's folder exists.
         """
         return ("--resume",) if (self.work / "runs" / run_name).exists() else ()
 
@@ -103,16 +103,16 @@ class Commands:
         quiet: bool = False,
         until: Callable[[], bool] | None = None,
     ) -> Done:
-        """Run a command, show what it prints as it comes, and wait for its end.
+        """Run a command, show its output while it runs, and wait for its end.
 
         Args:
             *words: The command. "python" is this interpreter.
             check: Fail if the command does.
-            quiet: Show what it prints only if it fails and `check` is set.
-            until: Break the command off as soon as this is true.
+            quiet: Show the output only if the command fails and `check` is set.
+            until: Interrupt the command as soon as this is true.
 
         Returns:
-            How it ended. A command that was broken off ends with another code than 0.
+            How it ended. An interrupted command ends with another code than 0.
 
         Raises:
             RuntimeError: It failed, and `check` is set.
@@ -121,8 +121,8 @@ class Commands:
         print("$", shlex.join(command), flush=True)
         if command[0] == "python":
             command[0] = self.python
-        # WHY no session of its own: when a cell is interrupted, Jupyter signals the
-        # whole group of this process, and so reaches torchrun.
+        # In this process group: when a cell is interrupted, Jupyter signals the whole
+        # group, and so reaches torchrun.
         process = subprocess.Popen(
             command,
             cwd=self.work,
@@ -153,7 +153,7 @@ class Commands:
             How it ended.
         """
         result = self.run(*words, check=False, until=exists.exists)
-        print(f"\nbroken off after {exists.name}: exit code {result.code}")
+        print(f"\ninterrupted after {exists.name}: exit code {result.code}")
         return result
 
     def _environment(self) -> dict[str, str]:
@@ -217,13 +217,13 @@ def _follow(
     *,
     quiet: bool,
 ) -> str:
-    """Print a command's output until it ends, or is to be broken off; return it."""
+    """Print a command's output until it ends or is interrupted; return it."""
     if process.stdout is None:
         raise ValueError("the command was started without a pipe.")
     pipe = process.stdout.fileno()
     os.set_blocking(pipe, False)
     printer = _OutputPrinter(silent=quiet)
-    broken_off = False
+    interrupted = False
     while True:
         ended = process.poll() is not None
         with contextlib.suppress(BlockingIOError):
@@ -232,10 +232,10 @@ def _follow(
         if ended:
             printer.feed(b"", last=True)
             return printer.text
-        if until is not None and not broken_off and until():
+        if until is not None and not interrupted and until():
             # WHY silent from here on: what torchrun says of the signal that we send is
             # a page of traceback.
-            broken_off = printer.silent = True
+            interrupted = printer.silent = True
             process.terminate()
         time.sleep(0.02)
 

@@ -41,7 +41,7 @@ def draw(
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    variants = {"strong": "same rows a step", "weak": "same rows a rank"}
+    variants = {"strong": "same rows per step", "weak": "same rows per rank"}
     figure, axes = pyplot.subplots(figsize=(7.2, 3.6), layout="constrained")
     measured = [record["figures"][variant]["speedup"] for variant in variants]
     bars = axes.bar(

@@ -59,7 +59,7 @@ class Plan:
 
     @property
     def break_after(self) -> str:
-        """The checkpoint after which the run with two ranks is broken off."""
+        """The checkpoint after which the run with two ranks is interrupted."""
         _, steps = _flag(self.pair, "--save-every-steps")
         return f"step-{2 * int(steps):08d}"
 
@@ -147,7 +147,8 @@ def choose(
     few[few.index("--data") + 1] = rows or ("ag_news" if hub else "newswire")
     on_cpu = ("--device", "cpu", "--num-rounds", "2")
     small = Plan("", tuple(few), tuple(few), (*few, *on_cpu), "cpu_scaling.json")
-    available = f"{len(gpus)} GPU(s): {', '.join(gpus)}." if gpus else "No GPU."
+    noun = "GPU" if len(gpus) == 1 else "GPUs"
+    available = f"{len(gpus)} {noun}: {', '.join(gpus)}." if gpus else "No GPU."
     if refused:
         none = "" if gpus else " that torch can compute on"
         available = f"{available[:-1]}{none}. Not usable: {'; '.join(refused)}."
