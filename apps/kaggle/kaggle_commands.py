@@ -1,7 +1,7 @@
 """Run commands from a cell: shown, followed, and ended with the cell.
 
-Promise: no cell starts a rank. Training runs in a separate program, whose command is
-shown; it ends when its cell is interrupted and when the notebook ends. This
+Promise: no cell starts a rank. Whatever trains is a program of its own, shown as the
+command that it is; when its cell is interrupted or the notebook ends, so does it. This
 process loads neither torch nor the library, so it holds no GPU.
 
 Not here: which commands (the notebook).
@@ -29,7 +29,7 @@ __all__ = ["Commands", "Done"]
 # A progress bar under torchrun is a line for each of its states: thousands an hour.
 PROGRESS_BAR = re.compile(r"(\[rank \d+\] )?(\w[\w ]*: *(\d+)%\|.*)?")
 PROGRESS_BAR_EVERY_S = 10.0
-# Run in a separate process: a CUDA context in this one would occupy memory of GPU 0.
+# Asked of a process of its own: a CUDA context in this one would keep memory of GPU 0.
 LIST_GPUS = """
 import json, torch
 from distrinews.system import gpus
@@ -70,13 +70,13 @@ class Commands:
     weights: pathlib.Path | None = None
 
     def resume(self, run_name: str) -> tuple[str, ...]:
-        """Say whether a run continues: a cell may be run twice, a session may end.
+        """Resume a run that exists: a cell may be run twice, a session may end.
 
         Args:
             run_name: Its folder below `runs`.
 
         Returns:
-            The flag, if there is a run to resume.
+            The flag, if the run's folder exists.
         """
         return ("--resume",) if (self.work / "runs" / run_name).exists() else ()
 
@@ -108,11 +108,11 @@ class Commands:
         Args:
             *words: The command. "python" is this interpreter.
             check: Fail if the command does.
-            quiet: Show what it prints only if it fails and `check` is set.
+            quiet: Show the output only if the command fails and `check` is set.
             until: Interrupt the command as soon as this is true.
 
         Returns:
-            How it ended. An interrupted command ends with a code other than 0.
+            How it ended. An interrupted command ends with another code than 0.
 
         Raises:
             RuntimeError: It failed, and `check` is set.
@@ -121,8 +121,8 @@ class Commands:
         print("$", shlex.join(command), flush=True)
         if command[0] == "python":
             command[0] = self.python
-        # WHY no new session: when a cell is interrupted, Jupyter signals the
-        # whole group of this process, and so reaches torchrun.
+        # In this process group: when a cell is interrupted, Jupyter signals the whole
+        # group, and so reaches torchrun.
         process = subprocess.Popen(
             command,
             cwd=self.work,
@@ -175,7 +175,7 @@ class Commands:
 
 
 class _OutputPrinter:
-    """Prints a command's output while it runs; of progress bars only some states."""
+    """Prints a command's output as it comes, of progress bars only some states."""
 
     def __init__(self, *, silent: bool = False) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -217,13 +217,13 @@ def _follow(
     *,
     quiet: bool,
 ) -> str:
-    """Print a command's output until it ends or must be interrupted; return it."""
+    """Print a command's output until it ends or is interrupted; return it."""
     if process.stdout is None:
         raise ValueError("the command was started without a pipe.")
     pipe = process.stdout.fileno()
     os.set_blocking(pipe, False)
     printer = _OutputPrinter(silent=quiet)
-    broken_off = False
+    interrupted = False
     while True:
         ended = process.poll() is not None
         with contextlib.suppress(BlockingIOError):
@@ -232,10 +232,10 @@ def _follow(
         if ended:
             printer.feed(b"", last=True)
             return printer.text
-        if until is not None and not broken_off and until():
+        if until is not None and not interrupted and until():
             # WHY silent from here on: what torchrun says of the signal that we send is
             # a page of traceback.
-            broken_off = printer.silent = True
+            interrupted = printer.silent = True
             process.terminate()
         time.sleep(0.02)
 

@@ -2,36 +2,35 @@
 # # Two T4, one model: DistributedDataParallel for real
 #
 # You train a DistilBERT news classifier on all of AG News: first on one GPU, then on
-# two, with the very scripts that you ran at home. At the end you know, on hardware
-# that you can name: do two GPUs train the same model as one? How much faster? What
-# happens when the session ends in the middle? And you take home a trained model, and a
-# measurement that replaces a prediction of this course.
+# two, with the same scripts that you ran at home. Afterwards you know, on real
+# hardware: do two GPUs train the same model as one? How much faster? What
+# happens when the session ends in the middle? You also get a trained model, and a
+# measurement that replaces one of this course's predictions.
 #
 # Before you start, in the panel on the right (*Settings*):
 #
 # - *Accelerator*: **GPU T4 x2**
 # - *Add Input*: the data set that `python -m distrinews kaggle pack` made at home
 # - *Internet*: on (Kaggle asks for a verified phone number once). It may stay off: then
-#   the rows are this course's newswire, or yours.
+#   you train on this course's newswire, or on your own rows.
 #
-# Then *Run All*. The guide to it, with the time that is predicted for each step:
-# `site_docs/howto/kaggle.md`. Without GPUs the notebook goes to its end, too, with
+# Then *Run All*. The guide, with the predicted time of each step, is
+# `site_docs/howto/kaggle.md`. Without GPUs the notebook also runs to the end, with
 # small settings.
 #
-# **No cell trains.** Each starts a program and shows what it prints. A function that
-# stands in a cell is in no file, so a new process could not import it; and a process
-# that once used CUDA cannot be forked. Lab `function_in_notebook` shows what you would
-# see.
+# **No cell trains.** Each cell starts a program and shows its output. A function in a
+# notebook cell is in no file, so a new process could not import it; and a process
+# that has used CUDA cannot be forked. Lab `function_in_notebook` shows the error.
 
 # %% [markdown]
-# ## 1. Where things are
+# ## 1. Where files are
 #
-# **Do**: nothing, if the data set of `kaggle pack` is attached. Without it, write
-# between the quotes of `ADDRESS` the address of a repository that Kaggle can reach. Two
-# more may be named, each the path of an attached data set: `WEIGHTS`, a folder with
-# `distilbert-base-uncased`; `ROWS`, rows as `--data` takes them.
+# **Do**: nothing, if the data set of `kaggle pack` is attached. Without it, replace
+# `ADDRESS` between the quotes by the address of a repository that Kaggle can reach. You
+# can also enter the paths of two attached data sets: `WEIGHTS`, a folder with
+# `distilbert-base-uncased`; `ROWS`, rows in a form that `--data` accepts.
 #
-# **Look at** the commit. Everything goes to `/kaggle/working`, whose files Kaggle shows
+# **Look at** the commit. All files go to `/kaggle/working`, which Kaggle shows
 # in the panel under *Output*.
 
 # %%
@@ -80,12 +79,12 @@ print("packages", commands.pack or "from the network")
 commands.run("git", "-C", CHECKOUT, "log", "-1", "--format=commit   %H", check=False)
 
 # %% [markdown]
-# ## 2. The library, without another torch
+# ## 2. The library, without replacing torch
 #
 # Kaggle's torch was built for Kaggle's GPUs. A plain `pip install` may replace it, and
-# then no GPU works, or CUDA starts with an error that names everything but the cause.
-# So: only what is missing is installed, with torch's version pinned, from the data set
-# or from the network. The library itself is found in the checkout.
+# then no GPU works, or CUDA fails with an error that does not name the cause.
+# So this step installs only missing packages, with torch's version pinned, from the
+# data set or from the network. Python imports the library itself from the checkout.
 #
 # **Look at** the last line: the same torch before and after.
 
@@ -98,14 +97,14 @@ if os.environ.get("DISTRINEWS_INSTALL", "yes") == "yes":
 print(f"torch {before} before, {kaggle_install.torch_version()} after")
 
 # %% [markdown]
-# ## 3. Is the machine fit?
+# ## 3. Check the machine
 #
-# The doctor looks at versions, cores, ports, disk and GPUs, and lets two real
-# processes add up two numbers.
+# The doctor checks versions, cores, ports, disk and GPUs, and lets two real
+# processes add two numbers.
 #
-# **Look at** every line that is not `ok`: below it stands the cure. A `warning` costs
-# time or a feature; a `problem` stops one of the next cells. One warning is meant to be
-# there: `notebook` says what stands above, that a cell's function cannot become a rank.
+# **Look at** every line that is not `ok`: its cure is below it. With a `warning` you
+# lose time or a feature; a `problem` stops one of the next cells. One warning is
+# expected: `notebook` repeats that a cell's function cannot become a rank.
 
 # %%
 commands.run("python", "-m", "distrinews", "doctor", check=False)
@@ -113,11 +112,12 @@ commands.run("python", "-m", "distrinews", "doctor", check=False)
 # %% [markdown]
 # ## 4. Two GPUs?
 #
-# **Look at** the table of `nvidia-smi`: two rows *Tesla T4*, and memory that no
-# process uses yet. If a process uses memory here, restart the session: training needs
-# it. Below it: what torch can compute on. Only that counts: a driver without a
-# fitting torch shows GPUs in the table and none to torch, and for a *Tesla P100*
-# Kaggle's torch has no kernels. Then the message says so, and the plan takes the CPU.
+# **Look at** the table of `nvidia-smi`: it should show two rows *Tesla T4*, with unused
+# memory. If a process already uses memory, restart the session, because training needs
+# it. The line below says which devices torch can compute on, and only that counts: if
+# torch does not fit the driver, the table shows GPUs that torch does not see, and for a
+# *Tesla P100* Kaggle's torch has no kernels. Then the message says so, and the plan
+# uses the CPU.
 
 # %%
 import shutil
@@ -141,11 +141,11 @@ print(plan.message)
 # %% [markdown]
 # ## 5. One rank
 #
-# Chapter 05 with a single process: what two will be compared with. Not chapter 01,
-# which deals the rows in another order: here one and two ranks take the *same* steps,
+# This is chapter 05 with a single process, the baseline for two. It is not chapter 01,
+# which orders the rows differently: here one and two ranks take the *same* steps,
 # rows and learning rates, and only the number of processes differs.
 #
-# The first time, the rows are downloaded and tokenised; the others find them in a
+# This first run downloads and tokenises the rows; the later ones find them in a
 # cache.
 #
 # **Look at** the line `ranks`: `1 on cuda`. At the end: the accuracy on the test rows,
@@ -158,8 +158,8 @@ chapter_05 = CHECKOUT / "chapters" / "05_ddp_training.py"
 one_rank = (*launch, "-n", "1", chapter_05, *plan.alone, "--run-name", "one")
 commands.run(*one_rank, *commands.resume("one"))
 
-# Something is trained now, and nothing below may lose it: a step that fails is named,
-# and the next one runs.
+# A model is trained now, and no later failure may lose it: a failed step is named, and
+# the next one runs.
 import kaggle_steps
 
 steps = kaggle_steps.Steps()
@@ -167,18 +167,18 @@ steps = kaggle_steps.Steps()
 # %% [markdown]
 # ## 6. Two ranks, until the session ends
 #
-# `launch.sh` starts torchrun, and torchrun two processes. Each reads its `LOCAL_RANK`,
-# takes that GPU, and reads half of each global batch. 32 rows per step, as before: 16
-# each.
+# `launch.sh` starts torchrun, and torchrun starts two processes. Each reads its
+# `LOCAL_RANK`, uses that GPU, and reads half of each global batch: 16 of the 32 rows
+# per step.
 #
-# A session may end at any moment: a time limit, a closed lid. So this run is broken
-# off on purpose, in its middle, by the signal that ends programs. Nothing is saved
-# then; what counts are the checkpoints of `--save-every-steps`.
+# A session may end at any moment, by a time limit or a closed lid. So this run is
+# interrupted on purpose, in the middle, by the signal that ends programs. It saves
+# nothing at that moment; only the checkpoints of `--save-every-steps` remain.
 #
-# (If you know beforehand how far a session reaches, `--max-steps` stops in good order:
-# the learning rate still follows the whole plan. `--resume` continues from both.)
+# (If you know beforehand how many steps fit into a session, stop with `--max-steps`:
+# the learning rate still follows the whole schedule. `--resume` continues either run.)
 #
-# **Look at** `2 on cuda`, and then at how it ends: without a result.
+# **Look at** `2 on cuda`, and then at the end: there is no result.
 
 # %%
 two_ranks = (*launch, "-n", "2", chapter_05, *plan.pair, "--run-name", "two")
@@ -193,12 +193,12 @@ with steps.may_fail(6):
 # %% [markdown]
 # ## 7. The same command, and `--resume`
 #
-# Weights, optimizer, schedule, random states and the place in the rows come back from
-# the newest intact checkpoint. In a *new* session it is the same, if you copied the
-# folder `runs` of the old one (under *Output*) to `/kaggle/working` first.
+# The run restores weights, optimizer, schedule, random states and the position in the
+# rows from the newest intact checkpoint. This also works in a *new* session, if you
+# first copy the old one's folder `runs` (under *Output*) to `/kaggle/working`.
 #
-# **Look at** `resuming ... after step`: it does not begin at 0. What was trained after
-# the checkpoint is trained once more, with the same rows.
+# **Look at** `resuming ... after step`: it does not begin at 0. The steps after
+# the checkpoint are repeated, with the same rows.
 
 # %%
 with steps.may_fail(7):
@@ -210,10 +210,10 @@ with steps.may_fail(7):
 # DDP averages the gradients of two half batches. That is the gradient of the whole
 # batch, up to rounding. So the losses of both runs should agree.
 #
-# **Look at** the last column. The first differences are rounding: sums in another
-# order. They grow, because each step starts from weights that differ a little already.
-# A mistake (gradients added up instead of averaged, both ranks reading the same rows)
-# would show in the first line, and not behind the decimal point.
+# **Look at** the last column. The first differences are rounding errors, because sums
+# are added in another order. They grow, because each step starts from weights that
+# already differ a little. A mistake (summing gradients instead of averaging them, both
+# ranks reading the same rows) would show in the first line, as a large difference.
 
 # %%
 import kaggle_results
@@ -225,15 +225,15 @@ with steps.may_fail(8):
         print("Not comparable: one rank trained in full, two with small settings.")
 
 # %% [markdown]
-# ## 9. What can it do? Every row once
+# ## 9. Evaluate every row once
 #
-# The trained model, on the test rows again, over one rank and over two. A sampler that
-# pads would count some rows twice, and the accuracy would depend on the number of
-# ranks.
+# This step evaluates the trained model on the test rows again, over one rank and over
+# two. A sampler that pads would count some rows twice, and the accuracy would depend on
+# the number of ranks.
 #
-# **Look at** `rows` and `accuracy`: the same in both. (On GPUs a row that is undecided
-# to the last digit may fall either way: batches of another composition round otherwise.
-# `rows` may not differ.)
+# **Look at** `rows` and `accuracy`: they are the same in both. (On GPUs a row whose
+# classes tie to the last digit may change class, because other batches round
+# differently. `rows` must not differ.)
 
 # %%
 import json
@@ -246,21 +246,23 @@ with steps.may_fail(9):
         commands.run(*evaluate, "--json", json_path, quiet=True)
         metrics = json.loads(json_path.read_text(encoding="utf-8"))
         accuracy, rows = metrics["accuracy"], metrics["rows"]
-        print(f"ranks {num_ranks}: accuracy {accuracy:.4f}, {rows} rows")
+        ranks = "1 rank" if num_ranks == 1 else f"{num_ranks} ranks"
+        print(f"{ranks}: accuracy {accuracy:.4f}, {rows} rows")
 
 # %% [markdown]
 # ## 10. How much faster?
 #
 # Chapter 06 lets one process and two ranks take the same steps in turn, within one
-# run, so that a GPU that grows warm slows all of them alike.
+# run, so that a warm GPU slows all of them equally.
 #
-# **Look at** `communication`: the part of a step in which gradients still travel and
-# no GPU computes. Also compare *same rows per step* (the speed-up of a training run
-# that must stay the same) with *same rows per rank* (twice the work in a step).
+# **Look at** `communication`: the part of a step in which gradients are still being
+# sent and no rank computes. Also compare the lines *same rows* (the speed-up of a
+# training run that must stay the same) and *same rows each* (twice the work per
+# step).
 #
 # The file replaces the prediction on the page *One T4 and two T4*. The last line says
-# whether it could stand there: not if the machine was too noisy, after fewer than five
-# rounds, or from a checkout with changes, which no one could repeat.
+# whether it may be published there. It may not if the machine was too noisy, after
+# fewer than five rounds, or from a checkout with changes, which cannot be repeated.
 
 # %%
 chapter_06 = CHECKOUT / "chapters" / "06_ddp_benchmark.py"
@@ -272,8 +274,8 @@ with steps.may_fail(10):
 # %% [markdown]
 # ## 11. The picture
 #
-# **Look at** the distance to the dashed line: it is what two ranks did not gain. On
-# two T4, the orange bars are what this course predicted. Is your measurement inside?
+# **Look at** the distance to the dashed line: it is the gain that two ranks missed. On
+# two T4, the orange bars are this course's prediction. Is your measurement inside?
 # If not, which assumption of the prediction was wrong?
 
 # %%
@@ -286,10 +288,10 @@ with steps.may_fail(11):
 # %% [markdown]
 # ## 12. For the Space
 #
-# The folder of a Hugging Face Space: the app, this library, the model. You push it
-# from home (`site_docs/howto/space.md`).
+# This builds the folder of a Hugging Face Space with the app, this library and the
+# model. You push it from home (`site_docs/howto/space.md`).
 #
-# **Look at** its size: nearly all of it are the weights, four bytes a parameter.
+# **Look at** its size: the weights are nearly all of it, with four bytes per parameter.
 
 # %%
 with steps.may_fail(12):
@@ -302,15 +304,15 @@ with steps.may_fail(12):
     commands.run(*build, "--hardware", "zerogpu", "--out", space)
 
 # %% [markdown]
-# ## 13. The proofs that need GPUs
+# ## 13. The tests that need GPUs
 #
-# The course's tests run on CPUs, with gloo. What only GPUs can show is proven here:
-# that the ranks speak nccl, that each has the GPU of its `LOCAL_RANK`, that they train
-# what one GPU trains, that a resumed run is the same to the last bit, and that a rank
-# that never comes ends in an error and not in a hang. Each proof has a control that
-# fails.
+# The course's tests run on CPUs, with gloo. These tests check what only GPUs can show:
+# the ranks use nccl, each has the GPU of its `LOCAL_RANK`, they train
+# the same model as one GPU, a resumed run is the same to the last bit, and a missing
+# rank causes an error and not a hang. Each test has a negative control that fails.
 #
-# **Look at** the last line. `skipped` means: fewer than two GPUs, nothing was proven.
+# **Look at** the last line. `skipped` means that there were fewer than two GPUs and
+# nothing was tested.
 
 # %%
 with steps.may_fail(13):
@@ -326,19 +328,20 @@ with steps.may_fail(13):
 # %% [markdown]
 # ## 14. Take it home
 #
-# In the panel, under *Output*: download `bring_home.zip` before you stop the session.
-# To keep it on Kaggle, *Save Version*, and choose there that the output is saved, too.
+# In the panel, under *Output*, download `bring_home.zip` before you stop the session.
+# To keep it on Kaggle, choose *Save Version*, and there that the output is saved, too.
 #
-# | in it | what for |
+# | file | purpose |
 # |---|---|
 # | `t4_scaling.json` | `site_docs/benchmarks/results/`: the page on two T4 shows it |
 # | `scaling-2xt4.json` | the same, for the table of all machines |
 # | `space/` | push it; `space/model` is the model, for `predict` and `serve` |
-# | `runs/*/result.json`, `metrics.jsonl` | what came out, and the losses |
-# | `gpu_proofs.txt` | what the proofs said |
+# | `runs/*/result.json`, `metrics.jsonl` | results and losses |
+# | `gpu_proofs.txt` | the output of the GPU tests |
 #
-# The checkpoints stay here: each is three times the weights. Keep them until you are
-# done, for `--resume`; then delete `runs`, so that the version you save is small.
+# The checkpoints are not in it: each is three times the weights. Keep them for
+# `--resume` until you are done; then delete `runs`, so that the version you save is
+# small.
 
 # %%
 with steps.may_fail(14):
@@ -356,7 +359,7 @@ with steps.may_fail(14):
     kaggle_results.pack(commands, home)
 
 # %% [markdown]
-# **And now?** Compare `speed_up.png` with your laptop's: *Why DDP can be slower*
+# **Next:** compare `speed_up.png` with your laptop's; *Why DDP can be slower*
 # explains both. Then put the Space online.
 
 # %%

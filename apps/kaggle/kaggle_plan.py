@@ -44,7 +44,7 @@ class Plan:
     """What this machine can do.
 
     Attributes:
-        message: Tells the reader which GPUs exist, and which settings follow.
+        message: For the reader: what is there, and what follows from it.
         alone: Flags of the run with one rank.
         pair: Flags of the run with two ranks, and of the evaluation's rows.
         measure: Flags of chapter 06.
@@ -147,8 +147,8 @@ def choose(
     few[few.index("--data") + 1] = rows or ("ag_news" if hub else "newswire")
     on_cpu = ("--device", "cpu", "--num-rounds", "2")
     small = Plan("", tuple(few), tuple(few), (*few, *on_cpu), "cpu_scaling.json")
-    gpus_in_words = "1 GPU" if len(gpus) == 1 else f"{len(gpus)} GPUs"
-    available = f"{gpus_in_words}: {', '.join(gpus)}." if gpus else "No GPU."
+    noun = "GPU" if len(gpus) == 1 else "GPUs"
+    available = f"{len(gpus)} {noun}: {', '.join(gpus)}." if gpus else "No GPU."
     if refused:
         none = "" if gpus else " that torch can compute on"
         available = f"{available[:-1]}{none}. Not usable: {'; '.join(refused)}."

@@ -45,12 +45,13 @@ class Steps:
             print(f"\nStep {number} FAILED, the next one runs. {self.failed[number]}")
 
     def summary(self) -> str:
-        """What is said at the end: that all went well, or which steps did not."""
+        """The last line: all steps succeeded, or the failed ones with their errors."""
         if not self.failed:
-            return "The notebook went to its end."
+            return "The notebook ran to its end."
         lines = [f"  step {number}: {what}" for number, what in self.failed.items()]
+        noun = "step" if len(lines) == 1 else "steps"
         return "\n".join((
-            f"The notebook ran to its end, but {len(lines)} of its steps FAILED:",
+            f"The notebook ran to its end, but {len(lines)} {noun} FAILED:",
             *lines,
             "Repair the cause, then run the cells of these steps again.",
         ))

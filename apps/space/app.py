@@ -2,9 +2,9 @@
 
 On CPU hardware and on ZeroGPU the app runs as on any machine. ZeroGPU also waits for a
 report, which its package `spaces` sends when Gradio's `launch()` is called and some
-function is decorated for the GPU. On ZeroGPU only, this file imports Gradio, launches
-an empty page that cannot be reached from outside, and closes it. Both kinds compute
-answers on the CPU: a short text takes less time than waiting for a GPU.
+function is decorated for the GPU. So on ZeroGPU only, this file imports Gradio,
+launches an empty page that cannot be reached from outside, and closes it. Both kinds
+compute answers on the CPU: a short text takes less time than waiting for a GPU.
 
 Guide: howto/space.
 """

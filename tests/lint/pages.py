@@ -375,7 +375,7 @@ def check_the_setup_page() -> Iterator[Finding]:
     yield from expect(
         SETUP,
         (
-            ("Windows and macOS: **not run here**" in text, "what was not run?"),
+            ("Windows and macOS were **not run here**" in text, "what was not run?"),
             ("30 days" in text, "how long does an account's waiting time take?"),
         ),
     )
