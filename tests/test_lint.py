@@ -488,3 +488,16 @@ def test_metadata_that_kaggle_would_refuse_are_found() -> None:
     ]
     assert apps.metadata_faults(metadata | {"code_file": "nothing.ipynb"})
     assert apps.metadata_faults({"id": "a/b"})
+
+
+def test_a_table_with_a_column_that_has_no_heading_is_found(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "page.md"
+    rest = "\n|---|:-:|\n| a | b |\n"
+    page.write_text(f"| one | two |{rest}", encoding="utf-8")
+    bad = tmp_path / "bad.md"
+    bad.write_text(f"| | two |{rest}", encoding="utf-8")
+    monkeypatch.setattr(pages, "PAGES", [page, bad])
+    [finding] = pages.check_every_column_of_a_table_has_a_heading()
+    assert str(bad) in str(finding)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
+import itertools
 import math
 import os
 import pathlib
@@ -356,6 +357,17 @@ def unmarked(text: str) -> list[str]:
                 lead = ""
             lead = f"{lead} {line}"  # what stands there since the last block
     return commands
+
+
+def check_every_column_of_a_table_has_a_heading() -> Iterator[Finding]:
+    """A screen reader says a cell's heading before the cell."""
+    ruler = re.compile(r"^\s*\|[\s|:]*-[\s|:-]*\|\s*$")
+    for path in PAGES:
+        lines = words(path).splitlines()
+        for head, below in itertools.pairwise(lines):
+            cells = head.strip().strip("|").split("|")
+            if ruler.match(below) and not all(cell.strip() for cell in cells):
+                yield at(path, "a column of a table has no heading", near=head)
 
 
 def check_the_setup_page() -> Iterator[Finding]:
