@@ -43,7 +43,7 @@ class DistriNewsError(Exception):
         page: Anchor in the troubleshooting page, e.g. `"uneven-shards"`.
 
     Examples:
-        >>> raise SettingsError("num_ranks is 0.", why="nobody would train.",
+        >>> raise SettingsError("num_ranks is 0.", why="no process would train.",
         ...                     fix="--num-ranks 2", page="settings")
         Traceback (most recent call last):
         ...

@@ -145,7 +145,7 @@ def check(settings: PeerSettings) -> None:
         raise SettingsError(
             f"--fewer-train-rows {fewer} and --train-rows {more} are too few to time: "
             f"{held_out} are set aside, and each step takes {size}.",
-            why="the speed is that of the rows between the two, in whole steps.",
+            why="the speed is computed from the rows between the two, in whole steps.",
             fix=f"--fewer-train-rows {held_out + 4 * size} --train-rows "
             f"{max(fewer, held_out + 4 * size) + 10 * size}",
             page="benchmark-peers",

@@ -458,8 +458,8 @@ def explain(result: Mapping[str, Any], *, world_size: int) -> str:
     ms, exposed = strong["median_ms"], strong["phases_ms"].get("communication", 0.0)
     if world_size == 1:
         return (
-            f"One rank: a step takes {ms:.0f} ms. There is nobody to share the work "
-            "with, so there is no speed-up to speak of: take --num-ranks 2."
+            f"One rank: a step takes {ms:.0f} ms. There is no other rank to share the "
+            "work with, so there is no speed-up: take --num-ranks 2."
         )
     lines = [
         f"One process with {_threads(one_process)} takes "

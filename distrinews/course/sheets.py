@@ -247,7 +247,7 @@ def _raise_unknown(kind: str, name: str, known: Sequence[str]) -> NoReturn:
     suggestion = f" Did you mean {' or '.join(near)}?" if near else ""
     raise ERRORS[kind](
         f"there is no {kind} {name!r}.{suggestion}",
-        why=f"the name of each {kind} is that of its file in chapters/{kind}s.",
+        why=f"each {kind} has the name of its file in chapters/{kind}s.",
         fix=f"python -m distrinews {kind} list",
         page=f"{kind}s",
     )
@@ -257,7 +257,7 @@ def _raise_incomplete(kind: str, path: pathlib.Path, missing: str) -> NoReturn:
     raise ERRORS[kind](
         f"{path.name} lacks {missing}.",
         why=f"the {kind} could not say what it is about.",
-        fix=f"compare its header with that of another {kind}.",
+        fix=f"compare its header with the header of another {kind}.",
         page=f"{kind}s",
     )
 

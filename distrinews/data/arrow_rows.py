@@ -260,7 +260,7 @@ def _class_names(
             f"{path} calls its classes {', '.join(map(repr, stored)):.200}.",
             why="two of them are called the same, or one has no name: their answers "
             "could not be told apart.",
-            fix="give each class a name of its own, and write the file again.",
+            fix="give each class a different name, and write the file again.",
         )
     return tuple(names)
 

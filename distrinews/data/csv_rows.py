@@ -216,7 +216,7 @@ def _reject_label(location: str, value: str, form: _Form) -> NoReturn:
     reject(
         f"{location} has class {short_repr(value)}, expected 1 to 4.",
         why="the rows before it are in AG News' form, whose classes are these four.",
-        fix=f"{hub}use {_CLASSES}; for classes of your own say where they stand (a "
+        fix=f"{hub}use {_CLASSES}; for your own classes name their column (a "
         "chapter: --label-column 1 --text-columns 2,3; names, if the file has a "
         "header).",
     )

@@ -267,7 +267,7 @@ class FileSource:
             if first is not None and first.label in self._hub_numbers:
                 csv_rows.reject(
                     f"{self.name} numbers its labels, and none of them is 0.",
-                    why="whether they count from 0 or from 1 cannot be told, and the "
+                    why="it is unclear whether they count from 0 or from 1, and the "
                     "model's classes have names.",
                     fix=f"write the names: {', '.join(self.class_names):.200}.",
                 )

@@ -134,7 +134,7 @@ def open_bundle(folder: pathlib.Path | str) -> Bundle:
         ) from error
     if "auto_map" in config:
         raise ModelError(
-            f"{root} wants to run code of its own (auto_map in {CONFIG}).",
+            f"{root} wants to run its own code (auto_map in {CONFIG}).",
             why="opening a model must not run what its author wrote.",
             fix="use a model of an architecture that transformers itself has.",
             page="predict",

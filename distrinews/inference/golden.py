@@ -114,7 +114,7 @@ def read(bundle: Bundle) -> Golden | None:
     if {len(row) for row in golden.scores} != {len(bundle.labels)}:
         raise ModelError(
             f"the golden rows of {bundle.folder} cannot be read: {reason}.",
-            why="whether an engine is right on this machine could not be told.",
+            why="no one could tell whether an engine is right on this machine.",
             fix="export again.",
             page="predict",
         )

@@ -216,7 +216,7 @@ class LanguageModelMetrics:
         if problem:
             raise DataError(
                 f"{problem}.",
-                why="the loss would be that of other tokens.",
+                why="the loss would be computed over other tokens.",
                 fix="logits [B, T, V] and targets [B, T] from 0 to V - 1, or "
                 f"{self.ignore_index} where a token does not count.",
                 page="evaluation",

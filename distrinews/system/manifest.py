@@ -97,7 +97,7 @@ def _raise_damaged(folder: pathlib.Path, reason: str) -> NoReturn:
     """Raise the error of a damaged folder."""
     raise CheckpointError(
         f"{folder} is damaged: {reason}.",
-        why="loading it would go on from other numbers than were saved.",
+        why="loading it would continue with other numbers than were saved.",
         fix=f"delete {folder}; a resume then takes the one before it.",
         page="checkpoint",
     )

@@ -43,7 +43,7 @@ def check(settings: TrainSettings) -> None:
         _check_same_settings(folder, settings)
     elif isinstance(settings, DistributedSettings) and settings.resume:
         raise SettingsError(
-            f"there is no run {folder} to go on with.",
+            f"there is no run {folder} to resume.",
             why="a mistyped name would silently start from the beginning.",
             fix=f"ls {settings.runs_dir}, then --run-name with one of these.",
             page="resume",
@@ -52,7 +52,7 @@ def check(settings: TrainSettings) -> None:
         raise SettingsError(
             f"the run {folder} exists already.",
             why="a second run in the same folder would overwrite its results.",
-            fix="another --run-name, or (chapter 05) --resume to go on with it.",
+            fix="another --run-name, or (chapter 05) --resume to continue it.",
             page="resume",
         )
     probe = pathlib.Path(settings.runs_dir) / ".probe"

@@ -278,7 +278,7 @@ class Run:
                 raise OutputError(
                     f"{self.folder} was removed while the run was going on.",
                     why="what is saved from here on would be part of no run.",
-                    fix="start again; give the run a --runs-dir that nobody cleans up.",
+                    fix="start again with a --runs-dir that is not cleaned up.",
                     page="output",
                 )
         checkpoint.save(
