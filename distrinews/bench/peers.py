@@ -144,8 +144,8 @@ def check(settings: PeerSettings) -> None:
     if fewer < held_out + size or more < fewer + size:
         raise SettingsError(
             f"--fewer-train-rows {fewer} and --train-rows {more} are too few to time: "
-            f"{held_out} are set aside, and each step takes {size}.",
-            why="the speed is that of the rows between the two, in whole steps.",
+            f"{held_out} are set aside for validation, and each step takes {size}.",
+            why="the speed is computed from the rows between the two, in whole steps.",
             fix=f"--fewer-train-rows {held_out + 4 * size} --train-rows "
             f"{max(fewer, held_out + 4 * size) + 10 * size}",
             page="benchmark-peers",

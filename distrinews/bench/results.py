@@ -255,7 +255,7 @@ def check_publishable(path: pathlib.Path, *, noisy: bool = False) -> dict[str, A
     record = read(path)
     commit = record["commit"]
     if len(commit) != 40:
-        _refuse(path, f"its commit is {commit!r}: nobody could check out what was run")
+        _refuse(path, f"its commit is {commit!r}: the code cannot be checked out")
     rows = {n: r for n, r in record["figures"].items() if isinstance(r, dict)}
     untimed = [name for name, row in rows.items() if not _median_ms(row)]
     if untimed or not rows:

@@ -200,7 +200,7 @@ def rows_of(
     Args:
         variant: "one_process", "strong" or "weak".
         lengths: Tokens of each row to train on.
-        ranks: Who is asking.
+        ranks: The rank that calls, and the world size.
         settings: Kind of batches, the global batch size G, the seed.
 
     Returns:
@@ -458,7 +458,7 @@ def explain(result: Mapping[str, Any], *, world_size: int) -> str:
     ms, exposed = strong["median_ms"], strong["phases_ms"].get("communication", 0.0)
     if world_size == 1:
         return (
-            f"One rank: a step takes {ms:.0f} ms. There is nobody to share the work "
+            f"One rank: a step takes {ms:.0f} ms. There is no rank to share the work "
             "with, so there is no speed-up to speak of: take --num-ranks 2."
         )
     lines = [

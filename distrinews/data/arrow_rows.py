@@ -259,8 +259,8 @@ def _class_names(
         reject(
             f"{path} calls its classes {', '.join(map(repr, stored)):.200}.",
             why="two of them are called the same, or one has no name: their answers "
-            "could not be told apart.",
-            fix="give each class a name of its own, and write the file again.",
+            "could not be distinguished.",
+            fix="give each class a different name, and write the file again.",
         )
     return tuple(names)
 

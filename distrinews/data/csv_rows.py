@@ -510,7 +510,7 @@ def _records(
             del fields[form.num_columns :]  # likewise for empty columns
         if len(fields) != form.num_columns:
             why, fix = _quote_fault(record_lines, form) or (
-                "its text and its label could not be told apart.",
+                "its text and its label could not be separated.",
                 f"write {_expected(form)}; quote a text that holds "
                 f'{form.separator!r}: "a{form.separator} b".',
             )

@@ -5,7 +5,7 @@ for the same arguments, one at a time in flat memory; its fingerprint names them
 cache made from them can be found again.
 
 Rows come in the order of their file, which may be sorted by class: shuffling is the
-sampler's work, every epoch anew.
+sampler's work, again in every epoch.
 
 Not here: the invented news itself (`distrinews.data.newswire`), rows from files and
 from the Hub (`distrinews.data.file_sources`), tokens (`distrinews.data.tokenised`).

@@ -236,7 +236,7 @@ def _glibc(name: str) -> Callable[..., int] | None:
 
 @contextlib.contextmanager
 def threads(number: int) -> Generator[None, None, None]:
-    """Compute with so many threads for the length of the block.
+    """Compute with this many threads inside the block.
 
     Args:
         number: Of threads of this process.
@@ -308,7 +308,7 @@ def _cpu_name() -> str:
         import winreg
 
         # mypy: on Linux this module has no names. Windows' platform.processor() says
-        # "Intel64 Family 6 Model 186", which nobody can compare.
+        # "Intel64 Family 6 Model 186", which cannot be compared.
         names: Any = winreg
         folder = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
         with names.OpenKey(names.HKEY_LOCAL_MACHINE, folder) as key:

@@ -110,7 +110,7 @@ def _card_parts(facts: dict[str, Any]) -> dict[str, str]:
     classes = tuple(facts.get("classes", LABEL_NAMES))
     is_news = classes == LABEL_NAMES
     licence = facts["licence"]
-    note = " No licence is named here: nobody told this program that of the rows."
+    note = " No licence is named here: the licence of the rows was not given."
     return {
         "licence_line": f"license: {licence}\n" if licence else "",
         "licence_note": "" if licence else note,
