@@ -134,7 +134,7 @@ def check(settings: PeerSettings) -> None:
     if missing:
         raise SetupError(
             f"not installed: {', '.join(missing).replace('_', '-')}.",
-            why="they are what this library is compared with.",
+            why="this library is compared with these packages.",
             fix='pip install -c constraints.txt -e ".[bench]"',
             page="benchmark-peers",
         )
@@ -230,7 +230,7 @@ def _one_round(
             f"{name}: {num_rows} rows more took no longer ({wall_s[1]:.1f} s after "
             f"{wall_s[0]:.1f} s).",
             why="the difference is the measurement, and there is none.",
-            fix="a larger --train-rows, on a machine that does nothing else.",
+            fix="give a larger --train-rows, on a machine that does nothing else.",
             page="benchmark-peers",
         )
     shares = peer_report.reading_shares(

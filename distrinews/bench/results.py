@@ -223,7 +223,7 @@ def check_comparable(first: dict[str, Any], second: dict[str, Any]) -> None:
     if first["kind"] != second["kind"]:
         raise ResultError(
             f"one file measures {first['kind']!r}, the other {second['kind']!r}.",
-            why="their numbers mean different things.",
+            why="the numbers of the two files mean different things.",
             fix="compare two files of one kind.",
             page="benchmark-files",
         )

@@ -181,7 +181,7 @@ def _check_columns(schema: pyarrow.Schema, keys: list[str], path: Path) -> None:
         reject(
             f"{path} has no column {', '.join(map(repr, missing))}; its columns are "
             f"{', '.join(map(repr, schema.names[:20]))}.",
-            why="the first file of the split has it, and all are read alike.",
+            why="the first file of the split has it, and all are read the same way.",
             fix="write the files of a split with the same columns.",
         )
 

@@ -165,7 +165,7 @@ def _check_news(data: str, model_classes: tuple[str, ...] | None) -> None:
         f"the classes of {data} are {', '.join(LABEL_NAMES)}; the model's are "
         f"{', '.join(model_classes):.200}.",
         why="every answer would count as wrong.",
-        fix="rows of the model's classes (a chapter: --data).",
+        fix="use rows of the model's classes (a chapter: --data).",
         page="bad-data",
     )
 

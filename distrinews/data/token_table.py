@@ -110,7 +110,7 @@ class TokenTable:
             A table that maps the same file; both parts in the order they had.
 
         Note:
-            Cost: 8 bytes a row, those of the table before when nobody needs it.
+            Cost: 8 bytes per row; the old table's are freed when no one needs it.
         """
         last = np.sort(np.asarray(rows))
         reordered, start = np.empty_like(self._rows), 0

@@ -159,7 +159,7 @@ def _interface() -> list[Finding]:
     wanted = os.environ.get("GLOO_SOCKET_IFNAME")
     if wanted is None:
         return []
-    # WHY not socket.if_nameindex: on Windows it gives names that gloo rejects.
+    # WHY not socket.if_nameindex: on Windows it gives names that gloo cannot find.
     names = psutil.net_if_addrs().keys()
     missing = [name for name in wanted.split(",") if name not in names]
     if not missing:

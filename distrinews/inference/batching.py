@@ -394,8 +394,8 @@ class Batcher(Generic[Item, Answer]):
             return outcome
         if len(items) == 1:
             return [outcome]
-        # WHY: some item made the batch fail, and the engine does not say which. On its
-        # own it can only fail itself.
+        # WHY: some item made the batch fail, and it is unknown which one. Alone it
+        # can only fail itself.
         results = [self._try_batch([item]) for item in items]
         return [r if isinstance(r, Exception) else r[0] for r in results]
 

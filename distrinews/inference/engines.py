@@ -282,7 +282,7 @@ def load(
     if name not in NAMES:
         raise ModelError(
             f"there is no engine {name!r}.",
-            why="each engine computes in another way.",
+            why="each engine computes in a different way.",
             fix=f"one of {', '.join(NAMES)}.",
             page="engines",
         )

@@ -134,7 +134,7 @@ def read(
     if hashlib.sha256(content).hexdigest() != listed[path.name]["sha256"]:
         raise ModelError(
             f"{path} was replaced while it was read.",
-            why="its answers would not be those of the export.",
+            why="its answers would differ from the answers of the export.",
             fix="start again.",
             page="engines",
         )

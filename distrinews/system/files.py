@@ -77,7 +77,7 @@ def translate_write_errors(path: pathlib.Path) -> Generator[None, None, None]:
         Traceback (most recent call last):
         ...
         distrinews.errors.OutputError: runs could not be written: No space left ...
-          why:  what had been saved before is intact; this write was undone.
+          why:  earlier saved files are intact; this write was undone.
           fix:  free some space, or write to another folder (a chapter: --runs-dir).
           more: troubleshooting/#output
     """
@@ -118,7 +118,7 @@ def _raise_held_by_another(path: pathlib.Path, reason: str) -> NoReturn:
 def _raise_output_error(path: pathlib.Path, reason: str) -> NoReturn:
     raise OutputError(
         f"{path} could not be written: {reason}.",
-        why="what had been saved before is intact; this write was undone.",
+        why="earlier saved files are intact; this write was undone.",
         fix="free some space, or write to another folder (a chapter: --runs-dir).",
         page="output",
     )

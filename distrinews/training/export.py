@@ -183,7 +183,7 @@ def _check_replaceable(out: pathlib.Path) -> None:
         return
     raise OutputError(
         f"{out} exists and is no earlier model folder.",
-        why="it would be replaced, and what lies there would be lost.",
+        why="it would be replaced, and its contents would be lost.",
         fix="--hub with a new folder; then: hf upload USER/NAME FOLDER",
         page="output",
     )

@@ -132,7 +132,7 @@ def _check_same_data(
         fix += f"--resume --data {old}; or start a new --run-name to train on all rows."
     raise SettingsError(
         f"{settings.data} {what} since the run {folder} began.",
-        why="checkpoint and log would belong to rows that are not there any more.",
+        why="the checkpoint and the log belong to rows that no longer exist.",
         fix=fix,
         page="resume",
     )
@@ -169,7 +169,7 @@ def _check_same_settings(folder: pathlib.Path, settings: TrainSettings) -> None:
     if differing:
         raise SettingsError(
             f"{folder} was made with other settings: {'; '.join(differing)}.",
-            why="the second half would train something else than the first.",
+            why="the resumed part would train something different from the first part.",
             fix="repeat that run's flags, or start a new --run-name.",
             page="resume",
         )
