@@ -101,7 +101,7 @@ def _cgroup_cpu_limit() -> str:
 
 
 def cache_folder() -> pathlib.Path:
-    """Say where we keep what can be made again: DISTRINEWS_CACHE, else below home.
+    """Name the folder of caches: DISTRINEWS_CACHE, else a folder below home.
 
     Returns:
         A folder; it may not exist yet. It can be deleted at any time between runs.
@@ -236,7 +236,7 @@ def _glibc(name: str) -> Callable[..., int] | None:
 
 @contextlib.contextmanager
 def threads(number: int) -> Generator[None, None, None]:
-    """Compute with this many threads inside the block.
+    """Compute with the given number of threads inside the block.
 
     Args:
         number: Of threads of this process.
