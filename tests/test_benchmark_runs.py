@@ -350,7 +350,7 @@ def test_a_contributors_file_becomes_a_line_of_the_page(site: pathlib.Path) -> N
     # Negative control: a file that may not be published is an error, and no line.
     results.write(theirs, record | {"commit": "unknown"})
     done = renew(site, "--check", expect=1)
-    assert "nobody could check out" in done.stderr
+    assert "the code cannot be checked out" in done.stderr
     words = ("benchmark", "check", theirs)
     done = call("-m", "distrinews", *words, folder=site.parent, expect=2)
     assert "Traceback" not in done.stderr

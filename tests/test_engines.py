@@ -237,7 +237,7 @@ def test_code_of_its_own_is_refused(folder: Path) -> None:
     config["auto_map"] = {"AutoModelForSequenceClassification": "evil.Model"}
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
     manifest.write_manifest(folder)
-    with pytest.raises(ModelError, match="code of its own"):
+    with pytest.raises(ModelError, match="run its own Python code"):
         Classifier(folder)
 
 

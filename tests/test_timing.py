@@ -494,8 +494,8 @@ def test_what_nobody_could_repeat_is_not_published(tmp_path: Path) -> None:
     row = {"median_ms": 5.0, "noisy": False, "all_ms": [5.0] * 9}
     fine = good(commit="a" * 40, figures={"way": row})
     for changes, says in (
-        ({"commit": "unknown"}, "nobody could check out"),
-        ({"commit": "a" * 40 + "+"}, "nobody could check out"),
+        ({"commit": "unknown"}, "the code cannot be checked out"),
+        ({"commit": "a" * 40 + "+"}, "the code cannot be checked out"),
         ({"figures": {"way": row | {"noisy": True}}}, "too noisy while it timed way"),
         ({"figures": {"way": row | {"all_ms": [5.0] * 3}}}, "fewer than 5 rounds"),
         ({"figures": {"way": row | {"median_ms": "fast"}}}, "no time in way"),

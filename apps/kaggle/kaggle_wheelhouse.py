@@ -80,8 +80,8 @@ def build(out: pathlib.Path) -> str:
     if out.exists() or out.is_symlink():
         raise SettingsError(
             f"--out {out} exists.",
-            why="a file left from before would be uploaded, too.",
-            fix=f"another name, or delete {out} first.",
+            why="a file left from an earlier run would be uploaded, too.",
+            fix=f"give another name, or delete {out} first.",
             page="kaggle",
         )
     git = ("git", "-C", str(ROOT))

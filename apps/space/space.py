@@ -196,8 +196,8 @@ def _check_free(out: pathlib.Path) -> None:
     if out.exists() or out.is_symlink():
         raise SettingsError(
             f"--out {out} exists.",
-            why="a file left from before would be pushed, too.",
-            fix=f"another name, or delete {out} first.",
+            why="a file left from an earlier run would be pushed, too.",
+            fix=f"give another name, or delete {out} first.",
             page="space",
         )
 

@@ -44,7 +44,7 @@ def find_model(folder: pathlib.Path) -> pathlib.Path:
     if bundle.identity.sha256 != pinned["sha256"]:
         raise ModelError(
             f"the weights in {bundle.folder} are others than this Space was made for.",
-            why="its answers would not be those that were tried.",
+            why="its answers would differ from the tested ones.",
             fix="build the Space's folder again, and push it.",
             page="space",
         )

@@ -268,7 +268,7 @@ def _extract(
     if digest != file.get("sha384", digest):
         raise SetupError(
             f"--vendor: {file['path']} of {file['package']} is not the pinned file.",
-            why="its answers, and what else it does, are not those that were tried.",
+            why="its answers and its behaviour were not tested.",
             fix="leave --vendor out: browsers compare the CDN's file, too.",
             page="space",
         )

@@ -47,7 +47,7 @@ TITLES = {
 }
 UNSYNCED = ("unsynced", "unsynced_touched_rows")
 NUM_BATCHES = 4  # in turn, so that no variant always gets the same lengths
-NEVER = 10**9  # rows: no embedding has so many
+NEVER = 10**9  # rows: no embedding has this many
 
 
 def measure(

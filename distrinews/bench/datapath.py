@@ -258,7 +258,7 @@ def _read_epochs(
 def _reread_batches(
     splits: Splits, ranks: Ranks, settings: BenchmarkSettings
 ) -> Iterator[int]:
-    """Read the first few batches of an epoch for ever."""
+    """Read the first few batches of an epoch forever."""
     sampler = training.build_sampler(splits.train_lengths, ranks, settings=settings)
     for rows in itertools.cycle(list(itertools.islice(sampler, NUM_REREAD_BATCHES))):
         splits.batch(rows, device=ranks.device)

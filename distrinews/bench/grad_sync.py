@@ -102,7 +102,7 @@ def load_model_and_batches(
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to average gradients, with a replica of its own.
+    """One way to average gradients, with its own replica.
 
     Attributes:
         net: The bare model; its gradients are what is compared.

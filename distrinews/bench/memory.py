@@ -1,4 +1,4 @@
-"""Watch how much memory a block of code needs that nobody else could use.
+"""Track a block's peak private memory (USS).
 
 Promise: what counts is what would be given back if the process ended (the unique set
 size), without the pages of mapped files: all ranks share those, and the system takes

@@ -134,7 +134,7 @@ def check(settings: PeerSettings) -> None:
     if missing:
         raise SetupError(
             f"not installed: {', '.join(missing).replace('_', '-')}.",
-            why="they are what this library is compared with.",
+            why="this library is compared with these packages.",
             fix='pip install -c constraints.txt -e ".[bench]"',
             page="benchmark-peers",
         )
@@ -144,7 +144,7 @@ def check(settings: PeerSettings) -> None:
     if fewer < held_out + size or more < fewer + size:
         raise SettingsError(
             f"--fewer-train-rows {fewer} and --train-rows {more} are too few to time: "
-            f"{held_out} are set aside, and each step takes {size}.",
+            f"{held_out} are set aside for validation, and each step takes {size}.",
             why="the speed is computed from the rows between the two, in whole steps.",
             fix=f"--fewer-train-rows {held_out + 4 * size} --train-rows "
             f"{max(fewer, held_out + 4 * size) + 10 * size}",
@@ -230,7 +230,7 @@ def _one_round(
             f"{name}: {num_rows} rows more took no longer ({wall_s[1]:.1f} s after "
             f"{wall_s[0]:.1f} s).",
             why="the difference is the measurement, and there is none.",
-            fix="a larger --train-rows, on a machine that does nothing else.",
+            fix="give a larger --train-rows, on a machine that does nothing else.",
             page="benchmark-peers",
         )
     shares = peer_report.reading_shares(

@@ -56,7 +56,7 @@ def check_device(device: str, *, world_size: int) -> str:
         What ranks will compute on, "cpu" or "cuda": GPUs where each rank has its own.
 
     Raises:
-        SettingsError: Not every rank of this machine would have a GPU of its own.
+        SettingsError: Not every rank of this machine would have its own GPU.
 
     Examples:
         >>> check_device("auto", world_size=1000)
@@ -93,7 +93,7 @@ def check_target(path: pathlib.Path, *, kind: str, device: str = "cpu") -> None:
     """Refuse to write over what this measurement would not replace.
 
     Args:
-        path: Where the numbers shall go.
+        path: Where to write the numbers.
         kind: What is to be measured.
         device: On what.
 

@@ -223,7 +223,7 @@ def check_comparable(first: dict[str, Any], second: dict[str, Any]) -> None:
     if first["kind"] != second["kind"]:
         raise ResultError(
             f"one file measures {first['kind']!r}, the other {second['kind']!r}.",
-            why="their numbers mean different things.",
+            why="the numbers of the two files mean different things.",
             fix="compare two files of one kind.",
             page="benchmark-files",
         )
@@ -255,7 +255,7 @@ def check_publishable(path: pathlib.Path, *, noisy: bool = False) -> dict[str, A
     record = read(path)
     commit = record["commit"]
     if len(commit) != 40:
-        _refuse(path, f"its commit is {commit!r}: nobody could check out what was run")
+        _refuse(path, f"its commit is {commit!r}: the code cannot be checked out")
     rows = {n: r for n, r in record["figures"].items() if isinstance(r, dict)}
     untimed = [name for name, row in rows.items() if not _median_ms(row)]
     if untimed or not rows:

@@ -200,7 +200,7 @@ def rows_of(
     Args:
         variant: "one_process", "strong" or "weak".
         lengths: Tokens of each row to train on.
-        ranks: Who is asking.
+        ranks: The rank that calls, and the world size.
         settings: Kind of batches, the global batch size G, the seed.
 
     Returns:

@@ -67,7 +67,7 @@ def replicate(net: nn.Module, *, settings: DistributedSettings) -> nn.Module:
         The wrapper; alone the bare model.
 
     Raises:
-        SetupError: They shall meet in shared memory, and the ranks have none. On every
+        SetupError: Shared memory was asked for, and the ranks share none. On every
             rank.
 
     Examples:

@@ -88,7 +88,7 @@ class PhaseTimer:
         self._began = self._now()
 
     def restart(self) -> None:
-        """Begin the total anew: what happened so far was preparation."""
+        """Reset the total: everything so far was preparation."""
         self._marks, self._began = [], self._now()
 
     @contextlib.contextmanager
@@ -200,7 +200,7 @@ def interleave(
     )
     for number, name in turns(list(variants), num_rounds=num_warmups + num_rounds):
         if ranks.world_size > 1:
-            torch_dist.barrier()  # nobody's lateness is timed
+            torch_dist.barrier()  # no rank's late start is timed
         timer = PhaseTimer(ranks)
         variants[name](timer)
         all_ranks_ms = dist.gather_objects(timer.read_ms())

@@ -310,7 +310,7 @@ class DistributedSettings(TrainSettings):
     @model_validator(mode="after")
     def _check_resume(self) -> Self:
         if self.resume and "run_name" not in self.model_fields_set:
-            raise ValueError("--resume needs the --run-name of the run to go on with")
+            raise ValueError("--resume needs the --run-name of the run to resume")
         return self
 
 

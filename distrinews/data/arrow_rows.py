@@ -181,7 +181,7 @@ def _check_columns(schema: pyarrow.Schema, keys: list[str], path: Path) -> None:
         reject(
             f"{path} has no column {', '.join(map(repr, missing))}; its columns are "
             f"{', '.join(map(repr, schema.names[:20]))}.",
-            why="the first file of the split has it, and all are read alike.",
+            why="the first file of the split has it, and all are read the same way.",
             fix="write the files of a split with the same columns.",
         )
 
@@ -259,7 +259,7 @@ def _class_names(
         reject(
             f"{path} calls its classes {', '.join(map(repr, stored)):.200}.",
             why="two of them are called the same, or one has no name: their answers "
-            "could not be told apart.",
+            "could not be distinguished.",
             fix="give each class a different name, and write the file again.",
         )
     return tuple(names)

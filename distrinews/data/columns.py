@@ -164,8 +164,8 @@ def refuse(header: Sequence[str], wanted: ColumnsWanted, *, what: str) -> NoRetu
     hint = f" It has no column {', '.join(map(repr, missing))}." if missing else ""
     raise DataError(
         f"{what}: its columns are {there or 'none'}.{hint}",
-        why="a row is a text and its label, each in its own column, which must occur "
-        "once.",
+        why="a row is a text and its label, each in its own column, whose name "
+        "appears once.",
         fix="name the columns of the text and of the label, from this list (a chapter: "
         "--text-columns NAME[,NAME] --label-column NAME). In a CSV file without a "
         "header give the numbers of the columns (a chapter: --text-columns 2 "

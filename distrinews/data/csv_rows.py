@@ -163,7 +163,7 @@ def _rows(path: Path, form: _Form) -> Iterator[FileRow]:
             if fields == header:
                 reject(
                     f"{location} repeats the header.",
-                    why="its words would pass for a text and a class: two files were "
+                    why="its words would be read as a text and a class: two files were "
                     "put together with their headers.",
                     fix="delete the line.",
                 )
@@ -253,7 +253,7 @@ def _recognise(head: list[str], path: Path, wanted: ColumnsWanted) -> _Form:
     if re.match(r'\s*[\[{]\s*["{]', "".join(head[:2])):
         reject(
             f"{path} holds JSON, its name says CSV.",
-            why="its rows would be cut at their commas.",
+            why="its rows would be split at their commas.",
             fix="end its name in .jsonl (one object per line).",
         )
     first_records: dict[str, list[str]] = {}
@@ -510,7 +510,7 @@ def _records(
             del fields[form.num_columns :]  # likewise for empty columns
         if len(fields) != form.num_columns:
             why, fix = _quote_fault(record_lines, form) or (
-                "its text and its label could not be told apart.",
+                "its text and its label could not be separated.",
                 f"write {_expected(form)}; quote a text that holds "
                 f'{form.separator!r}: "a{form.separator} b".',
             )

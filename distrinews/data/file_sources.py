@@ -164,7 +164,7 @@ class FileSource:
                 csv_rows.reject(
                     f"{row.location}: more than {MAX_CLASSES:,} different labels up to "
                     "here.",
-                    why="a column with so many values is rarely one of labels.",
+                    why="a column with this many values rarely holds labels.",
                     fix="name the right column (a chapter: --label-column).",
                 )
         if missing := missing_label(found):
@@ -267,9 +267,10 @@ class FileSource:
             if first is not None and first.label in self._hub_numbers:
                 csv_rows.reject(
                     f"{self.name} numbers its labels, and none of them is 0.",
-                    why="it is unclear whether they count from 0 or from 1, and the "
-                    "model's classes have names.",
-                    fix=f"write the names: {', '.join(self.class_names):.200}.",
+                    why="they may count from 0 or from 1, so a number does not "
+                    "identify one of the model's named classes.",
+                    fix="write the class names instead of numbers: "
+                    f"{', '.join(self.class_names):.200}.",
                 )
         return labels
 
@@ -332,8 +333,8 @@ class FileSource:
             f"{folder} holds no rows for split {split!r}.",
             why="training needs a train split and a test split.",
             fix=f"put {split}.csv or {split}.csv.gz, {split}.jsonl or "
-            f"data/{split}-00000-of-00001.parquet into it; or name one file, of which "
-            "a tenth becomes the test split.",
+            f"data/{split}-00000-of-00001.parquet into it; or name one file: "
+            "a tenth of its rows becomes the test split.",
             page="bad-data",
         )
 

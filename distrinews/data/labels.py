@@ -2,8 +2,8 @@
 
 The names of a data set start here and travel with the data: the reader finds the labels
 (`distrinews.data.file_sources`), the token table carries their names, and from there
-they reach the model's head, the metrics, the export and every served answer. Nobody
-else numbers classes, so nobody can disagree about what class 2 is.
+they reach the model's head, the metrics, the export and every served answer. No other
+module numbers classes, so no two runs can disagree about what class 2 is.
 
 Not here: anything that needs torch. Every module may import this one.
 

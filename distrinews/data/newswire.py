@@ -50,7 +50,7 @@ AMBIGUOUS_RATE = 0.05  # part of the above: two classes claim the story equally
 
 _MIN_WORDS, _MAX_WORDS = 8, 60
 
-# WHY a checksum and not separate frames: every text belongs to one split for ever,
+# WHY a checksum and not separate frames: every text belongs to one split forever,
 # so no seed can leak a test row into training. 3 of 4 texts are training texts
 # because a training split is usually the larger one and a refused text costs time.
 _SPLIT_SHARES = {"train": (0, 1, 2), "test": (3,)}  # crc32(text) % 4

@@ -5,7 +5,7 @@ for the same arguments, one at a time in flat memory; its fingerprint names them
 cache made from them can be found again.
 
 Rows come in the order of their file, which may be sorted by class: shuffling is the
-sampler's work, every epoch anew.
+sampler's work, again in every epoch.
 
 Not here: the invented news itself (`distrinews.data.newswire`), rows from files and
 from the Hub (`distrinews.data.file_sources`), tokens (`distrinews.data.tokenised`).
@@ -165,7 +165,7 @@ def _check_news(data: str, model_classes: tuple[str, ...] | None) -> None:
         f"the classes of {data} are {', '.join(LABEL_NAMES)}; the model's are "
         f"{', '.join(model_classes):.200}.",
         why="every answer would count as wrong.",
-        fix="rows of the model's classes (a chapter: --data).",
+        fix="use rows of the model's classes (a chapter: --data).",
         page="bad-data",
     )
 

@@ -138,7 +138,7 @@ def split_validation(
             f"{num_validation} validation rows cannot be cut from "
             f"{len(labels)} training rows.",
             why="the best epoch is judged on rows that were not trained on.",
-            fix="100 training rows or more, and fewer validation rows (a chapter: "
+            fix="use 100 training rows or more, and fewer validation rows (a chapter: "
             "--train-rows, --validation-rows).",
             page="bad-data",
         )

@@ -38,7 +38,7 @@ class Rule(_Frozen):
         all: Regular expressions; each must be found. Case does not count. Only what
             Python and JavaScript read alike is allowed.
         none: Regular expressions; none of them may be found anywhere in the text.
-        within: The others must be found at most so many characters away from the
+        within: The others must be found at most this many characters away from the
             first; None: anywhere.
 
     Examples:

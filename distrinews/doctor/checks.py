@@ -76,7 +76,7 @@ def _required_versions() -> tuple[str, list[str]]:
 
 
 def _fits(version: str, wanted: str) -> bool:
-    """Whether a version lies in a range; True if nobody can say."""
+    """Whether a version lies in a range; True if it cannot be determined."""
     try:
         from packaging.specifiers import SpecifierSet
     except ImportError:
@@ -159,7 +159,7 @@ def _interface() -> list[Finding]:
     wanted = os.environ.get("GLOO_SOCKET_IFNAME")
     if wanted is None:
         return []
-    # WHY not socket.if_nameindex: on Windows it gives names that gloo does not know.
+    # WHY not socket.if_nameindex: on Windows it gives names that gloo cannot find.
     names = psutil.net_if_addrs().keys()
     missing = [name for name in wanted.split(",") if name not in names]
     if not missing:

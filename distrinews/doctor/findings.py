@@ -115,7 +115,7 @@ def judge_pair(record: dict[str, Any]) -> Finding:
         if record.get("backend"):
             text += f", by {record['backend']} on {record['device']}"
         return Finding("two ranks", "ok", text)
-    # WHY here: a machine without pydantic is what this module shall report.
+    # WHY here: a machine without pydantic is what this module must report.
     from distrinews.doctor.matching import match
 
     error = str(record.get("error", f"they ended without a result: {record}"))

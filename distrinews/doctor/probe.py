@@ -1,4 +1,4 @@
-"""What the doctor has a process of its own tell: torch's abilities, and two real ranks.
+"""Probe torch and two real ranks, in a separate process that the doctor starts.
 
 Promise: `python -m distrinews.doctor.probe` prints one JSON object a line: first what
 torch can do here, then how two processes added up two numbers. Whatever goes wrong

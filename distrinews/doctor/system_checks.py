@@ -43,11 +43,11 @@ def architecture() -> list[Finding]:
     machine, text, cure = platform.machine(), "", ""
     if sys.platform == "win32" and sysconfig.get_platform() == "win-arm64":
         text = "this Python is built for ARM, and PyPI has no torch for it"
-        cure = "install the x64 Python (Windows runs it), and make .venv anew with it"
+        cure = "install the x64 Python (Windows runs it), and make .venv again with it"
     elif sys.platform == "darwin" and machine == "x86_64":
         text = "this Python is built for Intel, and PyPI has no current torch for it"
         cure = "on a Mac with an M processor install Python from python.org and make "
-        cure += ".venv anew; for a Mac with an Intel processor there is none"
+        cure += ".venv again; for a Mac with an Intel processor there is none"
     elif sys.platform == "darwin" and _macos_version() < OLDEST_MACOS:
         text = f"macOS {platform.mac_ver()[0]}: torch needs {OLDEST_MACOS} or newer"
         cure = "update macOS"
@@ -79,7 +79,7 @@ def checkout_folder() -> list[Finding]:
     if length > MAX_CHECKOUT_CHARACTERS and not _has_long_paths():
         text = f"{folder} has {length} characters: with more than "
         text += f"{MAX_CHECKOUT_CHARACTERS} torch's files exceed Windows' limit of 260"
-        cure = r"move the course to a short folder such as C:\course, make .venv anew"
+        cure = r"move the course to a short folder such as C:\course, make .venv again"
         findings.append(Finding("checkout", "warning", text, cure, "windows-long-path"))
     for name in ONEDRIVE_VARIABLES:
         synced = os.environ.get(name)
@@ -93,7 +93,7 @@ def checkout_folder() -> list[Finding]:
 
 
 def _has_long_paths() -> bool:
-    """Whether this Windows was told to take paths of any length."""
+    """Whether this Windows is set to accept paths of any length."""
     with contextlib.suppress(ImportError, OSError):
         import winreg
 

@@ -63,8 +63,8 @@ class Limits:
     """What a batcher takes on.
 
     Attributes:
-        max_batch_tokens: A batch is full when its items have so many tokens together.
-        max_batch_items: Or when it holds so many items.
+        max_batch_tokens: A batch is full when its items have this many tokens in total.
+        max_batch_items: A batch is also full when it holds this many items.
         max_wait_ms: After a batch, wait so long for those it answered to ask again;
             pays where a batch takes hardly longer than an item. An idle machine never
             waits.
@@ -394,8 +394,8 @@ class Batcher(Generic[Item, Answer]):
             return outcome
         if len(items) == 1:
             return [outcome]
-        # WHY: some item made the batch fail, and nobody knows which. On its own it can
-        # only fail itself.
+        # WHY: some item made the batch fail, and it is unknown which one. Alone it
+        # can only fail itself.
         results = [self._try_batch([item]) for item in items]
         return [r if isinstance(r, Exception) else r[0] for r in results]
 

@@ -1,7 +1,7 @@
 """Open an exported model's folder: its files proven, its facts read, no weights yet.
 
 Promise: what this module returns was vouched for by the folder's manifest, holds no
-pickle and asks for no code of its own. It loads neither torch nor transformers.
+pickle and runs no code from the bundle. It loads neither torch nor transformers.
 
 Not here: writing the folder (`distrinews.training.export`), computing
 (`distrinews.inference.engines`).
@@ -102,7 +102,7 @@ def open_bundle(folder: pathlib.Path | str) -> Bundle:
 
     Raises:
         ModelError: There is none, a file in it is damaged, or it is of a kind that is
-            not opened here: pickled weights, code of its own.
+            not opened here: pickled weights, its own Python code.
 
     Note:
         Cost: reads every file once, 0.1 s for 90 MB on a machine with SHA instructions.
@@ -118,7 +118,7 @@ def open_bundle(folder: pathlib.Path | str) -> Bundle:
         names = {int(index): str(name) for index, name in config["id2label"].items()}
         labels = tuple(names[index] for index in range(len(names)))
         position_limit = int(config.get("max_position_embeddings", 512))
-        # WHY the smaller one: a tokenizer that was never told says 10**30.
+        # WHY the smaller one: a tokenizer without a configured limit says 10**30.
         max_length = min(
             position_limit,
             int(tokenizer_config.get("model_max_length", position_limit)),
@@ -134,7 +134,7 @@ def open_bundle(folder: pathlib.Path | str) -> Bundle:
         ) from error
     if "auto_map" in config:
         raise ModelError(
-            f"{root} wants to run its own code (auto_map in {CONFIG}).",
+            f"{root} wants to run its own Python code (auto_map in {CONFIG}).",
             why="opening a model must not run what its author wrote.",
             fix="use a model of an architecture that transformers itself has.",
             page="predict",

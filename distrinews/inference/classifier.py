@@ -1,7 +1,7 @@
 """Classify headlines with an exported model: load once, predict batches.
 
 Training scale, inference simplicity: one process, no process group. A forward pass
-needs no gradient, so there is nothing to average and nobody to wait for.
+needs no gradient, so there is nothing to average and no rank to wait for.
 
 Not here: training, HTTP, what computes (`distrinews.inference.engines`).
 
@@ -184,7 +184,7 @@ class Classifier:
         return self._engine.net
 
     def encode(self, text: str) -> Encoded:
-        """Turn one text into token ids, as it comes: no repair, no clean-up.
+        """Turn one text into token ids, unchanged: no repair, no clean-up.
 
         Why apart from predicting: what is wrong with a text is found before it shares
         a batch with others.

@@ -73,7 +73,7 @@ def batches_by_length(
 
     Args:
         lengths: Tokens of each row [N].
-        token_budget: Padded tokens of a batch; a longer row gets one of its own.
+        token_budget: Padded tokens of a batch; a longer row gets its own batch.
 
     Yields:
         Indices of rows; every row once, in batches of rising length.
@@ -263,7 +263,7 @@ def load(
     num_threads: int | None = None,
     cache: pathlib.Path | str | None = None,
 ) -> Engine:
-    """Load an engine; where it needs a model of its own and there is none, make it.
+    """Load an engine, and make its own model file if it needs one that is missing.
 
     Args:
         name: A name in `NAMES`.
@@ -282,7 +282,7 @@ def load(
     if name not in NAMES:
         raise ModelError(
             f"there is no engine {name!r}.",
-            why="each engine computes in another way.",
+            why="each engine computes in a different way.",
             fix=f"one of {', '.join(NAMES)}.",
             page="engines",
         )

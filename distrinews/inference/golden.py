@@ -1,7 +1,7 @@
 """Golden rows: texts with the scores that torch float32 gave when a model was exported.
 
-Promise: whoever opens the export can see, in a tenth of a second, whether this machine
-and this engine compute what was measured.
+Promise: anyone who opens the export can see, in a tenth of a second, whether this
+machine and this engine compute what was measured.
 
 Not here: what is done about it (`distrinews.inference.classifier.open_best`).
 
@@ -114,7 +114,7 @@ def read(bundle: Bundle) -> Golden | None:
     if {len(row) for row in golden.scores} != {len(bundle.labels)}:
         raise ModelError(
             f"the golden rows of {bundle.folder} cannot be read: {reason}.",
-            why="no one could tell whether an engine is right on this machine.",
+            why="an engine could not be checked on this machine.",
             fix="export again.",
             page="predict",
         )

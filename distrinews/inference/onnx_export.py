@@ -29,8 +29,8 @@ __all__ = ["check_installed", "ensure", "file_name", "make", "read"]
 ORIGIN = "origin.json"
 # Raise it with any change of what is made: older models are made again.
 RECIPE_VERSION = 1
-# A draft that nobody has written to for so long was left by a start that was killed;
-# making a model takes seconds.
+# A draft that no process has written to for this long was left by a start that was
+# killed; making a model takes seconds.
 ABANDONED_S = 300.0
 
 
@@ -134,7 +134,7 @@ def read(
     if hashlib.sha256(content).hexdigest() != listed[path.name]["sha256"]:
         raise ModelError(
             f"{path} was replaced while it was read.",
-            why="its answers would not be those of the export.",
+            why="its answers would differ from the answers of the export.",
             fix="start again.",
             page="engines",
         )
@@ -247,7 +247,7 @@ def _save_int8(graph: Any, path: pathlib.Path) -> None:
     directory = tempfile.tempdir
     try:
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            # WHY: ONNX Runtime writes files of its own, 90 MB each. They belong on the
+            # WHY: ONNX Runtime writes its own files, 90 MB each. They belong on the
             # disk that gets the model, not on a small one for temporary files.
             tempfile.tempdir = folder
             float32_path = pathlib.Path(folder) / "float32.onnx"

@@ -128,7 +128,7 @@ def run(main: Callable[[], None]) -> NoReturn:
 
 
 def is_closed_pipe(error: BaseException) -> bool:
-    """Say whether an error is the answer to writing into a pipe that nobody reads.
+    """Say whether an error comes from writing into a pipe that no process reads.
 
     Args:
         error: Any.
@@ -180,7 +180,7 @@ def exit_now(code: int) -> NoReturn:
 
 
 def _output_is_closed() -> bool:
-    """Whether nobody reads our output any more, as after `... | head`."""
+    """Whether no process reads our output any more, as after `... | head`."""
     try:
         print(flush=True)
     except OSError:

@@ -77,7 +77,7 @@ def translate_write_errors(path: pathlib.Path) -> Generator[None, None, None]:
         Traceback (most recent call last):
         ...
         distrinews.errors.OutputError: runs could not be written: No space left ...
-          why:  what had been saved before is intact; this write was undone.
+          why:  earlier saved files are intact; this write was undone.
           fix:  free some space, or write to another folder (a chapter: --runs-dir).
           more: troubleshooting/#output
     """
@@ -118,7 +118,7 @@ def _raise_held_by_another(path: pathlib.Path, reason: str) -> NoReturn:
 def _raise_output_error(path: pathlib.Path, reason: str) -> NoReturn:
     raise OutputError(
         f"{path} could not be written: {reason}.",
-        why="what had been saved before is intact; this write was undone.",
+        why="earlier saved files are intact; this write was undone.",
         fix="free some space, or write to another folder (a chapter: --runs-dir).",
         page="output",
     )
@@ -131,7 +131,7 @@ def atomic_file(
     """Write a file under another name and give it its own when it is complete.
 
     Args:
-        path: Where the file shall be. Its folder is made if missing.
+        path: Where to put the file. Its folder is made if missing.
         keep_existing: If another program has written the file meanwhile, keep its
             file. For a cache whose name says what is in it: that program may use the
             file already, and Windows replaces no file that is in use.
@@ -158,7 +158,7 @@ def atomic_folder(path: pathlib.Path) -> Generator[pathlib.Path, None, None]:
     """Fill a folder under another name and give it its own when it is complete.
 
     Args:
-        path: Where the folder shall be. An older one there is replaced.
+        path: Where to put the folder. An older one there is replaced.
 
     Yields:
         An empty folder to fill.
@@ -212,7 +212,7 @@ def check_writable(folder: pathlib.Path) -> None:
 
 
 def remove_folder(path: pathlib.Path) -> None:
-    """Remove a folder so that nobody ever finds half of it.
+    """Remove a folder so that no process ever finds half of it.
 
     Why: a removal takes time, and a kill in its middle would leave a folder with its
     full name and some of its files. So it loses its name first.
@@ -227,7 +227,7 @@ def remove_folder(path: pathlib.Path) -> None:
 
 
 def remove_drafts(folder: pathlib.Path, *, min_age_s: float = 0.0) -> None:
-    """Clear up what writers left that were killed; nobody may be writing now.
+    """Remove what killed writers left; no process may be writing now.
 
     Args:
         folder: Where `atomic_file`, `atomic_folder` and `remove_folder` were at work.

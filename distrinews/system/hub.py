@@ -2,7 +2,7 @@
 
 Promise: a copy that is already here is used without a single network request; where
 there is none and the Hub does not answer, you learn it within 10 seconds, together
-with the ways to go on offline. `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN` and
+with the ways to work offline. `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN` and
 `HF_HUB_OFFLINE` mean what they mean to `huggingface_hub`.
 
 Not here: what the files hold (`distrinews.data.sources`, `distrinews.model`).

@@ -308,7 +308,7 @@ def _cpu_name() -> str:
         import winreg
 
         # mypy: on Linux this module has no names. Windows' platform.processor() says
-        # "Intel64 Family 6 Model 186", which nobody can compare.
+        # "Intel64 Family 6 Model 186", which cannot be compared.
         names: Any = winreg
         folder = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
         with names.OpenKey(names.HKEY_LOCAL_MACHINE, folder) as key:

@@ -85,7 +85,7 @@ def _read_manifest(
             for name, entry in manifest["files"].items()
         ]
         known_format = manifest["format"] == FORMAT
-    # WHY so many kinds: JSON can hold lists for tables.
+    # WHY all these kinds: JSON can hold lists for tables.
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         _raise_damaged(folder, f"{MANIFEST} is missing or unreadable")
     if not known_format:
@@ -97,7 +97,7 @@ def _raise_damaged(folder: pathlib.Path, reason: str) -> NoReturn:
     """Raise the error of a damaged folder."""
     raise CheckpointError(
         f"{folder} is damaged: {reason}.",
-        why="loading it would continue with other numbers than were saved.",
+        why="loading it would continue from other numbers than were saved.",
         fix=f"delete {folder}; a resume then takes the one before it.",
         page="checkpoint",
     )

@@ -54,8 +54,8 @@ def encode(path: str) -> str | bytes:
 def new_folder_name(prefix: str) -> pathlib.Path:
     """Choose a name for a new temporary folder that C functions can open by it.
 
-    Why not make it at once: whoever makes a folder has to delete it, and a process that
-    is killed by force deletes nothing.
+    Why not make it at once: the process that makes a folder has to delete it, and a
+    process that is killed by force deletes nothing.
 
     Args:
         prefix: What its name begins with.

@@ -110,7 +110,7 @@ def _card_parts(facts: dict[str, Any]) -> dict[str, str]:
     classes = tuple(facts.get("classes", LABEL_NAMES))
     is_news = classes == LABEL_NAMES
     licence = facts["licence"]
-    note = " No licence is named here: nobody told this program that of the rows."
+    note = " No licence is named here: the licence of the rows was not given."
     return {
         "licence_line": f"license: {licence}\n" if licence else "",
         "licence_note": "" if licence else note,
@@ -183,7 +183,7 @@ def _check_replaceable(out: pathlib.Path) -> None:
         return
     raise OutputError(
         f"{out} exists and is no earlier model folder.",
-        why="it would be replaced, and what lies there would be lost.",
+        why="it would be replaced, and its contents would be lost.",
         fix="--hub with a new folder; then: hf upload USER/NAME FOLDER",
         page="output",
     )

@@ -152,7 +152,7 @@ def _export(
         "preset": figures["model"]["name"],
         "summary": figures["model"]["summary"],
         "origin": figures["model"]["origin"],
-        # WHY only with a known source: whoever publishes the model must say.
+        # WHY only with a known source: the publisher of the model must name it.
         "licence": figures["model"]["licence"].split()[0].lower()
         if splits.licence
         else None,
@@ -165,7 +165,7 @@ def _export(
         "fitted_rows": figures["fitted_rows"],
         "num_ranks": run.ranks.world_size,
         "device": run.ranks.device.type,
-        # After a resume nobody knows the seconds of the first part.
+        # After a resume, the seconds of the first part are unknown.
         "train_s": None if run.first_step else round(run.seconds["train"], 1),
         "max_length": run.settings.max_length,
     }

@@ -1,4 +1,4 @@
-"""May this run start, and does it go on with an earlier one?
+"""Decide whether a run may start, and whether it resumes an earlier one.
 
 Promise: no run writes into another one's folder, and a run that goes on does so with
 the settings it began with.
@@ -45,14 +45,14 @@ def check(settings: TrainSettings) -> None:
         raise SettingsError(
             f"there is no run {folder} to resume.",
             why="a mistyped name would silently start from the beginning.",
-            fix=f"ls {settings.runs_dir}, then --run-name with one of these.",
+            fix=f"run ls {settings.runs_dir}, then give --run-name one of these names.",
             page="resume",
         )
     elif folder.exists():
         raise SettingsError(
             f"the run {folder} exists already.",
             why="a second run in the same folder would overwrite its results.",
-            fix="another --run-name, or (chapter 05) --resume to continue it.",
+            fix="give another --run-name, or (chapter 05) --resume to continue it.",
             page="resume",
         )
     probe = pathlib.Path(settings.runs_dir) / ".probe"
@@ -62,7 +62,7 @@ def check(settings: TrainSettings) -> None:
 
 
 def is_resuming(settings: TrainSettings) -> bool:
-    """Say whether to go on with what is there: asked for, or restarted by torchrun.
+    """Say whether to resume the existing run: on request, or restarted by torchrun.
 
     Args:
         settings: What was asked for.
@@ -81,7 +81,7 @@ def is_resuming(settings: TrainSettings) -> bool:
 
 
 def describe_data(settings: TrainSettings) -> dict[str, Any]:
-    """Name the rows of a run by their content, to be compared when it goes on.
+    """Name the rows of a run by their content, to be compared when it is resumed.
 
     Args:
         settings: Data, columns, rows and seed.
@@ -132,7 +132,7 @@ def _check_same_data(
         fix += f"--resume --data {old}; or start a new --run-name to train on all rows."
     raise SettingsError(
         f"{settings.data} {what} since the run {folder} began.",
-        why="checkpoint and log would belong to rows that are not there any more.",
+        why="the checkpoint and the log belong to rows that no longer exist.",
         fix=fix,
         page="resume",
     )
@@ -169,7 +169,7 @@ def _check_same_settings(folder: pathlib.Path, settings: TrainSettings) -> None:
     if differing:
         raise SettingsError(
             f"{folder} was made with other settings: {'; '.join(differing)}.",
-            why="the second half would train something else than the first.",
+            why="the resumed part would train something different from the first part.",
             fix="repeat that run's flags, or start a new --run-name.",
             page="resume",
         )

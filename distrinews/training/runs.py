@@ -201,7 +201,7 @@ class Run:
         Collective on the steps that it logs: every rank must call it after each step.
 
         Args:
-            scheduler: Its rate is logged: that of the next step.
+            scheduler: Its learning rate, for the next step, is logged.
 
         Raises:
             OutputError: The log could not be written. On every rank.
@@ -226,7 +226,7 @@ class Run:
     def log_validation(
         self, validation: metrics.ClassificationMetrics, *, patience: int | None = None
     ) -> None:
-        """Compare the epoch that just ended with the best one, and decide to go on.
+        """Compare the last epoch with the best one, and decide whether to continue.
 
         Collective: every rank must call it.
 
@@ -272,13 +272,13 @@ class Run:
                 meanwhile. On every rank; older ones are intact.
         """
         with dist.raise_together():
-            # WHY look: saving would make the folder anew, without its settings and its
-            # log, and nobody would notice before the next resume.
+            # WHY look: saving would create the folder again, without its settings and
+            # its log, and no one would notice before the next resume.
             if self.ranks.is_main and not (self.folder / "settings.json").exists():
                 raise OutputError(
-                    f"{self.folder} was removed while the run was going on.",
-                    why="what is saved from here on would be part of no run.",
-                    fix="start again with a --runs-dir that is not cleaned up.",
+                    f"{self.folder} was removed during the run.",
+                    why="checkpoints saved from now on would belong to no run.",
+                    fix="start again, with a --runs-dir that no clean-up job empties.",
                     page="output",
                 )
         checkpoint.save(

@@ -50,7 +50,7 @@ class Plan:
         steps_per_epoch: Whole global batches in the training rows.
         num_steps: Steps of all epochs; the learning rate follows this number.
         last_step: Where to stop: `num_steps`, or earlier by `--max-steps`.
-        save_every_steps: Pause to save each so many steps; None for epochs' ends only.
+        save_every_steps: Pause to save after this many steps; None: at epoch ends only.
     """
 
     steps_per_epoch: int
@@ -125,7 +125,7 @@ def build_sampler(
 
     Args:
         lengths: Tokens of each training row [N].
-        ranks: Who is asking.
+        ranks: The rank that calls, and the world size.
         settings: Kind of batches, their size, the seed.
 
     Returns:

@@ -45,7 +45,7 @@ class CalibrationSettings(CommandSettings):
         "layers), or tiny alone, for a quick look",
     )
     num_ranks: int = Field(
-        4, gt=0, le=64, description="steps of 1 to so many ranks are timed [ranks]"
+        4, gt=0, le=64, description="steps of 1 to this many ranks are timed [ranks]"
     )
     num_rounds: int = Field(
         5, gt=0, le=1000, description="times that each step is timed [rounds]"

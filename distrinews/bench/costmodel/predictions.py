@@ -1,4 +1,4 @@
-"""Predict training on hardware that nobody measured here, and say from what.
+"""Predict training on hardware that we did not measure, and name the sources.
 
 Promise: every number is the cost model's, labelled as predicted; every figure that it
 is made of names its source.
@@ -47,7 +47,7 @@ class BandwidthPrediction:
 
     Attributes:
         step_ms: All of it.
-        exposed_ms: The part in which gradients travel and nobody computes.
+        exposed_ms: The part in which gradients travel and no rank computes.
         speedup: Against `alone_ms`; None without it.
     """
 
@@ -64,7 +64,7 @@ def at_bandwidth(
     gbit_per_s: float,
     alone_ms: float | None = None,
 ) -> BandwidthPrediction:
-    """Predict a step if ranks met over a network of so many Gbit/s.
+    """Predict a step for ranks connected by a network of this many Gbit/s.
 
     Computing stays as fast as it was measured; only the way of the gradients changes:
     a ring all-reduce in DDP's buckets. It is assumed to take no time from computing.

@@ -20,7 +20,7 @@ __all__ = ["A100_NODES", "T4_NODES", "T4_PAIR", "Figure"]
 
 @dataclass(frozen=True)
 class Figure:
-    """A number that nobody here measured.
+    """A published number that we did not measure.
 
     Attributes:
         low: The smallest value that is assumed.
