@@ -87,7 +87,7 @@ def test_the_notebook_is_what_its_text_makes(
         "run: python apps/kaggle/build_notebook.py"
     )
     assert build.render(text) == made  # nothing in it is chance
-    assert build.render(text.replace("Where things are", "Where")) != made
+    assert build.render(text.replace("Where files are", "Where")) != made
     monkeypatch.setattr(sys, "argv", ["build_notebook.py", "--check"])
     assert build.main() == 0
 
