@@ -81,7 +81,7 @@ def collective_costs() -> Iterator[list[str]]:
 
 
 @table(
-    "ranks | rows a rank | repeated | left out with drop_last | our steps | left out"
+    "ranks | rows per rank | repeated | left out with drop_last | our steps | left out"
 )
 def shard_sizes() -> Iterator[list[str]]:
     """Rows of AG News on each rank: torch's sampler, and global batches of 32."""
