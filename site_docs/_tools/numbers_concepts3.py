@@ -172,9 +172,9 @@ def compute_and_send() -> Iterator[list[str]]:
         ]
 
 
-@table("rows a rank | step | meeting, and waiting for gradients | optimizer")
+@table("rows per rank | step | synchronisation and waiting | optimizer")
 def small_batches() -> Iterator[list[str]]:
-    """Predict which part of a step is meeting, by rows a rank, on our two cores."""
+    """Predict the share of synchronisation in a step on our two cores."""
     compute = Compute(**_fitted("computes", model="minilm", world_size=2))
     link = Link(**_fitted("links", world_size=2))
     grads = sizes.gradient_bytes("minilm")
@@ -243,7 +243,7 @@ def forgotten_no_sync() -> Iterator[list[str]]:
         yield [place, ms, minutes]
 
 
-@table("two machines like ours reach | need at least")
+@table("speed-up of two machines like ours | bandwidth, at least")
 def break_even() -> Iterator[list[str]]:
     """Find the bandwidth from which two machines beat one."""
     for goal in (1.0, 1.5, 1.7):
