@@ -285,7 +285,7 @@ def waiting_by_ranks() -> Iterator[list[str]]:
 
 
 @table(
-    f"what | bytes a parameter, {NUM_SHARDS} ranks | {' | '.join(MODELS)} | "
+    f"what | bytes per parameter, {NUM_SHARDS} ranks | {' | '.join(MODELS)} | "
     "7 billion parameters"
 )
 def memory_by_stage() -> Iterator[list[str]]:
@@ -332,7 +332,7 @@ def stage_traffic() -> Iterator[list[str]]:
         yield [name, what, str(stage_memory.UNITS[stage]), *sent]
 
 
-@table(f"what is in memory | bytes a parameter | {' | '.join(MODELS)}")
+@table(f"what is in memory | bytes per parameter | {' | '.join(MODELS)}")
 def train_and_serve() -> Iterator[list[str]]:
     """Put a rank's state in training beside what serving holds."""
     for name, bytes_per_parameter in (
