@@ -256,8 +256,8 @@ def break_even() -> Iterator[list[str]]:
 
 
 @table(
-    "ranks | shuffled: padding | with waiting | work for a real token | "
-    "by length: padding | with waiting | work for a real token"
+    "ranks | shuffled: padding | with waiting | work per real token | "
+    "by length: padding | with waiting | work per real token"
 )
 def waiting_by_ranks() -> Iterator[list[str]]:
     """Count padding and waiting of both kinds of batches, from the samplers' plans."""
