@@ -172,9 +172,9 @@ def compute_and_send() -> Iterator[list[str]]:
         ]
 
 
-@table("rows a rank | step | meeting, and waiting for gradients | optimizer")
+@table("rows per rank | step | synchronisation and waiting | optimizer")
 def small_batches() -> Iterator[list[str]]:
-    """Predict which part of a step is meeting, by rows a rank, on our two cores."""
+    """Predict the share of synchronisation in a step on our two cores."""
     compute = Compute(**_fitted("computes", model="minilm", world_size=2))
     link = Link(**_fitted("links", world_size=2))
     grads = sizes.gradient_bytes("minilm")
@@ -243,7 +243,7 @@ def forgotten_no_sync() -> Iterator[list[str]]:
         yield [place, ms, minutes]
 
 
-@table("two machines like ours reach | need at least")
+@table("speed-up of two machines like ours | bandwidth, at least")
 def break_even() -> Iterator[list[str]]:
     """Find the bandwidth from which two machines beat one."""
     for goal in (1.0, 1.5, 1.7):
@@ -256,8 +256,8 @@ def break_even() -> Iterator[list[str]]:
 
 
 @table(
-    "ranks | shuffled: padding | with waiting | work for a real token | "
-    "by length: padding | with waiting | work for a real token"
+    "ranks | shuffled: padding | with waiting | work per real token | "
+    "by length: padding | with waiting | work per real token"
 )
 def waiting_by_ranks() -> Iterator[list[str]]:
     """Count padding and waiting of both kinds of batches, from the samplers' plans."""
@@ -285,7 +285,7 @@ def waiting_by_ranks() -> Iterator[list[str]]:
 
 
 @table(
-    f"what | bytes a parameter, {NUM_SHARDS} ranks | {' | '.join(MODELS)} | "
+    f"what | bytes per parameter, {NUM_SHARDS} ranks | {' | '.join(MODELS)} | "
     "7 billion parameters"
 )
 def memory_by_stage() -> Iterator[list[str]]:
@@ -332,7 +332,7 @@ def stage_traffic() -> Iterator[list[str]]:
         yield [name, what, str(stage_memory.UNITS[stage]), *sent]
 
 
-@table(f"what is in memory | bytes a parameter | {' | '.join(MODELS)}")
+@table(f"what is in memory | bytes per parameter | {' | '.join(MODELS)}")
 def train_and_serve() -> Iterator[list[str]]:
     """Put a rank's state in training beside what serving holds."""
     for name, bytes_per_parameter in (
