@@ -338,7 +338,7 @@ BAD_FILES = {
     "nothing in it": (b"", "holds no rows"),
     "only a header": (b"Class Index,Title,Description\n", "holds no rows"),
     "one class": ((ROW * 5).encode(), r"one class \(Business\)"),
-    "two columns": (f"{ROW}3,title\n".encode(), r"line 2 .*2 column\(s\), expected 3"),
+    "two columns": (f"{ROW}3,title\n".encode(), r"line 2 .*2 columns, expected 3"),
     "four columns": (f"{ROW}3,a,b,c\n".encode(), "line 2 .*4 column"),
     "class 5": (f"{ROW}5,a,b\n".encode(), "line 2 .*class '5', expected 1 to 4"),
     "class 0": (f"{ROW}0,a,b\n".encode(), "line 2 .*class '0'"),

@@ -122,7 +122,7 @@ def test_the_pages_figures_are_these() -> None:
     num_out = sum("out" in message for message in MESSAGES)
     says = (
         f"{len(MESSAGES)} of torch's own messages: {len(MESSAGES) - num_out} have an "
-        f"entry, {num_out} are declared out"
+        f"entry, {num_out} are excluded"
     )
     assert says in " ".join(page.split())
 
