@@ -187,8 +187,9 @@ def _known_fields(
         faults.append(Fault(pointer=pointer, detail=detail))
     for name, value in known.items():
         kind = model.model_fields[name].annotation
-        is_form = isinstance(kind, type) and issubclass(kind, BaseModel)
-        if isinstance(value, dict) and is_form:
+        if not isinstance(value, dict) or not isinstance(kind, type):
+            continue
+        if issubclass(kind, BaseModel):
             known[name] = _known_fields(value, kind, faults, f"{pointer}/{name}")
     return known
 

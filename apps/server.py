@@ -8,7 +8,6 @@ Not here: what a client may send, and how slowly (`wire`).
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
@@ -103,9 +102,9 @@ def run(app: FastAPI) -> None:
     for number in uvicorn.server.HANDLED_SIGNALS:
         signal.signal(number, lambda *_: None)
     # A terminal that closes sends SIGHUP; `nohup` has us ignore it.
-    with contextlib.suppress(AttributeError):  # not on Windows
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            signal.signal(signal.SIGHUP, server.handle_exit)
+    hangup = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        signal.signal(hangup, server.handle_exit)
     url_host = f"[{host}]" if ":" in host else host
     facts = {"url": f"http://{url_host}:{port}", "pid": os.getpid()}
     log.warning("listening", extra={"facts": facts})
