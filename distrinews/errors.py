@@ -48,7 +48,7 @@ class DistriNewsError(Exception):
         Traceback (most recent call last):
         ...
         distrinews.errors.SettingsError: num_ranks is 0.
-          why:  nobody would train.
+          why:  no process would train.
           fix:  --num-ranks 2
           more: troubleshooting/#settings
     """

@@ -126,7 +126,7 @@ def check(settings: PeerSettings) -> None:
         Traceback (most recent call last):
         ...
         distrinews.errors.SetupError: not installed: no-such-library.
-          why:  they are what this library is compared with.
+          why:  this library is compared with these packages.
           fix:  pip install -c constraints.txt -e ".[bench]"
           more: troubleshooting/#benchmark-peers
     """
