@@ -6,6 +6,7 @@ Expect    A falling loss, and the same weight on both ranks.
 
 import sys
 import tempfile
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -55,6 +56,9 @@ def train(rank: int, path: str) -> None:
     torch_dist.all_gather(weights, replica.module.weight.detach())
     if rank == 0:
         print("equal on both ranks:", torch.equal(*weights))
+    # Time for gloo's threads to release their last tensor: if Python ends before they
+    # do, the process aborts ("terminate called without an active exception").
+    time.sleep(0.1)
     torch_dist.destroy_process_group()
 
 

@@ -69,6 +69,6 @@ def test_a_run_whose_folder_is_removed_says_so_and_ends() -> None:
     done = chapters.finish(program, folder)
     assert done.code == 2, str(done)
     assert len(re.findall(r"^Error: ", done.err, re.MULTILINE)) == 1, str(done)
-    assert "removed while" in done.err or "No such file" in done.err
+    assert "removed during" in done.err or "No such file" in done.err
     assert "Traceback" not in done.err, str(done)
     assert done.left == []
