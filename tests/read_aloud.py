@@ -1,4 +1,4 @@
-"""Choose paragraphs by a seed, to be read aloud by somebody who has not written them.
+"""Choose paragraphs by a seed, to be read aloud by a reader who did not write them.
 
     python -m tests.read_aloud --seed 1
 

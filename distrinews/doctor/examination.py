@@ -27,6 +27,7 @@ from typing import Any
 from distrinews import __version__
 from distrinews.doctor.checks import CHECKS
 from distrinews.doctor.findings import INSTALL, Finding, judge_pair, judge_torch
+from distrinews.system import console
 
 __all__ = ["describe", "examine", "exit_code"]
 
@@ -122,7 +123,7 @@ def describe(findings: Sequence[Finding], *, as_json: bool = False) -> str:
 
 
 def _count(number: int, word: str) -> str:
-    return f"{number or 'no'} {word}{'s' if number > 1 else ''}"
+    return console.counted(number, word) if number else f"no {word}"
 
 
 def _run_checks(checks: Sequence[Callable[[], list[Finding]]]) -> list[Finding]:

@@ -253,10 +253,10 @@ class Run:
             f"step {step}: accuracy {accuracy:.4f}, loss {validation.loss:.4f} on "
             f"{validation.num_rows} validation rows{whose}"
         )
-        if self.stopped_early:
+        if patience is not None and self.stopped_early:
             if self._bar is not None:
                 self._bar.close()  # it would be drawn again below every later message
-            epochs = console.counted(patience or 0, "epoch")
+            epochs = console.counted(patience, "epoch")
             self.print_main(f"stopping early: no better for {epochs}")
 
     def save(self, state: checkpoint.TrainingState) -> None:

@@ -25,6 +25,7 @@ from distrinews.bench import (
     trace_overhead,
 )
 from distrinews.bench.costmodel import calibration, many_ranks, report
+from distrinews.system import console
 
 __all__ = ["draw", "origin"]
 
@@ -329,8 +330,7 @@ def origin(name: str, record: dict[str, Any]) -> str:
 def _run_description(record: dict[str, Any]) -> str:
     """What was measured, in a few words."""
     settings, num_ranks = record["settings"], record["environment"]["num_ranks"]
-    num_rounds = settings.get("num_rounds")
-    rounds = f"{num_rounds} round{'' if num_rounds == 1 else 's'}"
+    rounds = console.counted(settings.get("num_rounds", 0), "round")
     if record["kind"] == "serving":
         return (
             f"model {settings['model']}, engine {settings['engine']}, "
